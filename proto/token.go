@@ -1,0 +1,237 @@
+package proto
+
+import "math/bits"
+
+// Token is a known field name; 0 is any other name.
+type Token uint8
+
+// The tokens up to TokenTrailer decide about framing or the connection: codecs
+// look at each of them while parsing. They stay below 16, so that a set of them
+// fits a machine word.
+const (
+	TokenOther Token = iota
+	TokenHost
+	TokenConnection
+	TokenContentLength
+	TokenTransferEncoding
+	TokenExpect
+	TokenUpgrade
+	TokenTE
+	TokenKeepAlive
+	TokenProxyConnection
+	TokenTrailer
+
+	TokenAccept
+	TokenAcceptCharset
+	TokenAcceptEncoding
+	TokenAcceptLanguage
+	TokenAcceptRanges
+	TokenAccessControlAllowOrigin
+	TokenAge
+	TokenAllow
+	TokenAltSvc
+	TokenAuthorization
+	TokenCacheControl
+	TokenContentDisposition
+	TokenContentEncoding
+	TokenContentLanguage
+	TokenContentLocation
+	TokenContentRange
+	TokenContentSecurityPolicy
+	TokenContentType
+	TokenCookie
+	TokenDate
+	TokenDNT
+	TokenETag
+	TokenExpires
+	TokenForwarded
+	TokenFrom
+	TokenHTTP2Settings
+	TokenIfMatch
+	TokenIfModifiedSince
+	TokenIfNoneMatch
+	TokenIfRange
+	TokenIfUnmodifiedSince
+	TokenLastModified
+	TokenLink
+	TokenLocation
+	TokenMaxForwards
+	TokenOrigin
+	TokenPragma
+	TokenPriority
+	TokenProxyAuthenticate
+	TokenProxyAuthorization
+	TokenRange
+	TokenReferer
+	TokenRefresh
+	TokenRetryAfter
+	TokenSecChUa
+	TokenSecChUaMobile
+	TokenSecChUaPlatform
+	TokenSecFetchDest
+	TokenSecFetchMode
+	TokenSecFetchSite
+	TokenSecFetchUser
+	TokenSecWebSocketAccept
+	TokenSecWebSocketExtensions
+	TokenSecWebSocketKey
+	TokenSecWebSocketProtocol
+	TokenSecWebSocketVersion
+	TokenServer
+	TokenSetCookie
+	TokenStrictTransportSecurity
+	TokenTraceparent
+	TokenUpgradeInsecureRequests
+	TokenUserAgent
+	TokenVary
+	TokenVia
+	TokenWWWAuthenticate
+	TokenXContentTypeOptions
+	TokenXForwardedFor
+	TokenXForwardedHost
+	TokenXForwardedPort
+	TokenXForwardedProto
+	TokenXFrameOptions
+	TokenXRealIP
+	TokenXRequestID
+	TokenXRequestedWith
+	TokenCount int = iota
+)
+
+// names are the tokens' canonical spellings, for writing fields of our own.
+var names = [TokenCount]string{
+	TokenHost: "Host", TokenConnection: "Connection", TokenContentLength: "Content-Length",
+	TokenTransferEncoding: "Transfer-Encoding", TokenExpect: "Expect", TokenUpgrade: "Upgrade", TokenTE: "TE",
+	TokenKeepAlive: "Keep-Alive", TokenProxyConnection: "Proxy-Connection", TokenTrailer: "Trailer",
+	TokenAccept: "Accept", TokenAcceptCharset: "Accept-Charset", TokenAcceptEncoding: "Accept-Encoding",
+	TokenAcceptLanguage: "Accept-Language", TokenAcceptRanges: "Accept-Ranges",
+	TokenAccessControlAllowOrigin: "Access-Control-Allow-Origin", TokenAge: "Age", TokenAllow: "Allow",
+	TokenAltSvc: "Alt-Svc", TokenAuthorization: "Authorization", TokenCacheControl: "Cache-Control",
+	TokenContentDisposition: "Content-Disposition", TokenContentEncoding: "Content-Encoding",
+	TokenContentLanguage: "Content-Language", TokenContentLocation: "Content-Location",
+	TokenContentRange: "Content-Range", TokenContentSecurityPolicy: "Content-Security-Policy",
+	TokenContentType: "Content-Type", TokenCookie: "Cookie", TokenDate: "Date", TokenDNT: "DNT", TokenETag: "ETag",
+	TokenExpires: "Expires", TokenForwarded: "Forwarded", TokenFrom: "From", TokenHTTP2Settings: "HTTP2-Settings",
+	TokenIfMatch: "If-Match", TokenIfModifiedSince: "If-Modified-Since", TokenIfNoneMatch: "If-None-Match",
+	TokenIfRange: "If-Range", TokenIfUnmodifiedSince: "If-Unmodified-Since", TokenLastModified: "Last-Modified",
+	TokenLink: "Link", TokenLocation: "Location", TokenMaxForwards: "Max-Forwards", TokenOrigin: "Origin",
+	TokenPragma: "Pragma", TokenPriority: "Priority", TokenProxyAuthenticate: "Proxy-Authenticate",
+	TokenProxyAuthorization: "Proxy-Authorization", TokenRange: "Range", TokenReferer: "Referer",
+	TokenRefresh: "Refresh", TokenRetryAfter: "Retry-After", TokenSecChUa: "Sec-CH-UA",
+	TokenSecChUaMobile: "Sec-CH-UA-Mobile", TokenSecChUaPlatform: "Sec-CH-UA-Platform",
+	TokenSecFetchDest: "Sec-Fetch-Dest", TokenSecFetchMode: "Sec-Fetch-Mode", TokenSecFetchSite: "Sec-Fetch-Site",
+	TokenSecFetchUser: "Sec-Fetch-User", TokenSecWebSocketAccept: "Sec-WebSocket-Accept",
+	TokenSecWebSocketExtensions: "Sec-WebSocket-Extensions", TokenSecWebSocketKey: "Sec-WebSocket-Key",
+	TokenSecWebSocketProtocol: "Sec-WebSocket-Protocol", TokenSecWebSocketVersion: "Sec-WebSocket-Version",
+	TokenServer: "Server", TokenSetCookie: "Set-Cookie", TokenStrictTransportSecurity: "Strict-Transport-Security",
+	TokenTraceparent: "Traceparent", TokenUpgradeInsecureRequests: "Upgrade-Insecure-Requests",
+	TokenUserAgent: "User-Agent", TokenVary: "Vary", TokenVia: "Via", TokenWWWAuthenticate: "WWW-Authenticate",
+	TokenXContentTypeOptions: "X-Content-Type-Options", TokenXForwardedFor: "X-Forwarded-For",
+	TokenXForwardedHost: "X-Forwarded-Host", TokenXForwardedPort: "X-Forwarded-Port",
+	TokenXForwardedProto: "X-Forwarded-Proto", TokenXFrameOptions: "X-Frame-Options", TokenXRealIP: "X-Real-IP",
+	TokenXRequestID: "X-Request-ID", TokenXRequestedWith: "X-Requested-With",
+}
+
+// String is the canonical spelling, "" for TokenOther.
+func (t Token) String() string {
+	if int(t) < len(names) {
+		return names[t]
+	}
+	return ""
+}
+
+// tokenKey holds a name for comparison: its first and last eight bytes (which
+// overlap when it is short) and the bytes 8..15 and 16..23 of long names. A
+// case mask has 0x20 where the name has a letter and nothing elsewhere, so
+// that "|mask" folds case and can never turn a control character into '-'.
+type tokenKey struct {
+	word, mask [4]uint64
+	len        int
+}
+
+const (
+	tokenNameMax  = 32
+	tokenHashBits = 9
+	tokenHashMul  = 0xd45a84cbf62941b7 // found by trial: no two names share a slot (tested)
+	foldAll       = 0x2020202020202020
+)
+
+var (
+	tokenKeys  [TokenCount]tokenKey
+	tokenIndex [1 << tokenHashBits]Token
+)
+
+func init() {
+	for t := Token(1); int(t) < TokenCount; t++ {
+		name := []byte(names[t])
+		mask := make([]byte, len(name))
+		for i, c := range name {
+			if c|0x20 >= 'a' && c|0x20 <= 'z' {
+				name[i], mask[i] = c|0x20, 0x20
+			}
+		}
+		k := &tokenKeys[t]
+		k.len = len(name)
+		k.word[0], k.word[1] = endWords(name)
+		k.mask[0], k.mask[1] = endWords(mask)
+		if len(name) > 16 {
+			k.word[2], k.mask[2] = load64(name[8:]), load64(mask[8:])
+		}
+		if len(name) > 24 {
+			k.word[3], k.mask[3] = load64(name[16:]), load64(mask[16:])
+		}
+		tokenIndex[tokenHash(k.word[0], k.word[1], len(name))] = t
+	}
+}
+
+// endWords packs the ends of a non-empty name; together with its length they
+// hold every byte of a name of at most 16.
+func endWords(name []byte) (first, last uint64) {
+	n := len(name)
+	switch {
+	case n >= 8:
+		return load64(name), load64(name[n-8:])
+	case n >= 4:
+		return uint64(load32(name)), uint64(load32(name[n-4:]))
+	}
+	return uint64(name[0]), uint64(name[n/2])<<8 | uint64(name[n-1])
+}
+
+func tokenHash(first, last uint64, n int) uint64 {
+	x := (first | foldAll) ^ bits.RotateLeft64(last|foldAll, 23) ^ uint64(n)
+	return (x * tokenHashMul) >> (64 - tokenHashBits)
+}
+
+// LookupToken finds the token of a field name, in any letter case. A name that
+// has a token is made of valid field-name characters.
+func LookupToken(name []byte) Token {
+	n := len(name)
+	if n == 0 || n > tokenNameMax {
+		return TokenOther
+	}
+	first, last := endWords(name)
+	t := tokenIndex[tokenHash(first, last, n)]
+	k := &tokenKeys[t]
+	if k.len != n || first|k.mask[0] != k.word[0] || last|k.mask[1] != k.word[1] {
+		return TokenOther
+	}
+	if n > 16 && load64(name[8:])|k.mask[2] != k.word[2] {
+		return TokenOther
+	}
+	if n > 24 && load64(name[16:])|k.mask[3] != k.word[3] {
+		return TokenOther
+	}
+	return t
+}
+
+// load64 reads eight bytes, the first one lowest; the compiler makes one load of it.
+func load64(b []byte) uint64 {
+	_ = b[7]
+	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
+		uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+}
+
+func load32(b []byte) uint32 {
+	_ = b[3]
+	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
+}

@@ -1,0 +1,58 @@
+package proto
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+func TestEveryTokenIsFoundInAnyCase(t *testing.T) {
+	for tok := Token(1); int(tok) < TokenCount; tok++ {
+		name := tok.String()
+		if name == "" {
+			t.Fatalf("token %d has no name", tok)
+		}
+		if len(name) > tokenNameMax {
+			t.Errorf("%q is longer than tokenNameMax", name)
+		}
+		for _, spelling := range []string{name, strings.ToLower(name), strings.ToUpper(name)} {
+			if got := LookupToken([]byte(spelling)); got != tok {
+				t.Errorf("LookupToken(%q) = %d (%q), want %d: two names share a slot of tokenIndex", spelling, got, got.String(), tok)
+			}
+		}
+	}
+}
+
+// A name that differs in a single byte is another name, above all when the
+// byte is a control character that equals a hyphen or a letter after "|0x20".
+func TestNoOtherNameIsTaken(t *testing.T) {
+	for tok := Token(1); int(tok) < TokenCount; tok++ {
+		name := []byte(tok.String())
+		for i := range name {
+			for c := 0; c < 256; c++ {
+				other := bytes.Clone(name)
+				other[i] = byte(c)
+				got := LookupToken(other)
+				want := TokenOther
+				for k := Token(1); int(k) < TokenCount; k++ {
+					if strings.EqualFold(string(other), k.String()) && !bytes.ContainsAny(other, "\u017f\u212a") {
+						want = k
+					}
+				}
+				if got != want {
+					t.Fatalf("LookupToken(%q) = %q, want %q", other, got, want)
+				}
+			}
+		}
+	}
+	if LookupToken(nil) != TokenOther || LookupToken(make([]byte, 100)) != TokenOther {
+		t.Error("empty or overlong name has a token")
+	}
+}
+
+func BenchmarkLookupToken(b *testing.B) {
+	names := [][]byte{[]byte("Host"), []byte("User-Agent"), []byte("Accept-Encoding"), []byte("Upgrade-Insecure-Requests"), []byte("x-unknown")}
+	for i := 0; i < b.N; i++ {
+		LookupToken(names[i%len(names)])
+	}
+}
