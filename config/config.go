@@ -1,0 +1,274 @@
+// Package config describes a ZProxy configuration: the structs the rest of the program reads, the file they come
+// from, and what is allowed in it.
+//
+// A file is YAML (so also JSON). Loading is strict: an unknown or repeated key, a value outside its range or a
+// reference to something that is not there is an error with file, line and column, and all errors are reported at
+// once. One table (table.go) says for every key where it goes, its default, its range and what it is for; parsing,
+// docs/configuration.md and the JSON Schema are all made from it.
+package config
+
+import (
+	_ "embed"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+)
+
+//go:generate go test . -count=1 -run TestGenerated -update
+
+// Size is a number of bytes.
+type Size int64
+
+// Loops says how many event loops run and where.
+type Loops struct {
+	Auto bool   // one loop per CPU the process may use
+	N    int    // that many loops, when > 0
+	CPUs string // a CPU list such as "0-3,8", one loop per CPU, when not empty
+}
+
+// Pos is where in its file something was written, counted from 1; zero when it was not written.
+type Pos struct {
+	Line, Col int
+}
+
+// Config is one whole configuration, validated, with every default filled in. It is not modified after loading.
+type Config struct {
+	File       string // name the configuration was read from, for messages
+	Loops      Loops
+	IO         string // "auto", "uring" or "epoll"
+	Buffers    Buffers
+	Listeners  []Listener
+	Upstreams  []Upstream // in file order
+	Routes     []Route    // in file order, which has no meaning for matching
+	Limits     Limits
+	Forwarding Forwarding
+	AccessLog  AccessLog
+	ErrorPages map[int]ErrorPage // by status
+	Shutdown   Shutdown
+	DNS        DNS
+	Admin      Admin
+
+	// Warnings are settings that are valid but probably not what is meant; Want says what to look at.
+	Warnings []Error
+}
+
+// Buffers sizes the memory of one loop.
+type Buffers struct {
+	Block      Size // power of two
+	MaxPerLoop Size // multiple of Block
+	HugePages  string
+}
+
+// Listener is one address clients connect to.
+type Listener struct {
+	Pos
+	Address   string // "ip:port", "[ip6]:port" or "unix:/path"
+	Protocols []string
+	Socket    Socket
+}
+
+// Socket holds the socket options of a listener or of the connections to an upstream. Backlog, DeferAccept and
+// FastOpen are for listeners only and zero in an upstream.
+type Socket struct {
+	NoDelay        bool
+	KeepAlive      time.Duration // 0: off
+	Backlog        int
+	RcvBuf, SndBuf Size          // 0: the kernel decides
+	DeferAccept    time.Duration // 0: off; whole seconds
+	FastOpen       int           // queue length, 0: off
+	Congestion     string        // "": the system's default
+}
+
+// Upstream is a named set of equivalent origin servers.
+type Upstream struct {
+	Pos
+	Name      string
+	Balance   string // "round_robin", "least_conn" or "p2c"
+	Protocol  string // "http1"
+	Endpoints []Endpoint
+	Pool      Pool
+	Timeouts  Timeouts
+	Retries   int
+	Host      string // Host field sent to the origin; "" keeps the client's
+	Socket    Socket
+}
+
+// Endpoint is one origin server.
+type Endpoint struct {
+	Pos
+	Address string // "ip:port", "[ip6]:port", "name:port" or "unix:/path"
+	Weight  int
+}
+
+// Pool bounds the connections to the endpoints of one upstream.
+type Pool struct {
+	MaxConnections, MaxIdle, Prewarm int
+	IdleTimeout                      time.Duration
+	Queue                            int
+	QueueTimeout                     time.Duration
+}
+
+// Timeouts are those of the origin side.
+type Timeouts struct {
+	Connect, Response, Idle time.Duration
+}
+
+// Route sends matching requests to exactly one of Upstream, Respond and Redirect.
+type Route struct {
+	Pos
+	Host     string   // "": any
+	Path     string   // begins with "/"
+	Methods  []string // nil: all
+	Listener string   // address of the only listener the route holds for, "": all
+	Upstream string
+	Respond  *Respond
+	Redirect *Redirect
+}
+
+// Respond is a fixed answer.
+type Respond struct {
+	Status      int
+	Body        string
+	ContentType string
+}
+
+// Redirect is an answer with a Location field.
+type Redirect struct {
+	To     string // sent as it is
+	Status int
+}
+
+// Limits bound what one client may ask for.
+type Limits struct {
+	HeaderBytes           Size
+	Headers               int
+	BodyBytes             Size // 0: no limit
+	RequestHeaderTimeout  time.Duration
+	KeepaliveTimeout      time.Duration
+	RequestBodyTimeout    time.Duration
+	SendTimeout           time.Duration
+	Connections           int // per loop, 0: from the open-files limit
+	RequestsPerConnection int // 0: no limit
+}
+
+// Forwarding says what the origin is told about the client.
+type Forwarding struct {
+	XForwarded     bool
+	Forwarded      bool
+	Via            string // pseudonym, "": no Via field
+	TrustedProxies []netip.Prefix
+}
+
+// AccessLog is off when Path is empty.
+type AccessLog struct {
+	Path        string // file, or "-" or "stdout"
+	Format      string // "json" or "combined"
+	BufferBytes Size   // per loop
+	Flush       time.Duration
+}
+
+// ErrorPage is the body of an answer of the proxy's own.
+type ErrorPage struct {
+	Pos
+	File        string // as written
+	ContentType string // from the file's name
+	Body        string // filled by Load; empty after Parse
+}
+
+// Shutdown says how long requests may take to finish.
+type Shutdown struct {
+	Grace time.Duration
+}
+
+// DNS is about endpoints given by name.
+type DNS struct {
+	Interval time.Duration
+}
+
+// Admin is off when Address is empty.
+type Admin struct {
+	Address string
+}
+
+//go:embed schema.json
+var schemaJSON []byte
+
+//go:embed quickstart.yaml
+var quickstartYAML []byte
+
+// maxFileBytes bounds a configuration file; 100 000 routes take about 8 MB.
+const maxFileBytes = 64 << 20
+
+// Load reads the file at path, and the error pages it names, relative to its directory. The error, if any, is an
+// *Errors that holds everything that is wrong.
+func Load(path string) (*Config, error) {
+	unreadable := func(found string) error {
+		return &Errors{{File: path, Value: found, Want: "a configuration file that can be read"}}
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, unreadable(reasonOf(err))
+	case info.IsDir():
+		return nil, unreadable("a directory")
+	case info.Size() > maxFileBytes:
+		return nil, unreadable("a file of " + Size(info.Size()).String())
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, unreadable(reasonOf(err))
+	}
+	dir := filepath.Dir(path)
+	c, err := parse(path, data, func(name string) ([]byte, error) {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(dir, name)
+		}
+		return os.ReadFile(name)
+	})
+	if len(data) > 1<<20 {
+		// The syntax tree of a large file is many times the file; the kernel gets that back now, not some day.
+		debug.FreeOSMemory()
+	}
+	return c, err
+}
+
+// Parse reads a configuration from memory; name is used in messages. Error pages are not read. The error, if any,
+// is an *Errors.
+func Parse(name string, data []byte) (*Config, error) {
+	return parse(name, data, nil)
+}
+
+// Quickstart is what runs without a configuration file: a listener, and an origin of the proxy's own behind it.
+func Quickstart() *Config {
+	c, err := Parse("quickstart.yaml", quickstartYAML)
+	if err != nil {
+		panic(fmt.Sprintf("the embedded configuration is wrong: %v", err))
+	}
+	return c
+}
+
+// QuickstartYAML is the text Quickstart reads.
+func QuickstartYAML() []byte { return append([]byte(nil), quickstartYAML...) }
+
+// Schema is the JSON Schema (draft 2020-12) of the configuration file, for editors.
+func Schema() []byte { return append([]byte(nil), schemaJSON...) }
+
+// parse reads, decodes and checks; readFile, when not nil, reads an error page.
+func parse(name string, data []byte, readFile func(string) ([]byte, error)) (*Config, error) {
+	d := &decoder{file: name, readFile: readFile}
+	c := &Config{File: name}
+	fields := table()
+	setDefaults(fields, c)
+	if root := d.tree(data); root != nil {
+		d.section(root, fields, c, nil)
+		d.verify(c, root)
+	}
+	if len(d.errs) > 0 {
+		d.errs.sort()
+		return nil, &d.errs
+	}
+	return c, nil
+}

@@ -1,0 +1,329 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// kind says what a value looks like in the file and what type holds it.
+type kind uint8
+
+const (
+	kindText     kind = iota // *string
+	kindEnum                 // *string
+	kindBool                 // *bool
+	kindCount                // *int, a whole number
+	kindSize                 // *Size
+	kindDuration             // *time.Duration
+	kindLoops                // *Loops
+	kindPrefix               // *netip.Prefix
+	kindTexts                // *[]string, each entry as elem says
+	kindPrefixes             // *[]netip.Prefix, each entry as elem says
+	kindPages                // *map[int]ErrorPage
+	kindSection              // a struct: fields
+	kindSections             // a slice of structs: fields, grow
+	kindNamed                // a slice of structs, a mapping from names in the file: fields, grow
+)
+
+// field is all there is to know about one key of the file.
+type field struct {
+	key  string
+	kind kind
+	// at returns a pointer to the value, given one to the struct that has it. For an optional section it allocates
+	// the struct, so it is called only when the key is there.
+	at func(parent any) any
+
+	def      string // default as it would be written; "" is the zero value
+	zero     string // what the zero value means, for documentation
+	required bool
+	optional bool // kindSection: at allocates, no defaults unless the key is there
+
+	min, max int64    // value; bytes for sizes, nanoseconds for durations, entries for lists and mappings
+	enum     []string // kindEnum
+	want     string   // what to expect when the kind does not say enough, e.g. "an address ip:port"
+	pattern  string   // the same as a regular expression for the JSON Schema; it may accept more
+	// check looks at a value of the right kind and in range: text is how it is written, v its number. It returns
+	// what was expected, or "".
+	check func(text string, v int64) (want, hint string)
+
+	elem   *field  // kindTexts, kindPrefixes
+	fields []field // kindSection, kindSections, kindNamed
+	// grow makes n zero entries in the slice target points to; the function it returns gives entry i a name and a
+	// position and returns a pointer to it.
+	grow func(target any, n int) func(i int, name string, pos Pos) any
+
+	doc string // Markdown, one paragraph, for docs/configuration.md and editors
+}
+
+// at makes a field's accessor from one with types.
+func at[S, F any](get func(*S) *F) func(any) any {
+	return func(parent any) any { return get(parent.(*S)) }
+}
+
+// grow makes a list's grow from a function that sets name and position of an entry.
+func grow[E any](set func(e *E, name string, pos Pos)) func(any, int) func(int, string, Pos) any {
+	return func(target any, n int) func(int, string, Pos) any {
+		list := make([]E, n)
+		*target.(*[]E) = list
+		return func(i int, name string, pos Pos) any {
+			set(&list[i], name, pos)
+			return &list[i]
+		}
+	}
+}
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+	gib = 1 << 30
+)
+
+// Bounds other code may rely on.
+const (
+	MaxListeners = 256     // in one file
+	MaxUpstreams = 4096    // in one file
+	MaxEndpoints = 64      // of one upstream
+	MaxRoutes    = 1 << 20 // in one file
+	MaxParams    = 16      // ":name" and "*tail" segments of one route
+	MaxBodyBytes = 64 << 10
+)
+
+// table describes the whole file.
+func table() []field {
+	return []field{
+		{key: "loops", kind: kindLoops, def: "auto", at: at(func(c *Config) *Loops { return &c.Loops }),
+			doc: "How many event loops run, each on a thread pinned to its own CPU. `auto` is one for every CPU the process may use " +
+				"(affinity mask and cgroup); a number takes that many of them; a list such as `\"0-3,8\"` names the CPUs. " +
+				"A number is a count even in quotes: CPU 5 alone is `\"5-5\"`."},
+		{key: "io", kind: kindEnum, def: "auto", enum: []string{"auto", "uring", "epoll"}, at: at(func(c *Config) *string { return &c.IO }),
+			doc: "The kernel interface. `auto` takes io_uring when the kernel and the process's limits allow all that is needed, else epoll, and logs why; " +
+				"`uring` refuses to start without it."},
+		{key: "buffers", kind: kindSection, at: at(func(c *Config) *Buffers { return &c.Buffers }), fields: bufferFields(),
+			doc: "The memory received bytes live in. Every loop has its own, on its own NUMA node; it starts small, grows to the limit and is given back when idle."},
+		{key: "listeners", kind: kindSections, required: true, min: 1, max: MaxListeners, fields: listenerFields(),
+			at:   at(func(c *Config) *[]Listener { return &c.Listeners }),
+			grow: grow(func(l *Listener, _ string, pos Pos) { l.Pos = pos }),
+			doc:  "The addresses clients connect to. Every loop accepts on every one of them."},
+		{key: "upstreams", kind: kindNamed, max: MaxUpstreams, fields: upstreamFields(),
+			at:   at(func(c *Config) *[]Upstream { return &c.Upstreams }),
+			grow: grow(func(u *Upstream, name string, pos Pos) { u.Name, u.Pos = name, pos }),
+			doc: "Sets of equivalent origin servers, by name. A name has letters, digits, `_`, `-` and `.`, at most 64 of them, " +
+				"and is what routes, metrics and the access log call it."},
+		{key: "routes", kind: kindSections, required: true, min: 1, max: MaxRoutes, fields: routeFields(),
+			at:   at(func(c *Config) *[]Route { return &c.Routes }),
+			grow: grow(func(r *Route, _ string, pos Pos) { r.Pos = pos }),
+			doc: "Which request goes where. The order in the file has no meaning: the most specific route wins. A request that matches none is answered 404, " +
+				"one that matches only with other methods 405."},
+		{key: "limits", kind: kindSection, at: at(func(c *Config) *Limits { return &c.Limits }), fields: limitFields(),
+			doc: "What one client may ask for and how long it may take."},
+		{key: "forwarding", kind: kindSection, at: at(func(c *Config) *Forwarding { return &c.Forwarding }), fields: forwardingFields(),
+			doc: "What origins are told about the client. The fields named here are removed from requests of clients that are not trusted, so they cannot be forged."},
+		{key: "access_log", kind: kindSection, at: at(func(c *Config) *AccessLog { return &c.AccessLog }), fields: accessLogFields(),
+			doc: "One line per request. Without this section there is no access log."},
+		{key: "error_pages", kind: kindPages, min: 400, max: 599, at: at(func(c *Config) *map[int]ErrorPage { return &c.ErrorPages }),
+			want: "a mapping from statuses 400 to 599 to file names",
+			doc: "Bodies for the answers the proxy gives itself, by status: `{404: pages/404.html}`. A file is read once at start, relative to the configuration file, and has at most 64KiB; " +
+				"its type follows from its name (`.html`, `.htm`, `.txt`, `.json`; else HTML). Statuses not listed get one line of text. Answers of origins are never replaced."},
+		{key: "shutdown", kind: kindSection, at: at(func(c *Config) *Shutdown { return &c.Shutdown }),
+			doc: "What SIGTERM and SIGINT do: stop accepting, finish requests, close idle connections. A second signal ends at once.",
+			fields: []field{
+				{key: "grace", kind: kindDuration, def: "30s", max: int64(24 * time.Hour), at: at(func(s *Shutdown) *time.Duration { return &s.Grace }),
+					zero: "requests in flight are cut off",
+					doc:  "How long requests in flight may take to finish before their connections are closed."}}},
+		{key: "dns", kind: kindSection, at: at(func(c *Config) *DNS { return &c.DNS }),
+			doc: "How endpoints given by name are looked up. This happens in the background with the system's resolver; a name that stops resolving keeps its last addresses.",
+			fields: []field{
+				{key: "interval", kind: kindDuration, def: "30s", min: int64(time.Second), max: int64(24 * time.Hour), at: at(func(s *DNS) *time.Duration { return &s.Interval }),
+					doc: "Time between two look-ups of a name."}}},
+		{key: "admin", kind: kindSection, at: at(func(c *Config) *Admin { return &c.Admin }),
+			doc: "`/metrics` (Prometheus), `/healthz`, `/readyz` and `/status` (JSON). Without this section there is no admin listener.",
+			fields: []field{
+				{key: "address", kind: kindText, required: true, want: wantListen, pattern: patternAddress, check: checkListen, at: at(func(a *Admin) *string { return &a.Address }),
+					doc: "Where it listens: `ip:port`, `\"[ip6]:port\"` or `unix:/path`. It asks nobody for a password: keep it on a loopback address or a socket file."}}},
+	}
+}
+
+func bufferFields() []field {
+	return []field{
+		{key: "block", kind: kindSize, def: "16KiB", min: 4 * kib, max: 64 * kib, check: checkPowerOfTwo, at: at(func(b *Buffers) *Size { return &b.Block }),
+			doc: "Size of one block, a power of two. Larger blocks mean fewer system calls for large bodies, smaller ones less memory for many slow clients."},
+		{key: "max_per_loop", kind: kindSize, def: "64MiB", min: mib, max: 64 * gib, at: at(func(b *Buffers) *Size { return &b.MaxPerLoop }),
+			doc: "The most memory one loop's blocks may take, a multiple of `block`. When it is used up, reading waits until blocks come back."},
+		{key: "huge_pages", kind: kindEnum, def: "auto", enum: []string{"auto", "always", "never"}, at: at(func(b *Buffers) *string { return &b.HugePages }),
+			doc: "2 MiB pages for the blocks. `auto` takes them when there are any reserved, else asks for transparent ones; `always` refuses to start without; `never` uses 4 KiB pages."},
+	}
+}
+
+func listenerFields() []field {
+	return []field{
+		{key: "address", kind: kindText, required: true, want: wantListen, pattern: patternAddress, check: checkListen, at: at(func(l *Listener) *string { return &l.Address }),
+			doc: "`ip:port`, `\"[ip6]:port\"` (in quotes, because of the bracket) or `unix:/path`. All IPv4 addresses are `0.0.0.0:8080`, all addresses `\"[::]:8080\"`; `localhost` is 127.0.0.1."},
+		{key: "protocols", kind: kindTexts, def: "http1", min: 1, max: 4, at: at(func(l *Listener) *[]string { return &l.Protocols }),
+			elem: &field{kind: kindEnum, enum: []string{"http1"}, check: checkProtocol},
+			doc:  "What is spoken there. Only `http1` (HTTP/1.0 and 1.1) is available in this build."},
+		{key: "socket", kind: kindSection, at: at(func(l *Listener) *Socket { return &l.Socket }), fields: socketFields(true),
+			doc: "Options of the listening socket and of the connections accepted on it."},
+	}
+}
+
+// socketFields are the options of a listener or of the connections to an upstream.
+func socketFields(listener bool) []field {
+	fields := []field{
+		{key: "no_delay", kind: kindBool, def: "true", at: at(func(s *Socket) *bool { return &s.NoDelay }),
+			doc: "TCP_NODELAY: send at once rather than wait to fill a packet."},
+		{key: "keep_alive", kind: kindDuration, def: "60s", max: int64(time.Hour), check: checkSeconds, at: at(func(s *Socket) *time.Duration { return &s.KeepAlive }),
+			zero: "off", doc: "TCP keep-alive: time without traffic before the kernel probes whether the peer is still there. Whole seconds."},
+		{key: "receive_buffer", kind: kindSize, max: 256 * mib, at: at(func(s *Socket) *Size { return &s.RcvBuf }),
+			def: "0", zero: "the kernel sizes it", doc: "SO_RCVBUF. Setting it turns the kernel's own sizing off."},
+		{key: "send_buffer", kind: kindSize, max: 256 * mib, at: at(func(s *Socket) *Size { return &s.SndBuf }),
+			def: "0", zero: "the kernel sizes it", doc: "SO_SNDBUF. Setting it turns the kernel's own sizing off."},
+		{key: "congestion", kind: kindText, check: checkCongestion, want: "the name of a congestion control, e.g. bbr or cubic", pattern: "^[a-z0-9_-]{1,15}$",
+			at:   at(func(s *Socket) *string { return &s.Congestion }),
+			zero: "the system's", doc: "TCP congestion control by name; the kernel must have it (`sysctl net.ipv4.tcp_available_congestion_control`)."},
+	}
+	if !listener {
+		return fields
+	}
+	return append(fields,
+		field{key: "backlog", kind: kindCount, def: "4096", min: 1, max: 65535, at: at(func(s *Socket) *int { return &s.Backlog }),
+			doc: "Connections the kernel may hold for each loop until it accepts them. The kernel cuts it to `net.core.somaxconn`."},
+		field{key: "defer_accept", kind: kindDuration, max: int64(time.Minute), check: checkSeconds, at: at(func(s *Socket) *time.Duration { return &s.DeferAccept }),
+			def: "0", zero: "off", doc: "TCP_DEFER_ACCEPT: a connection is handed over only when its first bytes are there, or after this time. Whole seconds."},
+		field{key: "fast_open", kind: kindCount, max: 65535, at: at(func(s *Socket) *int { return &s.FastOpen }),
+			def: "0", zero: "off", doc: "TCP_FASTOPEN: how many connections may be waiting that sent data with their SYN. Needs `net.ipv4.tcp_fastopen` to allow servers."},
+	)
+}
+
+func upstreamFields() []field {
+	return []field{
+		{key: "balance", kind: kindEnum, def: "round_robin", enum: []string{"round_robin", "least_conn", "p2c"}, at: at(func(u *Upstream) *string { return &u.Balance }),
+			doc: "How an endpoint is chosen, weights honoured by all: in smooth turns; the one with the fewest requests in flight for its weight; or the better of two taken at random (power of two choices)."},
+		{key: "protocol", kind: kindEnum, def: "http1", enum: []string{"http1"}, check: checkProtocol, at: at(func(u *Upstream) *string { return &u.Protocol }),
+			doc: "What is spoken to the endpoints. Only `http1` is available in this build."},
+		{key: "endpoints", kind: kindSections, required: true, min: 1, max: MaxEndpoints,
+			at:   at(func(u *Upstream) *[]Endpoint { return &u.Endpoints }),
+			grow: grow(func(e *Endpoint, _ string, pos Pos) { e.Pos = pos }),
+			doc:  "The origin servers. One that cannot be connected to is left alone for a while, longer each time.",
+			fields: []field{
+				{key: "address", kind: kindText, required: true, want: wantDial, pattern: patternAddress, check: checkDial, at: at(func(e *Endpoint) *string { return &e.Address }),
+					doc: "`ip:port`, `\"[ip6]:port\"`, `name:port` or `unix:/path`. A name is looked up again and again, see `dns`."},
+				{key: "weight", kind: kindCount, def: "1", min: 1, max: 256, at: at(func(e *Endpoint) *int { return &e.Weight }),
+					doc: "Share of the requests, relative to the other endpoints."}}},
+		{key: "pool", kind: kindSection, at: at(func(u *Upstream) *Pool { return &u.Pool }), fields: poolFields(),
+			doc: "Kept-alive connections to the endpoints."},
+		{key: "timeouts", kind: kindSection, at: at(func(u *Upstream) *Timeouts { return &u.Timeouts }),
+			doc: "How long an endpoint may take. A request that runs into one is answered 504 if nothing of the answer was sent yet, else its connection is broken off.",
+			fields: []field{
+				{key: "connect", kind: kindDuration, def: "2s", min: int64(time.Millisecond), max: int64(10 * time.Minute), at: at(func(t *Timeouts) *time.Duration { return &t.Connect }),
+					doc: "For a connection to be established. The next endpoint is tried after it."},
+				{key: "response", kind: kindDuration, def: "60s", min: int64(time.Millisecond), max: int64(24 * time.Hour), at: at(func(t *Timeouts) *time.Duration { return &t.Response }),
+					doc: "From the request's last byte to the end of the response's head."},
+				{key: "idle", kind: kindDuration, def: "60s", min: int64(time.Millisecond), max: int64(24 * time.Hour), at: at(func(t *Timeouts) *time.Duration { return &t.Idle }),
+					doc: "Between two reads or two writes of a body, and without traffic either way in a tunnel (WebSocket)."}}},
+		{key: "retries", kind: kindCount, def: "1", max: 5, at: at(func(u *Upstream) *int { return &u.Retries }),
+			zero: "never", doc: "How often a request is tried again elsewhere when a connection could not be made, or broke before any answer and the request is safe to repeat."},
+		{key: "host", kind: kindText, check: checkAuthority, want: "a host, with or without a port, e.g. app.internal", at: at(func(u *Upstream) *string { return &u.Host }),
+			zero: "the client's", doc: "The Host field sent to the endpoints."},
+		{key: "socket", kind: kindSection, at: at(func(u *Upstream) *Socket { return &u.Socket }), fields: socketFields(false),
+			doc: "Options of the connections to the endpoints."},
+	}
+}
+
+func poolFields() []field {
+	return []field{
+		{key: "max_connections", kind: kindCount, def: "1024", min: 1, max: 1 << 20, at: at(func(p *Pool) *int { return &p.MaxConnections }),
+			doc: "The most connections to one endpoint, over all loops together. Requests beyond wait in the queue."},
+		{key: "max_idle", kind: kindCount, def: "256", max: 1 << 20, at: at(func(p *Pool) *int { return &p.MaxIdle }),
+			zero: "no connection is kept", doc: "The most idle connections kept to one endpoint, over all loops together. At most `max_connections`; when that is set lower than this default, so is this."},
+		{key: "prewarm", kind: kindCount, def: "0", max: 4096, at: at(func(p *Pool) *int { return &p.Prewarm }),
+			doc: "Connections to one endpoint, over all loops together, opened at start and reopened when they are lost. At most `max_idle`."},
+		{key: "idle_timeout", kind: kindDuration, def: "60s", min: int64(time.Millisecond), max: int64(24 * time.Hour), at: at(func(p *Pool) *time.Duration { return &p.IdleTimeout }),
+			doc: "An idle connection is closed after this time. Best a little below what the origin itself allows."},
+		{key: "queue", kind: kindCount, def: "1024", max: 1 << 20, at: at(func(p *Pool) *int { return &p.Queue }),
+			zero: "no waiting", doc: "How many requests may wait for a connection, per loop. More are answered 503."},
+		{key: "queue_timeout", kind: kindDuration, def: "5s", min: int64(time.Millisecond), max: int64(10 * time.Minute), at: at(func(p *Pool) *time.Duration { return &p.QueueTimeout }),
+			doc: "How long a request may wait for a connection; then it is answered 503."},
+	}
+}
+
+func routeFields() []field {
+	return []field{
+		{key: "host", kind: kindText, check: checkHost, want: wantHost, at: at(func(r *Route) *string { return &r.Host }),
+			zero: "any host", doc: "`api.example.com`, or `\"*.example.com\"` (in quotes) for every name below example.com. Case and the request's port do not matter. An exact host wins over a wildcard, the longer wildcard over the shorter, any of them over none."},
+		{key: "path", kind: kindText, required: true, check: checkPath, want: wantPath, pattern: "^/", at: at(func(r *Route) *string { return &r.Path }),
+			doc: "`/exact`, `/users/:id` (`:id` is one segment, not empty) or `/files/*rest` (`*rest`, or just `*`, is all that remains). In each segment exact text wins over `:name`, `:name` over `*`."},
+		{key: "methods", kind: kindTexts, min: 1, max: 32, at: at(func(r *Route) *[]string { return &r.Methods }), elem: &field{kind: kindText, check: checkMethod, want: wantMethod, pattern: "^[A-Z][A-Z0-9_-]*$"},
+			zero: "all", doc: "`[GET, POST]`. GET includes HEAD unless a route of its own takes that."},
+		{key: "listener", kind: kindText, check: checkListen, want: wantListen, at: at(func(r *Route) *string { return &r.Listener }),
+			zero: "all listeners", doc: "Restricts the route to the listener with this address, written as it is under `listeners`."},
+		{key: "upstream", kind: kindText, at: at(func(r *Route) *string { return &r.Upstream }),
+			doc: "Forward to this upstream. A route has exactly one of `upstream`, `respond` and `redirect`."},
+		{key: "respond", kind: kindSection, optional: true, doc: "Answer at once.",
+			at: at(func(r *Route) *Respond { r.Respond = new(Respond); return r.Respond }),
+			fields: []field{
+				{key: "status", kind: kindCount, def: "200", min: 200, max: 599, at: at(func(r *Respond) *int { return &r.Status }),
+					doc: "Status of the answer."},
+				{key: "body", kind: kindText, check: checkBody, at: at(func(r *Respond) *string { return &r.Body }),
+					zero: "empty", doc: "Content, at most 64KiB. `\"\\n\"` in double quotes is a line break."},
+				{key: "content_type", kind: kindText, def: "text/plain; charset=utf-8", check: checkFieldValue, want: "a media type, e.g. text/html; charset=utf-8", at: at(func(r *Respond) *string { return &r.ContentType }),
+					doc: "Content-Type of the body. Not sent when there is no body."}}},
+		{key: "redirect", kind: kindSection, optional: true, doc: "Answer with a Location field.",
+			at: at(func(r *Route) *Redirect { r.Redirect = new(Redirect); return r.Redirect }),
+			fields: []field{
+				{key: "to", kind: kindText, required: true, check: checkLocation, want: wantLocation, at: at(func(r *Redirect) *string { return &r.To }),
+					doc: "`https://host/path` or `/path`, sent as it is written."},
+				{key: "status", kind: kindCount, def: "302", min: 301, max: 308, check: checkRedirectStatus, want: "one of 301, 302, 303, 307, 308", at: at(func(r *Redirect) *int { return &r.Status }),
+					doc: "Permanent are 301 and 308, temporary 302, 303 and 307; 307 and 308 keep the method."}}},
+	}
+}
+
+func limitFields() []field {
+	const ms, hour = int64(time.Millisecond), int64(time.Hour)
+	return []field{
+		{key: "header_bytes", kind: kindSize, def: "64KiB", min: kib, max: mib, at: at(func(l *Limits) *Size { return &l.HeaderBytes }),
+			doc: "Request line and fields together. A longer request is answered 431 (414 if its target alone is too long); a longer answer of an origin becomes 502."},
+		{key: "headers", kind: kindCount, def: "128", min: 8, max: 1024, at: at(func(l *Limits) *int { return &l.Headers }),
+			doc: "Number of fields in one message. More are answered 431; 502 for an origin's."},
+		{key: "body_bytes", kind: kindSize, def: "0", max: 1 << 50, at: at(func(l *Limits) *Size { return &l.BodyBytes }),
+			zero: "no limit", doc: "Size of a request's body; a larger one is answered 413. Bodies are passed on as they come and never held in memory, so there is no need for a limit on the proxy's own account."},
+		{key: "request_header_timeout", kind: kindDuration, def: "10s", min: ms, max: hour, at: at(func(l *Limits) *time.Duration { return &l.RequestHeaderTimeout }),
+			doc: "From a request's first byte (or the connection's start) to the end of its head; then 408 and the connection is closed."},
+		{key: "keepalive_timeout", kind: kindDuration, def: "75s", min: ms, max: 24 * hour, at: at(func(l *Limits) *time.Duration { return &l.KeepaliveTimeout }),
+			doc: "A client connection without a request is closed after this time."},
+		{key: "request_body_timeout", kind: kindDuration, def: "60s", min: ms, max: hour, at: at(func(l *Limits) *time.Duration { return &l.RequestBodyTimeout }),
+			doc: "Longest pause while a request's body is read; then 408 and the connection is closed."},
+		{key: "send_timeout", kind: kindDuration, def: "60s", min: ms, max: hour, at: at(func(l *Limits) *time.Duration { return &l.SendTimeout }),
+			doc: "Longest time in which a client takes not one byte of its answer; then the connection is closed."},
+		{key: "connections", kind: kindCount, def: "0", max: 1 << 24, at: at(func(l *Limits) *int { return &l.Connections }),
+			zero: "as many as the limit on open files allows", doc: "Connections of one loop, to clients and origins together. At the limit accepting waits."},
+		{key: "requests_per_connection", kind: kindCount, def: "0", max: 1 << 30, at: at(func(l *Limits) *int { return &l.RequestsPerConnection }),
+			zero: "no limit", doc: "A client connection is closed after this many requests. 1 turns keep-alive off."},
+	}
+}
+
+func forwardingFields() []field {
+	return []field{
+		{key: "x_forwarded", kind: kindBool, def: "true", at: at(func(f *Forwarding) *bool { return &f.XForwarded }),
+			doc: "Send X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host."},
+		{key: "forwarded", kind: kindBool, def: "false", at: at(func(f *Forwarding) *bool { return &f.Forwarded }),
+			doc: "Send Forwarded (RFC 7239)."},
+		{key: "via", kind: kindText, check: checkToken, want: "a name of letters, digits, and -._, e.g. edge1", pattern: "^[A-Za-z0-9._-]{1,64}$", at: at(func(f *Forwarding) *string { return &f.Via }),
+			zero: "no Via", doc: "Add this name to the Via field, in both directions."},
+		{key: "trusted_proxies", kind: kindPrefixes, max: 1024, at: at(func(f *Forwarding) *[]netip.Prefix { return &f.TrustedProxies }),
+			elem: &field{kind: kindPrefix, want: wantPrefix},
+			zero: "nobody", doc: "Networks, or single addresses, of the proxies in front of this one. What they say in X-Forwarded-* and Forwarded is kept and added to."},
+	}
+}
+
+func accessLogFields() []field {
+	return []field{
+		{key: "path", kind: kindText, required: true, check: checkLogPath, want: `a file name, or "-" for standard output`, at: at(func(a *AccessLog) *string { return &a.Path }),
+			doc: "A file, relative to the working directory unless it begins with `/`, or `-` (also `stdout`) for standard output. SIGUSR1 reopens it."},
+		{key: "format", kind: kindEnum, def: "json", enum: []string{"json", "combined"}, at: at(func(a *AccessLog) *string { return &a.Format }),
+			doc: "`json`: one object per line, with times and the reason of an error; `combined`: as Apache and nginx write it."},
+		{key: "buffer_bytes", kind: kindSize, def: "64KiB", min: 4 * kib, max: 16 * mib, at: at(func(a *AccessLog) *Size { return &a.BufferBytes }),
+			doc: "Lines of one loop are collected up to this size. When the disk cannot follow, lines are dropped and counted; requests never wait."},
+		{key: "flush", kind: kindDuration, def: "1s", min: int64(10 * time.Millisecond), max: int64(time.Minute), at: at(func(a *AccessLog) *time.Duration { return &a.Flush }),
+			doc: "The longest a line waits to be written."},
+	}
+}

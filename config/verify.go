@@ -1,0 +1,298 @@
+package config
+
+import (
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"gopkg.in/yaml.v3"
+)
+
+// elsewhere is where a setting of another proxy's configuration language is found in this one, or "".
+func elsewhere(key string) string {
+	switch key {
+	case "listen", "bind", "frontend", "frontends", "server", "servers", "http":
+		return "addresses to listen on are under listeners, requests are told apart under routes"
+	case "backend", "backends", "clusters", "services":
+		return "origins are under upstreams"
+	case "location", "locations", "server_name", "rules":
+		return "hosts and paths are under routes"
+	case "proxy_pass", "use_backend", "default_backend", "service":
+		return "a route names its upstream: {path: /*, upstream: NAME}"
+	case "worker_processes", "workers", "threads", "nbthread":
+		return "see loops"
+	case "client_max_body_size":
+		return "see limits.body_bytes"
+	case "maxconn", "worker_connections":
+		return "see limits.connections and upstreams.NAME.pool.max_connections"
+	case "tls", "ssl", "certificates", "certificate":
+		return "TLS is not available in this build yet"
+	case "return":
+		return "see respond and redirect"
+	}
+	return ""
+}
+
+// verify checks what more than one key decides.
+func (d *decoder) verify(c *Config, root *yaml.Node) {
+	root = resolve(root)
+	d.verifyBuffers(c, root)
+	listeners := d.verifyListeners(c, root)
+	d.verifyUpstreams(c, child(root, "upstreams"))
+	d.verifyRoutes(c, root, listeners)
+	d.verifyForwarding(c, child(root, "forwarding"))
+}
+
+func (d *decoder) warn(c *Config, at Pos, key, value, want string) {
+	c.Warnings = append(c.Warnings, Error{File: d.file, Line: at.Line, Col: at.Col, Key: key, Value: value, Want: want})
+}
+
+func posOf(n *yaml.Node) Pos { return Pos{n.Line, n.Column} }
+
+func (d *decoder) verifyBuffers(c *Config, root *yaml.Node) {
+	n := child(root, "buffers")
+	p := &path{up: &path{key: "buffers"}, key: "max_per_loop"}
+	if b := &c.Buffers; b.MaxPerLoop%b.Block != 0 {
+		d.fail(child(n, "max_per_loop"), p, b.MaxPerLoop.String(), "a multiple of buffers.block, which is "+b.Block.String(), "")
+	}
+}
+
+// samePlace tells whether two addresses to listen on are the same one.
+func samePlace(a, b string) bool {
+	if a == b {
+		return true
+	}
+	x, errX := netip.ParseAddrPort(a)
+	y, errY := netip.ParseAddrPort(b)
+	return errX == nil && errY == nil && x == y
+}
+
+// overlaps tells whether a socket on b would take connections meant for a, because one of them means all addresses.
+func overlaps(a, b string) bool {
+	x, errX := netip.ParseAddrPort(a)
+	y, errY := netip.ParseAddrPort(b)
+	if errX != nil || errY != nil {
+		return a == b
+	}
+	return x.Port() == y.Port() && (x.Addr() == y.Addr() || x.Addr().IsUnspecified() || y.Addr().IsUnspecified())
+}
+
+// verifyListeners returns the addresses in use.
+func (d *decoder) verifyListeners(c *Config, root *yaml.Node) []string {
+	n := resolve(child(root, "listeners"))
+	var addresses []string
+	for i := range c.Listeners {
+		l := &c.Listeners[i]
+		l.Address = listenAddress(l.Address)
+		if l.Address == "" {
+			continue // reported already
+		}
+		for j, other := range addresses {
+			if samePlace(l.Address, other) {
+				d.fail(child(n.Content[i], "address"), &path{up: &path{up: &path{key: "listeners"}, index: i}, key: "address"},
+					quote(l.Address)+" a second time", "each address once", "first in listeners["+strconv.Itoa(j)+"]")
+			}
+		}
+		addresses = append(addresses, l.Address)
+	}
+	if c.Admin.Address == "" {
+		return addresses
+	}
+	c.Admin.Address = listenAddress(c.Admin.Address)
+	at := child(child(root, "admin"), "address")
+	key := &path{up: &path{key: "admin"}, key: "address"}
+	for i, other := range addresses {
+		if overlaps(c.Admin.Address, other) {
+			d.fail(at, key, quote(c.Admin.Address), "an address of its own", "listeners["+strconv.Itoa(i)+"] has "+quote(other))
+		}
+	}
+	if a, err := netip.ParseAddrPort(c.Admin.Address); err == nil && !a.Addr().IsLoopback() {
+		d.warn(c, posOf(at), key.String(), quote(c.Admin.Address), "a loopback address or a unix: socket, for it asks nobody for a password")
+	}
+	return addresses
+}
+
+func (d *decoder) verifyUpstreams(c *Config, n *yaml.Node) {
+	n = resolve(n)
+	for i := range c.Upstreams {
+		u := &c.Upstreams[i]
+		if u.Name == "" {
+			continue // its key was refused
+		}
+		here := &path{up: &path{key: "upstreams"}, key: u.Name}
+		item := child(n, u.Name)
+		d.verifyPool(u, resolve(child(item, "pool")), &path{up: here, key: "pool"})
+		endpoints := resolve(child(item, "endpoints"))
+		seen := make(map[string]bool, len(u.Endpoints))
+		for j := range u.Endpoints {
+			address := strings.ToLower(u.Endpoints[j].Address)
+			if strings.HasPrefix(address, "unix:") {
+				address = u.Endpoints[j].Address
+			}
+			if seen[address] && address != "" {
+				p := &path{up: &path{up: &path{up: here, key: "endpoints"}, index: j}, key: "address"}
+				d.fail(child(endpoints.Content[j], "address"), p, quote(u.Endpoints[j].Address)+" a second time", "each endpoint once", "give it a larger weight instead")
+			}
+			seen[address] = true
+		}
+	}
+}
+
+// verifyPool checks prewarm <= max_idle <= max_connections; a default gives way to what is written.
+func (d *decoder) verifyPool(u *Upstream, n *yaml.Node, p *path) {
+	pool := &u.Pool
+	written := func(key string) *yaml.Node {
+		if v := child(n, key); v != n && n.Kind == yaml.MappingNode {
+			return v
+		}
+		return nil
+	}
+	if pool.MaxIdle > pool.MaxConnections {
+		if at := written("max_idle"); at != nil {
+			d.fail(at, &path{up: p, key: "max_idle"}, strconv.Itoa(pool.MaxIdle), "at most max_connections, which is "+strconv.Itoa(pool.MaxConnections), "")
+			return
+		}
+		pool.MaxIdle = pool.MaxConnections
+	}
+	if pool.Prewarm > pool.MaxIdle {
+		d.fail(child(n, "prewarm"), &path{up: p, key: "prewarm"}, strconv.Itoa(pool.Prewarm), "at most max_idle, which is "+strconv.Itoa(pool.MaxIdle), "")
+	}
+}
+
+func (d *decoder) verifyRoutes(c *Config, root *yaml.Node, listeners []string) {
+	names := make([]string, 0, len(c.Upstreams))
+	used := make(map[string]bool, len(c.Upstreams))
+	for i := range c.Upstreams {
+		names = append(names, c.Upstreams[i].Name)
+		used[c.Upstreams[i].Name] = false
+	}
+	n := resolve(child(root, "routes"))
+	for i := range c.Routes {
+		d.verifyRoute(&c.Routes[i], n.Content[i], &path{up: &path{key: "routes"}, index: i}, names, used, listeners)
+	}
+	for i := range c.Upstreams {
+		if u := &c.Upstreams[i]; u.Name != "" && !used[u.Name] {
+			d.warn(c, u.Pos, "upstreams."+u.Name, "no route to it", "a route that names it")
+		}
+	}
+}
+
+func (d *decoder) verifyRoute(r *Route, n *yaml.Node, p *path, names []string, used map[string]bool, listeners []string) {
+	r.Host = strings.ToLower(r.Host)
+	has := func(key string) bool { return resolve(n).Kind == yaml.MappingNode && child(n, key) != resolve(n) }
+	if resolve(n).Kind != yaml.MappingNode {
+		return // reported already
+	}
+	var actions []string
+	for _, key := range [...]string{"upstream", "respond", "redirect"} {
+		if has(key) {
+			actions = append(actions, key)
+		}
+	}
+	if len(actions) != 1 {
+		found := "none of them"
+		if len(actions) > 0 {
+			found = strings.Join(actions, " and ")
+		}
+		d.fail(n, p, found, "exactly one of upstream, respond, redirect", "")
+	}
+	if r.Upstream != "" {
+		if _, ok := used[r.Upstream]; !ok {
+			want := "the name of an upstream: " + someOf(names)
+			hint := ""
+			if like := nearest(r.Upstream, names); like != "" {
+				hint = "did you mean " + quote(like) + "?"
+			} else if len(names) == 0 {
+				want, hint = "the name of an upstream", "there are none: add it under upstreams"
+			}
+			d.fail(child(n, "upstream"), &path{up: p, key: "upstream"}, quote(r.Upstream), want, hint)
+		} else {
+			used[r.Upstream] = true
+		}
+	}
+	if a := r.Respond; a != nil && (a.Status == 204 || a.Status == 304) && a.Body != "" {
+		at := &path{up: &path{up: p, key: "respond"}, key: "body"}
+		d.fail(child(child(n, "respond"), "body"), at, quote(a.Body), "no body with status "+strconv.Itoa(a.Status), "")
+	}
+	if r.Listener == "" {
+		return
+	}
+	r.Listener = listenAddress(r.Listener)
+	for _, address := range listeners {
+		if samePlace(address, r.Listener) {
+			r.Listener = address
+			return
+		}
+	}
+	d.fail(child(n, "listener"), &path{up: p, key: "listener"}, quote(r.Listener), "the address of a listener: "+someOf(listeners), "")
+}
+
+// someOf lists names, but not hundreds of them.
+func someOf(names []string) string {
+	if len(names) > 8 {
+		return strings.Join(names[:8], ", ") + ", ..."
+	}
+	return strings.Join(names, ", ")
+}
+
+func (d *decoder) verifyForwarding(c *Config, n *yaml.Node) {
+	for _, prefix := range c.Forwarding.TrustedProxies {
+		if prefix.Bits() == 0 {
+			d.warn(c, posOf(child(n, "trusted_proxies")), "forwarding.trusted_proxies", prefix.String(),
+				"the addresses of your own proxies, for now every client may claim to be another")
+		}
+	}
+}
+
+// pages decodes the mapping from statuses to files, and reads them.
+func (d *decoder) pages(at *yaml.Node, f *field, target *map[int]ErrorPage, p *path) {
+	n := resolve(at)
+	if isNull(n) {
+		return
+	}
+	if n.Kind != yaml.MappingNode {
+		d.fail(at, p, shown(n), f.wants(), "e.g. {404: pages/404.html}")
+		return
+	}
+	pages := make(map[int]ErrorPage, len(n.Content)/2)
+	*target = pages
+	d.keys(n, p, func(key, value *yaml.Node) {
+		here := &path{up: p, key: key.Value}
+		status, ok := parseCount(key.Value)
+		if !ok || status < f.min || status > f.max {
+			d.fail(key, p, shown(key), "a status from 400 to 599", "")
+			return
+		}
+		file := resolve(value)
+		if file.Kind != yaml.ScalarNode || file.ShortTag() != "!!str" || file.Value == "" {
+			d.fail(value, here, shown(file), "a file name", "")
+			return
+		}
+		page := ErrorPage{Pos: posOf(value), File: file.Value, ContentType: contentTypeOf(file.Value)}
+		if d.readFile != nil {
+			body, err := d.readFile(file.Value)
+			switch {
+			case err != nil:
+				d.fail(value, here, quote(file.Value)+", "+reasonOf(err), "a file that can be read", "relative to the configuration file")
+			case len(body) > MaxBodyBytes:
+				d.fail(value, here, quote(file.Value)+" of "+strconv.Itoa(len(body))+" bytes", "at most "+Size(MaxBodyBytes).String(), "")
+			case !utf8.Valid(body):
+				d.fail(value, here, quote(file.Value)+", not UTF-8", "text in UTF-8", "")
+			}
+			page.Body = string(body)
+		}
+		pages[int(status)] = page
+	})
+}
+
+func contentTypeOf(name string) string {
+	switch strings.ToLower(filepath.Ext(name)) {
+	case ".txt":
+		return "text/plain; charset=utf-8"
+	case ".json":
+		return "application/json"
+	}
+	return "text/html; charset=utf-8"
+}
