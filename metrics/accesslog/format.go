@@ -1,0 +1,223 @@
+package accesslog
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// text is what may end up between quotes.
+type text interface{ ~string | ~[]byte }
+
+// clock caches the written form of the second last asked for: formatting a date
+// costs more than the rest of a short line.
+type clock struct {
+	second int64
+	text   [32]byte
+	n      int
+}
+
+// append writes the time in a layout of the time package, UTC.
+func (c *clock) append(dst []byte, wallMs int64, layout string) []byte {
+	second := wallMs / 1000
+	if c.n == 0 || second != c.second {
+		c.second = second
+		c.n = len(time.Unix(second, 0).UTC().AppendFormat(c.text[:0], layout))
+	}
+	return append(dst, c.text[:c.n]...)
+}
+
+const (
+	jsonTime     = "2006-01-02T15:04:05"        // milliseconds and Z follow
+	combinedTime = "02/Jan/2006:15:04:05 -0700" // as nginx and Apache httpd write it
+)
+
+// appendJSON writes r as one JSON object and a line feed.
+func appendJSON(dst []byte, c *clock, r *Record) []byte {
+	dst = append(dst, `{"time":"`...)
+	dst = c.append(dst, r.WallMs, jsonTime)
+	ms := r.WallMs % 1000
+	dst = append(dst, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+	dst = append(dst, `Z","client":"`...)
+	if r.Client.IsValid() {
+		dst = r.Client.AppendTo(dst)
+	} else {
+		dst = append(dst, "unix:"...)
+	}
+	dst = append(dst, `","method":"`...)
+	dst = appendJSONText(dst, cut(r.Method, maxMethod))
+	dst = append(dst, `","target":"`...)
+	dst = appendJSONText(dst, cut(r.Target, maxTarget))
+	dst = append(dst, `","host":"`...)
+	dst = appendJSONText(dst, cut(r.Host, maxHost))
+	dst = append(dst, `","protocol":"HTTP/1.`...)
+	dst = append(dst, '0'+r.Minor%10)
+	dst = append(dst, `","status":`...)
+	dst = strconv.AppendUint(dst, uint64(r.Status), 10)
+	dst = append(dst, `,"bytes_in":`...)
+	dst = strconv.AppendUint(dst, r.BytesIn, 10)
+	dst = append(dst, `,"bytes_out":`...)
+	dst = strconv.AppendUint(dst, r.BytesOut, 10)
+	dst = append(dst, `,"duration_us":`...)
+	dst = strconv.AppendInt(dst, r.DurationNs/1000, 10)
+	dst = appendJSONString(dst, `,"route":"`, r.Route)
+	dst = appendJSONUpstream(dst, r)
+	dst = appendJSONString(dst, `,"reason":"`, r.Reason)
+	if len(r.Referer) > 0 {
+		dst = append(dst, `,"referer":"`...)
+		dst = append(appendJSONText(dst, cut(r.Referer, maxField)), '"')
+	}
+	if len(r.UserAgent) > 0 {
+		dst = append(dst, `,"user_agent":"`...)
+		dst = append(appendJSONText(dst, cut(r.UserAgent, maxField)), '"')
+	}
+	if r.isCut() {
+		dst = append(dst, `,"cut":true`...)
+	}
+	return append(dst, "}\n"...)
+}
+
+func appendJSONUpstream(dst []byte, r *Record) []byte {
+	if r.Upstream == "" {
+		return dst
+	}
+	dst = appendJSONString(dst, `,"upstream":"`, r.Upstream)
+	dst = appendJSONString(dst, `,"endpoint":"`, r.Endpoint)
+	dst = append(dst, `,"reused":`...)
+	dst = strconv.AppendBool(dst, r.Reused)
+	if r.ConnectNs > 0 {
+		dst = append(dst, `,"connect_us":`...)
+		dst = strconv.AppendInt(dst, r.ConnectNs/1000, 10)
+	}
+	if r.ResponseNs > 0 {
+		dst = append(dst, `,"response_us":`...)
+		dst = strconv.AppendInt(dst, r.ResponseNs/1000, 10)
+	}
+	return dst
+}
+
+func appendJSONString(dst []byte, name, value string) []byte {
+	if value == "" {
+		return dst
+	}
+	dst = append(dst, name...)
+	return append(appendJSONText(dst, cut(value, maxHost)), '"')
+}
+
+// appendCombined writes r in the combined format of Apache httpd and nginx:
+// client - - [time] "request" status bytes "referer" "user agent".
+func appendCombined(dst []byte, c *clock, r *Record) []byte {
+	dst = appendAddr(dst, r.Client)
+	dst = append(dst, " - - ["...)
+	dst = c.append(dst, r.WallMs, combinedTime)
+	dst = append(dst, `] "`...)
+	if len(r.Method) == 0 {
+		dst = append(dst, '-')
+	} else {
+		dst = appendCombinedText(dst, cut(r.Method, maxMethod))
+		dst = append(dst, ' ')
+		dst = appendCombinedText(dst, cut(r.Target, maxTarget))
+		dst = append(dst, " HTTP/1."...)
+		dst = append(dst, '0'+r.Minor%10)
+	}
+	dst = append(dst, `" `...)
+	dst = append(dst, byte('0'+r.Status/100%10), byte('0'+r.Status/10%10), byte('0'+r.Status%10), ' ')
+	dst = strconv.AppendUint(dst, r.BytesOut, 10)
+	dst = append(dst, ` "`...)
+	dst = appendOrDash(dst, r.Referer)
+	dst = append(dst, `" "`...)
+	dst = appendOrDash(dst, r.UserAgent)
+	return append(dst, "\"\n"...)
+}
+
+func appendOrDash(dst, value []byte) []byte {
+	if len(value) == 0 {
+		return append(dst, '-')
+	}
+	return appendCombinedText(dst, cut(value, maxField))
+}
+
+// appendAddr writes the address without the port, which is what readers of the
+// combined format expect in the first column.
+func appendAddr(dst []byte, client netip.AddrPort) []byte {
+	if !client.IsValid() {
+		return append(dst, "unix:"...)
+	}
+	return client.Addr().Unmap().AppendTo(dst)
+}
+
+func cut[T text](s T, limit int) T { return s[:min(len(s), limit)] }
+
+func (r *Record) isCut() bool {
+	return len(r.Target) > maxTarget || len(r.Method) > maxMethod || len(r.Host) > maxHost ||
+		len(r.Referer) > maxField || len(r.UserAgent) > maxField || len(r.Route) > maxHost ||
+		len(r.Upstream) > maxHost || len(r.Endpoint) > maxHost || len(r.Reason) > maxHost
+}
+
+// plain marks the bytes that stand for themselves in a JSON string and in a
+// quoted column of the combined format: printable ASCII but " and \.
+var plain = func() (t [256]bool) {
+	for c := 0x20; c < 0x7f; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
+
+const (
+	lowerHex = "0123456789abcdef"
+	upperHex = "0123456789ABCDEF"
+)
+
+// appendJSONText writes s as the inside of a JSON string (RFC 8259 section 7).
+// Control characters, those of Latin-1 (U+0080 to U+009F) and DEL included, are
+// escaped, so that a log shown on a terminal cannot command it; bytes that are
+// not UTF-8 become U+FFFD.
+func appendJSONText[T text](dst []byte, s T) []byte {
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if plain[c] {
+			i++
+			continue
+		}
+		dst = append(dst, s[start:i]...)
+		switch {
+		case c == '"' || c == '\\':
+			dst = append(dst, '\\', c)
+			i++
+		case c < utf8.RuneSelf:
+			dst = append(dst, '\\', 'u', '0', '0', lowerHex[c>>4], lowerHex[c&15])
+			i++
+		default:
+			r, size := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
+			switch {
+			case r == utf8.RuneError && size == 1:
+				dst = append(dst, `\ufffd`...)
+			case r < 0xa0:
+				dst = append(dst, '\\', 'u', '0', '0', lowerHex[r>>4], lowerHex[r&15])
+			default:
+				dst = append(dst, s[i:i+size]...)
+			}
+			i += size
+		}
+		start = i
+	}
+	return append(dst, s[start:]...)
+}
+
+// appendCombinedText escapes like nginx: what is not printable ASCII, the quote
+// and the backslash become \xHH.
+func appendCombinedText[T text](dst []byte, s T) []byte {
+	start := 0
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if plain[c] {
+			continue
+		}
+		dst = append(dst, s[start:i]...)
+		dst = append(dst, '\\', 'x', upperHex[c>>4], upperHex[c&15])
+		start = i + 1
+	}
+	return append(dst, s[start:]...)
+}

@@ -1,0 +1,59 @@
+// Package accesslog writes one line per request, as JSON or in the combined
+// format, without ever making an event loop wait for a disk.
+//
+// Each loop formats into a Buffer of its own. Full or aged buffers go to one
+// writer goroutine over a bounded queue, by a send that does not block, and come
+// back empty. When the writer falls behind (slow disk, full disk, a stuck pipe)
+// records are dropped and counted, never waited for. A Buffer belongs to its
+// loop; a Logger may be used from anywhere.
+package accesslog
+
+import "net/netip"
+
+// Record is what is known of one request when it ends. Byte slices are borrowed
+// for the call of Add and may hold anything a peer sent. Fields are left out of
+// a line when they are zero, unless docs/access-log.md says otherwise.
+type Record struct {
+	WallMs int64          // when the request ended, ms since 1970 UTC
+	Client netip.AddrPort // peer of the connection; invalid for unix sockets
+
+	Method, Target, Host []byte // as received; empty if the request was not readable
+	Minor                uint8  // HTTP/1.x
+	Status               uint16 // as sent; 0 if the client went away before
+	BytesIn, BytesOut    uint64 // body bytes received from and sent to the client
+
+	DurationNs int64 // from the first byte of the request to the last of the response
+	ConnectNs  int64 // to connect to the origin; 0 when a connection was reused
+	ResponseNs int64 // from the request sent to the head of the origin's response
+
+	Route    string // path pattern of the route
+	Upstream string // name of the upstream, "" if none was asked
+	Endpoint string // address that answered, or was asked last
+	Reused   bool   // sent on a kept-alive connection
+	Reason   string // why the proxy refused, or answered itself; "" otherwise
+
+	Referer, UserAgent []byte
+}
+
+// Format is how a line looks.
+type Format uint8
+
+// The formats of docs/access-log.md.
+const (
+	JSON Format = iota
+	Combined
+)
+
+// How much of a field makes it into a line, in bytes as received. Longer ones
+// are cut (and a JSON line says so), so that a line has a largest size and a
+// buffer always room for one more.
+const (
+	maxTarget = 8192
+	maxField  = 1024 // referer, user agent
+	maxHost   = 256  // host, route, upstream, endpoint, reason
+	maxMethod = 32
+
+	// A byte becomes at most six ("\u0000"); names, numbers and punctuation of
+	// a line with every field stay below 1 KiB.
+	maxLine = 6*(maxTarget+2*maxField+5*maxHost+maxMethod) + 1024
+)

@@ -1,0 +1,144 @@
+package accesslog
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"time"
+)
+
+// write is the writer goroutine: blocks in, bytes out, empty blocks back.
+func (l *Logger) write() {
+	defer close(l.done)
+	defer func() { l.file.Close() }()
+	for {
+		select {
+		case b := <-l.full:
+			l.writeBlock(b)
+		case s := <-l.swap:
+			l.take(s)
+		case <-l.closing:
+			l.drain()
+			return
+		}
+	}
+}
+
+// drain writes what is queued when the log is closed.
+func (l *Logger) drain() {
+	for {
+		select {
+		case b := <-l.full:
+			l.writeBlock(b)
+		case s := <-l.swap:
+			l.take(s)
+		default:
+			return
+		}
+	}
+}
+
+// take goes on with another file.
+func (l *Logger) take(s swap) {
+	l.file.Close()
+	l.file = s.file
+	l.stats.reopens.Add(1)
+	close(s.done)
+}
+
+// writeBlock writes all lines of b and gives it back. While the file does not
+// take them it holds on to the block and tries again, at the byte where the
+// file stopped: a line cut short by a full disk is completed, not repeated. It
+// gives up only when the log is being closed.
+func (l *Logger) writeBlock(b *block) {
+	done := 0 // bytes of b.lines in the file
+	for {
+		n, err := l.file.Write(b.lines[done:])
+		done += n
+		if done == len(b.lines) {
+			break
+		}
+		if err == nil {
+			err = io.ErrShortWrite
+		}
+		l.failed(err)
+		next, goOn := l.waitForRetry(b.lines, done)
+		if !goOn {
+			done = next
+			break
+		}
+		done = next
+	}
+	l.account(b, done)
+	b.lines, b.records = b.lines[:0], 0
+	b.home <- b // never blocks: the channel has room for every block of its loop
+}
+
+// waitForRetry waits until writing is worth another attempt. It returns from
+// where; or false when there will be none, with where the file ends now.
+func (l *Logger) waitForRetry(lines []byte, done int) (next int, goOn bool) {
+	timer := time.NewTimer(l.retry)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return done, true
+	case s := <-l.swap:
+		// The new file begins with a whole line.
+		next = l.trimLine(lines, done)
+		l.take(s)
+		return next, true
+	case <-l.closing:
+		return l.trimLine(lines, done), false
+	}
+}
+
+// trimLine removes the beginning of a line from the end of the file, when the
+// rest of it will not follow there, and returns where in lines it began. Only a
+// regular file that nobody else has appended to since can be trimmed.
+func (l *Logger) trimLine(lines []byte, done int) int {
+	begin := bytes.LastIndexByte(lines[:done], '\n') + 1
+	if begin == done {
+		return begin
+	}
+	info, err := l.file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return begin
+	}
+	end, err := l.file.Seek(0, io.SeekCurrent)
+	if err == nil && info.Size() == end {
+		if err := l.file.Truncate(end - int64(done-begin)); err != nil {
+			l.report(fmt.Sprintf("zproxy: access log: the last line of %s is incomplete: %v", l.name(), err))
+		}
+	}
+	return begin
+}
+
+// account counts a block whose first done bytes are in the file.
+func (l *Logger) account(b *block, done int) {
+	written := b.records
+	if done < len(b.lines) {
+		written = bytes.Count(b.lines[:done], []byte{'\n'})
+		l.stats.droppedRecords.Add(uint64(b.records - written))
+		l.stats.droppedBytes.Add(uint64(len(b.lines) - done))
+	} else if l.stats.failing.CompareAndSwap(true, false) {
+		lost := l.Stats().DroppedRecords
+		l.report(fmt.Sprintf("zproxy: access log: %s can be written again; %d records were lost since the start", l.name(), lost))
+	}
+	l.stats.records.Add(uint64(written))
+	l.stats.bytes.Add(uint64(done))
+}
+
+// failed counts a failed write and reports the first of a row.
+func (l *Logger) failed(err error) {
+	l.stats.errors.Add(1)
+	if l.stats.failing.CompareAndSwap(false, true) {
+		l.report(fmt.Sprintf("zproxy: access log: %v; requests are served on, records that do not fit in memory are lost; trying again every %v", err, l.retry))
+	}
+}
+
+func (l *Logger) name() string {
+	if l.path == "" {
+		return "stdout"
+	}
+	return l.path
+}
