@@ -1,0 +1,118 @@
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+
+	"zproxy/metrics"
+)
+
+// pages are the paths there are, for the router and for the index page.
+var pages = []struct {
+	path, about string
+	serve       func(*Server, http.ResponseWriter)
+}{
+	{"/metrics", "counters and histograms, Prometheus text format", (*Server).metrics},
+	{"/healthz", "200 as soon as this server answers", (*Server).healthz},
+	{"/readyz", "200 while the proxy takes requests, else 503 and why", (*Server).readyz},
+	{"/status", "loops, buffers, pools and endpoints as JSON", (*Server).status},
+}
+
+const plainText = "text/plain; charset=utf-8"
+
+func (s *Server) handler() http.Handler {
+	routes := map[string]func(*Server, http.ResponseWriter){"/": (*Server).index}
+	for _, p := range pages {
+		routes[p.path] = p.serve
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		serve := routes[r.URL.Path]
+		switch {
+		case serve == nil:
+			reply(w, http.StatusNotFound, plainText, []byte("not found; / lists the pages\n"))
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+			w.Header().Set("Allow", "GET, HEAD")
+			reply(w, http.StatusMethodNotAllowed, plainText, []byte("method not allowed: GET or HEAD\n"))
+		default:
+			s.bounded(w, serve)
+		}
+	})
+}
+
+// bounded answers at most maxConcurrent requests at a time. More than that is a
+// monitoring system gone wrong; it hears so at once and the proxy keeps its
+// memory. Health is always answered: it costs nothing.
+func (s *Server) bounded(w http.ResponseWriter, serve func(*Server, http.ResponseWriter)) {
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+		serve(s, w)
+	default:
+		w.Header().Set("Retry-After", "1")
+		reply(w, http.StatusServiceUnavailable, plainText, []byte("too many requests to the admin address at once\n"))
+	}
+}
+
+// reply sends a whole response; its length is known, so nothing is chunked.
+func reply(w http.ResponseWriter, status int, contentType string, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a client that went away needs no answer
+}
+
+func (s *Server) index(w http.ResponseWriter) {
+	body := []byte("zproxy admin\n\n")
+	for _, p := range pages {
+		body = append(body, p.path...)
+		body = append(body, "            "[len(p.path):]...)
+		body = append(body, p.about...)
+		body = append(body, '\n')
+	}
+	reply(w, http.StatusOK, plainText, body)
+}
+
+func (s *Server) metrics(w http.ResponseWriter) {
+	snapshot, err := s.src.Snapshot()
+	if err != nil {
+		reply(w, http.StatusServiceUnavailable, plainText, []byte("no metrics: "+err.Error()+"\n"))
+		return
+	}
+	snapshot.Gauges = append(snapshot.Gauges[:len(snapshot.Gauges):len(snapshot.Gauges)], metrics.ProcessGauges()...)
+	var page bytes.Buffer
+	if err := snapshot.WritePrometheus(&page); err != nil {
+		// The page is valid without the samples that could not be shown.
+		s.http.ErrorLog.Print(err)
+	}
+	reply(w, http.StatusOK, metrics.ContentType, page.Bytes())
+}
+
+func (s *Server) healthz(w http.ResponseWriter) {
+	reply(w, http.StatusOK, plainText, []byte("ok\n"))
+}
+
+func (s *Server) readyz(w http.ResponseWriter) {
+	ready, reason := s.src.Ready()
+	if !ready {
+		if reason == "" {
+			reason = "not ready"
+		}
+		reply(w, http.StatusServiceUnavailable, plainText, []byte(reason+"\n"))
+		return
+	}
+	reply(w, http.StatusOK, plainText, []byte("ok\n"))
+}
+
+func (s *Server) status(w http.ResponseWriter) {
+	body, err := json.MarshalIndent(s.src.Status(), "", "  ")
+	if err != nil {
+		s.http.ErrorLog.Printf("/status: %v", err)
+		reply(w, http.StatusInternalServerError, plainText, []byte("no status: "+err.Error()+"\n"))
+		return
+	}
+	reply(w, http.StatusOK, "application/json", append(body, '\n'))
+}
+

@@ -1,0 +1,151 @@
+// Package admin shows a running proxy to people and to monitoring: metrics,
+// health, readiness and status over a small HTTP server of its own. It is off
+// the data path, reads only, and knows the proxy through Source.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"zproxy/metrics"
+)
+
+// Source is where the pages get their content from. Its methods are called
+// from several goroutines and should not take longer than a second or two.
+type Source interface {
+	Snapshot() (metrics.Snapshot, error) // everything for /metrics; the caller may keep it
+	Ready() (ready bool, reason string)  // reason: why not, e.g. "draining"
+	Status() any                         // for encoding/json
+}
+
+// Limits of the server. They keep a careless or hostile client of the admin
+// address from costing the proxy more than a corner of its memory.
+const (
+	maxConnections = 32
+	maxConcurrent  = 4 // requests being answered
+	maxHeaderBytes = 8 << 10
+	readTimeout    = 5 * time.Second
+	writeTimeout   = 15 * time.Second
+	idleTimeout    = 30 * time.Second
+)
+
+// Server is a running admin server.
+type Server struct {
+	src      Source
+	listener net.Listener
+	http     http.Server
+	slots    chan struct{}
+	served   chan struct{} // closed when Serve has returned
+}
+
+// Serve listens on addr, "host:port" or "unix:/path", and answers in the
+// background until Close or Shutdown. The error says what to do about it.
+func Serve(addr string, src Source) (*Server, error) {
+	listener, err := listen(addr)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		src:      src,
+		listener: listener,
+		slots:    make(chan struct{}, maxConcurrent),
+		served:   make(chan struct{}),
+	}
+	s.http = http.Server{
+		Handler:           s.handler(),
+		ReadTimeout:       readTimeout,
+		ReadHeaderTimeout: readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          log.New(os.Stderr, "zproxy: admin: ", 0),
+	}
+	go func() {
+		defer close(s.served)
+		err := s.http.Serve(netutil.LimitListener(listener, maxConnections))
+		if !errors.Is(err, http.ErrServerClosed) {
+			s.http.ErrorLog.Printf("stopped: %v", err)
+		}
+	}()
+	return s, nil
+}
+
+// Addr is the address listened on, with the port the kernel chose for port 0.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Shutdown stops listening and waits for requests being answered, until ctx ends.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		s.http.Close()
+	}
+	<-s.served
+	return err
+}
+
+// Close stops at once.
+func (s *Server) Close() error {
+	err := s.http.Close()
+	<-s.served
+	return err
+}
+
+func listen(addr string) (net.Listener, error) {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		return listenUnix(path)
+	}
+	listener, err := net.Listen("tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		_, port, _ := net.SplitHostPort(addr)
+		return nil, fmt.Errorf("admin: %s is taken by another process (ss -ltnp 'sport = :%s' shows which): stop it, or set admin.address to a free address", addr, port)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("admin: %s is not an address of this machine (ip addr shows them): change admin.address", addr)
+	case errors.Is(err, os.ErrPermission):
+		return nil, fmt.Errorf("admin: no permission to listen on %s: choose a port from 1024 on for admin.address, or give zproxy CAP_NET_BIND_SERVICE", addr)
+	case err != nil:
+		return nil, fmt.Errorf("admin: cannot listen on %s: %w; admin.address is host:port or unix:/path", addr, err)
+	}
+	return listener, nil
+}
+
+// listenUnix listens on a socket file, replacing one that a process left behind
+// when it died. Anything else in that place is not touched.
+func listenUnix(path string) (net.Listener, error) {
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode().Type() != fs.ModeSocket {
+			return nil, fmt.Errorf("admin: %s exists and is no socket: remove it, or change admin.address", path)
+		}
+		conn, err := net.DialTimeout("unix", path, time.Second)
+		if err == nil {
+			conn.Close()
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, fmt.Errorf("admin: unix:%s is taken by another process (ss -lxp src %s shows which): stop it, or change admin.address", path, path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("admin: cannot remove the stale socket: %w", err)
+		}
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("admin: cannot listen on unix:%s: %w; its directory must exist and be writable", path, err)
+	}
+	// Who may open the socket sees what the proxy does: owner and group only.
+	if err := os.Chmod(path, 0o660); err != nil {
+		listener.Close()
+		return nil, fmt.Errorf("admin: %w", err)
+	}
+	return listener, nil
+}
