@@ -1,0 +1,169 @@
+//go:build giouring
+
+package loop
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// testRing makes a ring on the test's own thread.
+func testRing(t *testing.T, entries, cqEntries uint32) *ring {
+	t.Helper()
+	runtime.LockOSThread()
+	g, err := newRingWith(entries, cqEntries, ringSetupFlags)
+	if err != nil {
+		runtime.UnlockOSThread()
+		t.Fatalf("no ring: %s", setupReason(err, kernelRelease(), ioUringSysctl(), memlockLimit()))
+	}
+	t.Cleanup(func() {
+		g.close()
+		runtime.UnlockOSThread()
+	})
+	return g
+}
+
+func testPair(t *testing.T) (int, int) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fds[0]); unix.Close(fds[1]) })
+	return fds[0], fds[1]
+}
+
+func TestRingWaitTimeout(t *testing.T) {
+	for _, registered := range []bool{false, true} {
+		g := testRing(t, 8, 32)
+		if registered {
+			g.registerFD()
+			if g.regIndex < 0 {
+				t.Skip("no registered ring descriptors: Linux 5.18 has them")
+			}
+		}
+		start := time.Now()
+		if err := g.submitWait(int64(20 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(start); d < 20*time.Millisecond || d > 2*time.Second {
+			t.Errorf("waited %v for 20 ms", d)
+		}
+		if c := g.completions(); len(c) != 0 {
+			t.Errorf("%d completions of nothing", len(c))
+		}
+	}
+}
+
+// Completions for which the queue has no room are not lost.
+func TestRingOverflow(t *testing.T) {
+	const polls = 64
+	g := testRing(t, polls, polls)
+	a, b := testPair(t)
+	for i := range uint32(polls) {
+		prepPoll(g.sqe(), int32(a), packUserData(urRecv, i, 0))
+	}
+	if err := g.submit(); err != nil {
+		t.Fatal(err)
+	}
+	// Every write makes every poll complete once: more than fit, unread.
+	const writes = 3
+	for range writes {
+		if _, err := unix.Write(b, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		for range polls { // one enter runs a limited number of completions
+			if err := g.submit(); err != nil && err != unix.EBUSY {
+				t.Fatal(err)
+			}
+		}
+	}
+	if !g.r.CQHasOverflow() {
+		t.Fatal("the completion queue did not overflow")
+	}
+	// A poll that does not fit ends, saying so by lacking cqeMore; none may
+	// end silently.
+	seen := [polls]int{}
+	for {
+		batch := g.completions()
+		if len(batch) == 0 {
+			break
+		}
+		for _, c := range batch {
+			if c.Res < 0 || c.Res&unix.POLLIN == 0 {
+				t.Errorf("poll %d: result %d", userData(c.UserData).slot(), c.Res)
+			}
+			seen[userData(c.UserData).slot()]++
+		}
+		g.seen(len(batch))
+	}
+	for i, n := range seen {
+		if n < 1 || n > writes {
+			t.Errorf("poll %d completed %d times after %d writes", i, n, writes)
+		}
+	}
+}
+
+// A buffer ring is used round and round, each buffer where it was put.
+func TestPbufRingWraps(t *testing.T) {
+	const entries, size = 4, 32
+	g := testRing(t, 8, 32)
+	r, err := g.newPbufRing(entries, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := testPair(t)
+	mem := make([]byte, entries*size)
+	at := func(i uint16) []byte { return mem[int(i)*size:][:size] }
+	for range entries {
+		r.put(at(r.next()))
+	}
+	r.publish()
+	u := packUserData(urRecv, 9, 7)
+	prepRecv(g.sqe(), int32(a), 3, true, u)
+	for i := range 5 * entries {
+		if _, err := unix.Write(b, []byte{byte(i)}); err != nil {
+			t.Fatal(err)
+		}
+		c, err := g.one()
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := uint16(c.Flags >> cqeBufferShift)
+		if c.Res != 1 || c.Flags&cqeMore == 0 || id != uint16(i%entries) || at(id)[0] != byte(i) {
+			t.Fatalf("receive %d: result %d, flags %#x, byte %d", i, c.Res, c.Flags, at(id)[0])
+		}
+		r.put(at(r.next()))
+		r.publish()
+	}
+	for range entries + 1 {
+		if _, err := unix.Write(b, make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range entries + 1 {
+		c, err := g.one()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := -int32(unix.ENOBUFS); i == entries && (c.Res != want || c.Flags&cqeMore != 0) {
+			t.Errorf("without buffers: result %d, flags %#x", c.Res, c.Flags)
+		}
+	}
+	prepCancel(g.sqe(), u) // not there any more: this completion is not silent
+	if c, err := g.one(); err != nil || userData(c.UserData).op() != urNone || c.Res != -int32(unix.ENOENT) {
+		t.Errorf("cancelling what has ended: %+v, %v", c, err)
+	}
+	r.free()
+	if _, err := g.newPbufRing(3, 3); err == nil {
+		t.Error("a ring of 3 buffers")
+	}
+	if r, err = g.newPbufRing(entries, 3); err != nil {
+		t.Errorf("the group is still taken: %v", err)
+	} else {
+		r.free()
+	}
+}
