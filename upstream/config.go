@@ -1,0 +1,227 @@
+package upstream
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Balance says how the endpoint of a request is chosen.
+type Balance uint8
+
+const (
+	RoundRobin Balance = iota // smooth weighted round robin, each loop its own
+	LeastConn                 // fewest busy connections per weight over all loops
+	P2C                       // the less busy of two picked at random by weight
+)
+
+func (b Balance) String() string {
+	switch b {
+	case LeastConn:
+		return "least_conn"
+	case P2C:
+		return "p2c"
+	}
+	return "round_robin"
+}
+
+// ParseBalance reads the names the configuration uses; "" is round_robin.
+func ParseBalance(name string) (Balance, error) {
+	switch name {
+	case "", "round_robin":
+		return RoundRobin, nil
+	case "least_conn":
+		return LeastConn, nil
+	case "p2c":
+		return P2C, nil
+	}
+	return 0, fmt.Errorf("upstream: balance %q: expected round_robin, least_conn or p2c", name)
+}
+
+// MaxEndpoints bounds the endpoints of one cluster: sets of them are one
+// 64-bit word on the path of a request.
+const MaxEndpoints = 64
+
+// EndpointConfig is one origin. Address is ip:port, name:port or unix:/path;
+// Weight 0 means 1.
+type EndpointConfig struct {
+	Address string
+	Weight  int
+}
+
+// Config describes a cluster. Zero durations of the fail back-off take the
+// defaults below; a zero IdleTimeout keeps idle connections for ever.
+type Config struct {
+	Name      string
+	Balance   Balance
+	Endpoints []EndpointConfig
+
+	MaxConnections int // per endpoint, over all loops; 0: no limit
+	MaxIdle        int // per endpoint, over all loops; 0: nothing is kept
+	Prewarm        int // per endpoint, over all loops
+	Queue          int // waiting requests, over all loops; 0: none may wait
+
+	IdleTimeout  time.Duration
+	QueueTimeout time.Duration // also the age up to which an outage of all endpoints makes requests wait
+
+	ConnectTimeout  time.Duration
+	ResponseTimeout time.Duration
+	StreamTimeout   time.Duration // no byte either way while a message is under way
+
+	FailBackoff    time.Duration // after the first failure; doubles with each further one
+	FailBackoffMax time.Duration
+	FailResponses  int // failed responses in a row that mark an endpoint down
+}
+
+// What zero values of the fail back-off mean.
+const (
+	DefaultFailBackoff    = 100 * time.Millisecond
+	DefaultFailBackoffMax = 10 * time.Second
+	DefaultFailResponses  = 5
+)
+
+// Equal reports whether a cluster built from c can serve for o unchanged, with
+// its connections, failures and waiters.
+func (c *Config) Equal(o *Config) bool {
+	a, b := *c, *o
+	if !slices.Equal(a.Endpoints, b.Endpoints) {
+		return false
+	}
+	a.Endpoints, b.Endpoints = nil, nil
+	return a.scalars() == b.scalars()
+}
+
+// configScalars is Config without its slice: comparable, so that a field added
+// to Config and forgotten here fails a test and not a reload.
+type configScalars struct {
+	name                                       string
+	balance                                    Balance
+	maxConnections, maxIdle, prewarm, queue    int
+	idleTimeout, queueTimeout                  time.Duration
+	connectTimeout, responseTimeout, streamTmo time.Duration
+	failBackoff, failBackoffMax                time.Duration
+	failResponses                              int
+}
+
+func (c *Config) scalars() configScalars {
+	return configScalars{
+		c.Name, c.Balance,
+		c.MaxConnections, c.MaxIdle, c.Prewarm, c.Queue,
+		c.IdleTimeout, c.QueueTimeout,
+		c.ConnectTimeout, c.ResponseTimeout, c.StreamTimeout,
+		c.FailBackoff, c.FailBackoffMax, c.FailResponses,
+	}
+}
+
+const maxWeight = 1 << 16
+
+// validate checks what the data structures rely on and fills in defaults.
+func (c *Config) validate() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("upstream %q: %s", c.Name, fmt.Sprintf(format, args...))
+	}
+	if n := len(c.Endpoints); n < 1 || n > MaxEndpoints {
+		return bad("has %d endpoints, expected 1 to %d", n, MaxEndpoints)
+	}
+	c.Endpoints = slices.Clone(c.Endpoints)
+	for i := range c.Endpoints {
+		e := &c.Endpoints[i]
+		if e.Weight == 0 {
+			e.Weight = 1
+		}
+		if e.Weight < 0 || e.Weight > maxWeight {
+			return bad("endpoint %q: weight %d, expected 1 to %d", e.Address, e.Weight, maxWeight)
+		}
+		if _, err := ParseAddress(e.Address); err != nil {
+			return bad("endpoint %v", err)
+		}
+	}
+	for _, v := range []struct {
+		name string
+		n    int
+	}{
+		{"max_connections", c.MaxConnections}, {"max_idle", c.MaxIdle},
+		{"prewarm", c.Prewarm}, {"queue", c.Queue}, {"fail_responses", c.FailResponses},
+	} {
+		if v.n < 0 || v.n > 1<<30 {
+			return bad("%s is %d, expected 0 to %d", v.name, v.n, 1<<30)
+		}
+	}
+	if c.FailBackoff <= 0 {
+		c.FailBackoff = DefaultFailBackoff
+	}
+	if c.FailBackoffMax <= 0 {
+		c.FailBackoffMax = DefaultFailBackoffMax
+	}
+	c.FailBackoffMax = max(c.FailBackoffMax, c.FailBackoff)
+	if c.FailResponses == 0 {
+		c.FailResponses = DefaultFailResponses
+	}
+	return nil
+}
+
+// Address is a parsed endpoint address. Exactly one of Static and Host is set:
+// Static is what can be dialled as it is, Host a name to resolve.
+type Address struct {
+	Static string
+	Host   string
+	Port   string
+}
+
+// ParseAddress reads ip:port, [ip6]:port, name:port or unix:/path.
+func ParseAddress(s string) (Address, error) {
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		if path == "" || (path[0] != '/' && path[0] != '@') {
+			return Address{}, fmt.Errorf("address %q: expected unix:/path", s)
+		}
+		return Address{Static: s}, nil
+	}
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		if ap.Port() == 0 {
+			return Address{}, fmt.Errorf("address %q: port 0 cannot be connected to", s)
+		}
+		return Address{Static: ap.String()}, nil
+	}
+	i := strings.LastIndexByte(s, ':')
+	if i <= 0 {
+		return Address{}, fmt.Errorf("address %q: expected ip:port, name:port or unix:/path", s)
+	}
+	host, port := s[:i], s[i+1:]
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return Address{}, fmt.Errorf("address %q: port %q, expected 1 to 65535", s, port)
+	}
+	if !isHostName(host) {
+		return Address{}, fmt.Errorf("address %q: %q is neither an IP address nor a host name", s, host)
+	}
+	return Address{Host: host, Port: port}, nil
+}
+
+// isHostName accepts what RFC 1123 2.1 calls a host name, and the underscore
+// that service names in the field carry. All digits and dots would be a
+// mistyped IPv4 address (RFC 3696 2), not a name.
+func isHostName(s string) bool {
+	s = strings.TrimSuffix(s, ".")
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	letter := false
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for i := range len(label) {
+			switch b := label[i]; {
+			case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b == '_':
+				letter = true
+			case b >= '0' && b <= '9', b == '-':
+			default:
+				return false
+			}
+		}
+	}
+	return letter
+}

@@ -1,0 +1,147 @@
+package upstream
+
+import (
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// linePad keeps what one loop writes off the cache lines that others read: two
+// lines, because the adjacent-line prefetcher fetches pairs.
+type linePad [128]byte
+
+// Endpoint is one origin of a cluster, shared by all loops. Its methods may be
+// called from any thread.
+type Endpoint struct {
+	ID      int // position in Config.Endpoints
+	Address string
+	Weight  int
+	Target  Address // what Address means
+
+	_ linePad
+	// Read by every request, written when something fails or re-resolves.
+	health health
+	set    atomic.Pointer[AddrSet]
+	cause  atomic.Pointer[string] // why the name does not resolve; nil: it does
+	keys   atomic.Uint32          // address keys given out
+
+	_ linePad
+	// Written by all loops: open when a connection is dialled or closed, busy
+	// with every request, but only where the balancing asks for it.
+	open atomic.Int32
+	busy atomic.Int32
+	_    linePad
+}
+
+// AddrSet is one immutable answer of the resolver: ip:port or unix:/path.
+type AddrSet struct {
+	Generation uint32 // 1 for the first set of an endpoint, then one more each
+	Addrs      []string
+	Keys       []uint32 // identity of Addrs[i]: kept as long as it stays in the set, never used again
+	avoid      []atomic.Int64
+}
+
+// Has reports whether an address is still in the set. Key 0, "unknown", is not.
+func (s *AddrSet) Has(key uint32) bool { return slices.Contains(s.Keys, key) }
+
+// Open is the number of connections over all loops, dialling ones included.
+func (e *Endpoint) Open() int { return int(e.open.Load()) }
+
+// Addrs is the current set of addresses; empty until the name has resolved.
+// The slice is shared and must not be changed.
+func (e *Endpoint) Addrs() []string {
+	if s := e.set.Load(); s != nil {
+		return s.Addrs
+	}
+	return nil
+}
+
+// Set is the current set with its generation, nil until the name has resolved.
+func (e *Endpoint) Set() *AddrSet { return e.set.Load() }
+
+// Generation counts the changes of the set; 0 until the name has resolved.
+func (e *Endpoint) Generation() uint32 {
+	if s := e.set.Load(); s != nil {
+		return s.Generation
+	}
+	return 0
+}
+
+// Down reports whether requests avoid the endpoint: its back-off runs, or its
+// name has not resolved.
+func (e *Endpoint) Down(now int64) bool {
+	return e.set.Load() == nil || !usable(e.health.word.Load(), now)
+}
+
+// State describes the endpoint for people: up, or what is wrong and until when.
+func (e *Endpoint) State(now int64) (up bool, reason string) {
+	if e.set.Load() == nil {
+		if c := e.cause.Load(); c != nil {
+			return false, "name not resolved: " + *c
+		}
+		return false, "name not resolved yet"
+	}
+	w := e.health.word.Load()
+	if w == 0 {
+		if c := e.cause.Load(); c != nil {
+			return true, "last resolve failed, keeping the known addresses: " + *c
+		}
+		return true, ""
+	}
+	reason = "connecting failed"
+	if w&healthCause != 0 {
+		reason = "responses failed"
+	}
+	reason += ", " + strconv.Itoa(int(w&healthFails)) + " in a row"
+	if wait := untilNs(w) - now; wait > 0 {
+		return false, reason + ", next try in " + time.Duration(wait).Round(time.Millisecond).String()
+	}
+	return false, reason + ", next request tries it"
+}
+
+// resolved installs a new set of addresses unless it holds the same ones as
+// the current set, in whatever order. Called by one goroutine at a time.
+func (e *Endpoint) resolved(addrs []string) (changed bool) {
+	e.cause.Store(nil)
+	old := e.set.Load()
+	fresh := slices.Clone(addrs)
+	slices.Sort(fresh)
+	fresh = slices.Compact(fresh)
+	if old != nil && slices.Equal(fresh, old.Addrs) {
+		return false
+	}
+	s := &AddrSet{
+		Generation: e.Generation() + 1,
+		Addrs:      fresh,
+		Keys:       make([]uint32, len(fresh)),
+		avoid:      make([]atomic.Int64, len(fresh)),
+	}
+	for i, a := range fresh {
+		if old != nil {
+			if j := slices.Index(old.Addrs, a); j >= 0 {
+				s.Keys[i] = old.Keys[j]
+				s.avoid[i].Store(old.avoid[j].Load())
+				continue
+			}
+		}
+		s.Keys[i] = e.keys.Add(1)
+	}
+	e.set.Store(s)
+	// What failed was the old set; the new one has not been tried.
+	e.health.word.Store(0)
+	return true
+}
+
+// reserve takes one of limit connection slots; false when all are taken.
+func (e *Endpoint) reserve(limit int32) bool {
+	for {
+		n := e.open.Load()
+		if n >= limit {
+			return false
+		}
+		if e.open.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}

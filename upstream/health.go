@@ -1,0 +1,95 @@
+package upstream
+
+import (
+	"math"
+	"sync/atomic"
+)
+
+// health is what is known about an endpoint from the requests it was given
+// (passive marking), in one word so that every change is one compare-and-swap:
+//
+//	bits 8..63  until: end of the back-off, microseconds
+//	bit  7      cause: 0 connecting failed, 1 responses failed
+//	bit  6      probing: the back-off is over, one request tries the endpoint
+//	bits 0..5   failures in a row (stops counting at 63)
+//
+// Zero is up, so that the path of a request is one load and one compare. An
+// endpoint without addresses has a back-off without end, and no failures.
+type health struct {
+	word  atomic.Uint64
+	since atomic.Int64 // when the current outage began
+	bad   atomic.Int32 // failed responses in a row while up
+}
+
+const (
+	healthFails   = 1<<6 - 1
+	healthProbing = 1 << 6
+	healthCause   = 1 << 7
+	healthShift   = 8
+
+	healthNoAddress = math.MaxInt64 / 1000 << healthShift
+)
+
+// until in ns; rounded up, so that a back-off never ends early.
+func untilNs(w uint64) int64 { return int64(w>>healthShift) * 1000 }
+
+func untilWord(ns int64) uint64 { return uint64(ns+999) / 1000 << healthShift }
+
+// usable: up, or its back-off is over and claim may win it.
+func usable(w uint64, now int64) bool { return w == 0 || now >= untilNs(w) }
+
+// claim makes the caller the one prober of an endpoint whose back-off is over.
+// The back-off is prolonged to leaseNs from now: should the prober never tell
+// its result, another one gets a chance then.
+func (h *health) claim(w uint64, now, leaseNs int64) (claimed uint64, ok bool) {
+	claimed = untilWord(now+leaseNs) | w&(healthCause|healthFails) | healthProbing
+	return claimed, h.word.CompareAndSwap(w, claimed)
+}
+
+// unclaim undoes claim for a prober that found no free slot.
+func (h *health) unclaim(claimed, w uint64) { h.word.CompareAndSwap(claimed, w) }
+
+// fail records a failure at now. A failure that comes while the endpoint is
+// down already, and not from its prober, belongs to the burst that marked it
+// and does not lengthen the back-off. jitter is any random word.
+func (h *health) fail(now int64, cause uint64, first, longest int64, jitter uint64) {
+	for {
+		w := h.word.Load()
+		if w != 0 && w&healthProbing == 0 && now < untilNs(w) {
+			return
+		}
+		fails := min(w&healthFails+1, healthFails)
+		wait := longest
+		if fails < 32 && first<<(fails-1) < longest {
+			wait = first << (fails - 1)
+		}
+		// Up to a quarter more, so that the loops of many proxies that lost
+		// the same origin do not come back together.
+		wait += int64(jitter % uint64(wait/4+1))
+		next := untilWord(now+wait) | cause | fails
+		if h.word.CompareAndSwap(w, next) {
+			if w == 0 {
+				h.since.Store(now)
+			}
+			return
+		}
+	}
+}
+
+// connected clears an outage that failing connects caused. One that failing
+// responses caused needs a response to end: accepting proves little.
+func (h *health) connected() {
+	if w := h.word.Load(); w&healthFails != 0 && w&healthCause == 0 {
+		h.word.CompareAndSwap(w, 0)
+	}
+}
+
+// answered ends a series of failed responses.
+func (h *health) answered() {
+	if h.bad.Load() != 0 {
+		h.bad.Store(0)
+	}
+	if w := h.word.Load(); w&healthCause != 0 {
+		h.word.CompareAndSwap(w, 0)
+	}
+}

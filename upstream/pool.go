@@ -1,0 +1,305 @@
+package upstream
+
+import (
+	"math/bits"
+)
+
+// DecisionKind says what the caller of Acquire does next.
+type DecisionKind uint8
+
+const (
+	Refuse DecisionKind = iota // answer 503, see Reason
+	Reuse                      // send the request on Conn
+	Dial                       // a slot is reserved: dial Endpoint
+	Steal                      // ask loop Loop for an idle connection of Endpoint
+	Wait                       // queued; NextWaiter will name it
+)
+
+func (k DecisionKind) String() string {
+	return [...]string{"refuse", "reuse", "dial", "steal", "wait"}[k]
+}
+
+// Reason says why a request was refused.
+type Reason uint8
+
+const (
+	ReasonNone  Reason = iota
+	QueueFull          // all connections are busy and so is the queue
+	NoEndpoint         // every endpoint is down and has been tried
+	NotResolved        // no endpoint has an address
+	ReasonLast
+)
+
+func (r Reason) String() string {
+	return [...]string{"", "upstream queue full", "no upstream endpoint available", "upstream name not resolved", ""}[r]
+}
+
+// Decision is the answer of Acquire.
+type Decision struct {
+	Conn     uint64 // Reuse
+	Addr     uint32 // Reuse: the key it was put back with
+	Endpoint int    // Reuse, Dial, Steal
+	Loop     int    // Steal
+	Kind     DecisionKind
+	Reason   Reason // Refuse
+}
+
+// Stats are the counts of one loop's share, and two gauges.
+type Stats struct {
+	Reused, Dialed, Stolen, Given uint64
+	DialErrors, ResponseErrors    uint64
+	Queued, QueueFull, Refused    uint64
+	Expired, Dropped, Prewarmed   uint64
+	Miscounted                    uint64 // a connection given back twice: always 0
+	Idle, Waiting                 int
+}
+
+// Pool is one loop's share of a cluster. It belongs to one thread.
+type Pool struct {
+	c         *Cluster
+	loop      int
+	neighbour []int
+	busy      bool // the balancing needs Endpoint.busy
+
+	idle    idleSet
+	idleMap uint64 // endpoints with idle connections here
+	eps     []poolEndpoint
+	queue   waiterQueue
+	woken   uint64 // waiter that NextWaiter named last, +1; 0: none
+
+	changes    uint32 // of Cluster.changes, what was seen
+	doomed     []idleNode
+	nextExpiry int64 // nothing expires before
+	random     uint64
+	stats      Stats
+
+	pub published
+}
+
+// poolEndpoint is what one loop knows of one endpoint.
+type poolEndpoint struct {
+	weight  int64
+	current int64  // smooth weighted round robin
+	addr    uint32 // turns through the address set
+
+	warmed    int32 // dialled by Prewarm before warmReset
+	warmReset int64
+}
+
+func newPool(c *Cluster, loop int, neighbours []int) *Pool {
+	p := &Pool{
+		c: c, loop: loop, neighbour: neighbours,
+		busy:   c.cfg.Balance != RoundRobin,
+		eps:    make([]poolEndpoint, len(c.eps)),
+		random: uint64(loop+1) * 0x9E3779B97F4A7C15,
+	}
+	p.idle.init(len(c.eps))
+	var total int64
+	for i, e := range c.eps {
+		p.eps[i].weight = int64(e.Weight)
+		total += int64(e.Weight)
+	}
+	// Loops start at different points of the same sequence: were they to start
+	// together, the first endpoint would get the first request of each.
+	for range int64(loop) % total {
+		p.advance(c.all, p.best(c.all))
+	}
+	return p
+}
+
+// counted and uncounted keep Endpoint.busy = open - idle, which is the number of
+// active requests of an HTTP/1 endpoint. Only balancing by load pays for it.
+func (p *Pool) counted(ep int) {
+	if p.busy {
+		p.c.eps[ep].busy.Add(1)
+	}
+}
+
+func (p *Pool) uncounted(ep int) {
+	if p.busy {
+		p.c.eps[ep].busy.Add(-1)
+	}
+}
+
+// publishIdle makes the idle count of ep visible to the other loops. It must
+// come before a look at their waiters (WakeLoop).
+func (p *Pool) publishIdle(ep int) {
+	n := p.idle.lists[ep].n
+	if n == 0 {
+		p.idleMap &^= 1 << ep
+	} else {
+		p.idleMap |= 1 << ep
+	}
+	p.pub.idle[ep].Store(n)
+}
+
+// Put gives a connection back after a complete exchange. False: close it, then
+// call Closed. Unlike with PutAddr a change of the addresses can not be noticed
+// while the connection is busy.
+func (p *Pool) Put(now int64, conn uint64, ep int) (keep bool) {
+	return p.PutAddr(now, conn, ep, 0)
+}
+
+// PutAddr is Put for a connection whose address is known: addr is the key that
+// Address gave for it, 0 if unknown.
+func (p *Pool) PutAddr(now int64, conn uint64, ep int, addr uint32) (keep bool) {
+	if p.changes != p.c.changes.Load() {
+		p.notice()
+	}
+	if p.c.retired.Load() || !p.room(ep) || (addr != 0 && !p.c.eps[ep].set.Load().Has(addr)) {
+		p.stats.Dropped++
+		return false
+	}
+	if !p.idle.push(now, conn, ep, addr) {
+		p.stats.Miscounted++
+		return true
+	}
+	if p.idle.total == 1 {
+		p.nextExpiry = now + int64(p.c.cfg.IdleTimeout)
+	}
+	p.publishIdle(ep)
+	p.uncounted(ep)
+	return true
+}
+
+// room reports whether one more idle connection of ep may be kept. A loop may
+// keep its share without looking at the others.
+func (p *Pool) room(ep int) bool {
+	n, limit := int(p.idle.lists[ep].n), p.c.cfg.MaxIdle
+	if n < limit/len(p.c.pools) {
+		return true
+	}
+	return n < limit && p.c.Idle(ep) < limit
+}
+
+// takeIdle removes node i of ep and counts its connection as busy.
+func (p *Pool) takeIdle(ep int, i uint32) (conn uint64, addr uint32) {
+	conn, addr = p.idle.take(i)
+	p.publishIdle(ep)
+	p.counted(ep)
+	return conn, addr
+}
+
+// Remove takes an idle connection out because its peer closed it; then close
+// it and call Closed. False when it was not idle.
+func (p *Pool) Remove(conn uint64, ep int) bool {
+	if i := p.idle.lookup(conn, ep); i != 0 {
+		p.takeIdle(ep, i)
+		return true
+	}
+	for j := range p.doomed {
+		if p.doomed[j].conn == conn {
+			p.doomed[j] = p.doomed[len(p.doomed)-1]
+			p.doomed = p.doomed[:len(p.doomed)-1]
+			return true
+		}
+	}
+	return false
+}
+
+// TakeIdle takes the newest idle connection of ep out for a neighbour that
+// asked. It stays counted: the neighbour puts it back or reports it Closed; if
+// it can not be handed over, close it and call Closed here.
+func (p *Pool) TakeIdle(ep int) (conn uint64, ok bool) {
+	conn, _, ok = p.TakeIdleAddr(ep)
+	return conn, ok
+}
+
+// TakeIdleAddr is TakeIdle with the address key the connection was put back with.
+func (p *Pool) TakeIdleAddr(ep int) (conn uint64, addr uint32, ok bool) {
+	if p.changes != p.c.changes.Load() {
+		p.notice()
+	}
+	i := p.idle.lists[ep].newest
+	if i == 0 {
+		return 0, 0, false
+	}
+	conn, addr = p.takeIdle(ep, i)
+	p.stats.Given++
+	return conn, addr, true
+}
+
+// Adopted counts a connection of ep that a neighbour handed over; the caller
+// sends its request on it.
+func (p *Pool) Adopted(ep int) { p.stats.Stolen++ }
+
+// AdoptIdle keeps a connection of ep that a neighbour handed over and that
+// nobody here needs any more. False: close it, then call Closed.
+func (p *Pool) AdoptIdle(now int64, conn uint64, ep int, addr uint32) (keep bool) {
+	p.stats.Stolen++
+	return p.PutAddr(now, conn, ep, addr)
+}
+
+// Closed frees the slot of a connection that is gone: one that was dialled or
+// adopted and is not idle any more.
+func (p *Pool) Closed(ep int) {
+	e := p.c.eps[ep]
+	if e.open.Add(-1) < 0 {
+		e.open.Add(1)
+		p.stats.Miscounted++
+		return
+	}
+	p.uncounted(ep)
+}
+
+// notice handles changed addresses: what is idle on an address that vanished,
+// or all when the cluster is retired, is set aside for Expire to give out.
+func (p *Pool) notice() {
+	p.changes = p.c.changes.Load()
+	retired := p.c.retired.Load()
+	for ep := range p.eps {
+		set := p.c.eps[ep].set.Load()
+		for i := p.idle.lists[ep].newest; i != 0; {
+			n := p.idle.nodes[i]
+			if retired || !set.Has(n.addr) && (n.addr != 0 || p.c.eps[ep].Target.Host != "") {
+				p.takeIdle(ep, i)
+				p.doomed = append(p.doomed, n)
+			}
+			i = n.older
+		}
+	}
+}
+
+// Expire appends to out the idle connections to close: idle for longer than
+// the idle timeout, oldest first per endpoint, or on addresses that vanished.
+// For each: close it, then call Closed. Cheap when there are none.
+func (p *Pool) Expire(now int64, out []uint64) []uint64 {
+	if p.changes != p.c.changes.Load() {
+		p.notice()
+	}
+	for _, n := range p.doomed {
+		out = append(out, n.conn)
+		p.stats.Dropped++
+	}
+	p.doomed = p.doomed[:0]
+	timeout := int64(p.c.cfg.IdleTimeout)
+	if timeout <= 0 || p.idle.total == 0 || now < p.nextExpiry {
+		return out
+	}
+	next := now + timeout
+	for m := p.idleMap; m != 0; m &= m - 1 {
+		ep := bits.TrailingZeros64(m)
+		for {
+			i := p.idle.lists[ep].oldest
+			if i == 0 {
+				break
+			}
+			if due := p.idle.nodes[i].since + timeout; due > now {
+				next = min(next, due)
+				break
+			}
+			conn, _ := p.takeIdle(ep, i)
+			out = append(out, conn)
+			p.stats.Expired++
+		}
+	}
+	p.nextExpiry = next
+	return out
+}
+
+// Stats copies the counts.
+func (p *Pool) Stats() Stats {
+	s := p.stats
+	s.Idle, s.Waiting = p.idle.total, p.queue.n
+	return s
+}
