@@ -1,0 +1,145 @@
+package loop
+
+import "golang.org/x/sys/unix"
+
+// Why a listener is paused; it accepts while no reason is set.
+type pauseReason uint8
+
+const (
+	pauseConns  pauseReason = 1 << iota // MaxConns reached
+	pauseErrno                          // out of descriptors or memory: until acceptRetryAt
+	pauseBlocks                         // the pool is exhausted
+)
+
+// listener is one listening socket of a loop. The core decides whether it
+// accepts; the backend keeps what it needs in io.
+type listener struct {
+	fd    int32
+	index int // in Loop.listeners, stable while it lives
+	owner uint32
+
+	on       bool // the backend was told to accept
+	stopping bool // StopAccept: the backend was or will be told
+	told     bool // the backend was told to stop
+
+	io uint32 // the backend's own
+}
+
+// How long a listener rests when the process or the system is out of
+// descriptors or memory: waiting for an accept to succeed would be a busy loop.
+const acceptRetryNs = int64(100e6)
+
+// Accept starts accepting on fd, a listening non-blocking socket, which the
+// loop owns from here on: Accepted{Owner: owner} for each connection.
+func (l *Loop) Accept(fd int, owner uint32) {
+	ln := &listener{fd: int32(fd), owner: owner}
+	l.acceptDirty = true
+	for i, free := range l.listeners {
+		if free == nil {
+			ln.index = i
+			l.listeners[i] = ln
+			return
+		}
+	}
+	ln.index = len(l.listeners)
+	l.listeners = append(l.listeners, ln)
+}
+
+// StopAccept stops accepting on fd and closes it. Connections that the kernel
+// had already queued may still be Accepted. There is no event.
+func (l *Loop) StopAccept(fd int) {
+	for _, ln := range l.listeners {
+		if ln != nil && int(ln.fd) == fd {
+			ln.stopping = true
+			l.acceptDirty = true
+		}
+	}
+}
+
+// updateListeners tells the backend what has changed.
+func (l *Loop) updateListeners() {
+	l.acceptDirty = false
+	if l.cfg.MaxConns > 0 && l.connCount >= l.cfg.MaxConns {
+		l.paused |= pauseConns
+	} else {
+		l.paused &^= pauseConns
+	}
+	if l.parkedCount() > 0 {
+		l.paused |= pauseBlocks
+	} else {
+		l.paused &^= pauseBlocks
+	}
+	for _, ln := range l.listeners {
+		switch {
+		case ln == nil || ln.told:
+		case ln.stopping:
+			ln.told = true
+			l.be.acceptStop(ln)
+		case ln.on && l.paused != 0:
+			ln.on = false
+			l.be.acceptOff(ln)
+		case !ln.on && l.paused == 0:
+			ln.on = true
+			l.be.acceptOn(ln)
+		}
+	}
+}
+
+// accepted gives the connection fd, non-blocking, its slot and reports it. A
+// backend with more to say sets the peer address, and registers fd. False:
+// there is no slot, and fd is closed.
+func (l *Loop) accepted(ln *listener, fd int32) (ConnID, *conn, bool) {
+	id, c, ok := l.conns.alloc()
+	if !ok {
+		l.stats.AcceptErrors++
+		unix.Close(int(fd))
+		return 0, nil, false
+	}
+	c.fd = fd
+	c.owner = ln.owner
+	l.stats.Accepts++
+	l.countConn()
+	l.push(Event{Kind: Accepted, Conn: id, FD: -1})
+	return id, c, true
+}
+
+// acceptFailed counts a failure. What concerns one connection is over with it;
+// what concerns the process lets all listeners rest for a while.
+func (l *Loop) acceptFailed(errno unix.Errno) {
+	l.stats.AcceptErrors++
+	switch errno {
+	case unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS:
+		l.paused |= pauseErrno
+		l.acceptRetryAt = l.be.now() + acceptRetryNs
+		l.acceptDirty = true
+	}
+}
+
+// acceptStopped: nothing of ln is in flight any more.
+func (l *Loop) acceptStopped(ln *listener) {
+	unix.Close(int(ln.fd))
+	l.listeners[ln.index] = nil
+}
+
+// mayAccept says whether a backend that accepts several connections at once
+// should go on.
+func (l *Loop) mayAccept() bool {
+	return l.cfg.MaxConns <= 0 || l.connCount < l.cfg.MaxConns
+}
+
+// countConn counts a new connection.
+func (l *Loop) countConn() {
+	l.connCount++
+	l.stats.ConnsHigh = max(l.stats.ConnsHigh, l.connCount)
+	if !l.mayAccept() {
+		l.acceptDirty = true
+	}
+}
+
+// uncountConn counts the end of one.
+func (l *Loop) uncountConn() {
+	l.connCount--
+	if l.paused&pauseConns != 0 {
+		l.acceptDirty = true
+	}
+}

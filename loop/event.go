@@ -1,0 +1,94 @@
+package loop
+
+import (
+	"golang.org/x/sys/unix"
+
+	"zproxy/buf"
+)
+
+// ConnID names a connection: generation<<32 | slot. It is never 0, and a slot
+// is below 1<<24. An ID of a connection that is gone stays recognisable.
+type ConnID uint64
+
+func makeID(slot, gen uint32) ConnID { return ConnID(gen)<<32 | ConnID(slot) }
+
+func (id ConnID) slot() uint32 { return uint32(id) }
+func (id ConnID) gen() uint32  { return uint32(id >> 32) }
+
+// Kind says what an Event reports.
+type Kind uint8
+
+const (
+	// Accepted: Conn came in on a listener; Owner is the listener's.
+	Accepted Kind = iota + 1
+	// Connected: Dial is over. With Errno != 0 it failed, and the caller
+	// closes Conn.
+	Connected
+	// Received: N bytes in View, whose block the receiver now owns.
+	Received
+	// RecvEnd: nothing more will be received. Errno 0: end of file.
+	RecvEnd
+	// Sent: the kernel took N bytes. With Errno != 0 the sending side is
+	// broken and N bytes of the queue were dropped.
+	Sent
+	// Closed: Conn is gone. FD is the descriptor after a successful Export and
+	// -1 otherwise.
+	Closed
+	// Timer: Conn's deadline has passed.
+	Timer
+	// MailIn: another thread posted; Loop.Mail gives the mail.
+	MailIn
+)
+
+var kindNames = [...]string{"none", "Accepted", "Connected", "Received", "RecvEnd", "Sent", "Closed", "Timer", "MailIn"}
+
+// String is the kind's name.
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return "unknown"
+}
+
+// Event is one thing that happened. It has no pointers.
+type Event struct {
+	Kind  Kind
+	Errno unix.Errno
+	Conn  ConnID
+	Owner uint32   // Conn's owner at the time Next gave the event out
+	N     uint32   // bytes; for MailIn private to the loop
+	FD    int32    // Closed only; -1: none
+	View  buf.View // Received only
+}
+
+// Mail is what one thread tells a loop. The meaning of the fields is between
+// sender and receiver; FD is a descriptor whose ownership travels along when
+// it is above 0 (a loop that is destroyed closes those it has not delivered).
+type Mail struct {
+	Kind uint32
+	From int32
+	FD   int32
+	A, B uint64
+	Ref  any
+}
+
+// IO chooses a backend.
+type IO uint8
+
+const (
+	Auto  IO = iota // io_uring when the probe finds everything, else epoll
+	Epoll           // epoll(7), edge-triggered
+	Uring           // io_uring(7)
+	simIO           // deterministic, for tests; not selectable in Config
+	numIO
+)
+
+var ioNames = [...]string{"auto", "epoll", "uring", "sim"}
+
+// String is the backend's name as the configuration spells it.
+func (io IO) String() string {
+	if int(io) < len(ioNames) {
+		return ioNames[io]
+	}
+	return "unknown"
+}
