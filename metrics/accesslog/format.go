@@ -18,8 +18,15 @@ type clock struct {
 	n      int
 }
 
-// append writes the time in a layout of the time package, UTC.
+// latestMs is the end of the year 9999, the last with a date of fixed width.
+const latestMs = 253402300799999
+
+// append writes the time in a layout of the time package, UTC. A time outside
+// of the years the layouts are made for, from a clock set wrong, becomes 1970.
 func (c *clock) append(dst []byte, wallMs int64, layout string) []byte {
+	if wallMs < 0 || wallMs > latestMs {
+		wallMs = 0
+	}
 	second := wallMs / 1000
 	if c.n == 0 || second != c.second {
 		c.second = second
@@ -37,7 +44,7 @@ const (
 func appendJSON(dst []byte, c *clock, r *Record) []byte {
 	dst = append(dst, `{"time":"`...)
 	dst = c.append(dst, r.WallMs, jsonTime)
-	ms := r.WallMs % 1000
+	ms := max(r.WallMs, 0) % 1000
 	dst = append(dst, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
 	dst = append(dst, `Z","client":"`...)
 	if r.Client.IsValid() {

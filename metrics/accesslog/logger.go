@@ -3,6 +3,7 @@ package accesslog
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -38,7 +39,7 @@ type Logger struct {
 	closing chan struct{} // closed by Close
 	done    chan struct{} // closed by the writer
 	once    sync.Once     // for Close
-	file    *os.File      // the writer's own, once it runs
+	file    sink          // the writer's own, once it runs
 	mu      sync.Mutex    // guards buffers
 	buffers []*Buffer     // for Stats
 	stats   struct {      // written by the writer
@@ -48,9 +49,17 @@ type Logger struct {
 	}
 }
 
+// sink is what the writer needs of an *os.File.
+type sink interface {
+	io.WriteCloser
+	io.Seeker
+	Stat() (os.FileInfo, error)
+	Truncate(size int64) error
+}
+
 // swap asks the writer to go on with another file.
 type swap struct {
-	file *os.File
+	file sink
 	done chan struct{}
 }
 
@@ -88,7 +97,7 @@ func Open(o Options) (*Logger, error) {
 	return l, nil
 }
 
-func (l *Logger) start(file *os.File, loops int) {
+func (l *Logger) start(file sink, loops int) {
 	l.file = file
 	l.full = make(chan *block, loops*blocksPerBuffer)
 	l.swap = make(chan swap, 1)
@@ -183,7 +192,9 @@ func (b *Buffer) Close() {
 	defer timeout.Stop()
 	select {
 	case b.log.full <- b.cur:
-		b.cur = &block{home: b.free}
+		// A stand-in with a home of its own, so that b.free never overflows.
+		b.cur = &block{home: make(chan *block, 1)}
+		b.sinceNs = 0
 	case <-b.log.done:
 		b.drop()
 	case <-timeout.C:

@@ -40,7 +40,7 @@ func (l *Logger) drain() {
 
 // take goes on with another file.
 func (l *Logger) take(s swap) {
-	l.file.Close()
+	l.file.Close() // nothing is buffered here that closing could fail to write
 	l.file = s.file
 	l.stats.reopens.Add(1)
 	close(s.done)
@@ -49,10 +49,11 @@ func (l *Logger) take(s swap) {
 // writeBlock writes all lines of b and gives it back. While the file does not
 // take them it holds on to the block and tries again, at the byte where the
 // file stopped: a line cut short by a full disk is completed, not repeated. It
-// gives up only when the log is being closed.
+// gives up only when the log is being closed, after one more attempt.
 func (l *Logger) writeBlock(b *block) {
 	done := 0 // bytes of b.lines in the file
-	for {
+	for done < len(b.lines) {
+		closing := l.isClosing()
 		n, err := l.file.Write(b.lines[done:])
 		done += n
 		if done == len(b.lines) {
@@ -62,34 +63,39 @@ func (l *Logger) writeBlock(b *block) {
 			err = io.ErrShortWrite
 		}
 		l.failed(err)
-		next, goOn := l.waitForRetry(b.lines, done)
-		if !goOn {
-			done = next
+		if closing {
+			done = l.trimLine(b.lines, done)
 			break
 		}
-		done = next
+		done = l.waitForRetry(b.lines, done)
 	}
 	l.account(b, done)
 	b.lines, b.records = b.lines[:0], 0
 	b.home <- b // never blocks: the channel has room for every block of its loop
 }
 
-// waitForRetry waits until writing is worth another attempt. It returns from
-// where; or false when there will be none, with where the file ends now.
-func (l *Logger) waitForRetry(lines []byte, done int) (next int, goOn bool) {
+func (l *Logger) isClosing() bool {
+	select {
+	case <-l.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// waitForRetry waits until writing is worth another attempt and returns from
+// which byte of lines: done, or the begin of a line if the file is a new one.
+func (l *Logger) waitForRetry(lines []byte, done int) int {
 	timer := time.NewTimer(l.retry)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return done, true
-	case s := <-l.swap:
-		// The new file begins with a whole line.
-		next = l.trimLine(lines, done)
-		l.take(s)
-		return next, true
 	case <-l.closing:
-		return l.trimLine(lines, done), false
+	case s := <-l.swap:
+		done = l.trimLine(lines, done)
+		l.take(s)
 	}
+	return done
 }
 
 // trimLine removes the beginning of a line from the end of the file, when the
