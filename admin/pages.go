@@ -11,18 +11,20 @@ import (
 // pages are the paths there are, for the router and for the index page.
 var pages = []struct {
 	path, about string
-	serve       func(*Server, http.ResponseWriter)
+	serve       page
 }{
-	{"/metrics", "counters and histograms, Prometheus text format", (*Server).metrics},
+	{"/metrics", "counters and histograms, Prometheus text format", bounded((*Server).metrics)},
 	{"/healthz", "200 as soon as this server answers", (*Server).healthz},
 	{"/readyz", "200 while the proxy takes requests, else 503 and why", (*Server).readyz},
-	{"/status", "loops, buffers, pools and endpoints as JSON", (*Server).status},
+	{"/status", "loops, buffers, pools and endpoints as JSON", bounded((*Server).status)},
 }
+
+type page = func(*Server, http.ResponseWriter)
 
 const plainText = "text/plain; charset=utf-8"
 
 func (s *Server) handler() http.Handler {
-	routes := map[string]func(*Server, http.ResponseWriter){"/": (*Server).index}
+	routes := map[string]page{"/": (*Server).index}
 	for _, p := range pages {
 		routes[p.path] = p.serve
 	}
@@ -35,22 +37,24 @@ func (s *Server) handler() http.Handler {
 			w.Header().Set("Allow", "GET, HEAD")
 			reply(w, http.StatusMethodNotAllowed, plainText, []byte("method not allowed: GET or HEAD\n"))
 		default:
-			s.bounded(w, serve)
+			serve(s, w)
 		}
 	})
 }
 
-// bounded answers at most maxConcurrent requests at a time. More than that is a
-// monitoring system gone wrong; it hears so at once and the proxy keeps its
-// memory. Health is always answered: it costs nothing.
-func (s *Server) bounded(w http.ResponseWriter, serve func(*Server, http.ResponseWriter)) {
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-		serve(s, w)
-	default:
-		w.Header().Set("Retry-After", "1")
-		reply(w, http.StatusServiceUnavailable, plainText, []byte("too many requests to the admin address at once\n"))
+// bounded limits how many of the costly pages are being answered at a time.
+// More than that is a monitoring system gone wrong; it hears so at once, and the
+// proxy keeps its memory. Health and readiness cost nothing and always answer.
+func bounded(serve page) page {
+	return func(s *Server, w http.ResponseWriter) {
+		select {
+		case s.slots <- struct{}{}:
+			defer func() { <-s.slots }()
+			serve(s, w)
+		default:
+			w.Header().Set("Retry-After", "1")
+			reply(w, http.StatusServiceUnavailable, plainText, []byte("too many requests to the admin address at once\n"))
+		}
 	}
 }
 
@@ -115,4 +119,3 @@ func (s *Server) status(w http.ResponseWriter) {
 	}
 	reply(w, http.StatusOK, "application/json", append(body, '\n'))
 }
-

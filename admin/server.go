@@ -33,7 +33,7 @@ type Source interface {
 // address from costing the proxy more than a corner of its memory.
 const (
 	maxConnections = 32
-	maxConcurrent  = 4 // requests being answered
+	maxConcurrent  = 4 // answers of /metrics and /status under way
 	maxHeaderBytes = 8 << 10
 	readTimeout    = 5 * time.Second
 	writeTimeout   = 15 * time.Second
