@@ -21,6 +21,7 @@ type Options struct {
 	Format      Format        // JSON unless told otherwise
 	BufferBytes int           // a loop hands over what it has from this size on; 0: 64 KiB
 	Flush       time.Duration // and at the latest after this time; 0: 1 s
+	Retry       time.Duration // between attempts while the file cannot be written; 0: 1 s
 	Loops       int           // how many buffers there will be; 0: 1
 	Report      func(string)  // told of trouble once, and when it ends; nil: a line on stderr
 }
@@ -75,7 +76,7 @@ var ErrStuck = errors.New("the access log's writer is stuck in a write; is the r
 func Open(o Options) (*Logger, error) {
 	l := &Logger{
 		path: o.Path, format: o.Format, mark: o.BufferBytes, flushNs: int64(o.Flush),
-		report: o.Report, retry: time.Second,
+		report: o.Report, retry: o.Retry,
 	}
 	if l.path == "-" || l.path == "stdout" {
 		l.path = ""
@@ -85,6 +86,9 @@ func Open(o Options) (*Logger, error) {
 	}
 	if l.flushNs <= 0 {
 		l.flushNs = int64(time.Second)
+	}
+	if l.retry <= 0 {
+		l.retry = time.Second
 	}
 	if l.report == nil {
 		l.report = func(s string) { fmt.Fprintln(os.Stderr, s) }
