@@ -1,0 +1,44 @@
+package http1
+
+import "zproxy/proto"
+
+// ParseTrailers reads a trailer section (RFC 9112 section 7.1.2), field lines up
+// to and including the empty line, into h.Fields. Results are those of
+// ParseRequest; n is 2 when there are none. Fields that mean something only in
+// a head get FlagDrop (RFC 9110 section 6.5.1). Faults are those of a request;
+// Fault.AsResponse makes one the origin's.
+func ParseTrailers(b []byte, scanned int, lim *Limits, h *proto.Head) (n, scannedNow int, f *proto.Fault) {
+	b, full := clip(b, lim)
+	if scanned != 0 {
+		if again, next := resume(b, scanned, lim, h); !again {
+			return goesOn(next, full, proto.RequestFault(proto.FaultHeadTooLarge))
+		}
+	}
+	h.Reset(b)
+	h.Lines = true
+	var s noted
+	end, line, count, code := fieldSection(b, 0, 0, lim, h, &s)
+	if code != proto.FaultNone {
+		return 0, 0, proto.RequestFault(code)
+	}
+	if end == 0 {
+		return goesOn(cursor(line, len(b), count), full, proto.RequestFault(proto.FaultHeadTooLarge))
+	}
+	for i := range h.Fields {
+		if forbiddenTrailer(h.Fields[i].Token) {
+			h.Fields[i].Flags |= proto.FlagDrop
+		}
+	}
+	return end, end, nil
+}
+
+// forbiddenTrailer reports fields for framing, routing, request modification,
+// authentication, response control and content format (RFC 9110 section 6.5.1).
+func forbiddenTrailer(t proto.Token) bool {
+	switch t {
+	case proto.TokenOther, proto.TokenETag, proto.TokenLink, proto.TokenServer, proto.TokenDate,
+		proto.TokenTraceparent, proto.TokenXRequestID, proto.TokenAcceptRanges:
+		return false
+	}
+	return true
+}
