@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,45 +17,58 @@ import (
 // What a probe may wait for something that takes microseconds when it works.
 const probeWaitNs = int64(2 * time.Second)
 
-// probeUring fills f by trying, on a ring of its own, what the backend does.
-func probeUring(f *Features) {
-	f.CompiledIn = true
+// probeOnce keeps the answer: it doesn't change while the process lives.
+var probeOnce = sync.OnceValue(func() Features { return probeUring(kernelRelease()) })
+
+// probeUring tries, on a ring of its own, what the backend does.
+func probeUring(kernel string) Features {
+	f := Features{Kernel: kernel}
 	// A ring with a single issuer belongs to the thread that made it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	g, err := newRing(8)
 	if err != nil {
-		f.Reason = setupReason(err, f.Kernel, ioUringSysctl(), memlockLimit())
-		return
+		f.Reason = setupReason(err, kernel, ioUringSysctl(), memlockLimit())
+		return f
 	}
 	defer g.close()
-	f.DeferTaskrun = true
-	f.Bundles = g.params.features&featRecvSendBundle != 0
-	f.MinTimeout = g.params.features&featMinTimeout != 0
+	f.Names = append(f.Names, "single_issuer", "defer_taskrun")
+	for _, step := range []func(*ring, *Features) error{
+		tryFeatures, tryBufferRing, tryRecv, tryAccept,
+	} {
+		if err := step(g, &f); err != nil {
+			f.Reason = fmt.Sprintf("%v (Linux %s; 6.1 or later is needed)", err, kernel)
+			return f
+		}
+	}
+	g.registerFD()
+	if g.regIndex >= 0 {
+		f.Names = append(f.Names, "registered_fd")
+	}
+	f.Usable = true
+	return f
+}
+
+// tryFeatures wants the ring features and operations the backend relies on,
+// and notes those it could do without.
+func tryFeatures(g *ring, f *Features) error {
 	if missing := ringFeatures &^ g.params.features; missing != 0 {
-		f.Reason = fmt.Sprintf("kernel %s lacks ring features %#x: Linux 6.1 or later is needed", f.Kernel, missing)
-		return
+		return fmt.Errorf("ring features %#x are missing", missing)
 	}
 	missing, err := g.missingOps(uringOps)
 	if err != nil {
-		f.Reason = fmt.Sprintf("the operations of kernel %s cannot be listed: %v", f.Kernel, err)
-		return
+		return fmt.Errorf("the operations of io_uring cannot be listed: %w", err)
 	}
 	if len(missing) > 0 {
-		f.Reason = fmt.Sprintf("kernel %s lacks the io_uring operations %s", f.Kernel, strings.Join(missing, ", "))
-		return
+		return fmt.Errorf("the io_uring operations %s are missing", strings.Join(missing, ", "))
 	}
-	if f.Reason = tryBufferRing(g, f); f.Reason != "" {
-		return
+	if g.params.features&featRecvSendBundle != 0 {
+		f.Names = append(f.Names, "bundles")
 	}
-	if err := tryAccept(g); err != nil {
-		f.Reason = fmt.Sprintf("multishot accept does not work on kernel %s: %v", f.Kernel, err)
-		return
+	if g.params.features&featMinTimeout != 0 {
+		f.Names = append(f.Names, "min_timeout")
 	}
-	f.MultishotAccept = true
-	g.registerFD()
-	f.RegisteredFD = g.regIndex >= 0
-	f.Usable = true
+	return nil
 }
 
 // setupReason turns the errno of io_uring_setup into what the administrator
@@ -63,7 +77,7 @@ func probeUring(f *Features) {
 func setupReason(err error, kernel, sysctl string, memlock uint64) string {
 	switch {
 	case errors.Is(err, unix.ENOSYS):
-		return fmt.Sprintf("kernel %s has no io_uring, or a seccomp filter hides it (ENOSYS)", kernel)
+		return fmt.Sprintf("Linux %s has no io_uring, or a seccomp filter hides it (ENOSYS)", kernel)
 	case errors.Is(err, unix.EPERM) && sysctl == "2":
 		return "io_uring disabled by sysctl kernel.io_uring_disabled=2: `sysctl -w kernel.io_uring_disabled=0` enables it"
 	case errors.Is(err, unix.EPERM) && sysctl == "1":
@@ -73,7 +87,7 @@ func setupReason(err error, kernel, sysctl string, memlock uint64) string {
 	case errors.Is(err, unix.ENOMEM):
 		return fmt.Sprintf("no memory for a ring: raise RLIMIT_MEMLOCK (`ulimit -l`, now %d bytes) or the memory limit of the cgroup", memlock)
 	case errors.Is(err, unix.EINVAL):
-		return fmt.Sprintf("kernel %s is too old: SINGLE_ISSUER and DEFER_TASKRUN rings need Linux 6.1", kernel)
+		return fmt.Sprintf("Linux %s is too old: SINGLE_ISSUER and DEFER_TASKRUN rings need 6.1", kernel)
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 		return "no file descriptor left for a ring: raise RLIMIT_NOFILE (`ulimit -n`)"
 	}
@@ -96,71 +110,81 @@ func memlockLimit() uint64 {
 	return l.Cur
 }
 
-// tryBufferRing registers a buffer ring and receives into it. It returns a
-// reason when that does not work.
-func tryBufferRing(g *ring, f *Features) string {
-	b, err := g.newPbufRing(4, 0)
+const probeGroup = 0
+
+func tryBufferRing(g *ring, f *Features) error {
+	b, err := g.newPbufRing(4, probeGroup)
 	if err != nil {
-		return fmt.Sprintf("provided-buffer rings do not work on kernel %s: %v", f.Kernel, err)
+		return fmt.Errorf("provided-buffer rings do not work: %w", err)
 	}
-	defer b.free()
-	f.BufferRing = true
-	if err := tryRecv(g, b); err != nil {
-		return fmt.Sprintf("multishot receive does not work on kernel %s: %v", f.Kernel, err)
+	b.free()
+	f.Names = append(f.Names, "buffer_ring")
+	if g.hasIncrementalBuffers() {
+		f.Names = append(f.Names, "incremental_buffers")
 	}
-	f.MultishotRecv = true
-	f.IncrementalBuffer = g.hasIncrementalBuffers()
-	return ""
+	return nil
 }
 
-// tryRecv wants two receives out of one submission.
-func tryRecv(g *ring, b *pbufRing) error {
+// tryRecv wants two receives into a buffer ring out of one submission.
+func tryRecv(g *ring, f *Features) error {
+	b, err := g.newPbufRing(4, probeGroup)
+	if err != nil {
+		return err
+	}
+	defer b.free()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
+	defer unix.Close(fds[0])
 	defer unix.Close(fds[1])
-	mem := make([]byte, 128) // stays reachable until the ring is unregistered
+	if err := recvTwo(g, b, fds); err != nil {
+		return fmt.Errorf("multishot receive does not work: %w", err)
+	}
+	f.Names = append(f.Names, "multishot_recv")
+	return nil
+}
+
+func recvTwo(g *ring, b *pbufRing, fds [2]int) error {
+	mem := make([]byte, 128) // stays reachable until the operation has ended
 	defer runtime.KeepAlive(mem)
 	b.put(mem[:64:64])
 	b.put(mem[64:])
 	b.publish()
-	prepRecv(g.sqe(), int32(fds[0]), b.group, false, packUserData(urRecv, 1, 1))
-	for _, want := range []string{"a", "b"} {
-		if _, err := unix.Write(fds[1], []byte(want)); err != nil {
-			unix.Close(fds[0])
+	u := packUserData(urRecv, 1, 1)
+	prepRecv(g.sqe(), int32(fds[0]), b.group, false, u)
+	for _, want := range []byte("ab") {
+		if _, err := unix.Write(fds[1], []byte{want}); err != nil {
 			return err
 		}
 		c, err := g.one()
 		if err != nil {
-			unix.Close(fds[0])
 			return err
 		}
 		bid := c.Flags >> cqeBufferShift
-		if c.Res != 1 || c.Flags&(cqeBuffer|cqeMore) != cqeBuffer|cqeMore || bid > 1 || string(mem[64*bid:64*bid+1]) != want {
-			unix.Close(fds[0])
+		if c.Res != 1 || c.Flags&(cqeBuffer|cqeMore) != cqeBuffer|cqeMore || bid > 1 || mem[64*bid] != want {
 			return fmt.Errorf("result %d, flags %#x", c.Res, c.Flags)
 		}
 	}
-	return g.endMultishot(int32(fds[0]), packUserData(urRecv, 1, 1))
+	return g.cancelled(u)
 }
 
 // tryAccept wants two connections out of one submission.
-func tryAccept(g *ring) error {
+func tryAccept(g *ring, f *Features) error {
 	ls, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
+	defer unix.Close(ls)
 	// An empty path: the kernel picks an abstract name, no file is made.
 	if err := unix.Bind(ls, &unix.SockaddrUnix{}); err != nil {
-		unix.Close(ls)
 		return err
 	}
 	if err := acceptTwo(g, ls); err != nil {
-		unix.Close(ls)
-		return err
+		return fmt.Errorf("multishot accept does not work: %w", err)
 	}
-	return g.endMultishot(int32(ls), packUserData(urAccept, 1, 1))
+	f.Names = append(f.Names, "multishot_accept")
+	return nil
 }
 
 func acceptTwo(g *ring, ls int) error {
@@ -171,7 +195,8 @@ func acceptTwo(g *ring, ls int) error {
 	if err != nil {
 		return err
 	}
-	prepAccept(g.sqe(), int32(ls), packUserData(urAccept, 1, 1))
+	u := packUserData(urAccept, 1, 1)
+	prepAccept(g.sqe(), int32(ls), u)
 	for range 2 {
 		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
@@ -193,12 +218,11 @@ func acceptTwo(g *ring, ls int) error {
 			return errors.New("it ends after one connection")
 		}
 	}
-	return nil
+	return g.cancelled(u)
 }
 
-// endMultishot cancels the operation known as u and closes fd.
-func (g *ring) endMultishot(fd int32, u userData) error {
-	defer unix.Close(int(fd))
+// cancelled cancels the operation known as u and waits for its end.
+func (g *ring) cancelled(u userData) error {
 	prepCancel(g.sqe(), u)
 	c, err := g.one()
 	if err != nil {
