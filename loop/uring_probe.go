@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,9 +15,6 @@ import (
 
 // What a probe may wait for something that takes microseconds when it works.
 const probeWaitNs = int64(2 * time.Second)
-
-// probeOnce keeps the answer: it doesn't change while the process lives.
-var probeOnce = sync.OnceValue(func() Features { return probeUring(kernelRelease()) })
 
 // probeUring tries, on a ring of its own, what the backend does.
 func probeUring(kernel string) Features {
