@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -50,6 +51,9 @@ func (d *decoder) tree(data []byte) *yaml.Node {
 	if len(data) > maxFileBytes {
 		d.fail(start, nil, Size(len(data)).String(), "at most "+Size(maxFileBytes).String(), "")
 		return nil
+	}
+	if root := jsonTree(data); root != nil {
+		return root
 	}
 	var doc yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(data))
@@ -103,7 +107,7 @@ func (d *decoder) syntaxError(err error, data []byte) {
 	case strings.Contains(text, "mapping values are not allowed"):
 		hint = `look for a missing line break, wrong indentation, or a value with ": " that needs quotes`
 	}
-	d.fail(at, nil, text, "valid YAML", hint)
+	d.fail(at, nil, "a syntax error: "+text, "valid YAML", hint)
 }
 
 // lineOf is line n of data, counted from 1.
@@ -225,6 +229,7 @@ func (d *decoder) section(n *yaml.Node, fields []field, ptr any, p *path) {
 		if hint = elsewhere(key.Value); hint == "" {
 			if like := nearest(key.Value, known); like != "" {
 				hint = "did you mean " + quote(like) + "?"
+				written[slices.Index(known, like)] = true // one mistake, one message
 			}
 		}
 		d.fail(key, here, "an unknown key", "one of "+strings.Join(known, ", "), hint)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -206,8 +207,8 @@ func checkAuthority(text string, _ int64) (want, hint string) {
 	return "", ""
 }
 
-// checkPath checks the path of a route. The router decides what a path matches; this only refuses what could never
-// match a request, whose path is normalised before (RFC 3986 section 6.2.2), or says something else than was meant.
+// checkPath checks the path of a route. The router decides what a path matches, and whether two of them conflict; this
+// refuses what could match no request, or says something else than was meant.
 func checkPath(text string, _ int64) (want, hint string) {
 	if !strings.HasPrefix(text, "/") {
 		return wantPath, "a path begins with /"
@@ -217,6 +218,9 @@ func checkPath(text string, _ int64) (want, hint string) {
 	}
 	var names []string
 	segments := strings.Split(text[1:], "/")
+	if len(segments) > MaxSegments {
+		return wantPath, "at most " + strconv.Itoa(MaxSegments) + " segments"
+	}
 	for i, segment := range segments {
 		last := i == len(segments)-1
 		switch {
@@ -227,19 +231,15 @@ func checkPath(text string, _ int64) (want, hint string) {
 			}
 			if segment[0] == ':' || name != "" {
 				if !isParamName(name) {
-					return wantPath, `behind ":" or "*" stands a name of letters, digits and _, up to the next /`
+					return wantPath, `behind ":" or "*" stands a name of letters, digits, _ and -, up to the next /`
 				}
-				if contains(names, name) {
+				if slices.Contains(names, name) {
 					return wantPath, "the name " + quote(name) + " is used twice"
 				}
 			}
 			if names = append(names, name); len(names) > MaxParams {
 				return wantPath, "at most " + strconv.Itoa(MaxParams) + " named segments"
 			}
-		case segment == "." || segment == "..":
-			return wantPath, `segments "." and ".." are resolved before a route is looked up`
-		case segment == "" && !last:
-			return wantPath, "an empty segment"
 		default:
 			if reason := segmentFault(segment); reason != "" {
 				return wantPath, reason
@@ -251,7 +251,7 @@ func checkPath(text string, _ int64) (want, hint string) {
 
 func isParamName(s string) bool {
 	for i := range len(s) {
-		if !isAlnum(s[i]) && s[i] != '_' || i == 0 && s[i] >= '0' && s[i] <= '9' {
+		if letter := s[i] > '9' && isAlnum(s[i]) || s[i] == '_'; !letter && (i == 0 || !isAlnum(s[i]) && s[i] != '-') {
 			return false
 		}
 	}
@@ -260,32 +260,37 @@ func isParamName(s string) bool {
 
 // segmentFault says what is wrong with an exact segment, RFC 3986 section 3.3.
 func segmentFault(segment string) string {
+	dots := segment
 	for i := 0; i < len(segment); i++ {
 		switch c := segment[i]; {
 		case c == '%':
-			if i+2 >= len(segment) || !isUpperHex(segment[i+1]) || !isUpperHex(segment[i+2]) {
+			if i+2 >= len(segment) {
 				return `"%" is followed by two digits 0-9, A-F`
 			}
-			v, _ := strconv.ParseUint(segment[i+1:i+3], 16, 8)
-			if c := byte(v); isAlnum(c) || strings.IndexByte("-._~", c) >= 0 {
-				return "write " + string(rune(c)) + " instead of " + segment[i:i+3]
+			v, err := strconv.ParseUint(segment[i+1:i+3], 16, 8)
+			if err != nil || v == 0 {
+				return `"%" is followed by two digits 0-9, A-F, not both 0`
+			}
+			if v == '.' {
+				dots = strings.ReplaceAll(strings.ToLower(segment), "%2e", ".")
 			}
 			i += 2
 		case c == '*':
 			return `"*" stands only at the start of the last segment`
 		case c == '?' || c == '#':
 			return "the query is not part of the path"
-		case c >= 0x80 || c <= ' ' || c == 0x7f:
-			return "spaces and letters outside ASCII are written percent-encoded, e.g. %20"
-		case !isAlnum(c) && strings.IndexByte("-._~!$&'()+,;=:@", c) < 0:
-			return "the character " + quote(string(rune(c))) + " cannot stand in a path"
+		case c == '{' || c == '}':
+			return "a named segment is written /:name"
+		case c <= ' ' || c == 0x7f:
+			return "a space is written %20"
+		case strings.IndexByte("\"<>\\^`|", c) >= 0:
+			return "the character " + quote(string(rune(c))) + " is written percent-encoded"
 		}
 	}
+	if dots == "." || dots == ".." {
+		return `segments "." and ".." are resolved before a route is looked up`
+	}
 	return ""
-}
-
-func isUpperHex(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'A' && c <= 'F'
 }
 
 func checkMethod(text string, _ int64) (want, hint string) {

@@ -40,6 +40,8 @@ type field struct {
 
 	min, max int64    // value; bytes for sizes, nanoseconds for durations, entries for lists and mappings
 	enum     []string // kindEnum
+	numbers  []int64  // kindCount: the only ones allowed, when not nil
+	exactly1 []string // of these keys of each entry exactly one is there
 	want     string   // what to expect when the kind does not say enough, e.g. "an address ip:port"
 	pattern  string   // the same as a regular expression for the JSON Schema; it may accept more
 	// check looks at a value of the right kind and in range: text is how it is written, v its number. It returns
@@ -84,6 +86,7 @@ const (
 	MaxUpstreams = 4096    // in one file
 	MaxEndpoints = 64      // of one upstream
 	MaxRoutes    = 1 << 20 // in one file
+	MaxSegments  = 32      // of one route's path
 	MaxParams    = 16      // ":name" and "*tail" segments of one route
 	MaxBodyBytes = 64 << 10
 )
@@ -109,7 +112,7 @@ func table() []field {
 			grow: grow(func(u *Upstream, name string, pos Pos) { u.Name, u.Pos = name, pos }),
 			doc: "Sets of equivalent origin servers, by name. A name has letters, digits, `_`, `-` and `.`, at most 64 of them, " +
 				"and is what routes, metrics and the access log call it."},
-		{key: "routes", kind: kindSections, required: true, min: 1, max: MaxRoutes, fields: routeFields(),
+		{key: "routes", kind: kindSections, required: true, min: 1, max: MaxRoutes, fields: routeFields(), exactly1: routeActions[:],
 			at:   at(func(c *Config) *[]Route { return &c.Routes }),
 			grow: grow(func(r *Route, _ string, pos Pos) { r.Pos = pos }),
 			doc: "Which request goes where. The order in the file has no meaning: the most specific route wins. A request that matches none is answered 404, " +
@@ -240,11 +243,13 @@ func poolFields() []field {
 		{key: "idle_timeout", kind: kindDuration, def: "60s", min: int64(time.Millisecond), max: int64(24 * time.Hour), at: at(func(p *Pool) *time.Duration { return &p.IdleTimeout }),
 			doc: "An idle connection is closed after this time. Best a little below what the origin itself allows."},
 		{key: "queue", kind: kindCount, def: "1024", max: 1 << 20, at: at(func(p *Pool) *int { return &p.Queue }),
-			zero: "no waiting", doc: "How many requests may wait for a connection, per loop. More are answered 503."},
+			zero: "no waiting", doc: "How many requests may wait for a connection, over all loops together. More are answered 503."},
 		{key: "queue_timeout", kind: kindDuration, def: "5s", min: int64(time.Millisecond), max: int64(10 * time.Minute), at: at(func(p *Pool) *time.Duration { return &p.QueueTimeout }),
 			doc: "How long a request may wait for a connection; then it is answered 503."},
 	}
 }
+
+var routeActions = [...]string{"upstream", "respond", "redirect"}
 
 func routeFields() []field {
 	return []field{
@@ -272,7 +277,7 @@ func routeFields() []field {
 			fields: []field{
 				{key: "to", kind: kindText, required: true, check: checkLocation, want: wantLocation, at: at(func(r *Redirect) *string { return &r.To }),
 					doc: "`https://host/path` or `/path`, sent as it is written."},
-				{key: "status", kind: kindCount, def: "302", min: 301, max: 308, check: checkRedirectStatus, want: "one of 301, 302, 303, 307, 308", at: at(func(r *Redirect) *int { return &r.Status }),
+				{key: "status", kind: kindCount, def: "302", numbers: []int64{301, 302, 303, 307, 308}, at: at(func(r *Redirect) *int { return &r.Status }),
 					doc: "Permanent are 301 and 308, temporary 302, 303 and 307; 307 and 308 keep the method."}}},
 	}
 }

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +28,9 @@ func (f *field) wants() string {
 	case kindBool:
 		return "true or false"
 	case kindCount:
+		if f.numbers != nil {
+			return "one of " + strings.Trim(strings.ReplaceAll(fmt.Sprint(f.numbers), " ", ", "), "[]")
+		}
 		return "a whole number " + span(number(f.min), number(f.max))
 	case kindSize:
 		return "a size " + span(Size(f.min).String(), Size(f.max).String()) + `, e.g. "16KiB", "64MiB", "1GB"`
@@ -54,7 +59,7 @@ func (f *field) scan(text string, target any) (want, hint string) {
 		if f.check != nil {
 			break // it knows more than the list
 		}
-		if ok = contains(f.enum, text); !ok {
+		if ok = slices.Contains(f.enum, text); !ok {
 			if like := nearest(text, f.enum); like != "" {
 				hint = "did you mean " + quote(like) + "?"
 			}
@@ -63,6 +68,7 @@ func (f *field) scan(text string, target any) (want, hint string) {
 		ok = text == "true" || text == "false"
 	case kindCount:
 		number, ok = parseCount(text)
+		ok = ok && (f.numbers == nil || slices.Contains(f.numbers, number))
 	case kindSize:
 		number, hint, ok = parseSize(text)
 	case kindDuration:
@@ -93,15 +99,6 @@ func (f *field) scan(text string, target any) (want, hint string) {
 		*t = time.Duration(number)
 	}
 	return "", ""
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 // parseCount reads decimal digits: no sign, no base prefix, no separators, no fraction.
@@ -288,12 +285,4 @@ func checkSeconds(_ string, v int64) (want, hint string) {
 		return "whole seconds", "the kernel counts this one in seconds"
 	}
 	return "", ""
-}
-
-func checkRedirectStatus(_ string, v int64) (want, hint string) {
-	switch v {
-	case 301, 302, 303, 307, 308:
-		return "", ""
-	}
-	return "one of 301, 302, 303, 307, 308", ""
 }

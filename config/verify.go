@@ -186,7 +186,7 @@ func (d *decoder) verifyRoute(r *Route, n *yaml.Node, p *path, names []string, u
 		return // reported already
 	}
 	var actions []string
-	for _, key := range [...]string{"upstream", "respond", "redirect"} {
+	for _, key := range routeActions {
 		if has(key) {
 			actions = append(actions, key)
 		}
@@ -196,7 +196,7 @@ func (d *decoder) verifyRoute(r *Route, n *yaml.Node, p *path, names []string, u
 		if len(actions) > 0 {
 			found = strings.Join(actions, " and ")
 		}
-		d.fail(n, p, found, "exactly one of upstream, respond, redirect", "")
+		d.fail(n, p, found, "exactly one of "+strings.Join(routeActions[:], ", "), "")
 	}
 	if r.Upstream != "" {
 		if _, ok := used[r.Upstream]; !ok {
