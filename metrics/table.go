@@ -78,8 +78,8 @@ var stateTable = [...]struct {
 	{"zproxy_buffer_grown_total", counter, "Times the buffer pool grew by a step.", func(s *LoopState) uint64 { return s.Grown }},
 	{"zproxy_buffer_shrunk_total", counter, "Times the buffer pool gave a step back to the kernel.", func(s *LoopState) uint64 { return s.Shrunk }},
 	{"zproxy_arena_bytes", gauge, "Memory committed for the loop's buffers.", func(s *LoopState) uint64 { return s.Size }},
-	{"zproxy_arena_huge_bytes", gauge, "Of that, on reserved 2 MiB pages.", func(s *LoopState) uint64 { return s.HugeBytes }},
-	{"zproxy_arena_thp_bytes", gauge, "Of that, advised to be transparent huge pages.", func(s *LoopState) uint64 { return s.THPBytes }},
+	{"zproxy_arena_huge_bytes", gauge, "Memory for buffers on reserved 2 MiB pages.", func(s *LoopState) uint64 { return s.HugeBytes }},
+	{"zproxy_arena_thp_bytes", gauge, "Memory for buffers advised to be transparent huge pages.", func(s *LoopState) uint64 { return s.THPBytes }},
 }
 
 // histogramTable names the histograms of Loop, shown summed over all loops.
