@@ -115,11 +115,8 @@ func (l *Loop) acceptFailed(errno unix.Errno) {
 	}
 }
 
-// acceptStopped: nothing of ln is in flight any more.
-func (l *Loop) acceptStopped(ln *listener) {
-	unix.Close(int(ln.fd))
-	l.listeners[ln.index] = nil
-}
+// acceptStopped: nothing of ln is in flight any more, and it is closed.
+func (l *Loop) acceptStopped(ln *listener) { l.listeners[ln.index] = nil }
 
 // mayAccept says whether a backend that accepts several connections at once
 // should go on.

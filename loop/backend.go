@@ -39,7 +39,7 @@ type backend interface {
 	// may still come, acceptOn may come before the pause is complete.
 	// acceptStop ends it for good: what the kernel has queued for ln is
 	// accepted if that is cheap, and once nothing of ln is in flight (now or
-	// later) the backend calls l.acceptStopped(ln), which closes it.
+	// later) the backend closes ln.fd and calls l.acceptStopped(ln).
 	acceptOn(ln *listener)
 	acceptOff(ln *listener)
 	acceptStop(ln *listener)
@@ -90,7 +90,7 @@ type backend interface {
 
 	// destroy gives everything back: no block, descriptor or mapping is left.
 	// Operations still in flight are cancelled and waited for; nothing is
-	// reported. The core closes the sockets afterwards.
+	// reported. close is called for every socket after that.
 	destroy() error
 }
 

@@ -1,0 +1,199 @@
+package loop
+
+import (
+	"golang.org/x/sys/unix"
+
+	"zproxy/buf"
+)
+
+// What a backend reports. None of these calls the owner: they put events into
+// the queue, and work into the todo list of the next Poll.
+
+// opBegin counts an operation that is in the kernel and refers to c.
+func (l *Loop) opBegin(c *conn) { c.inflight++ }
+
+// opEnd counts its end, after what it brought was reported.
+func (l *Loop) opEnd(id ConnID, c *conn) {
+	c.inflight--
+	if c.inflight == 0 && c.has(flagTornDown) {
+		l.teardown(id, c)
+	}
+}
+
+// connected is the end of a dial.
+func (l *Loop) connected(id ConnID, c *conn, errno unix.Errno) {
+	if c.has(flagClosing) {
+		return
+	}
+	if errno == 0 {
+		c.flags &^= flagConnecting
+		if c.has(flagRecvDirty|flagShutWanted) || !c.sendq.Empty() {
+			l.todo(id, c)
+		}
+	} else {
+		c.flags |= flagSendBroken | flagRecvEnded
+		l.pool.Drop(&c.sendq)
+	}
+	l.push(Event{Kind: Connected, Conn: id, Errno: errno, FD: -1})
+}
+
+// received passes v on.
+func (l *Loop) received(id ConnID, c *conn, v buf.View) {
+	if c.has(flagClosing | flagRecvEnded) {
+		c.flags |= flagSpoiled
+		l.pool.Release(v)
+		return
+	}
+	l.push(Event{Kind: Received, Conn: id, N: v.Len, View: v, FD: -1})
+}
+
+// recvEnded ends the subscription.
+func (l *Loop) recvEnded(id ConnID, c *conn, errno unix.Errno) {
+	if c.has(flagClosing | flagRecvEnded) {
+		c.flags |= flagSpoiled
+		return
+	}
+	c.flags |= flagRecvEnded
+	l.push(Event{Kind: RecvEnd, Conn: id, Errno: errno, FD: -1})
+}
+
+// sent takes n bytes from the front of the queue or, with an errno, all of it.
+func (l *Loop) sent(id ConnID, c *conn, n int, errno unix.Errno) {
+	if errno != 0 {
+		n = c.sendq.Bytes()
+		l.pool.Drop(&c.sendq)
+		c.flags |= flagSendBroken | flagSpoiled
+	} else {
+		l.pool.Consume(&c.sendq, n)
+	}
+	if c.has(flagClosing) {
+		return
+	}
+	if !c.has(flagSendBusy) && (!c.sendq.Empty() || c.has(flagShutWanted)) {
+		l.todo(id, c)
+	}
+	l.push(Event{Kind: Sent, Conn: id, Errno: errno, N: uint32(n), FD: -1})
+}
+
+// again makes the next Poll call recvOn (when subscribed) and flush (when
+// there is something to send) once more.
+func (l *Loop) again(id ConnID, c *conn) {
+	if c.has(flagClosing) {
+		return
+	}
+	c.flags |= flagRecvDirty
+	l.todo(id, c)
+}
+
+// park makes c wait for a block. Its place in the line is found stale if it is
+// closed meanwhile.
+func (l *Loop) park(id ConnID, c *conn) {
+	l.stats.Enobufs++
+	if c.has(flagParked | flagClosing | flagRecvEnded) {
+		return
+	}
+	c.flags |= flagParked
+	l.stats.Parked++
+	if len(l.parked) > 64 && len(l.parked) > 4*l.connCount {
+		l.compactParked()
+	}
+	l.parked = append(l.parked, id)
+	l.acceptDirty = true // stop accepting
+}
+
+func (l *Loop) parkedCount() int { return len(l.parked) - l.parkedHead }
+
+// compactParked forgets those that are gone.
+func (l *Loop) compactParked() {
+	kept := l.parked[:0]
+	for _, id := range l.parked[l.parkedHead:] {
+		if c := l.live(id); c != nil && c.has(flagParked) {
+			kept = append(kept, id)
+		}
+	}
+	l.parked, l.parkedHead = kept, 0
+}
+
+// unpark lets as many receivers go on as there are free blocks, those first
+// that wait longest. Accepting goes on when nobody waits.
+func (l *Loop) unpark() {
+	v, ok := l.pool.Get() // may also grow the pool
+	if !ok {
+		return
+	}
+	l.pool.Release(v)
+	for free := l.pool.Free(); l.parkedHead < len(l.parked) && free > 0; l.parkedHead++ {
+		id := l.parked[l.parkedHead]
+		c := l.live(id)
+		if c == nil || !c.has(flagParked) {
+			continue
+		}
+		free--
+		c.flags &^= flagParked
+		c.flags |= flagRecvDirty
+		l.todo(id, c)
+	}
+	if l.parkedHead == len(l.parked) {
+		l.parked, l.parkedHead = l.parked[:0], 0
+		l.acceptDirty = true
+	} else if l.parkedHead > len(l.parked)/2 {
+		l.compactParked()
+	}
+}
+
+// teardown is the join at the end of a connection. It is entered when the
+// close intent is carried out and again when the last operation in flight is
+// back; whoever comes last finishes.
+func (l *Loop) teardown(id ConnID, c *conn) {
+	if c.has(flagFinished) {
+		return
+	}
+	if !c.has(flagTornDown) {
+		if !c.sendq.Empty() || c.has(flagConnecting|flagSendBroken|flagRecvEnded) {
+			c.flags |= flagSpoiled
+		}
+		if !c.has(flagTimerOnly|flagAdopt) && c.fd >= 0 {
+			l.be.cancel(id, c)
+		}
+		c.flags |= flagTornDown
+		if c.has(flagFinished) {
+			return
+		}
+	}
+	if c.inflight != 0 {
+		return
+	}
+	c.flags |= flagFinished
+	l.pool.Drop(&c.sendq)
+	l.wheel.remove(&l.conns, id.slot(), c)
+	c.deadline = 0
+	if c.has(flagTimerOnly) {
+		l.timerCount--
+		l.push(Event{Kind: Closed, Conn: id, FD: -1})
+		return
+	}
+	l.uncountConn()
+	fd := int32(-1)
+	if c.has(flagExport) && !l.spoiled(id, c) && (c.has(flagAdopt) || l.be.detach(id, c)) {
+		fd = c.fd
+	} else if c.fd >= 0 {
+		l.be.close(id, c)
+	}
+	c.fd = -1
+	l.push(Event{Kind: Closed, Conn: id, FD: fd})
+}
+
+// spoiled says whether an exported connection has lost something, also among
+// the events that were collected and not pulled.
+func (l *Loop) spoiled(id ConnID, c *conn) bool {
+	if c.has(flagSpoiled) || c.fd < 0 {
+		return true
+	}
+	for i := l.head; i < len(l.events); i++ {
+		ev := &l.events[i]
+		if ev.Conn == id && (ev.Kind == Received || ev.Kind == RecvEnd || ev.Errno != 0) {
+			return true
+		}
+	}
+	return false
+}

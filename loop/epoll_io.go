@@ -1,0 +1,279 @@
+package loop
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// emptyPolls in a row without an event, and the next wait blocks at once.
+const emptyPolls = 2
+
+// wait collects what is ready, and blocks only if that is nothing.
+func (e *epoll) wait(waitNs int64) error {
+	n, errno := 0, unix.Errno(0)
+	if waitNs == 0 || e.empty < emptyPolls {
+		n, errno = e.poll()
+		if n > 0 {
+			e.empty = 0
+		} else if waitNs != 0 && e.empty < emptyPolls {
+			e.empty++
+		}
+	}
+	if n == 0 && waitNs != 0 {
+		n, errno = e.block(waitNs)
+	}
+	if errno != 0 && errno != unix.EINTR {
+		return errno
+	}
+	for i := range e.events[:max(n, 0)] {
+		e.ready(&e.events[i])
+	}
+	return nil
+}
+
+// poll does not wait.
+func (e *epoll) poll() (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd), uintptr(unsafe.Pointer(&e.events[0])), uintptr(len(e.events)), 0, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
+
+// block waits. More than one event says that there is load, and that polling
+// may pay off again.
+func (e *epoll) block(waitNs int64) (int, unix.Errno) {
+	if !e.l.fallAsleep() {
+		return e.poll()
+	}
+	ms := -1
+	if waitNs > 0 {
+		ms = int(min((waitNs+tickNs-1)/tickNs, 1<<30))
+	}
+	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd), uintptr(unsafe.Pointer(&e.events[0])), uintptr(len(e.events)), uintptr(ms), 0, 0)
+	e.l.wakeUp()
+	if errno != 0 {
+		return 0, errno
+	}
+	if n > 1 {
+		e.empty = 0
+	}
+	return int(n), 0
+}
+
+// ready acts on one event of the kernel.
+func (e *epoll) ready(ev *unix.EpollEvent) {
+	l := e.l
+	id, mask := epollID(ev), ev.Events
+	c := l.conns.lookup(id)
+	if c == nil || c.has(flagClosing) {
+		if id.slot() == 0 && id.gen() != 0 {
+			e.acceptSome(int(id.gen() - 1))
+		}
+		return
+	}
+	if c.has(flagConnecting) && !e.finishDial(id, c, mask) {
+		return
+	}
+	if mask&unix.EPOLLOUT != 0 || mask&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+		if c.has(flagSendBusy) {
+			c.flags &^= flagSendBusy
+			e.flush(id, c)
+		}
+	}
+	if mask&^unix.EPOLLOUT == 0 {
+		return
+	}
+	c.flags |= flagReadable
+	if mask&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		c.flags |= flagHangup
+	}
+	if c.flags&(flagSub|flagRecvEnded|flagParked) == flagSub {
+		e.receive(id, c)
+	}
+}
+
+// finishDial reports the end of a dial once there is one.
+func (e *epoll) finishDial(id ConnID, c *conn, mask uint32) bool {
+	if c.has(flagRecvEnded) || mask&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) == 0 {
+		return false // failed and reported, or not yet
+	}
+	errno := unix.Errno(0)
+	if mask&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+		errno = socketError(c.fd)
+		if errno == 0 && mask&unix.EPOLLOUT == 0 {
+			return false
+		}
+	}
+	e.l.connected(id, c, errno)
+	return errno == 0
+}
+
+func (e *epoll) acceptSome(index int) {
+	if index >= len(e.l.listeners) {
+		return
+	}
+	ln := e.l.listeners[index]
+	if ln == nil || !ln.on {
+		return
+	}
+	for n := 0; n < acceptsPerTick && e.l.mayAccept(); n++ {
+		if !e.acceptOne(ln) {
+			return
+		}
+	}
+}
+
+// receive reads what is there, a bounded number of blocks. A read that did not
+// fill its blocks has emptied the socket: what arrives later is a new edge.
+// That does not hold once the end was announced, whose edge is past.
+func (e *epoll) receive(id ConnID, c *conn) {
+	l := e.l
+	for budget := blocksPerTick; budget > 0; {
+		if c.recvBlocks > 1 {
+			n, more := e.receiveMany(id, c, min(budget, int(c.recvBlocks)))
+			if !more {
+				return
+			}
+			budget -= n
+			continue
+		}
+		v, ok := l.pool.Get()
+		if !ok {
+			l.park(id, c)
+			return
+		}
+		n, errno := recvFD(c.fd, l.pool.Bytes(v))
+		l.stats.RecvCalls++
+		if errno != 0 || n == 0 {
+			l.pool.Release(v)
+			if !e.receivedNothing(id, c, errno) {
+				return
+			}
+			continue
+		}
+		full := uint32(n) == v.Len
+		l.received(id, c, v.Slice(0, uint32(n)))
+		if !full && !c.has(flagHangup) {
+			c.flags &^= flagReadable
+			return
+		}
+		if full {
+			c.recvBlocks = 2
+		}
+		budget--
+	}
+	l.again(id, c)
+}
+
+// receiveMany is receive into k blocks at once. It gives the number of blocks
+// used, and whether there may be more to read.
+func (e *epoll) receiveMany(id ConnID, c *conn, k int) (used int, more bool) {
+	l := e.l
+	got, room := 0, 0
+	for ; got < k; got++ {
+		v, ok := l.pool.Get()
+		if !ok {
+			break
+		}
+		e.views[got] = v
+		b := l.pool.Bytes(v)
+		e.iov[got].Base = &b[0]
+		e.iov[got].SetLen(len(b))
+		room += len(b)
+	}
+	if got == 0 {
+		l.park(id, c)
+		return 0, false
+	}
+	n, errno := readvFD(c.fd, e.iov[:got])
+	l.stats.RecvCalls++
+	if errno != 0 {
+		n = 0
+	}
+	left := uint32(n)
+	for i, v := range e.views[:got] {
+		if left == 0 {
+			l.pool.Release(v)
+			continue
+		}
+		part := min(left, v.Len)
+		left -= part
+		used = i + 1
+		l.received(id, c, v.Slice(0, part))
+	}
+	if used <= k/2 {
+		c.recvBlocks = uint8(k / 2)
+	}
+	if n == 0 {
+		return 0, e.receivedNothing(id, c, errno)
+	}
+	if n == room {
+		c.recvBlocks = uint8(min(2*max(k, int(c.recvBlocks)), blocksPerTick))
+		return used, true
+	}
+	if !c.has(flagHangup) {
+		c.flags &^= flagReadable
+		return used, false
+	}
+	return used, true
+}
+
+// receivedNothing ends the subscription unless it was EAGAIN; true: try again.
+func (e *epoll) receivedNothing(id ConnID, c *conn, errno unix.Errno) bool {
+	switch errno {
+	case unix.EINTR:
+		return true
+	case unix.EAGAIN: // also after an error that is over: nothing has ended
+		c.flags &^= flagReadable | flagHangup
+	default:
+		e.l.recvEnded(id, c, errno)
+	}
+	return false
+}
+
+// flush sends until the queue is empty or the socket full. In the latter case
+// an edge will come, and only then is it tried again.
+func (e *epoll) flush(id ConnID, c *conn) {
+	l := e.l
+	for tries := 0; tries < sendsPerTick; tries++ {
+		k := l.pool.Iovecs(&c.sendq, e.iov[:])
+		if k == 0 {
+			return
+		}
+		var n int
+		var errno unix.Errno
+		total := int(e.iov[0].Len)
+		if k == 1 {
+			n, errno = sendFD(c.fd, &e.iov[0])
+		} else {
+			for i := range e.iov[1:k] {
+				total += int(e.iov[i+1].Len)
+			}
+			e.msg.SetIovlen(k)
+			n, errno = sendmsgFD(c.fd, &e.msg)
+		}
+		l.stats.SendCalls++
+		switch {
+		case errno == unix.EINTR:
+			continue
+		case errno == unix.EAGAIN:
+			c.flags |= flagSendBusy
+			return
+		case errno != 0:
+			l.sent(id, c, 0, errno)
+			return
+		case n < total:
+			l.stats.ShortSends++
+			c.flags |= flagSendBusy
+			l.sent(id, c, n, 0)
+			return
+		}
+		l.sent(id, c, n, 0)
+		if c.sendq.Empty() {
+			return
+		}
+	}
+	l.again(id, c)
+}

@@ -1,0 +1,97 @@
+package loop
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// System calls that cannot block go past the scheduler (RawSyscall): telling
+// it costs as much as a short call itself.
+
+// closeFD closes a socket.
+func closeFD(fd int32) {
+	unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
+}
+
+// abortFD closes a TCP connection with RST.
+func abortFD(fd int32) {
+	linger := unix.Linger{Onoff: 1, Linger: 0}
+	unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_LINGER,
+		uintptr(unsafe.Pointer(&linger)), unsafe.Sizeof(linger), 0)
+	closeFD(fd)
+}
+
+// endFD is a backend's close: orderly, or with RST if c was aborted.
+func endFD(c *conn) {
+	if c.has(flagAbort) {
+		abortFD(c.fd)
+		return
+	}
+	closeFD(c.fd)
+}
+
+// shutdownFD ends the sending direction.
+func shutdownFD(fd int32) {
+	unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
+}
+
+// socketError takes the error that is pending on fd.
+func socketError(fd int32) unix.Errno {
+	var value, size int32 = 0, 4
+	_, _, e := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_ERROR,
+		uintptr(unsafe.Pointer(&value)), uintptr(unsafe.Pointer(&size)), 0)
+	if e != 0 {
+		return e
+	}
+	return unix.Errno(value)
+}
+
+// connectFD starts to connect; EINPROGRESS is ordinary.
+func connectFD(fd int32, sa []byte) unix.Errno {
+	_, _, e := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa[0])), uintptr(len(sa)))
+	return e
+}
+
+// recvFD receives into one buffer.
+func recvFD(fd int32, b []byte) (int, unix.Errno) {
+	n, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0, 0, 0)
+	return int(n), e
+}
+
+// readvFD receives into several.
+func readvFD(fd int32, iov []unix.Iovec) (int, unix.Errno) {
+	n, _, e := unix.RawSyscall(unix.SYS_READV, uintptr(fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
+	return int(n), e
+}
+
+// sendFD sends one buffer.
+func sendFD(fd int32, v *unix.Iovec) (int, unix.Errno) {
+	n, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(v.Base)), uintptr(v.Len), unix.MSG_NOSIGNAL, 0, 0)
+	return int(n), e
+}
+
+// sendmsgFD sends several.
+func sendmsgFD(fd int32, m *unix.Msghdr) (int, unix.Errno) {
+	n, _, e := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(m)), unix.MSG_NOSIGNAL)
+	return int(n), e
+}
+
+// acceptFD accepts one connection, non-blocking, and its address.
+func acceptFD(fd int32, sa *unix.RawSockaddrAny, size *uint32) (int32, unix.Errno) {
+	*size = unix.SizeofSockaddrAny
+	n, _, e := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(sa)), uintptr(unsafe.Pointer(size)),
+		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	return int32(n), e
+}
+
+// epollCtl changes what ep watches.
+func epollCtl(ep int, op int, fd int32, ev *unix.EpollEvent) unix.Errno {
+	_, _, e := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(ep), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(ev)), 0, 0)
+	return e
+}
+
+// shutdownBoth ends both directions.
+func shutdownBoth(fd int32) {
+	unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_RDWR, 0)
+}
