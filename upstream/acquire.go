@@ -12,10 +12,28 @@ import "math/bits"
 //
 // A request that finds others waiting on its loop queues behind them, unless
 // NextWaiter has just named it.
-func (p *Pool) Acquire(now int64, waiter uint32, tried, hash uint64) Decision {
+func (p *Pool) Acquire(now int64, waiter uint32, tried, hash uint64) (d Decision) {
 	if p.changes != p.c.changes.Load() {
 		p.notice()
 	}
+	if tried == 0 && p.queue.n == 0 && p.woken == 0 && p.c.ill.Load() == 0 {
+		// The usual case: nobody waits, all is well, and the endpoint whose
+		// turn it is has an idle connection.
+		if ready := p.ready(p.c.all); ready != 0 {
+			ep := p.choose(ready, hash)
+			if idle := p.idle.lists[ep].newest; idle != 0 {
+				p.advance(ready, ep)
+				d.Kind, d.Endpoint = Reuse, ep
+				d.Conn, d.Addr = p.takeIdle(ep, idle)
+				p.stats.Reused++
+				return d
+			}
+		}
+	}
+	return p.acquire(now, waiter, tried, hash)
+}
+
+func (p *Pool) acquire(now int64, waiter uint32, tried, hash uint64) Decision {
 	named := p.woken == uint64(waiter)+1
 	if named {
 		p.woken = 0
@@ -56,6 +74,9 @@ func (p *Pool) refuse(r Reason) Decision {
 
 // survey sorts the endpoints: up, and those whose back-off is over.
 func (p *Pool) survey(now int64) (up, probe uint64) {
+	if p.c.ill.Load() == 0 {
+		return p.c.all, 0
+	}
 	for i, e := range p.c.eps {
 		if w := e.health.word.Load(); w == 0 {
 			up |= 1 << i
@@ -261,10 +282,7 @@ func (p *Pool) servable(now int64) bool {
 		return ok
 	}
 	down := p.resolvedSet()
-	if down&p.idleMap != 0 || down == 0 {
-		return true // in the second case to be refused
-	}
-	return !p.young(now, down) && p.ready(down) != 0
+	return down&p.idleMap != 0 || !p.young(now, down) && p.ready(down) != 0
 }
 
 // enqueue makes waiter wait, at the front if it had been named already, and

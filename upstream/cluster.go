@@ -16,6 +16,7 @@ type Cluster struct {
 	all   uint64 // one bit per endpoint
 
 	_       linePad
+	ill     atomic.Int32  // endpoints that are not up: 0 spares the path of a request a look at each
 	changes atomic.Uint32 // address sets changed; loops compare with what they saw
 	retired atomic.Bool
 
@@ -25,12 +26,12 @@ type Cluster struct {
 	_       linePad
 }
 
-// published is what one loop lets the others see: 31 words, then the padding
-// is implied by the size. Written by its loop only.
+// published is what one loop lets the others see. Written by its loop only.
 type published struct {
-	waiters atomic.Int32
-	_       [124]byte
+	_       linePad
 	idle    [MaxEndpoints]atomic.Int32
+	waiters atomic.Int32
+	_       linePad
 }
 
 // NewCluster checks the configuration and builds the shares of `loops` loops.
@@ -38,6 +39,7 @@ type published struct {
 // connections it may take over, the preferred (same NUMA node) first. Without
 // it every loop may ask every other one, in the order of their numbers.
 func NewCluster(cfg Config, loops int, neighbours ...[]int) (*Cluster, error) {
+	cfg.setDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
@@ -53,11 +55,12 @@ func NewCluster(cfg Config, loops int, neighbours ...[]int) (*Cluster, error) {
 	}
 	for i, ec := range cfg.Endpoints {
 		e := &Endpoint{ID: i, Address: ec.Address, Weight: ec.Weight}
+		e.health.ill = &c.ill
+		e.health.word.Store(healthNoAddress)
+		c.ill.Add(1)
 		e.Target, _ = ParseAddress(ec.Address) // validated above
 		if e.Target.Static != "" {
 			e.resolved([]string{e.Target.Static})
-		} else {
-			e.health.word.Store(healthNoAddress)
 		}
 		c.eps = append(c.eps, e)
 		c.all |= 1 << i
@@ -72,7 +75,7 @@ func NewCluster(cfg Config, loops int, neighbours ...[]int) (*Cluster, error) {
 				}
 			}
 		}
-		c.pools = append(c.pools, newPool(c, i, order))
+		c.pools = append(c.pools, newPool(c, i, loops, order))
 	}
 	return c, nil
 }

@@ -84,18 +84,16 @@ const (
 )
 
 // Equal reports whether a cluster built from c can serve for o unchanged, with
-// its connections, failures and waiters.
+// its connections, failures and waiters. A value left out equals its default.
 func (c *Config) Equal(o *Config) bool {
 	a, b := *c, *o
-	if !slices.Equal(a.Endpoints, b.Endpoints) {
-		return false
-	}
-	a.Endpoints, b.Endpoints = nil, nil
-	return a.scalars() == b.scalars()
+	a.setDefaults()
+	b.setDefaults()
+	return a.scalars() == b.scalars() && slices.Equal(a.Endpoints, b.Endpoints)
 }
 
-// configScalars is Config without its slice: comparable, so that a field added
-// to Config and forgotten here fails a test and not a reload.
+// configScalars is Config without its slice, and so comparable. A test goes
+// through the fields of Config lest one be forgotten.
 type configScalars struct {
 	name                                       string
 	balance                                    Balance
@@ -118,7 +116,7 @@ func (c *Config) scalars() configScalars {
 
 const maxWeight = 1 << 16
 
-// validate checks what the data structures rely on and fills in defaults.
+// validate checks what the data structures rely on, after setDefaults.
 func (c *Config) validate() error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("upstream %q: %s", c.Name, fmt.Sprintf(format, args...))
@@ -126,12 +124,7 @@ func (c *Config) validate() error {
 	if n := len(c.Endpoints); n < 1 || n > MaxEndpoints {
 		return bad("has %d endpoints, expected 1 to %d", n, MaxEndpoints)
 	}
-	c.Endpoints = slices.Clone(c.Endpoints)
-	for i := range c.Endpoints {
-		e := &c.Endpoints[i]
-		if e.Weight == 0 {
-			e.Weight = 1
-		}
+	for _, e := range c.Endpoints {
 		if e.Weight < 0 || e.Weight > maxWeight {
 			return bad("endpoint %q: weight %d, expected 1 to %d", e.Address, e.Weight, maxWeight)
 		}
@@ -150,6 +143,16 @@ func (c *Config) validate() error {
 			return bad("%s is %d, expected 0 to %d", v.name, v.n, 1<<30)
 		}
 	}
+	return nil
+}
+
+func (c *Config) setDefaults() {
+	c.Endpoints = slices.Clone(c.Endpoints)
+	for i := range c.Endpoints {
+		if e := &c.Endpoints[i]; e.Weight == 0 {
+			e.Weight = 1
+		}
+	}
 	if c.FailBackoff <= 0 {
 		c.FailBackoff = DefaultFailBackoff
 	}
@@ -160,7 +163,6 @@ func (c *Config) validate() error {
 	if c.FailResponses == 0 {
 		c.FailResponses = DefaultFailResponses
 	}
-	return nil
 }
 
 // Address is a parsed endpoint address. Exactly one of Static and Host is set:

@@ -51,7 +51,9 @@ func (p *Pool) DialFailed(now int64, ep int) { p.DialFailedAt(now, ep, 0) }
 func (p *Pool) DialFailedAt(now int64, ep int, addr uint32) {
 	p.stats.DialErrors++
 	e := p.c.eps[ep]
-	if !e.avoidAddr(addr, now, now+int64(p.c.cfg.FailBackoffMax)) {
+	if e.avoidAddr(addr, now, now+int64(p.c.cfg.FailBackoffMax)) {
+		e.health.release(now)
+	} else {
 		p.fail(now, ep, 0)
 	}
 	// The slot last: whoever sees it free knows already what happened.
@@ -106,7 +108,7 @@ const warmWindowNs = int64(time.Second)
 // at the start and then every now and then. Endpoints in back-off are left alone.
 func (p *Pool) Prewarm(now int64) (ep int, ok bool) {
 	want, loops := p.c.cfg.Prewarm, len(p.c.pools)
-	if want == 0 || p.c.retired.Load() {
+	if want == 0 || p.retired {
 		return 0, false
 	}
 	share := int32(want / loops)

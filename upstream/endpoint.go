@@ -27,9 +27,11 @@ type Endpoint struct {
 	keys   atomic.Uint32          // address keys given out
 
 	_ linePad
-	// Written by all loops: open when a connection is dialled or closed, busy
-	// with every request, but only where the balancing asks for it.
+	// Written by all loops: open when a connection is dialled or closed, kept
+	// when a loop's number of idle ones moves, busy with every request, but
+	// only where the balancing asks for it.
 	open atomic.Int32
+	kept atomic.Int32 // how many idle connections the loops may keep, <= Config.MaxIdle
 	busy atomic.Int32
 	_    linePad
 }
@@ -129,7 +131,7 @@ func (e *Endpoint) resolved(addrs []string) (changed bool) {
 	}
 	e.set.Store(s)
 	// What failed was the old set; the new one has not been tried.
-	e.health.word.Store(0)
+	e.health.resolved()
 	return true
 }
 

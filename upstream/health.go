@@ -17,8 +17,9 @@ import (
 // endpoint without addresses has a back-off without end, and no failures.
 type health struct {
 	word  atomic.Uint64
-	since atomic.Int64 // when the current outage began
-	bad   atomic.Int32 // failed responses in a row while up
+	ill   *atomic.Int32 // of the cluster: how many of its words are not zero
+	since atomic.Int64  // when the current outage began
+	bad   atomic.Int32  // failed responses in a row while up
 }
 
 const (
@@ -49,6 +50,14 @@ func (h *health) claim(w uint64, now, leaseNs int64) (claimed uint64, ok bool) {
 // unclaim undoes claim for a prober that found no free slot.
 func (h *health) unclaim(claimed, w uint64) { h.word.CompareAndSwap(claimed, w) }
 
+// release lets the next request probe at once: the prober has no result yet,
+// and goes on with another address.
+func (h *health) release(now int64) {
+	if w := h.word.Load(); w&healthProbing != 0 {
+		h.word.CompareAndSwap(w, untilWord(now)-1<<healthShift|w&(healthCause|healthFails))
+	}
+}
+
 // fail records a failure at now. A failure that comes while the endpoint is
 // down already, and not from its prober, belongs to the burst that marked it
 // and does not lengthen the back-off. jitter is any random word.
@@ -69,6 +78,7 @@ func (h *health) fail(now int64, cause uint64, first, longest int64, jitter uint
 		next := untilWord(now+wait) | cause | fails
 		if h.word.CompareAndSwap(w, next) {
 			if w == 0 {
+				h.ill.Add(1)
 				h.since.Store(now)
 			}
 			return
@@ -80,7 +90,21 @@ func (h *health) fail(now int64, cause uint64, first, longest int64, jitter uint
 // responses caused needs a response to end: accepting proves little.
 func (h *health) connected() {
 	if w := h.word.Load(); w&healthFails != 0 && w&healthCause == 0 {
-		h.word.CompareAndSwap(w, 0)
+		h.clear(w)
+	}
+}
+
+// clear makes the endpoint up if its word is still w, which is not 0.
+func (h *health) clear(w uint64) {
+	if h.word.CompareAndSwap(w, 0) {
+		h.ill.Add(-1)
+	}
+}
+
+// resolved makes an endpoint that got new addresses up.
+func (h *health) resolved() {
+	if h.word.Swap(0) != 0 {
+		h.ill.Add(-1)
 	}
 }
 
@@ -90,6 +114,6 @@ func (h *health) answered() {
 		h.bad.Store(0)
 	}
 	if w := h.word.Load(); w&healthCause != 0 {
-		h.word.CompareAndSwap(w, 0)
+		h.clear(w)
 	}
 }

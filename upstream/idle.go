@@ -43,7 +43,11 @@ func (s *idleSet) push(now int64, conn uint64, ep int, addr uint32) bool {
 		s.nodes = append(s.nodes, idleNode{})
 	}
 	l := &s.lists[ep]
-	s.nodes[i] = idleNode{conn: conn, since: now, older: l.newest, addr: addr, ep: uint32(ep)}
+	// Field by field: a literal would be built and then copied in wider words,
+	// which waits for the narrow stores to leave the store buffer.
+	n := &s.nodes[i]
+	n.conn, n.since, n.addr, n.ep = conn, now, addr, uint32(ep)
+	n.newer, n.older = 0, l.newest
 	if l.newest != 0 {
 		s.nodes[l.newest].newer = i
 	} else {
@@ -74,7 +78,7 @@ func (s *idleSet) take(i uint32) (conn uint64, addr uint32) {
 	l.n--
 	s.total--
 	s.index.del(conn)
-	*n = idleNode{older: s.free}
+	n.older = s.free
 	s.free = i
 	return conn, addr
 }

@@ -59,7 +59,9 @@ type Pool struct {
 	c         *Cluster
 	loop      int
 	neighbour []int
-	busy      bool // the balancing needs Endpoint.busy
+	busy      bool  // the balancing needs Endpoint.busy
+	retired   bool  // the cluster is, as far as this loop has noticed
+	step      int32 // by which the leave to keep idle connections is taken, see room
 
 	idle    idleSet
 	idleMap uint64 // endpoints with idle connections here
@@ -82,14 +84,17 @@ type poolEndpoint struct {
 	current int64  // smooth weighted round robin
 	addr    uint32 // turns through the address set
 
+	keep      int32 // idle connections this loop may keep
+	changed   bool  // the addresses have, at least once
 	warmed    int32 // dialled by Prewarm before warmReset
 	warmReset int64
 }
 
-func newPool(c *Cluster, loop int, neighbours []int) *Pool {
+func newPool(c *Cluster, loop, loops int, neighbours []int) *Pool {
 	p := &Pool{
 		c: c, loop: loop, neighbour: neighbours,
 		busy:   c.cfg.Balance != RoundRobin,
+		step:   int32(max(1, c.cfg.MaxIdle/(8*loops))),
 		eps:    make([]poolEndpoint, len(c.eps)),
 		random: uint64(loop+1) * 0x9E3779B97F4A7C15,
 	}
@@ -146,7 +151,7 @@ func (p *Pool) PutAddr(now int64, conn uint64, ep int, addr uint32) (keep bool) 
 	if p.changes != p.c.changes.Load() {
 		p.notice()
 	}
-	if p.c.retired.Load() || !p.room(ep) || (addr != 0 && !p.c.eps[ep].set.Load().Has(addr)) {
+	if p.retired || !p.room(ep) || p.eps[ep].changed && addr != 0 && !p.c.eps[ep].set.Load().Has(addr) {
 		p.stats.Dropped++
 		return false
 	}
@@ -162,14 +167,41 @@ func (p *Pool) PutAddr(now int64, conn uint64, ep int, addr uint32) (keep bool) 
 	return true
 }
 
-// room reports whether one more idle connection of ep may be kept. A loop may
-// keep its share without looking at the others.
+// room reports whether one more idle connection of ep may be kept. Config.MaxIdle
+// holds over all loops; so that they need not count each other's connections
+// with every Put, a loop takes leave to keep some in steps, and Expire returns
+// what it does not use.
 func (p *Pool) room(ep int) bool {
-	n, limit := int(p.idle.lists[ep].n), p.c.cfg.MaxIdle
-	if n < limit/len(p.c.pools) {
-		return true
+	return p.idle.lists[ep].n < p.eps[ep].keep || p.moreRoom(ep)
+}
+
+func (p *Pool) moreRoom(ep int) bool {
+	e := p.c.eps[ep]
+	for {
+		kept := e.kept.Load()
+		grant := min(p.step, int32(p.c.cfg.MaxIdle)-kept)
+		if grant <= 0 {
+			return false
+		}
+		if e.kept.CompareAndSwap(kept, kept+grant) {
+			p.eps[ep].keep += grant
+			return true
+		}
 	}
-	return n < limit && p.c.Idle(ep) < limit
+}
+
+// returnRoom gives back the leave to keep more than one step above what is idle.
+func (p *Pool) returnRoom() {
+	for ep := range p.eps {
+		need := p.idle.lists[ep].n
+		if need != 0 {
+			need += p.step
+		}
+		if spare := p.eps[ep].keep - need; spare > 0 {
+			p.eps[ep].keep = need
+			p.c.eps[ep].kept.Add(-spare)
+		}
+	}
 }
 
 // takeIdle removes node i of ep and counts its connection as busy.
@@ -246,12 +278,16 @@ func (p *Pool) Closed(ep int) {
 // or all when the cluster is retired, is set aside for Expire to give out.
 func (p *Pool) notice() {
 	p.changes = p.c.changes.Load()
-	retired := p.c.retired.Load()
+	p.retired = p.c.retired.Load()
 	for ep := range p.eps {
 		set := p.c.eps[ep].set.Load()
+		if set == nil {
+			continue
+		}
+		p.eps[ep].changed = set.Generation > 1
 		for i := p.idle.lists[ep].newest; i != 0; {
 			n := p.idle.nodes[i]
-			if retired || !set.Has(n.addr) && (n.addr != 0 || p.c.eps[ep].Target.Host != "") {
+			if p.retired || p.eps[ep].changed && !set.Has(n.addr) {
 				p.takeIdle(ep, i)
 				p.doomed = append(p.doomed, n)
 			}
@@ -272,6 +308,7 @@ func (p *Pool) Expire(now int64, out []uint64) []uint64 {
 		p.stats.Dropped++
 	}
 	p.doomed = p.doomed[:0]
+	p.returnRoom()
 	timeout := int64(p.c.cfg.IdleTimeout)
 	if timeout <= 0 || p.idle.total == 0 || now < p.nextExpiry {
 		return out
