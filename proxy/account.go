@@ -1,0 +1,79 @@
+package proxy
+
+import (
+	"zproxy/metrics/accesslog"
+	"zproxy/proto"
+	"zproxy/proto/http1"
+)
+
+// account counts and logs an exchange at its end. c.x still names it.
+func (w *Worker) account(c *client, x *exchange, why string) {
+	if class := x.status / 100; class < 6 {
+		w.m.ResponsesByClass[class]++
+	} else {
+		w.m.ResponsesByClass[0]++
+	}
+	total := w.l.Now() - x.start
+	w.m.Total.RecordValue(total)
+	if w.log == nil {
+		return
+	}
+	r := &w.record
+	*r = accesslog.Record{
+		WallMs: w.l.WallMs(), Client: w.l.Peer(c.conn),
+		Minor: x.minor, Status: x.status,
+		BytesIn: x.reqBytes, BytesOut: x.respBytes,
+		DurationNs: total, ConnectNs: x.connectNs, ResponseNs: x.firstByteNs,
+		Reused: x.flags&xReused != 0, Reason: why,
+	}
+	if x.route >= 0 {
+		r.Route = w.snap.routes[x.route].path
+	}
+	if x.cluster >= 0 {
+		cl := w.snap.clusters[x.cluster]
+		r.Upstream = cl.name
+		if x.endpoint >= 0 {
+			r.Endpoint = cl.shared.Endpoints()[x.endpoint].Address
+		}
+	}
+	w.logHead(x, r)
+	w.log.Add(r)
+}
+
+// logHead finds method, target and the like: in the head as it went to the
+// origin, which is kept for this, or in the head just parsed.
+func (w *Worker) logHead(x *exchange, r *accesslog.Record) {
+	h := &w.head
+	if x.head.ID != 0 {
+		if w.logHeadOf.Fields == nil {
+			w.logHeadOf.Fields = make([]proto.Field, 0, 32)
+		}
+		h = &w.logHeadOf
+		lim := w.limits
+		lim.HeadBytes += 4096 // what the proxy added
+		lim.Fields += 16
+		// A head longer than its block is only there in part: the request line
+		// and the fields up to there are found all the same.
+		http1.ParseRequest(w.pool.Bytes(x.head), 0, &lim, h)
+	}
+	r.Method, r.Target, r.Host = h.Bytes(h.MethodName), h.Bytes(h.Target), h.Bytes(h.Host)
+	r.Referer, _ = h.Get(proto.TokenReferer)
+	r.UserAgent, _ = h.Get(proto.TokenUserAgent)
+}
+
+// logBare logs bytes that were no request; what of the head was readable is
+// in w.head, unless nothing was parsed at all.
+func (w *Worker) logBare(c *client, f *proto.Fault) {
+	if w.log == nil {
+		return
+	}
+	w.record = accesslog.Record{
+		WallMs: w.l.WallMs(), Client: w.l.Peer(c.conn),
+		Status: f.Status, Reason: f.Reason, Minor: 1,
+	}
+	if f.Code != codeHeadTimeout {
+		h := &w.head
+		w.record.Method, w.record.Target = h.Bytes(h.MethodName), h.Bytes(h.Target)
+	}
+	w.log.Add(&w.record)
+}

@@ -1,0 +1,456 @@
+package proxy
+
+import (
+	"golang.org/x/sys/unix"
+
+	"zproxy/buf"
+	"zproxy/loop"
+	"zproxy/proto"
+	"zproxy/proto/http1"
+)
+
+type clientState uint8
+
+const (
+	clientIdle    clientState = iota // between requests: nothing received
+	clientHead                       // part of a head is in c.in
+	clientBusy                       // an exchange is under way
+	clientTunnel                     // 101 was sent: bytes pass both ways
+	clientFlush                      // last answer queued: close once it has left
+	clientLinger                     // write side closed: discard until the peer closes too
+	clientClosing                    // Close was called: only Closed is still to come
+)
+
+const (
+	clientPaused   = 1 << iota // reading is suspended
+	clientEOF                  // the peer closed its write side
+	clientRunnable             // listed in Worker.runnable
+	clientHanded               // exported to a neighbour
+)
+
+// client is one accepted connection. Pointer-free; about 80 bytes.
+type client struct {
+	conn     loop.ConnID
+	in       buf.Chain // received, not yet parsed
+	x        uint32    // its exchange, 0 when none
+	scanned  uint32    // bytes of in that hold no end of head
+	requests uint32
+	drained  uint32 // bytes discarded while lingering
+	listener uint16
+	state    clientState
+	flags    uint8
+}
+
+func (w *Worker) accepted(conn loop.ConnID, listener int) {
+	w.m.Accepted++
+	if to := w.lessLoaded(); to >= 0 {
+		w.handOver(conn, listener, to)
+		return
+	}
+	w.openClient(conn, listener)
+}
+
+func (w *Worker) openClient(conn loop.ConnID, listener int) {
+	i, c := w.clients.Alloc()
+	c.conn, c.listener = conn, uint16(listener)
+	w.l.SetOwner(conn, ownerOf(ownerClient, i))
+	w.countConns(1)
+	w.l.Recv(conn)
+	w.l.Deadline(conn, w.l.Now()+w.snap.limits.requestHeaderNs)
+}
+
+// countConns publishes how many clients this loop serves, for neighbours that
+// look for a less loaded one. Written per connection, never per request.
+func (w *Worker) countConns(d int64) {
+	w.m.ClientConns += uint64(d)
+	w.peers[w.index].Conns.Store(int64(w.m.ClientConns))
+}
+
+func (w *Worker) clientEvent(i uint32, ev *loop.Event) {
+	c := w.clients.At(i)
+	switch ev.Kind {
+	case loop.Received:
+		w.m.BytesIn += uint64(ev.N)
+		w.clientReceived(i, c, ev.View)
+	case loop.Sent:
+		w.clientSent(i, c, ev)
+	case loop.RecvEnd:
+		w.clientRecvEnd(i, c, ev.Errno)
+	case loop.Timer:
+		w.clientTimeout(i, c)
+	case loop.Closed:
+		c.conn = 0 // a note in runnable no longer finds it
+		w.clients.Free(i)
+		w.countConns(-1)
+	}
+}
+
+func (w *Worker) clientReceived(i uint32, c *client, v buf.View) {
+	switch c.state {
+	case clientIdle, clientHead:
+		w.clientHeadBytes(i, c, v)
+	case clientBusy:
+		w.clientBusyBytes(i, c, v)
+	case clientTunnel:
+		w.tunnelFromClient(c, v)
+	default:
+		c.drained += v.Len
+		w.pool.Release(v)
+		if c.drained > lingerBytes {
+			w.closeClient(c)
+		}
+	}
+}
+
+// clientHeadBytes parses the common case, a whole head in one block, where it
+// lies; anything else goes through c.in.
+func (w *Worker) clientHeadBytes(i uint32, c *client, v buf.View) {
+	if !c.in.Empty() {
+		w.pool.Coalesce(&c.in, v)
+		w.parsePending(i, c)
+		return
+	}
+	w.parseView(i, c, v)
+}
+
+// parseView parses the head at v's first byte; c.in is empty.
+func (w *Worker) parseView(i uint32, c *client, v buf.View) {
+	n, scanned, f := http1.ParseRequest(w.pool.Bytes(v), int(c.scanned), &w.limits, &w.head)
+	switch {
+	case f != nil:
+		w.badRequest(i, c, f)
+		w.pool.Release(v)
+	case n == 0:
+		c.scanned = uint32(scanned)
+		w.pool.Push(&c.in, v)
+		w.awaitHead(c)
+	default:
+		c.scanned = 0
+		if rest := v.Len - uint32(n); rest > 0 {
+			w.pool.Retain(v)
+			w.pool.Push(&c.in, v.Slice(uint32(n), rest))
+		}
+		w.startExchange(i, c, &w.head)
+		w.pool.Release(v)
+	}
+}
+
+// parsePending parses the next request out of c.in, joining its head when it
+// spans blocks.
+func (w *Worker) parsePending(i uint32, c *client) {
+	if (c.state != clientIdle && c.state != clientHead) || c.in.Empty() {
+		return
+	}
+	if c.in.Len() == 1 {
+		w.parseView(i, c, w.pool.Pop(&c.in))
+		return
+	}
+	b := w.joined(&c.in, w.limits.HeadBytes+w.pool.BlockBytes())
+	n, scanned, f := http1.ParseRequest(b, int(c.scanned), &w.limits, &w.head)
+	switch {
+	case f != nil:
+		w.badRequest(i, c, f)
+	case n == 0:
+		c.scanned = uint32(scanned)
+		w.awaitHead(c)
+	default:
+		w.m.HeadJoins++
+		c.scanned = 0
+		w.pool.Consume(&c.in, n)
+		w.startExchange(i, c, &w.head)
+	}
+}
+
+// joined copies at most limit bytes of ch into the worker's join buffer.
+// Borrowed until the next call.
+func (w *Worker) joined(ch *buf.Chain, limit int) []byte {
+	n := min(ch.Bytes(), limit)
+	if cap(w.join) < n {
+		w.join = make([]byte, n, limit)
+	}
+	w.join = w.join[:n]
+	return w.join[:w.pool.CopyOut(ch, w.join)]
+}
+
+// awaitHead notes that a head is incomplete. Its deadline runs from its first
+// byte, so a trickle cannot extend it.
+func (w *Worker) awaitHead(c *client) {
+	if c.state == clientIdle {
+		c.state = clientHead
+		w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.requestHeaderNs)
+	}
+	if c.flags&clientEOF != 0 {
+		w.closeAfterFlush(c, false)
+	}
+}
+
+// clientBusyBytes takes bytes that arrive while an exchange is under way:
+// request body, or requests pipelined behind it.
+func (w *Worker) clientBusyBytes(i uint32, c *client, v buf.View) {
+	x := w.xs.At(c.x)
+	if x.flags&xRequestDone == 0 && c.in.Empty() {
+		w.feedRequest(c, x, v)
+	} else {
+		w.pool.Coalesce(&c.in, v)
+		if x.flags&xRequestDone == 0 {
+			w.pumpRequest(c, x)
+		}
+	}
+	w.restrainClient(c)
+}
+
+// restrainClient stops reading a client that has more than enough waiting.
+func (w *Worker) restrainClient(c *client) {
+	if c.state != clientBusy || c.flags&clientPaused != 0 {
+		return
+	}
+	x := w.xs.At(c.x)
+	full := c.in.Bytes() > pipelineBytes
+	if x.flags&xRequestDone == 0 {
+		full = w.requestBacklog(x) > w.high
+	}
+	if full {
+		c.flags |= clientPaused
+		w.l.Pause(c.conn)
+		if x.flags&xRequestDone == 0 {
+			w.l.Deadline(c.conn, 0)
+		}
+	}
+}
+
+// resumeClient reads on once what was waiting has gone.
+func (w *Worker) resumeClient(c *client) {
+	if c.flags&clientPaused != 0 {
+		c.flags &^= clientPaused
+		w.l.Recv(c.conn)
+	}
+}
+
+// pumpRequest feeds body bytes that waited in c.in to the exchange.
+func (w *Worker) pumpRequest(c *client, x *exchange) {
+	for !c.in.Empty() && c.state == clientBusy && x.flags&xRequestDone == 0 {
+		if x.flags&xRequestTrailers != 0 {
+			w.requestTrailers(c, x)
+			return
+		}
+		if w.requestBacklog(x) > w.high {
+			return
+		}
+		w.feedRequest(c, x, w.pool.Pop(&c.in))
+	}
+}
+
+// feedRequest decodes body bytes of the request; what lies behind its end goes
+// to the front of c.in.
+func (w *Worker) feedRequest(c *client, x *exchange, v buf.View) {
+	d := decodeBody(&x.reqBody, w.pool.Bytes(v))
+	if d.fault == nil && w.snap.limits.bodyBytes > 0 && x.reqBytes+uint64(d.n) > w.snap.limits.bodyBytes {
+		d.fault = &faultBodyTooLarge
+	}
+	if d.fault != nil {
+		w.pool.Release(v)
+		w.requestFault(c, x, d.fault)
+		return
+	}
+	if d.n > 0 {
+		w.pool.Retain(v)
+		w.requestData(x, v.Slice(uint32(d.at), uint32(d.n)))
+	}
+	w.putBack(c, v.Slice(uint32(d.used), v.Len-uint32(d.used)))
+	switch d.piece {
+	case http1.PieceEnd:
+		w.requestEnd(c, x, nil)
+	case http1.PieceTrailers:
+		x.flags |= xRequestTrailers
+		x.trailScanned = 0
+		w.requestTrailers(c, x)
+	default:
+		w.awaitBody(c)
+	}
+}
+
+// putBack returns unread bytes to the front of c.in.
+func (w *Worker) putBack(c *client, v buf.View) {
+	if v.Len == 0 {
+		w.pool.Release(v)
+		return
+	}
+	w.pool.PushFront(&c.in, v)
+}
+
+func (w *Worker) awaitBody(c *client) {
+	if c.state != clientBusy {
+		return
+	}
+	if c.flags&clientEOF != 0 && c.in.Empty() {
+		w.clientGone(c)
+		return
+	}
+	w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.requestBodyNs)
+}
+
+// requestTrailers parses the trailer section at the front of c.in.
+func (w *Worker) requestTrailers(c *client, x *exchange) {
+	if c.in.Empty() {
+		w.awaitBody(c)
+		return
+	}
+	b := w.joined(&c.in, w.limits.HeadBytes+w.pool.BlockBytes())
+	n, scanned, f := http1.ParseTrailers(b, int(x.trailScanned), &w.limits, &w.trail)
+	switch {
+	case f != nil:
+		w.requestFault(c, x, f)
+	case n == 0:
+		x.trailScanned = uint32(scanned)
+		w.awaitBody(c)
+	default:
+		w.pool.Consume(&c.in, n)
+		w.requestEnd(c, x, &w.trail)
+	}
+}
+
+// clientRecvEnd: the peer closed its write side (errno 0) or is gone.
+func (w *Worker) clientRecvEnd(i uint32, c *client, errno unix.Errno) {
+	c.flags |= clientEOF
+	switch c.state {
+	case clientBusy:
+		x := w.xs.At(c.x)
+		if errno != 0 || x.flags&xRequestDone == 0 && !w.bodyWaits(c) {
+			w.clientGone(c)
+		}
+	case clientTunnel:
+		w.tunnelClientEnd(c, errno)
+	case clientFlush:
+		if errno != 0 {
+			w.closeClient(c)
+		}
+	case clientClosing:
+	case clientIdle, clientHead:
+		if c.flags&clientRunnable == 0 {
+			w.closeAfterFlush(c, false)
+		}
+	default:
+		w.closeClient(c)
+	}
+}
+
+// bodyWaits reports whether received body bytes are still to be fed, so that
+// an end of input does not yet mean the body is cut short.
+func (w *Worker) bodyWaits(c *client) bool { return !c.in.Empty() }
+
+// clientGone ends the exchange of a client that left before its answer: the
+// origin leg is broken, so that a body cut short is never taken for whole.
+func (w *Worker) clientGone(c *client) {
+	x := w.xs.At(c.x)
+	w.m.ClientAborts++
+	if x.status == 0 {
+		x.status = statusClientGone
+	}
+	w.endExchange(c, x, "client closed the connection")
+	w.closeClient(c)
+}
+
+func (w *Worker) clientTimeout(i uint32, c *client) {
+	switch c.state {
+	case clientIdle:
+		w.closeClient(c)
+	case clientHead:
+		w.m.Timeouts408++
+		w.replyBare(i, c, &faultHeadTimeout)
+	case clientBusy:
+		w.busyTimeout(c, w.xs.At(c.x))
+	case clientTunnel:
+		w.tunnelTimeout(c)
+	case clientFlush:
+		w.abortClient(c)
+	case clientLinger:
+		w.closeClient(c)
+	}
+}
+
+// busyTimeout: the client's deadline of an exchange means one of three waits,
+// told apart by where the exchange stands.
+func (w *Worker) busyTimeout(c *client, x *exchange) {
+	switch {
+	case x.state == xWaiting || x.state == xStealing:
+		w.m.QueueTimeouts++
+		w.failExchange(c, x, &faultQueueTimeout)
+	case w.l.Queued(c.conn) > 0:
+		w.m.ClientAborts++
+		w.endExchange(c, x, "client did not take the response in time")
+		w.abortClient(c)
+	case x.flags&xRequestDone == 0:
+		w.m.Timeouts408++
+		w.requestFault(c, x, &faultBodyTimeout)
+	}
+}
+
+// closeClient drops whatever is queued and closes. The exchange, if any, has
+// ended before.
+func (w *Worker) closeClient(c *client) {
+	if c.state != clientClosing {
+		c.state = clientClosing
+		w.pool.Drop(&c.in)
+		w.l.Close(c.conn)
+	}
+}
+
+// abortClient closes with a reset: the one way to show the end of a body that
+// is delimited by the close of its connection to be a cut.
+func (w *Worker) abortClient(c *client) {
+	if c.state != clientClosing {
+		c.state = clientClosing
+		w.pool.Drop(&c.in)
+		w.l.Abort(c.conn)
+	}
+}
+
+// closeAfterFlush closes once the queued bytes have left. With linger the
+// write side is closed first and input discarded, lest a reset overtake the
+// answer (RFC 9112 9.6).
+func (w *Worker) closeAfterFlush(c *client, linger bool) {
+	w.pool.Drop(&c.in)
+	c.scanned = 0
+	if linger {
+		c.state = clientLinger
+		w.l.Shutdown(c.conn)
+		w.resumeClient(c)
+		if c.flags&clientEOF != 0 && w.l.Queued(c.conn) == 0 {
+			w.closeClient(c)
+			return
+		}
+		w.l.Deadline(c.conn, w.l.Now()+lingerNs)
+		return
+	}
+	if w.l.Queued(c.conn) == 0 {
+		w.closeClient(c)
+		return
+	}
+	c.state = clientFlush
+	w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.sendNs)
+}
+
+// nextRequest readies a kept-alive client for its next request.
+func (w *Worker) nextRequest(i uint32, c *client) {
+	c.state = clientIdle
+	w.resumeClient(c)
+	if !c.in.Empty() {
+		if c.flags&clientRunnable == 0 {
+			c.flags |= clientRunnable
+			w.runnable = append(w.runnable, i)
+		}
+		w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.requestHeaderNs)
+		return
+	}
+	if c.flags&clientEOF != 0 || w.draining {
+		w.closeAfterFlush(c, false)
+		return
+	}
+	w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.keepaliveNs)
+}
+
+// badRequest answers a head that cannot be parsed and closes: what follows it
+// has no known boundaries (RFC 9112 2.2, 6.3).
+func (w *Worker) badRequest(i uint32, c *client, f *proto.Fault) {
+	w.replyBare(i, c, f)
+}

@@ -1,0 +1,359 @@
+package proxy
+
+import (
+	"zproxy/buf"
+	"zproxy/proto"
+	"zproxy/proto/http1"
+	"zproxy/upstream"
+)
+
+type exchangeState uint8
+
+const (
+	xRouting    exchangeState = iota // being decided; nothing is held elsewhere
+	xWaiting                         // in its upstream pool's queue
+	xStealing                        // asked a neighbour for a connection
+	xConnecting                      // its origin connection is being dialled
+	xForwarding                      // its request is with an origin
+	xTunnel                          // 101: both sides are pipes
+)
+
+const (
+	xKeepAlive        = 1 << iota // the client connection may carry another request
+	xRequestDone                  // the request body has been received whole
+	xRequestTrailers              // the request's trailer section is being received
+	xRequestChunked               // the request body leaves chunked
+	xHeadGiven                    // the request head was given to the origin
+	xBodyGiven                    // body bytes were given to the origin: no replay
+	xRequestGiven                 // the whole request was given to the origin
+	xOriginDeaf                   // the origin no longer takes the request: discard the rest
+	xExpect                       // the client waits for a 100 (RFC 9110 10.1.1)
+	xUpgrade                      // the client asked for an upgrade
+	xResponseBegun                // the final head was given to the client
+	xResponseChunked              // the response body leaves chunked
+	xResponseToClose              // the response body ends with the client connection
+	xResponseTrailers             // the response's trailer section is being received
+	xLongHead                     // the head does not fit one block: no replay
+	xReused                       // the origin connection had served before
+	xBroken                       // out of memory mid-message: the legs must be broken
+	xClientDone                   // tunnel: the client has closed its write side
+	xOriginDone                   // tunnel: the origin has closed its write side
+)
+
+// exchange is one request and its response: what joins a client to an origin.
+// Pointer-free.
+type exchange struct {
+	client uint32
+	origin uint32 // 0 when none
+	flags  uint32
+	// head is the request head as it goes to the origin. It is kept until the
+	// end: for a replay on another connection and for the access log.
+	head    buf.View
+	headQ   buf.Chain // the same when it is too long for one block: sent once, never replayed
+	backlog buf.Chain // body bytes received before an origin was there
+	trailer buf.View  // trailer lines received before an origin was there
+
+	reqBody  http1.Body
+	respBody http1.Body
+
+	reqBytes, respBytes uint64
+	tried               uint64 // endpoints that failed this exchange, by bit
+
+	start, dialed, given     int64 // Now() ns: head received, dial begun, head given to the origin
+	connectNs, firstByteNs   int64
+	route, cluster, endpoint int32
+	trailScanned             uint32
+	status                   uint16
+	attempts, interims       uint8
+	state                    exchangeState
+	method                   proto.Method
+	minor                    uint8
+}
+
+// startExchange begins the exchange of the head in h. It borrows h and its
+// bytes; the bytes behind the head are in c.in.
+func (w *Worker) startExchange(i uint32, c *client, h *proto.Head) {
+	w.m.Requests++
+	c.requests++
+	xi, x := w.xs.Alloc()
+	c.x, c.state = xi, clientBusy
+	x.client, x.start = i, w.l.Now()
+	x.method, x.minor = h.Method, h.Minor
+	x.route, x.cluster, x.endpoint = -1, -1, -1
+	x.reqBody.Start(h.Body, h.Length)
+	if h.Body == proto.BodyNone || h.Body == proto.BodyLength && h.Length == 0 {
+		x.flags |= xRequestDone
+	}
+	if h.Expect100 {
+		x.flags |= xExpect
+	}
+	limit := w.snap.limits.requestsPerConnection
+	if h.KeepAlive && !w.draining && (limit == 0 || c.requests < limit) {
+		x.flags |= xKeepAlive
+	}
+	w.l.Deadline(c.conn, 0)
+	if f := w.admit(h); f != nil {
+		w.failExchange(c, x, f)
+		return
+	}
+	w.routeExchange(c, x, h)
+}
+
+// admit refuses what this proxy does not do, whatever the route.
+func (w *Worker) admit(h *proto.Head) *proto.Fault {
+	if h.Method == proto.CONNECT {
+		return &faultConnect
+	}
+	if limit := w.snap.limits.bodyBytes; limit > 0 && h.Body == proto.BodyLength && uint64(h.Length) > limit {
+		return &faultBodyTooLarge
+	}
+	return nil
+}
+
+// dispatch finds the exchange an origin connection: a kept-alive one, a new
+// one, a neighbour's, or a place in the queue.
+func (w *Worker) dispatch(c *client, x *exchange) {
+	p := w.pools[x.cluster]
+	d := p.Acquire(w.l.Now(), c.x, x.tried, uint64(x.start))
+	switch d.Kind {
+	case upstream.Reuse:
+		o := w.origins.At(uint32(d.Conn))
+		x.flags |= xReused
+		w.m.UpstreamReused++
+		w.attach(c, x, uint32(d.Conn), o)
+	case upstream.Dial:
+		w.dial(c, x, d.Endpoint)
+	case upstream.Steal:
+		w.askNeighbour(c, x, d.Endpoint, d.Loop)
+	case upstream.Wait:
+		w.await(c, x)
+		x.state = xWaiting
+		w.wakeBy(p.NextDue(w.l.Now()))
+	default:
+		w.refuseDispatch(c, x, d.Reason)
+	}
+}
+
+func (w *Worker) await(c *client, x *exchange) {
+	if x.state != xWaiting && x.state != xStealing {
+		w.m.Queued++
+		w.l.Deadline(c.conn, x.start+w.snap.clusters[x.cluster].queueNs)
+	}
+}
+
+func (w *Worker) dial(c *client, x *exchange, endpoint int) {
+	r, key := w.remote(int(x.cluster), endpoint)
+	if r == nil {
+		w.pools[x.cluster].DialFailed(w.l.Now(), endpoint)
+		w.serveWaiters(int(x.cluster))
+		x.tried |= 1 << uint(endpoint)
+		w.failExchange(c, x, &faultUnresolved)
+		return
+	}
+	oi, o := w.openOrigin(r, key, int(x.cluster), endpoint)
+	x.state = xConnecting
+	x.origin, o.x = oi, c.x
+	x.endpoint = int32(endpoint)
+	x.dialed = w.l.Now()
+	w.l.Deadline(c.conn, 0)
+}
+
+// attach gives the exchange to a connected origin and sends what is there.
+func (w *Worker) attach(c *client, x *exchange, oi uint32, o *origin) {
+	if x.state == xWaiting || x.state == xStealing {
+		w.l.Deadline(c.conn, 0)
+	}
+	x.state = xForwarding
+	x.origin, x.endpoint = oi, int32(o.endpoint)
+	x.given = w.l.Now()
+	o.x, o.state = c.x, originBusy
+	o.uses++
+	w.originHead(x, o)
+	if !x.backlog.Empty() {
+		w.originBacklog(x, o)
+	}
+	if x.flags&xRequestDone != 0 {
+		w.originEnd(x, o)
+		return
+	}
+	w.resumeRequest(c, x)
+	if x.flags&xExpect != 0 {
+		w.l.Deadline(o.conn, w.l.Now()+w.snap.clusters[x.cluster].responseNs)
+	} else {
+		w.l.Deadline(o.conn, 0)
+	}
+}
+
+// requestBacklog is how many bytes of the request wait for the origin.
+func (w *Worker) requestBacklog(x *exchange) int {
+	n := x.backlog.Bytes()
+	if x.origin != 0 && x.state == xForwarding {
+		n += w.l.Queued(w.origins.At(x.origin).conn)
+	}
+	return n
+}
+
+// resumeRequest goes on with a request body that was held up.
+func (w *Worker) resumeRequest(c *client, x *exchange) {
+	w.pumpRequest(c, x)
+	if c.state == clientBusy && x.flags&xRequestDone == 0 && w.requestBacklog(x) <= w.high {
+		w.resumeClient(c)
+		w.awaitBody(c)
+	}
+}
+
+// requestData takes decoded body bytes of the request. It never ends the
+// exchange: what goes wrong shows in xBroken or in an event to come.
+func (w *Worker) requestData(x *exchange, v buf.View) {
+	x.reqBytes += uint64(v.Len)
+	switch {
+	case x.flags&xOriginDeaf != 0:
+		w.pool.Release(v)
+	case x.state == xForwarding:
+		w.originData(x, w.origins.At(x.origin), v)
+	default:
+		w.pool.Push(&x.backlog, v)
+	}
+}
+
+// requestEnd notes that the request has been received whole; t is its trailer
+// section, borrowed, or nil.
+func (w *Worker) requestEnd(c *client, x *exchange, t *proto.Head) {
+	x.flags |= xRequestDone
+	x.flags &^= xRequestTrailers
+	w.l.Deadline(c.conn, 0)
+	if t != nil && x.flags&xRequestChunked != 0 {
+		w.out = http1.AppendTrailers(w.out[:0], t)
+		x.trailer = w.keep(x, w.out)
+	}
+	if x.flags&xOriginDeaf == 0 && x.state == xForwarding {
+		w.originEnd(x, w.origins.At(x.origin))
+	}
+	if !c.in.Empty() {
+		w.restrainClient(c)
+	}
+}
+
+// requestFault answers a request whose body turned out wrong. The origin leg
+// is broken before its message is whole.
+func (w *Worker) requestFault(c *client, x *exchange, f *proto.Fault) {
+	w.failExchange(c, x, f)
+}
+
+// failExchange ends the exchange with an answer of the proxy's own, or, when
+// an answer has begun, by breaking the client's leg.
+func (w *Worker) failExchange(c *client, x *exchange, f *proto.Fault) {
+	w.countFault(f)
+	if x.flags&xResponseBegun != 0 {
+		w.breakClient(c, x, f.Reason)
+		return
+	}
+	w.detachOrigin(x, false)
+	w.replyFault(c, x, f)
+}
+
+// breakClient ends a response that cannot be completed so that the client
+// sees the cut: no last chunk, fewer bytes than Content-Length said, or, for
+// a body that ends with the connection, a reset (RFC 9112 8).
+func (w *Worker) breakClient(c *client, x *exchange, why string) {
+	toClose := x.flags&xResponseToClose != 0
+	w.m.OriginAborts++
+	w.endExchange(c, x, why)
+	if toClose {
+		w.abortClient(c)
+		return
+	}
+	w.closeAfterFlush(c, false)
+}
+
+// finishExchange ends an exchange whose response was given to the client
+// whole.
+func (w *Worker) finishExchange(c *client, x *exchange, reusable bool) {
+	i := x.client
+	keep := x.flags&(xKeepAlive|xRequestDone) == xKeepAlive|xRequestDone && x.flags&xResponseToClose == 0
+	linger := x.flags&xRequestDone == 0
+	w.detachOrigin(x, reusable && x.flags&xRequestGiven != 0)
+	w.endExchange(c, x, "")
+	if keep {
+		w.nextRequest(i, c)
+		return
+	}
+	w.closeAfterFlush(c, linger || !c.in.Empty())
+}
+
+// endExchange is the one place where an exchange ends: it is counted, logged
+// and freed. An origin still attached is broken. The caller decides what
+// becomes of the client.
+func (w *Worker) endExchange(c *client, x *exchange, why string) {
+	if x.state == xWaiting {
+		w.pools[x.cluster].RemoveWaiter(c.x)
+	}
+	w.detachOrigin(x, false)
+	w.account(c, x, why)
+	w.pool.Drop(&x.backlog)
+	w.pool.Drop(&x.headQ)
+	w.release(&x.head)
+	w.release(&x.trailer)
+	w.xs.Free(c.x)
+	c.x = 0
+}
+
+func (w *Worker) release(v *buf.View) {
+	if v.ID != 0 {
+		w.pool.Release(*v)
+		*v = buf.View{}
+	}
+}
+
+// keep copies b, at most a block, into a view of its own. When there is no
+// memory the exchange is marked broken and the view is empty.
+func (w *Worker) keep(x *exchange, b []byte) buf.View {
+	if len(b) == 0 {
+		return buf.View{}
+	}
+	if len(b) <= w.pool.BlockBytes() {
+		if dst := w.pool.Reserve(len(b)); dst != nil {
+			copy(dst, b)
+			return w.pool.Commit(len(b))
+		}
+	}
+	x.flags |= xBroken
+	return buf.View{}
+}
+
+// decoded is what decodeBody found: n body bytes at b[at:], used bytes spent.
+type decoded struct {
+	at, n, used int
+	piece       http1.Piece
+	fault       *proto.Fault
+}
+
+// decodeBody takes the transfer coding off b in place: body bytes that lie
+// apart move down over the framing between them, so one received block yields
+// one run of body bytes, however small its chunks. b must be exclusive.
+func decodeBody(d *http1.Body, b []byte) decoded {
+	var r decoded
+	for {
+		piece, skip, n, f := d.Next(b[r.used:])
+		if f != nil {
+			r.fault = f
+			return r
+		}
+		r.used += skip
+		if piece != http1.PieceData {
+			r.piece = piece
+			return r
+		}
+		if r.n == 0 {
+			r.at = r.used
+		} else if skip > 0 {
+			copy(b[r.at+r.n:], b[r.used:r.used+n])
+		}
+		r.n += n
+		r.used += n
+		if r.used == len(b) && !d.Done() {
+			r.piece = http1.PieceMore
+			return r
+		}
+	}
+}

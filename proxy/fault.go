@@ -1,0 +1,80 @@
+package proxy
+
+import "zproxy/proto"
+
+// Codes of what this package refuses or gives up, behind those of proto.
+const (
+	codeConnect proto.FaultCode = 50 + iota
+	codeHeadTimeout
+	codeBodyTimeout
+	codeNoRoute
+	codeMethod
+	codeConnectFailed
+	codeConnectTimeout
+	codeOriginClosed
+	codeResponseTimeout
+	codeQueueTimeout
+	codeUnavailable
+	codeUnresolved
+	codeInterimFlood
+	codeMemory
+)
+
+// statusClientGone is logged for a client that left before its answer, as
+// nginx does; it is never sent.
+const statusClientGone = 499
+
+// Code names for metrics, by code.
+var faultNames = map[proto.FaultCode]string{
+	codeConnect:         "connect_method",
+	codeHeadTimeout:     "head_timeout",
+	codeBodyTimeout:     "body_timeout",
+	codeNoRoute:         "no_route",
+	codeMethod:          "method_not_allowed",
+	codeConnectFailed:   "upstream_connect_failed",
+	codeConnectTimeout:  "upstream_connect_timeout",
+	codeOriginClosed:    "upstream_closed",
+	codeResponseTimeout: "upstream_response_timeout",
+	codeQueueTimeout:    "upstream_queue_timeout",
+	codeUnavailable:     "upstream_unavailable",
+	codeUnresolved:      "upstream_unresolved",
+	codeInterimFlood:    "interim_flood",
+	codeMemory:          "out_of_memory",
+}
+
+// FaultNames lists the names of all codes a worker counts, by code.
+func FaultNames() []string {
+	names := make([]string, codeMemory+1)
+	for c := range names {
+		if c < proto.FaultCount {
+			names[c] = proto.FaultCode(c).Name()
+		} else {
+			names[c] = faultNames[proto.FaultCode(c)]
+		}
+	}
+	return names
+}
+
+var (
+	faultConnect         = proto.Fault{Status: 501, Code: codeConnect, Reason: "CONNECT is not served here"}
+	faultBodyTooLarge    = *proto.RequestFault(proto.FaultBodyTooLarge)
+	faultHeadTimeout     = proto.Fault{Status: 408, Code: codeHeadTimeout, Reason: "request head not received in time"}
+	faultBodyTimeout     = proto.Fault{Status: 408, Code: codeBodyTimeout, Reason: "request body not received in time"}
+	faultNoRoute         = proto.Fault{Status: 404, Code: codeNoRoute, Reason: "no route"}
+	faultBadPath         = proto.Fault{Status: 400, Code: proto.FaultBadTarget, Reason: "path leaves the root or is malformed"}
+	faultMethod          = proto.Fault{Status: 405, Code: codeMethod, Reason: "method not allowed by the route"}
+	faultConnectFailed   = proto.Fault{Status: 502, Code: codeConnectFailed, Reason: "connecting to the origin failed"}
+	faultConnectTimeout  = proto.Fault{Status: 504, Code: codeConnectTimeout, Reason: "connecting to the origin took too long"}
+	faultOriginClosed    = proto.Fault{Status: 502, Code: codeOriginClosed, Reason: "origin closed the connection before its response"}
+	faultOriginReset     = proto.Fault{Status: 502, Code: codeOriginClosed, Reason: "origin reset the connection in mid-response"}
+	faultResponseTimeout = proto.Fault{Status: 504, Code: codeResponseTimeout, Reason: "origin did not respond in time"}
+	faultQueueTimeout    = proto.Fault{Status: 503, Code: codeQueueTimeout, Reason: "no upstream connection came free in time"}
+	faultQueueFull       = proto.Fault{Status: 503, Code: codeUnavailable, Reason: "upstream queue full"}
+	faultNoEndpoint      = proto.Fault{Status: 503, Code: codeUnavailable, Reason: "no upstream endpoint available"}
+	faultUnresolved      = proto.Fault{Status: 503, Code: codeUnresolved, Reason: "upstream name not resolved"}
+	faultInterimFlood    = proto.Fault{Status: 502, Code: codeInterimFlood, Reason: "too many interim responses"}
+	faultUpgrade         = proto.Fault{Status: 502, Code: proto.FaultBadStatus, Reason: "101 without a request to upgrade"}
+	faultMemory          = proto.Fault{Status: 503, Code: codeMemory, Reason: "buffer memory used up"}
+)
+
+func (w *Worker) countFault(f *proto.Fault) { w.m.RefusedByReason[f.Code&63]++ }

@@ -1,0 +1,207 @@
+package proxy
+
+import (
+	"net/netip"
+
+	"zproxy/proto"
+	"zproxy/proto/http1"
+)
+
+// forwarding is what an origin is told about the client.
+type forwarding struct {
+	xForwarded bool
+	forwarded  bool
+	via        string // "1.1 name", "" when off
+	trusted    []netip.Prefix
+}
+
+func (f *forwarding) trusts(peer netip.Addr) bool {
+	if !peer.IsValid() {
+		return true // a unix socket: its file's permissions decide who speaks
+	}
+	for _, p := range f.trusted {
+		if p.Contains(peer) {
+			return true
+		}
+	}
+	return false
+}
+
+// extraSpan is a field value in w.scratch. Scratch may move while it grows, so
+// values are cut out only by finishExtras.
+type extraSpan struct {
+	name     string
+	from, to int
+}
+
+// requestExtras drops the fields that must not go on and lists in w.extras
+// those the proxy adds. Values live in w.scratch until the next call.
+func (w *Worker) requestExtras(c *client, x *exchange, h *proto.Head) {
+	http1.MarkHopByHop(h)
+	w.scratch = w.scratch[:0]
+	w.spans = w.spans[:0]
+	f := &w.snap.forwarding
+	if f.xForwarded || f.forwarded {
+		peer := w.l.Peer(c.conn).Addr().Unmap()
+		trusted := f.trusts(peer)
+		if f.xForwarded {
+			w.xForwarded(h, peer, trusted)
+		}
+		if f.forwarded {
+			w.forwardedField(h, peer, trusted)
+		}
+	}
+	if f.via != "" {
+		w.addField("Via", f.via)
+	}
+	if h.Upgrade && x.flags&xRequestDone != 0 && !w.offersH2C(h) {
+		x.flags |= xUpgrade
+		w.upgradeFields(h)
+	} else if h.HasTETrailers {
+		w.addField("TE", "trailers")
+		w.addField("Connection", "TE")
+	}
+	w.finishExtras()
+}
+
+func (w *Worker) addField(name, value string) {
+	from := len(w.scratch)
+	w.scratch = append(w.scratch, value...)
+	w.spans = append(w.spans, extraSpan{name, from, len(w.scratch)})
+}
+
+func (w *Worker) closeField(name string, from int) {
+	w.spans = append(w.spans, extraSpan{name, from, len(w.scratch)})
+}
+
+func (w *Worker) finishExtras() {
+	w.extras = w.extras[:0]
+	for _, s := range w.spans {
+		w.extras = append(w.extras, http1.Extra{Name: s.name, Value: w.scratch[s.from:s.to]})
+	}
+}
+
+// gather joins the values of all fields t into scratch, separated by commas,
+// and drops them from the head. What an untrusted peer says is dropped unread.
+func (w *Worker) gather(h *proto.Head, t proto.Token, keep bool) {
+	from := len(w.scratch)
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		if f.Token != t || f.Flags&proto.FlagDrop != 0 {
+			continue
+		}
+		f.Flags |= proto.FlagDrop
+		if keep && f.Value.Len > 0 {
+			if len(w.scratch) > from {
+				w.scratch = append(w.scratch, ", "...)
+			}
+			w.scratch = append(w.scratch, h.Bytes(f.Value)...)
+		}
+	}
+}
+
+func (w *Worker) xForwarded(h *proto.Head, peer netip.Addr, trusted bool) {
+	from := len(w.scratch)
+	w.gather(h, proto.TokenXForwardedFor, trusted)
+	if peer.IsValid() {
+		if len(w.scratch) > from {
+			w.scratch = append(w.scratch, ", "...)
+		}
+		w.scratch = peer.AppendTo(w.scratch)
+	}
+	if len(w.scratch) > from {
+		w.closeField("X-Forwarded-For", from)
+	}
+	from = len(w.scratch)
+	w.gather(h, proto.TokenXForwardedProto, trusted)
+	if len(w.scratch) == from {
+		w.scratch = append(w.scratch, "http"...)
+	}
+	w.closeField("X-Forwarded-Proto", from)
+	from = len(w.scratch)
+	w.gather(h, proto.TokenXForwardedHost, trusted)
+	if len(w.scratch) == from {
+		w.scratch = append(w.scratch, h.Bytes(h.Host)...)
+	}
+	if len(w.scratch) > from {
+		w.closeField("X-Forwarded-Host", from)
+	}
+}
+
+// forwardedField adds this hop to Forwarded (RFC 7239 4).
+func (w *Worker) forwardedField(h *proto.Head, peer netip.Addr, trusted bool) {
+	from := len(w.scratch)
+	w.gather(h, proto.TokenForwarded, trusted)
+	if len(w.scratch) > from {
+		w.scratch = append(w.scratch, ", "...)
+	}
+	w.scratch = append(w.scratch, "for="...)
+	switch {
+	case !peer.IsValid():
+		w.scratch = append(w.scratch, "unknown"...)
+	case peer.Is4():
+		w.scratch = peer.AppendTo(w.scratch)
+	default: // RFC 7239 6.1: an IPv6 address is quoted and in brackets
+		w.scratch = append(w.scratch, `"[`...)
+		w.scratch = peer.AppendTo(w.scratch)
+		w.scratch = append(w.scratch, `]"`...)
+	}
+	if h.Host.Len > 0 {
+		w.scratch = append(w.scratch, `;host="`...)
+		w.scratch = append(w.scratch, h.Bytes(h.Host)...)
+		w.scratch = append(w.scratch, '"')
+	}
+	w.scratch = append(w.scratch, ";proto=http"...)
+	w.closeField("Forwarded", from)
+}
+
+// upgradeFields re-adds what an upgrade needs on this hop (RFC 9110 7.8).
+func (w *Worker) upgradeFields(h *proto.Head) {
+	from := len(w.scratch)
+	for i := range h.Fields {
+		if f := &h.Fields[i]; f.Token == proto.TokenUpgrade && f.Value.Len > 0 {
+			if len(w.scratch) > from {
+				w.scratch = append(w.scratch, ", "...)
+			}
+			w.scratch = append(w.scratch, h.Bytes(f.Value)...)
+		}
+	}
+	w.closeField("Upgrade", from)
+	w.addField("Connection", "upgrade")
+}
+
+// offersH2C: an upgrade to HTTP/2 on the origin's side would carry requests
+// past everything this proxy checks (RFC 9113 3.1 has withdrawn it).
+func (w *Worker) offersH2C(h *proto.Head) bool {
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		if f.Token != proto.TokenUpgrade {
+			continue
+		}
+		v := h.Bytes(f.Value)
+		for j := 0; j+3 <= len(v); j++ {
+			if v[j]|0x20 == 'h' && v[j+1] == '2' && v[j+2]|0x20 == 'c' {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// responseExtras drops the fields of this hop and lists those the proxy adds
+// to a response.
+func (w *Worker) responseExtras(h *proto.Head) {
+	http1.MarkHopByHop(h)
+	w.scratch = w.scratch[:0]
+	w.spans = w.spans[:0]
+	// RFC 9110 6.6.1: a response forwarded without a Date gets one.
+	if _, ok := h.Get(proto.TokenDate); !ok {
+		from := len(w.scratch)
+		w.scratch = append(w.scratch, w.dateField()...)
+		w.closeField("Date", from)
+	}
+	if via := w.snap.forwarding.via; via != "" {
+		w.addField("Via", via)
+	}
+	w.finishExtras()
+}

@@ -1,0 +1,320 @@
+package proxy
+
+import (
+	"golang.org/x/sys/unix"
+
+	"zproxy/buf"
+	"zproxy/loop"
+	"zproxy/metrics"
+	"zproxy/numa"
+	"zproxy/upstream"
+)
+
+// Kinds of mail between workers, and from the control plane.
+const (
+	mailSteal  uint32 = 1 + iota // From asks for an idle connection: A cluster and exchange, B endpoint
+	mailGift                     // here it is: FD, A as asked, B endpoint and address key
+	mailNone                     // there was none: A as asked
+	mailWake                     // something came free: retry who waits for cluster A
+	mailClient                   // an accepted connection handed over: FD, A listener
+	mailReport                   // Ref is a ReportSink
+	mailDrain                    // stop accepting, finish, end
+)
+
+// Report is one worker's account of itself: copies, owned by the receiver.
+type Report struct {
+	Index   int
+	Now     int64 // the loop's clock, ns
+	Arena   numa.ArenaReport
+	Metrics metrics.Loop
+	Loop    loop.Stats
+	Buf     buf.Stats
+	Pools   []upstream.Stats // by cluster
+
+	Clients, Origins, Exchanges int
+}
+
+// ReportSink receives reports, on the workers' threads: it must not block.
+type ReportSink interface{ Deliver(*Report) }
+
+// AskReport makes the worker of l deliver a Report to sink. False when its
+// mailbox is full. Any thread.
+func AskReport(l *loop.Loop, sink ReportSink) bool {
+	return l.Post(loop.Mail{Kind: mailReport, Ref: sink})
+}
+
+// AskDrain makes the worker of l stop accepting, finish what is under way
+// within the configured grace and end. Any thread.
+func AskDrain(l *loop.Loop) bool { return l.Post(loop.Mail{Kind: mailDrain}) }
+
+func (w *Worker) mail(m loop.Mail) {
+	switch m.Kind {
+	case mailSteal:
+		w.give(m)
+	case mailGift:
+		w.receiveGift(m)
+	case mailNone:
+		w.stealFailed(m)
+	case mailWake:
+		w.serveWaiters(int(m.A))
+	case mailClient:
+		w.openClient(w.l.Adopt(int(m.FD), 0), int(m.A))
+	case mailReport:
+		w.report(m.Ref.(ReportSink))
+	case mailDrain:
+		w.drain()
+	}
+}
+
+// askNeighbour asks another loop for an idle connection. The exchange holds
+// its turn until the answer comes.
+func (w *Worker) askNeighbour(c *client, x *exchange, endpoint, to int) {
+	if x.state != xStealing {
+		w.await(c, x)
+		x.state = xStealing
+	}
+	m := loop.Mail{
+		Kind: mailSteal, From: int32(w.index),
+		A: uint64(x.cluster) | uint64(c.x)<<32, B: uint64(endpoint),
+	}
+	if !w.peers[to].Loop.Post(m) {
+		w.failExchange(c, x, &faultNoEndpoint)
+	}
+}
+
+// give exports an idle connection to the loop that asked.
+func (w *Worker) give(m loop.Mail) {
+	cluster, endpoint := int(uint32(m.A)), int(m.B)
+	conn, addr, ok := w.pools[cluster].TakeIdleAddr(endpoint)
+	if !ok {
+		w.post(int(m.From), loop.Mail{Kind: mailNone, From: int32(w.index), A: m.A})
+		return
+	}
+	o := w.origins.At(uint32(conn))
+	o.state, o.exportTo, o.addr = originExporting, uint16(m.From), addr
+	o.x = uint32(m.A >> 32) // the asker's exchange, not ours
+	w.l.Export(o.conn)
+}
+
+// exportedOrigin: the connection has left this loop. Its slot in the cap goes
+// with it.
+func (w *Worker) exportedOrigin(o *origin, fd int) {
+	to, asked := int(o.exportTo), uint64(o.cluster)|uint64(o.x)<<32
+	if fd >= 0 {
+		m := loop.Mail{
+			Kind: mailGift, From: int32(w.index), FD: int32(fd),
+			A: asked, B: uint64(o.endpoint) | uint64(o.addr)<<32,
+		}
+		if w.post(to, m) {
+			w.m.UpstreamGiven++
+			return
+		}
+		unix.Close(fd)
+	}
+	w.pools[o.cluster].Closed(int(o.endpoint))
+	w.post(to, loop.Mail{Kind: mailNone, From: int32(w.index), A: asked})
+}
+
+func (w *Worker) post(to int, m loop.Mail) bool { return w.peers[to].Loop.Post(m) }
+
+// stealing finds the exchange that asked; nil when it has ended since. Its
+// slot may have passed to another exchange that asks for the same: that one
+// is as good.
+func (w *Worker) stealing(asked uint64) (*client, *exchange) {
+	xi := uint32(asked >> 32)
+	if !w.xs.Live(xi) {
+		return nil, nil
+	}
+	x := w.xs.At(xi)
+	if x.state != xStealing || x.cluster != int32(uint32(asked)) {
+		return nil, nil
+	}
+	return w.clients.At(x.client), x
+}
+
+// receiveGift adopts a neighbour's connection.
+func (w *Worker) receiveGift(m loop.Mail) {
+	cluster, endpoint := int(uint32(m.A)), int(uint32(m.B))
+	oi, o := w.origins.Alloc()
+	o.self, o.addr = oi, uint32(m.B>>32)
+	o.cluster, o.endpoint = uint16(cluster), uint16(endpoint)
+	o.uses = 1
+	o.conn = w.l.Adopt(int(m.FD), ownerOf(ownerOrigin, oi))
+	w.m.UpstreamStolen++
+	w.l.Recv(o.conn)
+	if c, x := w.stealing(m.A); x != nil {
+		w.pools[cluster].Adopted(endpoint)
+		x.flags |= xReused
+		w.attach(c, x, oi, o)
+		return
+	}
+	o.state = originIdle
+	if !w.pools[cluster].AdoptIdle(w.l.Now(), uint64(oi), endpoint, o.addr) {
+		w.closeOrigin(o)
+	}
+	w.serveWaiters(cluster)
+}
+
+// stealFailed: the neighbour's connections had all gone when it was asked.
+func (w *Worker) stealFailed(m loop.Mail) {
+	if c, x := w.stealing(m.A); x != nil {
+		w.pools[x.cluster].StealFailed(c.x)
+		w.dispatch(c, x)
+	}
+}
+
+// lessLoaded names a loop of the same node that has clearly fewer clients, or
+// -1. The steering of the listeners spreads connections well when there are
+// many sources; a few heavy ones need this.
+func (w *Worker) lessLoaded() int {
+	self := w.peers[w.index]
+	mine := self.Conns.Load()
+	best, least := -1, mine-max(8, mine/8)
+	for i, p := range w.peers {
+		if i != w.index && p.Node == self.Node {
+			if n := p.Conns.Load(); n < least {
+				best, least = i, n
+			}
+		}
+	}
+	return best
+}
+
+// A connection on its way to a neighbour carries listener and loop in its
+// owner index.
+const (
+	handLoopBits = 12
+	handLoopMask = 1<<handLoopBits - 1
+)
+
+func (w *Worker) handOver(conn loop.ConnID, listener, to int) {
+	w.l.SetOwner(conn, ownerOf(ownerWorker, uint32(listener)<<handLoopBits|uint32(to)))
+	w.l.Export(conn)
+}
+
+// exported: an accepted connection has left this loop's books.
+func (w *Worker) exported(index uint32, fd int) {
+	if fd < 0 {
+		return // it broke before it left
+	}
+	listener, to := index>>handLoopBits, int(index&handLoopMask)
+	m := loop.Mail{Kind: mailClient, From: int32(w.index), FD: int32(fd), A: uint64(listener)}
+	if w.post(to, m) {
+		w.m.HandedOver++
+		return
+	}
+	w.openClient(w.l.Adopt(fd, 0), int(listener))
+}
+
+// serveWaiters lets queued exchanges of a cluster try again, here and, when
+// nobody waits here, on another loop. Called after whatever may help a waiter.
+func (w *Worker) serveWaiters(cluster int) {
+	p := w.pools[cluster]
+	if p.Waiting() > 0 {
+		for {
+			xi, ok := p.NextWaiter(w.l.Now())
+			if !ok {
+				break
+			}
+			x := w.xs.At(xi)
+			w.dispatch(w.clients.At(x.client), x)
+		}
+		if p.Waiting() > 0 {
+			w.wakeBy(p.NextDue(w.l.Now()))
+			return
+		}
+	}
+	if to, ok := w.snap.clusters[cluster].shared.WakeLoop(w.index); ok {
+		w.post(to, loop.Mail{Kind: mailWake, From: int32(w.index), A: uint64(cluster)})
+	}
+}
+
+func (w *Worker) expireIdle(cluster int, now int64) {
+	w.expired = w.pools[cluster].Expire(now, w.expired[:0])
+	for _, conn := range w.expired {
+		w.closeOrigin(w.origins.At(uint32(conn)))
+	}
+}
+
+// prewarm dials what the pool wants in advance. A failure is the endpoint's
+// affair: DialFailed slows the next try down.
+func (w *Worker) prewarm(cluster int, now int64) {
+	for {
+		ep, ok := w.pools[cluster].Prewarm(now)
+		if !ok {
+			return
+		}
+		r, key := w.remote(cluster, ep)
+		if r == nil {
+			w.pools[cluster].DialFailed(now, ep)
+			return
+		}
+		w.openOrigin(r, key, cluster, ep)
+	}
+}
+
+// refuseDispatch answers an exchange that its pool could not take.
+func (w *Worker) refuseDispatch(c *client, x *exchange, r upstream.Reason) {
+	switch r {
+	case upstream.QueueFull:
+		w.m.QueueFull++
+		w.failExchange(c, x, &faultQueueFull)
+	case upstream.NotResolved:
+		w.failExchange(c, x, &faultUnresolved)
+	default:
+		w.failExchange(c, x, &faultNoEndpoint)
+	}
+}
+
+func (w *Worker) report(sink ReportSink) {
+	r := &Report{
+		Index: w.index, Now: w.l.Now(), Loop: w.l.Stats(), Buf: w.pool.Stats(),
+		Clients: w.clients.Len(), Origins: w.origins.Len(), Exchanges: w.xs.Len(),
+	}
+	if w.arena != nil {
+		r.Arena = w.arena.Report()
+	}
+	w.m.CopyTo(&r.Metrics)
+	for _, p := range w.pools {
+		r.Pools = append(r.Pools, p.Stats())
+	}
+	sink.Deliver(r)
+}
+
+// drain stops accepting and closes whoever is between requests.
+func (w *Worker) drain() {
+	if w.draining {
+		return
+	}
+	w.draining = true
+	w.drainBy = w.l.Now() + w.snap.graceNs
+	for _, fd := range w.listeners {
+		w.l.StopAccept(fd)
+	}
+	w.listeners = nil
+	w.drainStep(w.l.Now())
+	w.setTimer(w.l.Now() + drainStepNs)
+}
+
+// drainStep closes idle clients, resets the rest when the grace is over, and
+// ends the worker when none is left.
+func (w *Worker) drainStep(now int64) {
+	for i := uint32(1); i <= uint32(w.clients.Cap()); i++ {
+		if !w.clients.Live(i) {
+			continue
+		}
+		c := w.clients.At(i)
+		switch {
+		case now >= w.drainBy:
+			if c.x != 0 {
+				w.endExchange(c, w.xs.At(c.x), "shutdown: grace period over")
+			}
+			w.abortClient(c)
+		case c.state == clientIdle && c.flags&clientRunnable == 0:
+			w.closeAfterFlush(c, false)
+		}
+	}
+	if w.clients.Len() == 0 && w.xs.Len() == 0 {
+		w.stopped = true
+	}
+}

@@ -1,0 +1,542 @@
+package proxy
+
+import (
+	"golang.org/x/sys/unix"
+
+	"zproxy/buf"
+	"zproxy/loop"
+	"zproxy/proto"
+	"zproxy/proto/http1"
+)
+
+type originState uint8
+
+const (
+	originConnecting originState = iota
+	originIdle                   // in its pool
+	originBusy                   // carries an exchange
+	originTunnel
+	originFlush     // tunnel's last bytes on their way out
+	originExporting // leaves for a neighbour
+	originClosing
+)
+
+const (
+	originDirty     = 1 << iota // bytes behind the response: never reused
+	originPaused                // reading is suspended
+	originEOF                   // the origin closed its write side
+	originUncounted             // its slot in the cap has been given back
+)
+
+// interimLimit bounds the 1xx responses of one exchange.
+const interimLimit = 32
+
+// origin is one connection to an endpoint. Pointer-free.
+type origin struct {
+	conn     loop.ConnID
+	in       buf.Chain // received, not yet parsed
+	x        uint32
+	scanned  uint32
+	uses     uint32
+	self     uint32 // its index
+	addr     uint32 // key of the address it is connected to
+	cluster  uint16
+	endpoint uint16
+	exportTo uint16 // loop that asked for this connection
+	state    originState
+	flags    uint8
+}
+
+func (w *Worker) openOrigin(r *loop.Remote, key uint32, cluster, endpoint int) (uint32, *origin) {
+	oi, o := w.origins.Alloc()
+	o.self, o.addr = oi, key
+	o.cluster, o.endpoint = uint16(cluster), uint16(endpoint)
+	o.conn = w.l.Dial(r, ownerOf(ownerOrigin, oi))
+	w.m.UpstreamConnects++
+	w.l.Deadline(o.conn, w.l.Now()+w.snap.clusters[cluster].connectNs)
+	return oi, o
+}
+
+func (w *Worker) originEvent(oi uint32, ev *loop.Event) {
+	o := w.origins.At(oi)
+	switch ev.Kind {
+	case loop.Received:
+		w.m.UpstreamBytesIn += uint64(ev.N)
+		w.originReceived(oi, o, ev.View)
+	case loop.Sent:
+		w.originSent(o, ev)
+	case loop.RecvEnd:
+		w.originRecvEnd(o, ev.Errno)
+	case loop.Connected:
+		w.originConnected(oi, o, ev.Errno)
+	case loop.Timer:
+		w.originTimeout(o)
+	case loop.Closed:
+		w.originClosed(oi, o, ev)
+	}
+}
+
+func (w *Worker) originConnected(oi uint32, o *origin, errno unix.Errno) {
+	if errno != 0 {
+		w.dialFailed(o, &faultConnectFailed)
+		return
+	}
+	w.pools[o.cluster].DialOK(w.l.Now(), int(o.endpoint))
+	w.l.Recv(o.conn)
+	if o.x == 0 {
+		w.idleOrigin(oi, o)
+		return
+	}
+	x := w.xs.At(o.x)
+	x.connectNs = w.l.Now() - x.dialed
+	w.m.Connect.RecordValue(x.connectNs)
+	w.attach(w.clients.At(x.client), x, oi, o)
+}
+
+// dialFailed marks the endpoint and sends the exchange elsewhere: nothing of
+// it has been sent, so any method may be tried again.
+func (w *Worker) dialFailed(o *origin, f *proto.Fault) {
+	w.m.UpstreamConnectErrors++
+	o.flags |= originUncounted
+	w.pools[o.cluster].DialFailedAt(w.l.Now(), int(o.endpoint), o.addr)
+	xi := o.x
+	o.x = 0
+	w.closeOrigin(o)
+	if xi == 0 {
+		w.serveWaiters(int(o.cluster))
+		return
+	}
+	x := w.xs.At(xi)
+	x.origin = 0
+	c := w.clients.At(x.client)
+	x.tried |= 1 << uint(o.endpoint)
+	if int(x.attempts) < w.snap.clusters[x.cluster].retries {
+		x.attempts++
+		w.m.UpstreamRetries++
+		x.state = xRouting
+		w.dispatch(c, x)
+	} else {
+		w.failExchange(c, x, f)
+	}
+	w.serveWaiters(int(o.cluster))
+}
+
+// idleOrigin returns a connection to its pool, or closes it when the pool has
+// no room.
+func (w *Worker) idleOrigin(oi uint32, o *origin) {
+	o.x, o.state = 0, originIdle
+	if !w.draining && w.pools[o.cluster].PutAddr(w.l.Now(), uint64(oi), int(o.endpoint), o.addr) {
+		w.l.Deadline(o.conn, 0)
+		w.serveWaiters(int(o.cluster))
+		return
+	}
+	w.closeOrigin(o)
+}
+
+// closeOrigin closes whatever state the connection is in; its slot is counted
+// back when Closed arrives.
+func (w *Worker) closeOrigin(o *origin) {
+	if o.state != originClosing {
+		o.state = originClosing
+		w.pool.Drop(&o.in)
+		w.l.Close(o.conn)
+	}
+}
+
+func (w *Worker) originClosed(oi uint32, o *origin, ev *loop.Event) {
+	if o.state == originExporting {
+		w.exportedOrigin(o, int(ev.FD))
+	} else if o.flags&originUncounted == 0 {
+		w.pools[o.cluster].Closed(int(o.endpoint))
+	}
+	w.pool.Drop(&o.in)
+	cluster := int(o.cluster)
+	w.origins.Free(oi)
+	w.serveWaiters(cluster)
+}
+
+// detachOrigin separates the exchange from its origin. A reusable connection
+// goes back to the pool, any other is closed, so that a message cut short is
+// seen to be.
+func (w *Worker) detachOrigin(x *exchange, reusable bool) {
+	if x.origin == 0 {
+		return
+	}
+	oi := x.origin
+	o := w.origins.At(oi)
+	x.origin, o.x = 0, 0
+	switch {
+	case o.state == originConnecting:
+		// The dial goes on; the connection will serve somebody else.
+	case reusable && o.state == originBusy && o.flags&(originDirty|originEOF) == 0 && o.in.Empty():
+		w.resumeOrigin(o)
+		w.idleOrigin(oi, o)
+	default:
+		w.closeOrigin(o)
+	}
+}
+
+func (w *Worker) resumeOrigin(o *origin) {
+	if o.flags&originPaused != 0 {
+		o.flags &^= originPaused
+		w.l.Recv(o.conn)
+	}
+}
+
+func (w *Worker) originReceived(oi uint32, o *origin, v buf.View) {
+	switch o.state {
+	case originBusy:
+		x := w.xs.At(o.x)
+		c := w.clients.At(x.client)
+		if x.flags&xResponseBegun != 0 {
+			w.feedResponse(c, x, o, v)
+			return
+		}
+		if o.in.Empty() {
+			w.parseResponse(c, x, o, v)
+			return
+		}
+		w.pool.Coalesce(&o.in, v)
+		w.parseJoined(c, x, o)
+	case originTunnel:
+		w.tunnelFromOrigin(o, v)
+	case originIdle:
+		// RFC 9112 9.2: unsolicited bytes cannot belong to any request to come.
+		w.pool.Release(v)
+		w.dropIdle(o)
+	default:
+		w.pool.Release(v)
+	}
+}
+
+// dropIdle closes a pooled connection that can no longer be used.
+func (w *Worker) dropIdle(o *origin) {
+	w.pools[o.cluster].Remove(uint64(o.self), int(o.endpoint))
+	w.closeOrigin(o)
+}
+
+// parseResponse parses heads at v's first byte; o.in is empty.
+func (w *Worker) parseResponse(c *client, x *exchange, o *origin, v buf.View) {
+	for {
+		b := w.pool.Bytes(v)
+		n, scanned, f := http1.ParseResponse(b, int(o.scanned), x.method, &w.limits, &w.resp)
+		if f != nil {
+			w.pool.Release(v)
+			w.failExchange(c, x, f)
+			return
+		}
+		if n == 0 {
+			o.scanned = uint32(scanned)
+			w.pool.Push(&o.in, v)
+			return
+		}
+		o.scanned = 0
+		if w.resp.Status >= 200 || w.resp.Status == 101 {
+			w.finalHead(c, x, o, v, n)
+			return
+		}
+		if !w.interim(c, x) {
+			w.pool.Release(v)
+			return
+		}
+		v = v.Slice(uint32(n), v.Len-uint32(n))
+		if v.Len == 0 {
+			w.pool.Release(v)
+			return
+		}
+	}
+}
+
+// parseJoined parses the head that spans the views of o.in.
+func (w *Worker) parseJoined(c *client, x *exchange, o *origin) {
+	if o.in.Len() == 1 {
+		w.parseResponse(c, x, o, w.pool.Pop(&o.in))
+		return
+	}
+	b := w.joined(&o.in, w.limits.HeadBytes+w.pool.BlockBytes())
+	n, scanned, f := http1.ParseResponse(b, int(o.scanned), x.method, &w.limits, &w.resp)
+	switch {
+	case f != nil:
+		w.failExchange(c, x, f)
+	case n == 0:
+		o.scanned = uint32(scanned)
+	case w.resp.Status >= 200 || w.resp.Status == 101:
+		w.m.HeadJoins++
+		o.scanned = 0
+		w.pool.Consume(&o.in, n)
+		w.finalHead(c, x, o, buf.View{}, 0)
+	default:
+		o.scanned = 0
+		w.pool.Consume(&o.in, n)
+		if w.interim(c, x) && !o.in.Empty() {
+			w.parseJoined(c, x, o)
+		}
+	}
+}
+
+// interim passes a 1xx response on (RFC 9110 15.2): to HTTP/1.1 clients only,
+// and not without bound. False means the exchange has ended.
+func (w *Worker) interim(c *client, x *exchange) bool {
+	if x.interims++; x.interims > interimLimit {
+		w.failExchange(c, x, &faultInterimFlood)
+		return false
+	}
+	if w.resp.Status == 100 {
+		x.flags &^= xExpect
+		if x.flags&xRequestDone == 0 {
+			w.awaitBody(c)
+		}
+	}
+	if x.minor == 0 {
+		return true
+	}
+	http1.MarkHopByHop(&w.resp)
+	w.out = http1.AppendResponseHead(w.out[:0], &w.resp, 1, proto.BodyNone, -1, true, nil)
+	w.sendBytes(c.conn, x, w.out)
+	return w.legsHold(c, x)
+}
+
+// legsHold breaks an exchange that ran out of memory in mid-message; false
+// means it has ended.
+func (w *Worker) legsHold(c *client, x *exchange) bool {
+	if x.flags&xBroken == 0 {
+		return true
+	}
+	x.flags |= xResponseBegun // whatever was queued cannot be followed by another head
+	w.failExchange(c, x, &faultMemory)
+	return false
+}
+
+// finalHead handles a final response head: w.resp, whose n bytes start v, or,
+// when v is empty, were joined from o.in and consumed.
+func (w *Worker) finalHead(c *client, x *exchange, o *origin, v buf.View, n int) {
+	x.firstByteNs = w.l.Now() - x.given
+	w.m.Response.RecordValue(x.firstByteNs)
+	w.pools[o.cluster].ResponseOK(w.l.Now(), int(o.endpoint))
+	x.status = w.resp.Status
+	if w.resp.Status == 101 {
+		w.startTunnel(c, x, o, v, n)
+		return
+	}
+	if !w.resp.KeepAlive {
+		o.flags |= originDirty
+	}
+	x.flags &^= xExpect
+	w.responseHead(x)
+	x.flags |= xResponseBegun
+	x.respBody.Start(w.resp.Body, w.resp.Length)
+	if v.ID == 0 {
+		w.sendBytes(c.conn, x, w.out)
+		w.feedWaiting(c, x, o)
+		return
+	}
+	rest := v.Slice(uint32(n), v.Len-uint32(n))
+	if len(w.out) > n {
+		w.sendBytes(c.conn, x, w.out)
+		w.feedResponse(c, x, o, rest)
+		return
+	}
+	// The new head is not longer than the old one: it is written over it, up
+	// against the body, and both leave as one piece.
+	at := n - len(w.out)
+	b := w.pool.Bytes(v)
+	copy(b[at:n], w.out)
+	if x.flags&xResponseChunked != 0 {
+		w.pool.Retain(v)
+		w.l.Send(c.conn, v.Slice(uint32(at), uint32(len(w.out))))
+		w.feedResponse(c, x, o, rest)
+		return
+	}
+	d := decodeBody(&x.respBody, b[n:])
+	x.respBytes += uint64(d.n)
+	if d.used < len(b)-n {
+		o.flags |= originDirty
+	}
+	w.l.Send(c.conn, v.Slice(uint32(at), uint32(len(w.out)+d.n)))
+	w.responsePiece(c, x, o, d.piece)
+}
+
+// feedWaiting feeds body bytes that lie in o.in behind a joined head.
+func (w *Worker) feedWaiting(c *client, x *exchange, o *origin) {
+	if o.in.Empty() {
+		w.feedResponse(c, x, o, buf.View{})
+		return
+	}
+	// The exchange may end, and its slot serve another, before o.in is empty:
+	// what is left then makes the connection unfit for reuse.
+	for xi := o.x; !o.in.Empty() && o.state == originBusy && o.x == xi && x.flags&xResponseTrailers == 0; {
+		w.feedResponse(c, x, o, w.pool.Pop(&o.in))
+	}
+}
+
+// feedResponse decodes body bytes of the response and passes them on.
+func (w *Worker) feedResponse(c *client, x *exchange, o *origin, v buf.View) {
+	if x.flags&xResponseTrailers != 0 {
+		w.pool.Coalesce(&o.in, v)
+		w.responseTrailers(c, x, o)
+		return
+	}
+	var d decoded
+	if v.ID == 0 {
+		d = decodeBody(&x.respBody, nil)
+	} else {
+		d = decodeBody(&x.respBody, w.pool.Bytes(v))
+	}
+	if d.fault != nil {
+		w.pool.Release(v)
+		w.failExchange(c, x, d.fault)
+		return
+	}
+	left := v.Slice(uint32(d.used), v.Len-uint32(d.used))
+	if d.piece == http1.PieceTrailers && left.Len > 0 {
+		w.pool.Retain(v)
+		w.pool.PushFront(&o.in, left)
+	} else if left.Len > 0 {
+		o.flags |= originDirty
+	}
+	if d.n > 0 {
+		x.respBytes += uint64(d.n)
+		w.sendData(c.conn, x, v.Slice(uint32(d.at), uint32(d.n)), x.flags&xResponseChunked != 0)
+		if !w.legsHold(c, x) {
+			return
+		}
+	} else if v.ID != 0 {
+		w.pool.Release(v)
+	}
+	w.responsePiece(c, x, o, d.piece)
+}
+
+// responsePiece goes on after body bytes were passed to the client.
+func (w *Worker) responsePiece(c *client, x *exchange, o *origin, piece http1.Piece) {
+	switch piece {
+	case http1.PieceEnd:
+		w.responseEnd(c, x, nil)
+	case http1.PieceTrailers:
+		x.flags |= xResponseTrailers
+		x.trailScanned = 0
+		w.responseTrailers(c, x, o)
+	default:
+		w.restrainOrigin(c, x, o)
+	}
+}
+
+func (w *Worker) responseTrailers(c *client, x *exchange, o *origin) {
+	if o.in.Empty() {
+		w.restrainOrigin(c, x, o)
+		return
+	}
+	b := w.joined(&o.in, w.limits.HeadBytes+w.pool.BlockBytes())
+	n, scanned, f := http1.ParseTrailers(b, int(x.trailScanned), &w.limits, &w.trail)
+	switch {
+	case f != nil:
+		w.failExchange(c, x, f)
+	case n == 0:
+		x.trailScanned = uint32(scanned)
+		w.restrainOrigin(c, x, o)
+	default:
+		w.pool.Consume(&o.in, n)
+		w.responseEnd(c, x, &w.trail)
+	}
+}
+
+// restrainOrigin stops reading an origin whose client does not keep up, and
+// sets the deadline of whoever is waited for.
+func (w *Worker) restrainOrigin(c *client, x *exchange, o *origin) {
+	if w.l.Queued(c.conn) <= w.high {
+		w.l.Deadline(o.conn, w.l.Now()+w.snap.clusters[x.cluster].idleNs)
+		return
+	}
+	if o.flags&originPaused == 0 {
+		o.flags |= originPaused
+		w.l.Pause(o.conn)
+		w.l.Deadline(o.conn, 0)
+		w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.sendNs)
+	}
+}
+
+// originSent: request bytes have left; a body that waited goes on.
+func (w *Worker) originSent(o *origin, ev *loop.Event) {
+	w.m.UpstreamBytesOut += uint64(ev.N)
+	if o.x == 0 {
+		return
+	}
+	x := w.xs.At(o.x)
+	c := w.clients.At(x.client)
+	if o.state == originTunnel {
+		w.tunnelSent(c, x, o, ev.Errno)
+		return
+	}
+	if ev.Errno != 0 {
+		// The origin may have answered before it stopped listening: its answer,
+		// or the end of it, is still to be read (RFC 9112 9.5).
+		x.flags |= xOriginDeaf
+		o.flags |= originDirty
+		if !x.backlog.Empty() {
+			x.flags |= xBodyGiven
+			w.pool.Drop(&x.backlog)
+		}
+	} else if w.l.Queued(o.conn) > w.low {
+		return
+	}
+	if x.flags&xRequestDone == 0 {
+		w.resumeRequest(c, x)
+	}
+}
+
+// originRecvEnd: the origin closed (errno 0) or broke the connection.
+func (w *Worker) originRecvEnd(o *origin, errno unix.Errno) {
+	o.flags |= originEOF
+	switch o.state {
+	case originIdle:
+		w.dropIdle(o)
+	case originBusy:
+		x := w.xs.At(o.x)
+		w.originCut(w.clients.At(x.client), x, o, errno)
+	case originTunnel:
+		w.tunnelOriginEnd(o, errno)
+	case originFlush:
+		if errno != 0 {
+			w.closeOrigin(o)
+		}
+	}
+}
+
+// originCut: no more bytes will come from an origin that carries an exchange.
+func (w *Worker) originCut(c *client, x *exchange, o *origin, errno unix.Errno) {
+	if x.flags&xResponseBegun != 0 {
+		f := x.respBody.EOF()
+		if f == nil && errno == 0 {
+			w.responseEnd(c, x, nil)
+			return
+		}
+		if f == nil {
+			f = &faultOriginReset
+		}
+		w.failExchange(c, x, f)
+		return
+	}
+	if o.in.Empty() && x.interims == 0 && w.replayable(x, o) {
+		w.m.UpstreamStale++
+		w.replay(c, x)
+		return
+	}
+	if o.uses <= 1 {
+		w.pools[o.cluster].ResponseFailed(w.l.Now(), int(o.endpoint))
+	}
+	w.failExchange(c, x, &faultOriginClosed)
+}
+
+// originTimeout: what it means depends on what the origin was to do.
+func (w *Worker) originTimeout(o *origin) {
+	switch o.state {
+	case originConnecting:
+		w.dialFailed(o, &faultConnectTimeout)
+	case originBusy:
+		x := w.xs.At(o.x)
+		w.m.Timeouts504++
+		w.pools[o.cluster].ResponseFailed(w.l.Now(), int(o.endpoint))
+		w.failExchange(w.clients.At(x.client), x, &faultResponseTimeout)
+	case originFlush:
+		w.closeOrigin(o)
+	}
+}

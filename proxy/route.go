@@ -1,0 +1,185 @@
+package proxy
+
+import (
+	"zproxy/loop"
+	"zproxy/proto"
+	"zproxy/proto/http1"
+	"zproxy/router"
+	"zproxy/upstream"
+)
+
+// anyPath is what OPTIONS * is routed as: it asks about the server as a whole
+// (RFC 9110 9.3.7).
+var anyPath = []byte("/")
+
+// routeExchange finds the route of h and begins what it says.
+func (w *Worker) routeExchange(c *client, x *exchange, h *proto.Head) {
+	path := h.Bytes(h.Path)
+	changed := false
+	if h.Form == proto.AsteriskForm || len(path) == 0 {
+		path = anyPath
+	} else {
+		var ok bool
+		path, changed, ok = router.Normalize(path, w.path[:0])
+		if changed {
+			w.path = path
+		}
+		if !ok {
+			w.failExchange(c, x, &faultBadPath)
+			return
+		}
+	}
+	r := w.snap.routers[c.listener]
+	switch r.Lookup(h.Bytes(h.Host), path, h.Method, h.Bytes(h.MethodName), &w.match) {
+	case router.NotFound:
+		w.failExchange(c, x, &faultNoRoute)
+		return
+	case router.MethodNotAllowed:
+		w.failExchange(c, x, &faultMethod)
+		return
+	}
+	x.route = w.match.Value
+	rt := &w.snap.routes[x.route]
+	if rt.answer != nil {
+		w.replyFixed(c, x, rt.answer)
+		return
+	}
+	if !changed {
+		path = nil
+	}
+	w.forward(c, x, h, int32(rt.cluster), path)
+}
+
+// forward writes the request head as the origin gets it and looks for a
+// connection. path, when not nil, is the normalised path that was routed; it
+// replaces the received one, so that the origin reads what the router read.
+func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, path []byte) {
+	x.cluster = cluster
+	cl := w.snap.clusters[cluster]
+	w.requestExtras(c, x, h)
+	target := w.target(h, path)
+	host := cl.host
+	if len(host) == 0 {
+		if host = h.Bytes(h.Host); len(host) == 0 {
+			host = cl.defaultHost // HTTP/1.0 without Host
+		}
+	}
+	kind, length := h.Body, h.Length
+	if kind == proto.BodyChunked {
+		x.flags |= xRequestChunked
+	}
+	bound := http1.RequestHeadBound(h, target, host, w.extras)
+	if bound <= w.pool.BlockBytes() {
+		b := w.pool.Reserve(bound)
+		if b == nil {
+			w.failExchange(c, x, &faultMemory)
+			return
+		}
+		b = http1.AppendRequestHead(b[:0], h, target, host, kind, length, w.extras)
+		x.head = w.pool.Commit(len(b))
+	} else {
+		w.out = http1.AppendRequestHead(w.out[:0], h, target, host, kind, length, w.extras)
+		x.flags |= xLongHead
+		w.longHead(x, w.out)
+		if x.flags&xBroken != 0 {
+			w.failExchange(c, x, &faultMemory)
+			return
+		}
+	}
+	w.dispatch(c, x)
+	if c.x == 0 || c.state != clientBusy || w.xs.At(c.x) != x || x.flags&xRequestDone != 0 {
+		return
+	}
+	w.pumpRequest(c, x)
+	if c.state == clientBusy && x.flags&xRequestDone == 0 {
+		w.restrainClient(c)
+	}
+}
+
+// longHead keeps a head that does not fit one block as a chain. It can be sent
+// once only.
+func (w *Worker) longHead(x *exchange, b []byte) {
+	for len(b) > 0 {
+		n := min(len(b), w.pool.BlockBytes())
+		v := w.keep(x, b[:n])
+		if v.ID == 0 {
+			return
+		}
+		if x.head.ID == 0 {
+			w.pool.Retain(v)
+			x.head = v // its beginning, for the log
+		}
+		w.pool.Push(&x.headQ, v)
+		b = b[n:]
+	}
+}
+
+// target is the request-target for the origin (RFC 9112 3.2.1): the routed
+// path when it differs from the received one, the received target otherwise.
+func (w *Worker) target(h *proto.Head, path []byte) []byte {
+	if path == nil && h.Form != proto.AbsoluteForm {
+		return h.Bytes(h.Target)
+	}
+	w.out = w.out[:0]
+	if path == nil {
+		w.out = h.AppendOriginTarget(w.out)
+	} else {
+		w.out = append(w.out, path...)
+		if h.Query.Off != 0 {
+			w.out = append(w.out, '?')
+			w.out = append(w.out, h.Bytes(h.Query)...)
+		}
+	}
+	w.path = append(w.path[:0], w.out...)
+	return w.path
+}
+
+// replayable reports whether the request may be sent again after its reused
+// connection turned out to be dead (RFC 9110 9.2.2, RFC 9112 9.3.1): nothing
+// came back, nothing of the body has gone, the whole head is kept.
+func (w *Worker) replayable(x *exchange, o *origin) bool {
+	if x.head.ID == 0 || x.flags&(xBodyGiven|xLongHead) != 0 || x.attempts >= staleRetries {
+		return false
+	}
+	return upstream.Retryable(x.method, o.uses > 1, false, false, true)
+}
+
+// replay sends the request again on another connection.
+func (w *Worker) replay(c *client, x *exchange) {
+	x.attempts++
+	x.flags &^= xHeadGiven | xRequestGiven | xOriginDeaf | xReused
+	w.m.UpstreamRetries++
+	w.detachOrigin(x, false)
+	x.state = xRouting
+	w.dispatch(c, x)
+}
+
+// remoteSet is what the addresses of one endpoint were turned into, rebuilt
+// when they change.
+type remoteSet struct {
+	generation uint32
+	byKey      map[uint32]*loop.Remote
+}
+
+// remote picks the address to dial next at an endpoint and gives it as the
+// loop takes it, with its key; nil when there is none.
+func (w *Worker) remote(cluster, endpoint int) (*loop.Remote, uint32) {
+	addrs, i := w.pools[cluster].Address(w.l.Now(), endpoint)
+	if addrs == nil {
+		return nil, 0
+	}
+	set := &w.remotes[cluster][endpoint]
+	if addrs.Generation != set.generation || set.byKey == nil {
+		set.generation, set.byKey = addrs.Generation, map[uint32]*loop.Remote{}
+	}
+	key := addrs.Keys[i]
+	r := set.byKey[key]
+	if r == nil {
+		var err error
+		if r, err = loop.NewRemote(addrs.Addrs[i], w.snap.clusters[cluster].socket); err != nil {
+			return nil, 0
+		}
+		set.byKey[key] = r
+	}
+	return r, key
+}

@@ -1,0 +1,226 @@
+package proxy
+
+import (
+	"zproxy/buf"
+	"zproxy/loop"
+	"zproxy/proto"
+	"zproxy/proto/http1"
+)
+
+// chunkHeaderBytes holds the longest chunk header: sixteen digits and CRLF.
+const chunkHeaderBytes = 18
+
+// sendBytes queues a copy of b, over as many blocks as it takes.
+func (w *Worker) sendBytes(conn loop.ConnID, x *exchange, b []byte) {
+	for len(b) > 0 {
+		n := min(len(b), w.pool.BlockBytes())
+		v := w.keep(x, b[:n])
+		if v.ID == 0 {
+			return
+		}
+		w.l.Send(conn, v)
+		b = b[n:]
+	}
+}
+
+// sendData queues body bytes, as one chunk when chunked is set. It takes v's
+// reference.
+func (w *Worker) sendData(conn loop.ConnID, x *exchange, v buf.View, chunked bool) {
+	if !chunked {
+		w.l.Send(conn, v)
+		return
+	}
+	if !w.sendChunkHeader(conn, x, int(v.Len)) {
+		w.pool.Release(v)
+		return
+	}
+	w.sendChunkData(conn, x, v)
+}
+
+func (w *Worker) sendChunkHeader(conn loop.ConnID, x *exchange, n int) bool {
+	b := w.pool.Reserve(chunkHeaderBytes)
+	if b == nil {
+		x.flags |= xBroken
+		return false
+	}
+	b = http1.AppendChunkHeader(b[:0], n)
+	w.l.Send(conn, w.pool.Commit(len(b)))
+	return true
+}
+
+// sendChunkData queues the last bytes of a chunk with the CRLF behind them,
+// in the same block where it has room.
+func (w *Worker) sendChunkData(conn loop.ConnID, x *exchange, v buf.View) {
+	long, n := w.pool.Extend(v, crlf)
+	w.l.Send(conn, long)
+	if n < len(crlf) {
+		w.sendBytes(conn, x, crlf[n:])
+	}
+}
+
+var (
+	crlf      = []byte(http1.ChunkEnd)
+	lastChunk = []byte(http1.LastChunk)
+)
+
+// sendLastChunk ends a chunked body; section is its trailer section with the
+// empty line, or nil for an empty one.
+func (w *Worker) sendLastChunk(conn loop.ConnID, x *exchange, section []byte) {
+	if section == nil {
+		section = crlf
+	}
+	w.scratch = append(w.scratch[:0], lastChunk...)
+	w.scratch = append(w.scratch, section...)
+	w.sendBytes(conn, x, w.scratch)
+}
+
+// originHead gives the request head to o. The exchange keeps its reference,
+// for a replay and for the log.
+func (w *Worker) originHead(x *exchange, o *origin) {
+	x.flags |= xHeadGiven
+	if x.head.ID != 0 && x.headQ.Empty() {
+		w.pool.Retain(x.head)
+		w.l.Send(o.conn, x.head)
+		return
+	}
+	for !x.headQ.Empty() {
+		w.l.Send(o.conn, w.pool.Pop(&x.headQ))
+	}
+}
+
+// originData gives body bytes to o. It takes v's reference.
+func (w *Worker) originData(x *exchange, o *origin, v buf.View) {
+	x.flags |= xBodyGiven
+	w.sendData(o.conn, x, v, x.flags&xRequestChunked != 0)
+	w.l.Deadline(o.conn, w.l.Now()+w.snap.clusters[x.cluster].idleNs)
+}
+
+// originBacklog gives o the body bytes that waited for it, as one chunk when
+// the body is chunked.
+func (w *Worker) originBacklog(x *exchange, o *origin) {
+	x.flags |= xBodyGiven
+	chunked := x.flags&xRequestChunked != 0
+	if chunked && !w.sendChunkHeader(o.conn, x, x.backlog.Bytes()) {
+		return
+	}
+	for !x.backlog.Empty() {
+		v := w.pool.Pop(&x.backlog)
+		if chunked && x.backlog.Empty() {
+			w.sendChunkData(o.conn, x, v)
+		} else {
+			w.l.Send(o.conn, v)
+		}
+	}
+}
+
+// originEnd gives o the end of the request and begins the wait for its
+// response.
+func (w *Worker) originEnd(x *exchange, o *origin) {
+	x.flags |= xRequestGiven
+	if x.flags&xRequestChunked != 0 {
+		var section []byte
+		if x.trailer.ID != 0 {
+			section = w.pool.Bytes(x.trailer)
+		}
+		w.sendLastChunk(o.conn, x, section)
+	}
+	if x.flags&xResponseBegun == 0 {
+		w.l.Deadline(o.conn, w.l.Now()+w.snap.clusters[x.cluster].responseNs)
+	}
+}
+
+// responseHead writes the head of w.resp as the client gets it into w.out and
+// decides how its body ends (RFC 9112 6.1, 6.3).
+func (w *Worker) responseHead(x *exchange) {
+	h := &w.resp
+	kind, length := h.Body, h.Length
+	switch kind {
+	case proto.BodyNone:
+		length = h.ContentLength // what a HEAD or a 304 says about the content it stands for
+	case proto.BodyChunked, proto.BodyUntilClose:
+		kind = proto.BodyChunked
+		if x.minor == 0 {
+			kind = proto.BodyUntilClose
+			x.flags |= xResponseToClose
+		} else {
+			x.flags |= xResponseChunked
+		}
+	}
+	if x.flags&(xRequestDone|xResponseToClose) != xRequestDone || w.draining {
+		// The rest of an upload would stand where the next request begins.
+		x.flags &^= xKeepAlive
+	}
+	w.responseExtras(h)
+	w.out = http1.AppendResponseHead(w.out[:0], h, x.minor, kind, length, x.flags&xKeepAlive != 0, w.extras)
+}
+
+// clientSent: bytes have left for the client.
+func (w *Worker) clientSent(i uint32, c *client, ev *loop.Event) {
+	w.m.BytesOut += uint64(ev.N)
+	if ev.Errno != 0 {
+		w.clientSendBroken(c)
+		return
+	}
+	queued := w.l.Queued(c.conn)
+	switch c.state {
+	case clientBusy:
+		x := w.xs.At(c.x)
+		if x.origin == 0 || x.flags&xResponseBegun == 0 {
+			return
+		}
+		o := w.origins.At(x.origin)
+		if o.flags&originPaused == 0 {
+			return
+		}
+		if queued <= w.low {
+			w.resumeOrigin(o)
+			w.l.Deadline(c.conn, 0)
+			w.l.Deadline(o.conn, w.l.Now()+w.snap.clusters[x.cluster].idleNs)
+		} else {
+			w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.sendNs)
+		}
+	case clientTunnel:
+		x := w.xs.At(c.x)
+		w.tunnelDrained(c, x, w.origins.At(x.origin))
+	case clientFlush:
+		if queued == 0 {
+			w.closeClient(c)
+		} else {
+			w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.sendNs)
+		}
+	case clientLinger:
+		if queued == 0 && c.flags&clientEOF != 0 {
+			w.closeClient(c)
+		}
+	}
+}
+
+// clientSendBroken: what was queued for the client is lost and nothing more
+// can be sent.
+func (w *Worker) clientSendBroken(c *client) {
+	switch c.state {
+	case clientBusy:
+		w.clientGone(c)
+	case clientTunnel:
+		w.endTunnel(c, w.xs.At(c.x), "client broke the connection")
+	default:
+		w.closeClient(c)
+	}
+}
+
+// responseEnd: the response is whole; t is its trailer section, borrowed, or
+// nil.
+func (w *Worker) responseEnd(c *client, x *exchange, t *proto.Head) {
+	if x.flags&xResponseChunked != 0 {
+		var section []byte
+		if t != nil {
+			w.out = http1.AppendTrailers(w.out[:0], t)
+			section = w.out
+		}
+		w.sendLastChunk(c.conn, x, section)
+		if !w.legsHold(c, x) {
+			return
+		}
+	}
+	w.finishExchange(c, x, true)
+}

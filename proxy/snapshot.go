@@ -1,0 +1,209 @@
+package proxy
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"zproxy/config"
+	"zproxy/loop"
+	"zproxy/proto/http1"
+	"zproxy/router"
+	"zproxy/upstream"
+)
+
+// Snapshot is a configuration compiled for the workers: immutable, shared by
+// all of them.
+type Snapshot struct {
+	routers    []*router.Router // by listener
+	routes     []route
+	clusters   []*cluster
+	pages      [600]*answer // by status; nil: the plain page of ownStatuses
+	limits     limits
+	headLimits http1.Limits
+	forwarding forwarding
+	graceNs    int64
+}
+
+type route struct {
+	path    string
+	cluster int
+	answer  *answer // instead of a cluster
+}
+
+type cluster struct {
+	name        string
+	shared      *upstream.Cluster
+	host        []byte // sent instead of the client's Host, empty: keep
+	defaultHost []byte
+	retries     int
+	socket      loop.SockOpts
+
+	connectNs, responseNs, idleNs, queueNs int64
+}
+
+type limits struct {
+	bodyBytes             uint64
+	requestHeaderNs       int64
+	requestBodyNs         int64
+	sendNs                int64
+	keepaliveNs           int64
+	requestsPerConnection uint32
+}
+
+// Compile turns a configuration into what workers read. loops is their
+// number; near, if not nil, lists for each loop the others, nearest first. The
+// error names file and line.
+func Compile(c *config.Config, loops int, near [][]int) (*Snapshot, error) {
+	s := &Snapshot{
+		limits: limits{
+			bodyBytes:             uint64(c.Limits.BodyBytes),
+			requestHeaderNs:       int64(c.Limits.RequestHeaderTimeout),
+			requestBodyNs:         int64(c.Limits.RequestBodyTimeout),
+			sendNs:                int64(c.Limits.SendTimeout),
+			keepaliveNs:           int64(c.Limits.KeepaliveTimeout),
+			requestsPerConnection: uint32(c.Limits.RequestsPerConnection),
+		},
+		headLimits: http1.Limits{
+			HeadBytes: int(c.Limits.HeaderBytes),
+			Fields:    c.Limits.Headers,
+			LineBytes: min(int(c.Limits.HeaderBytes), maxTargetBytes),
+		},
+		forwarding: forwarding{
+			xForwarded: c.Forwarding.XForwarded,
+			forwarded:  c.Forwarding.Forwarded,
+			trusted:    c.Forwarding.TrustedProxies,
+		},
+		graceNs: int64(c.Shutdown.Grace),
+	}
+	if c.Forwarding.Via != "" {
+		s.forwarding.via = "1.1 " + c.Forwarding.Via
+	}
+	byName := map[string]int{}
+	for i := range c.Upstreams {
+		cl, err := compileCluster(&c.Upstreams[i], loops, near)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", c.File, c.Upstreams[i].Line, err)
+		}
+		byName[cl.name] = i
+		s.clusters = append(s.clusters, cl)
+	}
+	for i := range c.Routes {
+		s.routes = append(s.routes, compileRoute(&c.Routes[i], byName))
+	}
+	for _, status := range ownStatuses {
+		s.pages[status] = newAnswer(status, "text/plain; charset=utf-8", "", fmt.Sprintf("%d %s\n", status, reasonPhrase(status)))
+	}
+	for status, page := range c.ErrorPages {
+		s.pages[status] = newAnswer(status, page.ContentType, "", page.Body)
+	}
+	return s, s.compileRouters(c)
+}
+
+// maxTargetBytes is the longest request-target; RFC 9112 3 asks for 8000 at
+// the least.
+const maxTargetBytes = 8192
+
+func compileCluster(u *config.Upstream, loops int, near [][]int) (*cluster, error) {
+	balance, err := upstream.ParseBalance(u.Balance)
+	if err != nil {
+		return nil, err
+	}
+	uc := upstream.Config{
+		Name: u.Name, Balance: balance,
+		MaxConnections: u.Pool.MaxConnections, MaxIdle: u.Pool.MaxIdle,
+		Prewarm: u.Pool.Prewarm, Queue: u.Pool.Queue,
+		IdleTimeout: u.Pool.IdleTimeout, QueueTimeout: u.Pool.QueueTimeout,
+		ConnectTimeout: u.Timeouts.Connect, ResponseTimeout: u.Timeouts.Response,
+		StreamTimeout: u.Timeouts.Idle,
+	}
+	for _, e := range u.Endpoints {
+		uc.Endpoints = append(uc.Endpoints, upstream.EndpointConfig{Address: e.Address, Weight: e.Weight})
+	}
+	shared, err := upstream.NewCluster(uc, loops, near...)
+	if err != nil {
+		return nil, err
+	}
+	defaultHost := u.Endpoints[0].Address
+	if strings.HasPrefix(defaultHost, "unix:") {
+		defaultHost = "localhost"
+	}
+	return &cluster{
+		name: u.Name, shared: shared, host: []byte(u.Host), defaultHost: []byte(defaultHost),
+		retries:    u.Retries,
+		socket:     SockOpts(&u.Socket),
+		connectNs:  int64(u.Timeouts.Connect),
+		responseNs: int64(u.Timeouts.Response),
+		idleNs:     int64(u.Timeouts.Idle),
+		queueNs:    int64(u.Pool.QueueTimeout),
+	}, nil
+}
+
+// SockOpts translates socket settings for the loop.
+func SockOpts(s *config.Socket) loop.SockOpts {
+	return loop.SockOpts{
+		NoDelay: s.NoDelay, KeepAliveSec: int(s.KeepAlive / time.Second),
+		Backlog: s.Backlog, RcvBuf: int(s.RcvBuf), SndBuf: int(s.SndBuf),
+		DeferAcceptSec: int(s.DeferAccept / time.Second), FastOpen: s.FastOpen,
+		Congestion: s.Congestion,
+	}
+}
+
+func compileRoute(r *config.Route, clusters map[string]int) route {
+	switch {
+	case r.Respond != nil:
+		return route{path: r.Path, answer: newAnswer(r.Respond.Status, r.Respond.ContentType, "", r.Respond.Body)}
+	case r.Redirect != nil:
+		return route{path: r.Path, answer: newAnswer(r.Redirect.Status, "", "Location: "+r.Redirect.To+"\r\n", "")}
+	}
+	return route{path: r.Path, cluster: clusters[r.Upstream]}
+}
+
+// compileRouters builds one router per set of routes that a listener sees.
+func (s *Snapshot) compileRouters(c *config.Config) error {
+	var common *router.Router
+	for i := range c.Listeners {
+		address := c.Listeners[i].Address
+		own := false
+		for j := range c.Routes {
+			own = own || c.Routes[j].Listener == address
+		}
+		if !own && common != nil {
+			s.routers = append(s.routers, common)
+			continue
+		}
+		b := router.NewBuilder()
+		for j := range c.Routes {
+			r := &c.Routes[j]
+			if r.Listener != "" && r.Listener != address {
+				continue
+			}
+			if err := b.Add(r.Host, r.Path, r.Methods, int32(j)); err != nil {
+				return fmt.Errorf("%s:%d:%d: %w", c.File, r.Line, r.Col, err)
+			}
+		}
+		built := b.Build()
+		if !own {
+			common = built
+		}
+		s.routers = append(s.routers, built)
+	}
+	return nil
+}
+
+// page is the answer for a status of the proxy's own.
+func (s *Snapshot) page(status uint16) *answer {
+	if int(status) < len(s.pages) && s.pages[status] != nil {
+		return s.pages[status]
+	}
+	return s.pages[502]
+}
+
+// Clusters lists the upstreams, for resolving and for reports.
+func (s *Snapshot) Clusters() []*upstream.Cluster {
+	out := make([]*upstream.Cluster, len(s.clusters))
+	for i, c := range s.clusters {
+		out[i] = c.shared
+	}
+	return out
+}

@@ -1,0 +1,157 @@
+package proxy
+
+import (
+	"golang.org/x/sys/unix"
+
+	"zproxy/buf"
+	"zproxy/proto"
+	"zproxy/proto/http1"
+)
+
+// startTunnel passes a 101 on and makes a two-way pipe of both connections
+// (RFC 9110 7.8). w.resp is the head, whose n bytes start v (or were joined).
+func (w *Worker) startTunnel(c *client, x *exchange, o *origin, v buf.View, n int) {
+	if x.flags&xUpgrade == 0 || !w.resp.Upgrade {
+		w.release(&v)
+		w.failExchange(c, x, &faultUpgrade)
+		return
+	}
+	w.responseExtras(&w.resp)
+	from := len(w.scratch)
+	for i := range w.resp.Fields {
+		if f := &w.resp.Fields[i]; f.Token == proto.TokenUpgrade {
+			if len(w.scratch) > from {
+				w.scratch = append(w.scratch, ", "...)
+			}
+			w.scratch = append(w.scratch, w.resp.Bytes(f.Value)...)
+		}
+	}
+	w.closeField("Upgrade", from)
+	w.addField("Connection", "upgrade")
+	w.finishExtras()
+	w.out = http1.AppendResponseHead(w.out[:0], &w.resp, 1, proto.BodyNone, -1, true, w.extras)
+	w.sendBytes(c.conn, x, w.out)
+	if !w.legsHold(c, x) {
+		w.release(&v)
+		return
+	}
+	x.status = 101
+	x.flags |= xResponseBegun
+	x.state, c.state, o.state = xTunnel, clientTunnel, originTunnel
+	w.m.Tunnels++
+	w.m.TunnelsTotal++
+	w.resumeClient(c)
+	w.l.Deadline(o.conn, 0)
+	w.touchTunnel(c, x)
+	if v.ID != 0 && v.Len > uint32(n) {
+		w.tunnelFromOrigin(o, v.Slice(uint32(n), v.Len-uint32(n)))
+	} else {
+		w.release(&v)
+	}
+	for !o.in.Empty() {
+		w.tunnelFromOrigin(o, w.pool.Pop(&o.in))
+	}
+	for !c.in.Empty() {
+		w.tunnelFromClient(c, w.pool.Pop(&c.in))
+	}
+	if c.flags&clientEOF != 0 {
+		w.tunnelClientEnd(c, 0)
+	}
+}
+
+// touchTunnel restarts the idle clock, which runs for both directions at once.
+func (w *Worker) touchTunnel(c *client, x *exchange) {
+	w.l.Deadline(c.conn, w.l.Now()+w.snap.clusters[x.cluster].idleNs)
+}
+
+func (w *Worker) tunnelFromClient(c *client, v buf.View) {
+	x := w.xs.At(c.x)
+	o := w.origins.At(x.origin)
+	x.reqBytes += uint64(v.Len)
+	w.l.Send(o.conn, v)
+	w.touchTunnel(c, x)
+	if c.flags&clientPaused == 0 && w.l.Queued(o.conn) > w.high {
+		c.flags |= clientPaused
+		w.l.Pause(c.conn)
+	}
+}
+
+func (w *Worker) tunnelFromOrigin(o *origin, v buf.View) {
+	x := w.xs.At(o.x)
+	c := w.clients.At(x.client)
+	x.respBytes += uint64(v.Len)
+	w.l.Send(c.conn, v)
+	w.touchTunnel(c, x)
+	if o.flags&originPaused == 0 && w.l.Queued(c.conn) > w.high {
+		o.flags |= originPaused
+		w.l.Pause(o.conn)
+	}
+}
+
+// tunnelSent: bytes have left for the origin.
+func (w *Worker) tunnelSent(c *client, x *exchange, o *origin, errno unix.Errno) {
+	if errno != 0 {
+		w.endTunnel(c, x, "origin broke the connection")
+		return
+	}
+	w.tunnelDrained(c, x, o)
+}
+
+// tunnelDrained reads on where a queue has gone down, and ends the tunnel when
+// both sides have closed and everything has left.
+func (w *Worker) tunnelDrained(c *client, x *exchange, o *origin) {
+	w.touchTunnel(c, x)
+	toOrigin, toClient := w.l.Queued(o.conn), w.l.Queued(c.conn)
+	if toOrigin <= w.low {
+		w.resumeClient(c)
+	}
+	if toClient <= w.low {
+		w.resumeOrigin(o)
+	}
+	const both = xClientDone | xOriginDone
+	if x.flags&both == both && toOrigin == 0 && toClient == 0 {
+		w.endTunnel(c, x, "")
+	}
+}
+
+// tunnelClientEnd passes the client's half-close on to the origin.
+func (w *Worker) tunnelClientEnd(c *client, errno unix.Errno) {
+	x := w.xs.At(c.x)
+	o := w.origins.At(x.origin)
+	if errno != 0 {
+		w.endTunnel(c, x, "client broke the connection")
+		return
+	}
+	x.flags |= xClientDone
+	w.l.Shutdown(o.conn)
+	w.tunnelDrained(c, x, o)
+}
+
+func (w *Worker) tunnelOriginEnd(o *origin, errno unix.Errno) {
+	x := w.xs.At(o.x)
+	c := w.clients.At(x.client)
+	if errno != 0 {
+		w.endTunnel(c, x, "origin broke the connection")
+		return
+	}
+	x.flags |= xOriginDone
+	w.l.Shutdown(c.conn)
+	w.tunnelDrained(c, x, o)
+}
+
+func (w *Worker) tunnelTimeout(c *client) {
+	w.endTunnel(c, w.xs.At(c.x), "tunnel idle for too long")
+}
+
+// endTunnel closes both connections. why is empty for a tunnel that both
+// sides have closed; otherwise the client's is reset, because there is no
+// other sign that its bytes are not all there.
+func (w *Worker) endTunnel(c *client, x *exchange, why string) {
+	w.m.Tunnels--
+	w.endExchange(c, x, why)
+	if why == "" {
+		w.closeClient(c)
+	} else {
+		w.abortClient(c)
+	}
+}

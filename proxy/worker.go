@@ -1,0 +1,294 @@
+package proxy
+
+import (
+	"sync/atomic"
+	"time"
+
+	"zproxy/buf"
+	"zproxy/internal/slab"
+	"zproxy/loop"
+	"zproxy/metrics"
+	"zproxy/metrics/accesslog"
+	"zproxy/numa"
+	"zproxy/proto"
+	"zproxy/proto/http1"
+	"zproxy/router"
+	"zproxy/upstream"
+)
+
+// The two high bits of an event's owner say which table the rest indexes.
+const (
+	ownerShift = 30
+	ownerMask  = 1<<ownerShift - 1
+
+	ownerClient   = 0
+	ownerOrigin   = 1
+	ownerListener = 2
+	ownerWorker   = 3
+)
+
+func ownerOf(table, index uint32) uint32 { return table<<ownerShift | index }
+
+const (
+	housekeepingNs = int64(time.Second)
+	drainStepNs    = int64(20 * time.Millisecond)
+	// staleRetries bounds how many dead kept-alive connections one request may
+	// meet before it is given up.
+	staleRetries = 3
+	// lingerNs and lingerBytes bound how long a closed-for-writing client may
+	// go on sending before its connection is dropped (RFC 9112 9.6).
+	lingerNs    = int64(2 * time.Second)
+	lingerBytes = 1 << 20
+	// pipelineBytes is how much of the requests behind the current one is
+	// held per client before its socket is no longer read.
+	pipelineBytes = 64 << 10
+	// A leg that has more than highMark bytes waiting for its receiver stops
+	// reading its sender, and goes on below lowMark. Under memory pressure the
+	// marks shrink (see setMarks).
+	highMark = 512 << 10
+	lowMark  = 128 << 10
+)
+
+// Neighbour is what a worker knows of another one: where its mail goes and
+// how many connections it carries.
+type Neighbour struct {
+	Loop  *loop.Loop
+	Node  int
+	Conns atomic.Int64
+	_     [104]byte // what one loop writes stays off the lines of the others
+}
+
+// Config is what a Worker is built from. Loop and Pool belong to the worker's
+// thread; Snapshot is shared and immutable; Log may be nil.
+type Config struct {
+	Loop     *loop.Loop
+	Pool     *buf.Pool
+	Snapshot *Snapshot
+	Metrics  *metrics.Loop
+	Log      *accesslog.Buffer
+	// MaxBlocks is how many blocks Pool may come to hold.
+	MaxBlocks int
+	// Arena is the memory under Pool, for reports; nil when it is none.
+	Arena *numa.Arena
+}
+
+// Worker serves one loop. All methods but NewWorker belong to its thread.
+type Worker struct {
+	l    *loop.Loop
+	pool *buf.Pool
+	snap *Snapshot
+	m    *metrics.Loop
+	log  *accesslog.Buffer
+
+	index   int
+	peers   []*Neighbour
+	clients slab.Slab[client]
+	origins slab.Slab[origin]
+	xs      slab.Slab[exchange]
+	pools   []*upstream.Pool
+	remotes [][]remoteSet
+
+	match     router.Match
+	bare      exchange   // stands in for an exchange while bytes that are none are answered
+	head      proto.Head // the request head being handled
+	resp      proto.Head // the response head being handled
+	trail     proto.Head // the trailer section being handled
+	logHeadOf proto.Head // the head being logged
+	limits    http1.Limits
+
+	join    []byte // a head that spans blocks, joined once
+	out     []byte // a head too long for one block, on its way out
+	path    []byte // the normalised path of the request being routed
+	scratch []byte // the values of fields the proxy adds
+	extras  []http1.Extra
+	spans   []extraSpan
+
+	runnable  []uint32 // clients with a pipelined request left to serve
+	expired   []uint64
+	timer     loop.ConnID
+	date      [29]byte
+	dateSec   int64
+	high      int
+	low       int
+	maxBlocks int
+	arena     *numa.Arena
+	timerAt   int64
+
+	listeners []int
+	draining  bool
+	drainBy   int64
+	stopped   bool
+	record    accesslog.Record
+}
+
+// NewWorker prepares the worker of c.Loop. peers has one entry per loop, in
+// loop order, this one included; it is filled before Run is called.
+func NewWorker(c Config, peers []*Neighbour) *Worker {
+	s := c.Snapshot
+	w := &Worker{
+		l: c.Loop, pool: c.Pool, snap: s, m: c.Metrics, log: c.Log,
+		index: c.Loop.Index(), peers: peers,
+		limits: s.headLimits,
+		extras: make([]http1.Extra, 0, 16),
+		high:   highMark, low: lowMark, maxBlocks: c.MaxBlocks, arena: c.Arena,
+	}
+	w.head.Fields = make([]proto.Field, 0, 32)
+	w.resp.Fields = make([]proto.Field, 0, 32)
+	w.scratch = make([]byte, 0, 512)
+	for _, cl := range s.clusters {
+		w.pools = append(w.pools, cl.shared.Pool(w.index))
+		w.remotes = append(w.remotes, make([]remoteSet, len(cl.shared.Endpoints())))
+	}
+	return w
+}
+
+// Listen starts accepting on fd; listener is its index in the configuration.
+func (w *Worker) Listen(fd, listener int) {
+	w.listeners = append(w.listeners, fd)
+	w.l.Accept(fd, ownerOf(ownerListener, uint32(listener)))
+}
+
+// Run serves until the worker has drained. It returns the loop's error, if
+// the loop could not go on.
+func (w *Worker) Run() error {
+	w.timer = w.l.NewTimer(ownerOf(ownerWorker, 0))
+	w.housekeeping()
+	for !w.stopped {
+		wait := time.Duration(-1)
+		if len(w.runnable) > 0 {
+			wait = 0
+		}
+		if err := w.l.Poll(wait); err != nil {
+			return err
+		}
+		for ev := w.l.Next(); ev != nil; ev = w.l.Next() {
+			w.handle(ev)
+		}
+		w.serveRunnable()
+		w.flushLog()
+	}
+	if w.log != nil {
+		w.log.Close()
+	}
+	return nil
+}
+
+func (w *Worker) handle(ev *loop.Event) {
+	if ev.Kind == loop.MailIn {
+		w.mail(w.l.Mail(ev))
+		return
+	}
+	index := ev.Owner & ownerMask
+	switch ev.Owner >> ownerShift {
+	case ownerClient:
+		w.clientEvent(index, ev)
+	case ownerOrigin:
+		w.originEvent(index, ev)
+	case ownerListener:
+		w.accepted(ev.Conn, int(index))
+	case ownerWorker:
+		w.workerEvent(ev)
+	}
+}
+
+func (w *Worker) workerEvent(ev *loop.Event) {
+	switch ev.Kind {
+	case loop.Timer:
+		w.housekeeping()
+	case loop.Closed:
+		if ev.Conn != w.timer {
+			w.exported(ev.Owner&ownerMask, int(ev.FD))
+		}
+	}
+}
+
+// serveRunnable serves one pipelined request of each client that has one. A
+// client with more comes round again after the next Poll, so no client holds
+// the loop.
+func (w *Worker) serveRunnable() {
+	n := len(w.runnable)
+	for i := 0; i < n; i++ {
+		if ci := w.runnable[i]; ci != 0 {
+			c := w.clients.At(ci)
+			c.flags &^= clientRunnable
+			w.parsePending(ci, c)
+		}
+	}
+	w.runnable = append(w.runnable[:0], w.runnable[n:]...)
+}
+
+// forgetRunnable strikes a client that closed out of the list.
+func (w *Worker) forgetRunnable(i uint32) {
+	for j, ci := range w.runnable {
+		if ci == i {
+			w.runnable[j] = 0
+		}
+	}
+}
+
+// housekeeping runs once a second: idle origin connections age out, pools
+// refill, log lines leave, memory goes back, marks follow the pressure.
+func (w *Worker) housekeeping() {
+	now := w.l.Now()
+	w.timerAt = now + housekeepingNs
+	for i := range w.pools {
+		w.expireIdle(i, now)
+		if !w.draining {
+			w.prewarm(i, now)
+		}
+		w.serveWaiters(i)
+	}
+	w.pool.Trim()
+	w.setMarks()
+	if w.draining {
+		w.drainStep(now)
+		w.setTimer(now + drainStepNs)
+		return
+	}
+	w.setTimer(w.timerAt)
+}
+
+// setTimer and wakeBy keep the worker's one timer: housekeeping comes once a
+// second, or sooner when somebody waits for something that has a time.
+func (w *Worker) setTimer(at int64) {
+	w.timerAt = at
+	w.l.Deadline(w.timer, at)
+}
+
+func (w *Worker) wakeBy(at int64) {
+	if at > w.l.Now() && at < w.timerAt {
+		w.setTimer(at)
+	}
+}
+
+// setMarks keeps slow receivers from holding the whole pool: the more of it
+// is in use, the less each leg may queue.
+func (w *Worker) setMarks() {
+	used, limit := w.pool.InUse(), w.maxBlocks
+	switch {
+	case used*4 < limit:
+		w.high, w.low = highMark, lowMark
+	case used*2 < limit:
+		w.high, w.low = highMark/4, lowMark/4
+	default:
+		w.high, w.low = highMark/16, lowMark/16
+	}
+}
+
+// flushLog hands lines over when they are due.
+func (w *Worker) flushLog() {
+	if w.log != nil {
+		w.log.Flush(w.l.Now())
+		w.wakeBy(w.log.Deadline())
+	}
+}
+
+// dateField returns the Date value of this second (RFC 9110 6.6.1).
+func (w *Worker) dateField() []byte {
+	ms := w.l.WallMs()
+	if sec := ms / 1000; sec != w.dateSec {
+		w.dateSec = sec
+		time.Unix(sec, 0).UTC().AppendFormat(w.date[:0], "Mon, 02 Jan 2006 15:04:05 GMT")
+	}
+	return w.date[:]
+}
