@@ -1,0 +1,155 @@
+// Command zproxy is an HTTP reverse proxy for Linux: one event loop per CPU.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"zproxy/config"
+	"zproxy/proxy"
+	"zproxy/server"
+)
+
+const usage = `zproxy is an HTTP reverse proxy: one event loop per CPU, io_uring or epoll.
+
+  zproxy run [-c FILE]     start; without -c with a built-in quickstart configuration
+  zproxy check -c FILE     check a configuration and summarise it
+  zproxy version           build, kernel, and which backends work here
+  zproxy help              this text
+
+While it runs:  SIGTERM, SIGINT  stop accepting, finish requests, end; a second one ends at once
+                SIGUSR1          reopen the access log
+
+docs/configuration.md describes the configuration file, examples/ has some to start from.
+`
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is the command; the result is its exit status: 0, 1 for a failure, 2
+// for wrong usage.
+func run(args []string, out, errOut io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(errOut, usage)
+		return 2
+	}
+	switch args[0] {
+	case "run":
+		return cmdRun(args[1:], out, errOut)
+	case "check":
+		return cmdCheck(args[1:], out, errOut)
+	case "version", "-version", "--version":
+		printVersion(out)
+		return 0
+	case "help", "-h", "-help", "--help":
+		fmt.Fprint(out, usage)
+		return 0
+	}
+	fmt.Fprintf(errOut, "zproxy: unknown command %q\n\n%s", args[0], usage)
+	return 2
+}
+
+// configFlag parses the flags of a command that takes -c FILE.
+func configFlag(name string, args []string, errOut io.Writer) (file string, ok bool) {
+	fs := flag.NewFlagSet("zproxy "+name, flag.ContinueOnError)
+	fs.SetOutput(errOut)
+	fs.StringVar(&file, "c", "", "configuration `FILE`")
+	if fs.Parse(args) != nil {
+		return "", false
+	}
+	if fs.NArg() > 0 {
+		fmt.Fprintf(errOut, "zproxy %s: unexpected argument %q; the configuration is named with -c FILE\n", name, fs.Arg(0))
+		return "", false
+	}
+	return file, true
+}
+
+func cmdCheck(args []string, out, errOut io.Writer) int {
+	file, ok := configFlag("check", args, errOut)
+	if !ok || file == "" {
+		fmt.Fprintln(errOut, "usage: zproxy check -c FILE")
+		return 2
+	}
+	cfg, err := config.Load(file)
+	if err == nil {
+		_, err = proxy.Compile(cfg, 1, nil)
+	}
+	if err != nil {
+		fmt.Fprintln(errOut, err)
+		return 1
+	}
+	summarise(out, cfg)
+	return 0
+}
+
+func cmdRun(args []string, out, errOut io.Writer) int {
+	file, ok := configFlag("run", args, errOut)
+	if !ok {
+		return 2
+	}
+	var cfg *config.Config
+	if file == "" {
+		cfg = config.Quickstart()
+	} else {
+		var err error
+		if cfg, err = config.Load(file); err != nil {
+			fmt.Fprintln(errOut, err)
+			return 1
+		}
+	}
+	s, err := server.Start(cfg, server.Options{Log: errOut, Version: version()})
+	if err != nil {
+		fmt.Fprintf(errOut, "zproxy: %v\n", err)
+		return 1
+	}
+	if file == "" {
+		fmt.Fprint(out, tryThis)
+	}
+	stop := make(chan os.Signal, 2)
+	signal.Notify(stop, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGHUP)
+	go obey(s, stop, errOut)
+	if err := s.Wait(); err != nil {
+		fmt.Fprintf(errOut, "zproxy: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// obey acts on signals until the process ends.
+func obey(s *server.Server, signals <-chan os.Signal, errOut io.Writer) {
+	draining := false
+	for sig := range signals {
+		switch sig {
+		case unix.SIGUSR1:
+			if err := s.ReopenLog(); err != nil {
+				fmt.Fprintf(errOut, "zproxy: reopening the access log: %v\n", err)
+			}
+		case unix.SIGHUP:
+			fmt.Fprintln(errOut, "zproxy: SIGHUP: reloading is not supported yet; start a new process with the new configuration and send this one SIGTERM")
+		default:
+			if draining {
+				fmt.Fprintf(errOut, "zproxy: %v again: ending at once\n", sig)
+				os.Exit(1)
+			}
+			draining = true
+			fmt.Fprintf(errOut, "zproxy: %v: no longer accepting, finishing requests; once more to end at once\n", sig)
+			s.Drain()
+		}
+	}
+}
+
+const tryThis = `
+zproxy is running with its quickstart configuration. Try, in another terminal:
+
+  curl -i http://127.0.0.1:8080/             a request through the proxy to its built-in origin
+
+  curl -s http://127.0.0.1:9901/metrics      what it counts
+  curl -s http://127.0.0.1:9901/status       loops, buffers, pools
+
+Ctrl-C stops it. For an origin of your own:  zproxy run -c examples/...yaml
+
+`

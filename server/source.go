@@ -1,0 +1,170 @@
+package server
+
+import (
+	"fmt"
+	"time"
+
+	"zproxy/metrics"
+	"zproxy/proxy"
+)
+
+// source tells the admin pages what they show.
+type source struct{ s *Server }
+
+// reportTimeout is how long a loop may take to report: it answers between two
+// events, so only a loop that hangs misses it.
+const reportTimeout = 2 * time.Second
+
+// collector gathers one report per loop.
+type collector chan *proxy.Report
+
+// Deliver is called on a loop's thread; the channel has room for all.
+func (c collector) Deliver(r *proxy.Report) { c <- r }
+
+// reports asks every loop for its account, in loop order.
+func (s *Server) reports() ([]*proxy.Report, error) {
+	c := make(collector, len(s.peers))
+	for i, p := range s.peers {
+		if !proxy.AskReport(p.Loop, c) {
+			return nil, fmt.Errorf("loop %d: mailbox full", i)
+		}
+	}
+	out := make([]*proxy.Report, len(s.peers))
+	deadline := time.NewTimer(reportTimeout)
+	defer deadline.Stop()
+	for range s.peers {
+		select {
+		case r := <-c:
+			out[r.Index] = r
+		case <-deadline.C:
+			return nil, fmt.Errorf("a loop did not report within %v", reportTimeout)
+		}
+	}
+	return out, nil
+}
+
+// Ready says whether new clients are welcome.
+func (src source) Ready() (bool, string) {
+	switch src.s.state.Load() {
+	case stateReady:
+		return true, ""
+	case stateDraining:
+		return false, "draining"
+	}
+	return false, "starting"
+}
+
+// Snapshot is everything for /metrics.
+func (src source) Snapshot() (metrics.Snapshot, error) {
+	s := src.s
+	reports, err := s.reports()
+	if err != nil {
+		return metrics.Snapshot{}, err
+	}
+	snap := metrics.Snapshot{Reasons: proxy.FaultNames(), Gauges: metrics.ProcessGauges()}
+	if s.access != nil {
+		snap.Gauges = append(snap.Gauges, s.access.Gauges()...)
+	}
+	clusters := s.snap.Clusters()
+	for i, r := range reports {
+		snap.Loops = append(snap.Loops, &r.Metrics)
+		snap.States = append(snap.States, s.loopState(s.workers[i], r))
+		for j, p := range r.Pools {
+			snap.Pools = append(snap.Pools, metrics.PoolState{
+				Loop: i, Upstream: clusters[j].Name(), Idle: uint64(p.Idle), Waiting: uint64(p.Waiting),
+			})
+		}
+	}
+	snap.Endpoints = s.endpoints(reports[0].Now)
+	return snap, nil
+}
+
+func (s *Server) endpoints(now int64) []metrics.EndpointState {
+	var out []metrics.EndpointState
+	for _, c := range s.snap.Clusters() {
+		for _, e := range c.Endpoints() {
+			open := e.Open()
+			out = append(out, metrics.EndpointState{
+				Upstream: c.Name(), Endpoint: e.Address,
+				Open: uint64(open), Active: uint64(max(0, open-c.Idle(e.ID))),
+				Down: e.Down(now),
+			})
+		}
+	}
+	return out
+}
+
+func (s *Server) loopState(t *workerThread, r *proxy.Report) metrics.LoopState {
+	l, b, a := r.Loop, r.Buf, r.Arena
+	return metrics.LoopState{
+		Index: t.index, CPU: t.place.cpu, Node: t.place.node, IO: t.loop.IO().String(),
+		Polls: l.Polls, Waits: l.Waits, Events: l.Events, AcceptErrors: l.AcceptErrors,
+		RecvCalls: l.RecvCalls, SendCalls: l.SendCalls, ShortSends: l.ShortSends,
+		NoBuffers: l.Enobufs, MailsIn: l.MailsIn, MailsFull: l.MailsFull,
+		Conns: uint64(l.Conns), ConnsHigh: uint64(l.ConnsHigh), Timers: uint64(l.Timers), Parked: l.Parked,
+		BlockBytes: uint64(b.BlockBytes), Blocks: uint64(b.Blocks), InUse: uint64(b.InUse), InUseHigh: uint64(b.InUseHigh),
+		Exhausted: b.Exhausted, Grown: b.Grown, Shrunk: b.Shrunk,
+		HugeBytes: uint64(a.HugeBytes), THPBytes: uint64(a.THPBytes),
+		Size: uint64(a.HugeBytes + a.THPBytes + a.SmallBytes), Bound: a.Bound,
+	}
+}
+
+// status is the shape of /status.
+type status struct {
+	Version   string                  `json:"version"`
+	State     string                  `json:"state"`
+	UptimeSec float64                 `json:"uptime_s"`
+	Config    string                  `json:"config"`
+	Listeners []string                `json:"listeners"`
+	Loops     []loopStatus            `json:"loops"`
+	Endpoints []metrics.EndpointState `json:"endpoints"`
+	Error     string                  `json:"error,omitempty"`
+}
+
+type loopStatus struct {
+	metrics.LoopState
+	Fallback string             `json:"fallback,omitempty"`
+	Clients  int                `json:"clients"`
+	Origins  int                `json:"origins"`
+	Requests uint64             `json:"requests"`
+	Active   int                `json:"active_requests"`
+	Reuse    float64            `json:"upstream_reuse_ratio"`
+	Pools    map[string]poolRow `json:"pools"`
+}
+
+type poolRow struct {
+	Idle    int `json:"idle"`
+	Waiting int `json:"waiting"`
+}
+
+// Status is what /status shows.
+func (src source) Status() any {
+	s := src.s
+	st := status{
+		Version: s.opt.Version, UptimeSec: time.Since(s.started).Seconds(), Config: s.cfg.File,
+		State: [...]string{"starting", "ready", "draining"}[s.state.Load()],
+	}
+	for i := range s.cfg.Listeners {
+		st.Listeners = append(st.Listeners, s.cfg.Listeners[i].Address)
+	}
+	reports, err := s.reports()
+	if err != nil {
+		st.Error = err.Error()
+		return st
+	}
+	clusters := s.snap.Clusters()
+	for i, r := range reports {
+		row := loopStatus{
+			LoopState: s.loopState(s.workers[i], r), Fallback: s.workers[i].loop.Fallback(),
+			Clients: r.Clients, Origins: r.Origins, Active: r.Exchanges,
+			Requests: r.Metrics.Requests, Reuse: r.Metrics.ReuseRatio(),
+			Pools: map[string]poolRow{},
+		}
+		for j, p := range r.Pools {
+			row.Pools[clusters[j].Name()] = poolRow{p.Idle, p.Waiting}
+		}
+		st.Loops = append(st.Loops, row)
+	}
+	st.Endpoints = s.endpoints(reports[0].Now)
+	return st
+}

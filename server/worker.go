@@ -1,0 +1,176 @@
+package server
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"zproxy/buf"
+	"zproxy/loop"
+	"zproxy/metrics"
+	"zproxy/metrics/accesslog"
+	"zproxy/numa"
+	"zproxy/proxy"
+)
+
+// arenaStep is how much memory a loop takes and gives back at a time: one
+// huge page.
+const arenaStep = 2 << 20
+
+// workerThread is one loop on its thread.
+type workerThread struct {
+	index       int
+	place       place
+	arena       *numa.Arena
+	pool        *buf.Pool
+	loop        *loop.Loop
+	metrics     metrics.Loop
+	log         *accesslog.Buffer
+	description string
+}
+
+// startWorkers brings up one thread per loop, and lets them go once all of
+// them stand: each needs to know the others.
+func (s *Server) startWorkers(fds [][]int) error {
+	s.peers = make([]*proxy.Neighbour, len(s.places))
+	ready := make(chan error, len(s.places))
+	release := make(chan bool)
+	for i, p := range s.places {
+		t := &workerThread{index: i, place: p}
+		s.workers = append(s.workers, t)
+		s.running.Add(1)
+		go func() {
+			defer s.running.Done()
+			// The thread stays locked: when this returns it ends, and with it its
+			// affinity.
+			err := t.open(s)
+			ready <- err
+			if err == nil {
+				if <-release {
+					s.runWorker(t, fds)
+				}
+				t.close()
+			}
+		}()
+	}
+	var failed error
+	for range s.places {
+		if err := <-ready; err != nil && failed == nil {
+			failed = err
+		}
+	}
+	if failed != nil {
+		close(release)
+		s.running.Wait()
+		return failed
+	}
+	for range s.places {
+		release <- true
+	}
+	return nil
+}
+
+func (s *Server) runWorker(t *workerThread, fds [][]int) {
+	w := proxy.NewWorker(proxy.Config{
+		Loop: t.loop, Pool: t.pool, Snapshot: s.snap, Metrics: &t.metrics, Log: t.log,
+		MaxBlocks: int(s.cfg.Buffers.MaxPerLoop / s.cfg.Buffers.Block), Arena: t.arena,
+	}, s.peers)
+	for i := range fds {
+		w.Listen(fds[i][t.index], i)
+	}
+	if err := w.Run(); err != nil {
+		select {
+		case s.failed <- fmt.Errorf("loop %d: %w", t.index, err):
+		default:
+		}
+	}
+}
+
+// open pins the calling goroutine's thread and builds what the loop needs, on
+// it, so that memory comes from its node.
+func (t *workerThread) open(s *Server) error {
+	fail := func(what string, err error) error { return fmt.Errorf("loop %d: %s: %w", t.index, what, err) }
+	if err := numa.Pin(t.place.cpu); err != nil {
+		return fail(fmt.Sprintf("pinning to CPU %d", t.place.cpu), err)
+	}
+	b := &s.cfg.Buffers
+	var err error
+	t.arena, err = numa.NewArena(numa.ArenaConfig{
+		MaxBytes: int(b.MaxPerLoop), StepBytes: min(arenaStep, int(b.MaxPerLoop)),
+		Node: t.place.node, Huge: hugeMode(b.HugePages),
+	})
+	if err != nil {
+		return fail("buffer memory", err)
+	}
+	if !t.arena.Grow() {
+		return fail("buffer memory", fmt.Errorf("not even %d bytes to be had", arenaStep))
+	}
+	t.pool = buf.NewPool(t.arena, int(b.Block))
+	t.loop, err = loop.New(loop.Config{
+		Index: t.index, CPU: t.place.cpu, Node: t.place.node,
+		IO: ioKind(s.cfg.IO), Pool: t.pool, MaxConns: s.maxConns(),
+	})
+	if err != nil {
+		t.arena.Close()
+		return fail("io: "+s.cfg.IO, err)
+	}
+	if s.access != nil {
+		t.log = s.access.NewBuffer(&t.metrics.AccessLogDropped)
+	}
+	s.peers[t.index] = &proxy.Neighbour{Loop: t.loop, Node: t.place.node}
+	t.description = fmt.Sprintf("loop %d: cpu %d, node %d, io %s, buffers %s",
+		t.index, t.place.cpu, t.place.node, t.loop.IO(), t.arena.Report())
+	if why := t.loop.Fallback(); why != "" {
+		t.description += "; not io_uring: " + why
+	}
+	return nil
+}
+
+func (t *workerThread) close() {
+	t.loop.Destroy()
+	t.arena.Close()
+}
+
+func hugeMode(name string) numa.HugeMode {
+	switch name {
+	case "always":
+		return numa.HugeAlways
+	case "never":
+		return numa.HugeNever
+	}
+	return numa.HugeAuto
+}
+
+func ioKind(name string) loop.IO {
+	switch name {
+	case "uring":
+		return loop.Uring
+	case "epoll":
+		return loop.Epoll
+	}
+	return loop.Auto
+}
+
+// reservedFDs are kept for listeners, logs, admin and the runtime.
+const reservedFDs = 64
+
+// maxConns is how many connections, both sides together, a loop may hold
+// before it stops accepting: configured, or its share of the open-files limit
+// less what upstream connections may need.
+func (s *Server) maxConns() int {
+	if n := s.cfg.Limits.Connections; n > 0 {
+		return n
+	}
+	var lim unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &lim) != nil || lim.Cur > 1<<24 {
+		return 0
+	}
+	files := int(lim.Cur) - reservedFDs
+	upstreams := 0
+	for i := range s.cfg.Upstreams {
+		u := &s.cfg.Upstreams[i]
+		upstreams += len(u.Endpoints) * u.Pool.MaxConnections
+	}
+	files -= min(upstreams, files/2)
+	return max(16, files/len(s.places))
+}
