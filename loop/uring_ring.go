@@ -22,15 +22,14 @@ type (
 
 // Opcodes the backend submits.
 const (
-	opPollAdd  = giouring.OpPollAdd
-	opSendmsg  = giouring.OpSendmsg
-	opAccept   = giouring.OpAccept
-	opCancel   = giouring.OpAsyncCancel
-	opConnect  = giouring.OpConnect
-	opClose    = giouring.OpClose
-	opSend     = giouring.OpSend
-	opRecv     = giouring.OpRecv
-	opShutdown = giouring.OpShutdown
+	opPollAdd = giouring.OpPollAdd
+	opSendmsg = giouring.OpSendmsg
+	opAccept  = giouring.OpAccept
+	opCancel  = giouring.OpAsyncCancel
+	opConnect = giouring.OpConnect
+	opClose   = giouring.OpClose
+	opSend    = giouring.OpSend
+	opRecv    = giouring.OpRecv
 )
 
 type opName struct {
@@ -42,7 +41,7 @@ type opName struct {
 var uringOps = []opName{
 	{opPollAdd, "POLL_ADD"}, {opSendmsg, "SENDMSG"}, {opAccept, "ACCEPT"},
 	{opCancel, "ASYNC_CANCEL"}, {opConnect, "CONNECT"}, {opClose, "CLOSE"},
-	{opSend, "SEND"}, {opRecv, "RECV"}, {opShutdown, "SHUTDOWN"},
+	{opSend, "SEND"}, {opRecv, "RECV"},
 }
 
 const (
@@ -53,6 +52,8 @@ const (
 	recvMultishot   = giouring.RecvMultishot
 	recvPollFirst   = giouring.RecvsendPollFirst
 	pollMultishot   = giouring.PollAddMulti
+	cancelAll       = giouring.AsyncCancelAll
+	cancelAny       = giouring.AsyncCancelAny
 
 	cqeBuffer      = giouring.CQEFBuffer
 	cqeMore        = giouring.CQEFMore
@@ -217,6 +218,9 @@ func (g *ring) completions() []*cqe {
 	batch := g.batch[:min(n, cqBatch)]
 	return batch[:g.r.PeekBatchCQE(batch)]
 }
+
+// pending is whether completions has something.
+func (g *ring) pending() bool { return g.r.CQReady() != 0 || g.r.CQHasOverflow() }
 
 // seen gives the oldest n completions back to the kernel.
 func (g *ring) seen(n int) { g.r.CQAdvance(uint32(n)) }

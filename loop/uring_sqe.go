@@ -26,7 +26,7 @@ type userData uint64
 type urOp uint8
 
 const (
-	urNone urOp = iota // a completion nobody waits for: cancel, close, shutdown that failed
+	urNone urOp = iota // a completion nobody waits for: cancel or close that failed
 	urAccept
 	urConnect
 	urRecv
@@ -111,10 +111,10 @@ func prepCancel(e *sqe, target userData) {
 	}
 }
 
-// prepShutdown ends the sending direction of fd; silent on success.
-func prepShutdown(e *sqe, fd int32) {
+// prepCancelAll ends every operation in the ring.
+func prepCancelAll(e *sqe) {
 	*e = sqe{
-		OpCode: opShutdown, Flags: sqeSkipSuccess, Fd: fd, Len: unix.SHUT_WR,
+		OpCode: opCancel, Flags: sqeSkipSuccess, Fd: -1, OpcodeFlags: cancelAll | cancelAny,
 		UserData: uint64(packUserData(urNone, 0, 0)),
 	}
 }

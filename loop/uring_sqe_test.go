@@ -67,8 +67,8 @@ func TestSQEBytes(t *testing.T) {
 			rawSQE{opcode: 6, fd: 7, len: 1, opFlags: 1, userData: rawU}},
 		{"cancel", func(e *sqe) { prepCancel(e, u) },
 			rawSQE{opcode: 14, flags: 1 << 6, fd: -1, addr: rawU}},
-		{"shutdown", func(e *sqe) { prepShutdown(e, 7) },
-			rawSQE{opcode: 34, flags: 1 << 6, fd: 7, len: 1}},
+		{"cancel all", func(e *sqe) { prepCancelAll(e) },
+			rawSQE{opcode: 14, flags: 1 << 6, fd: -1, opFlags: 1 | 4}},
 		{"close", func(e *sqe) { prepClose(e, 7) },
 			rawSQE{opcode: 19, flags: 1 << 6, fd: 7}},
 	}

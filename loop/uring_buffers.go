@@ -1,0 +1,107 @@
+//go:build giouring
+
+package loop
+
+import "zproxy/buf"
+
+// The buffers that wait for data are blocks of the pool. They are used first
+// in, first out, so that a deep ring walks through more memory than a shallow
+// one: it is kept as shallow as the traffic of one tick allows, which leaves
+// the blocks in the cache, and blocks that are never reached are never
+// touched.
+const (
+	recvDepthMin  = 16
+	recvDepthMax  = 1024
+	recvBufGroup  = 0
+	recvCalmTicks = 4096 // ticks between two looks at whether less would do
+)
+
+// recvBuffers is the provided-buffer ring of a loop and what is in it.
+type recvBuffers struct {
+	pool  *buf.Pool
+	ring  *pbufRing
+	views [recvDepthMax]buf.View // by buffer number; ID 0: not in the ring
+
+	depth   int // buffers there should be
+	filled  int // buffers there are
+	lowMark int // the fewest there were at a fill, since the last look
+	ticks   int // fills since then
+}
+
+func newRecvBuffers(g *ring, pool *buf.Pool) (*recvBuffers, error) {
+	r, err := g.newPbufRing(recvDepthMax, recvBufGroup)
+	if err != nil {
+		return nil, err
+	}
+	if v, ok := pool.Get(); ok { // the pool's first step tells how large it is
+		pool.Release(v)
+	}
+	b := &recvBuffers{pool: pool, ring: r}
+	b.depth = min(recvDepthMin, b.limit())
+	b.lowMark = b.depth
+	return b, nil
+}
+
+// fill brings the ring up to its depth, as far as the pool has blocks. False:
+// there is no buffer at all.
+func (b *recvBuffers) fill() bool {
+	b.lowMark = min(b.lowMark, b.filled)
+	if b.ticks++; b.ticks >= recvCalmTicks {
+		b.calm()
+	}
+	if b.filled >= b.depth {
+		return true
+	}
+	for b.filled < b.depth && b.views[b.ring.next()].ID == 0 {
+		v, ok := b.pool.Get()
+		if !ok {
+			break
+		}
+		b.views[b.ring.next()] = v
+		b.ring.put(b.pool.Bytes(v))
+		b.filled++
+	}
+	b.ring.publish()
+	return b.filled > 0
+}
+
+// take gives the block of buffer id, with the n bytes that were received.
+func (b *recvBuffers) take(id uint16, n uint32) buf.View {
+	v := b.views[id]
+	b.views[id] = buf.View{}
+	b.filled--
+	v.Len = n
+	return v
+}
+
+// deepen makes the ring deeper after n receives met it empty.
+func (b *recvBuffers) deepen(n int) {
+	b.depth = min(max(2*b.depth, b.depth+n), b.limit())
+	b.lowMark = b.depth
+	b.ticks = 0
+}
+
+// limit is how deep the ring may be: a quarter of the pool as it is now,
+// because those who send need blocks too.
+func (b *recvBuffers) limit() int {
+	return max(1, min(b.pool.Stats().Blocks/4, recvDepthMax))
+}
+
+// calm halves the depth when three quarters of it were never used.
+func (b *recvBuffers) calm() {
+	if used := b.depth - b.lowMark; used < b.depth/4 && b.depth > recvDepthMin {
+		b.depth = max(b.depth/2, recvDepthMin)
+	}
+	b.lowMark = b.depth
+	b.ticks = 0
+}
+
+// free gives the blocks back to the pool and the ring to the kernel.
+func (b *recvBuffers) free() {
+	b.ring.free()
+	for i, v := range b.views {
+		b.pool.Release(v)
+		b.views[i] = buf.View{}
+	}
+	b.filled = 0
+}

@@ -1,0 +1,209 @@
+//go:build giouring
+
+package loop
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The backend's own state of a connection. conn.io has the bytes of the send
+// in flight.
+const (
+	urReceiving  = flagBackend << iota // a multishot receive is in the ring
+	urRecvEnds                         // its cancellation is, too
+	urStream                           // the last receive filled its block: more is likely to follow
+	urDialed                           // nothing was received yet, and nothing is expected before a send
+	urConnecting                       // a connect is in the ring
+)
+
+func connData(op urOp, id ConnID) userData { return packUserData(op, id.slot(), id.gen()) }
+
+func (u *uring) begin(c *conn) {
+	u.inflight++
+	u.l.opBegin(c)
+}
+
+func (u *uring) dial(id ConnID, c *conn, r *Remote) {
+	fd, errno := r.open()
+	if errno != 0 {
+		u.l.connected(id, c, errno)
+		return
+	}
+	c.fd = int32(fd)
+	prepConnect(u.sqe(), c.fd, r.sockaddr(), connData(urConnect, id))
+	u.remotes = append(u.remotes, r)
+	c.flags |= urConnecting | urDialed
+	u.begin(c)
+}
+
+func (u *uring) adopt(ConnID, *conn) {}
+
+func (u *uring) recvOn(id ConnID, c *conn) {
+	if !c.has(urReceiving) {
+		u.receive(id, c)
+	}
+	// Otherwise it goes on by itself, and if it was cancelled its end finds
+	// that the owner wants bytes.
+}
+
+// receive submits a multishot receive.
+func (u *uring) receive(id ConnID, c *conn) {
+	// On a fresh upstream connection it would be in vain to try at once.
+	prepRecv(u.sqe(), c.fd, recvBufGroup, c.has(urDialed), connData(urRecv, id))
+	c.flags = c.flags&^(urRecvEnds|urDialed) | urReceiving
+	u.begin(c)
+	u.l.stats.RecvCalls++
+}
+
+// recvOff cancels at once when bytes keep coming. A connection that gets a
+// message now and then is often resumed before the next one: there the
+// cancellation waits until something does arrive.
+func (u *uring) recvOff(id ConnID, c *conn) {
+	if c.has(urStream) {
+		u.endReceive(id, c)
+	}
+}
+
+func (u *uring) endReceive(id ConnID, c *conn) {
+	if c.flags&(urReceiving|urRecvEnds) == urReceiving {
+		prepCancel(u.sqe(), connData(urRecv, id))
+		c.flags |= urRecvEnds
+	}
+}
+
+func (u *uring) flush(id ConnID, c *conn) {
+	u.makeRoom()
+	e := u.sqe()
+	if c.sendq.Len() == 1 {
+		b := u.l.pool.Bytes(u.l.pool.Front(&c.sendq))
+		c.io = uint32(len(b))
+		prepSend(e, c.fd, b, connData(urSend, id))
+	} else {
+		n := len(u.iovs)
+		iovs := u.iovs[n : n+sendIovs]
+		iovs = iovs[:u.l.pool.Iovecs(&c.sendq, iovs)]
+		u.iovs = u.iovs[:n+len(iovs)]
+		c.io = 0
+		for i := range iovs {
+			c.io += uint32(iovs[i].Len)
+		}
+		u.msgs = append(u.msgs, unix.Msghdr{Iov: unsafe.SliceData(iovs), Iovlen: uint64(len(iovs))})
+		prepSendmsg(e, c.fd, &u.msgs[len(u.msgs)-1], connData(urSend, id))
+	}
+	c.flags |= flagSendBusy
+	u.begin(c)
+	u.l.stats.SendCalls++
+}
+
+// shutdown is a plain system call: the ring would hand it to a worker thread.
+func (u *uring) shutdown(_ ConnID, c *conn) { shutdownFD(c.fd) }
+
+func (u *uring) cancel(id ConnID, c *conn) {
+	u.endReceive(id, c)
+	if c.has(flagSendBusy) {
+		prepCancel(u.sqe(), connData(urSend, id))
+	}
+	if c.has(urConnecting) {
+		prepCancel(u.sqe(), connData(urConnect, id))
+	}
+}
+
+func (u *uring) close(_ ConnID, c *conn) {
+	if u.l.destroyed || c.has(flagAbort) {
+		endFD(c)
+		return
+	}
+	prepClose(u.sqe(), c.fd)
+}
+
+func (u *uring) detach(ConnID, *conn) bool { return true }
+
+// connComplete is told of a completion of a connection's operation.
+func (u *uring) connComplete(ud userData, res int32, cflags uint32) {
+	id := makeID(ud.slot(), ud.gen())
+	c := u.l.conns.at(ud.slot()) // not stale: the join waits for its operations
+	switch ud.op() {
+	case urRecv:
+		u.recvComplete(id, c, res, cflags)
+		return
+	case urSend:
+		u.sendComplete(id, c, res)
+	case urConnect:
+		c.flags &^= urConnecting
+		u.l.connected(id, c, unix.Errno(max(0, -res)))
+	}
+	u.l.opEnd(id, c)
+}
+
+func (u *uring) recvComplete(id ConnID, c *conn, res int32, cflags uint32) {
+	if cflags&cqeBuffer != 0 {
+		v := u.bufs.take(uint16(cflags>>cqeBufferShift), uint32(max(0, res)))
+		if res > 0 {
+			u.tookBytes(id, c, res)
+			u.l.received(id, c, v)
+		} else {
+			u.l.pool.Release(v)
+		}
+	}
+	if cflags&cqeMore != 0 {
+		return
+	}
+	c.flags &^= urReceiving | urRecvEnds
+	again := true
+	switch {
+	case res > 0 || res == -int32(unix.ECANCELED) || res == -int32(unix.EINTR) || res == -int32(unix.EAGAIN):
+	case res == -int32(unix.ENOBUFS):
+		again = u.starve(id, c)
+	default:
+		u.l.recvEnded(id, c, unix.Errno(-res))
+		again = false
+	}
+	u.l.opEnd(id, c)
+	if again && c.flags&(flagSub|flagClosing|flagRecvEnded) == flagSub {
+		u.receive(id, c)
+	}
+}
+
+// tookBytes learns from the size of a receive, and ends it when the owner has
+// asked for no more.
+func (u *uring) tookBytes(id ConnID, c *conn, n int32) {
+	if int(n) == u.l.pool.BlockBytes() {
+		c.flags |= urStream
+	} else {
+		c.flags &^= urStream
+	}
+	if !c.has(flagSub) {
+		u.endReceive(id, c)
+	}
+}
+
+// starve is called for a receive that found no buffer. True: there are some
+// now, the receive may be submitted again. Otherwise c waits for the pool.
+func (u *uring) starve(id ConnID, c *conn) bool {
+	u.starved++
+	if u.bufs.fill() {
+		u.l.stats.Enobufs++
+		return true
+	}
+	u.l.park(id, c)
+	return false
+}
+
+func (u *uring) sendComplete(id ConnID, c *conn, res int32) {
+	c.flags &^= flagSendBusy
+	switch {
+	case res >= 0:
+		if uint32(res) < c.io {
+			u.l.stats.ShortSends++
+		}
+		u.l.sent(id, c, int(res), 0)
+	case res == -int32(unix.EAGAIN) || res == -int32(unix.EINTR):
+		u.l.again(id, c)
+	case c.has(flagClosing):
+		c.flags |= flagSpoiled
+	default:
+		u.l.sent(id, c, 0, unix.Errno(-res))
+	}
+}
