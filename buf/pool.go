@@ -220,6 +220,9 @@ func (p *Pool) Extend(v View, b []byte) (View, int) {
 	return v, n
 }
 
+// Limit is how many blocks the pool can have, once all memory is committed.
+func (p *Pool) Limit() int { return len(p.base) / int(p.block) }
+
 // Free is the number of committed blocks that nobody outside the pool holds.
 func (p *Pool) Free() int { return len(p.slots) - 1 - p.InUse() }
 
