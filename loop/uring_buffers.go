@@ -22,6 +22,7 @@ type recvBuffers struct {
 	ring  *pbufRing
 	views [recvDepthMax]buf.View // by buffer number; ID 0: not in the ring
 
+	limit   int // buffers there may be
 	depth   int // buffers there should be
 	filled  int // buffers there are
 	lowMark int // the fewest there were at a fill, since the last look
@@ -33,13 +34,10 @@ func newRecvBuffers(g *ring, pool *buf.Pool) (*recvBuffers, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v, ok := pool.Get(); ok { // the pool's first step tells how large it is
-		pool.Release(v)
-	}
-	b := &recvBuffers{pool: pool, ring: r}
-	b.depth = min(recvDepthMin, b.limit())
-	b.lowMark = b.depth
-	return b, nil
+	// A quarter of the pool at most: those who send need blocks too.
+	limit := max(1, min(pool.Limit()/4, recvDepthMax))
+	depth := min(recvDepthMin, limit)
+	return &recvBuffers{pool: pool, ring: r, limit: limit, depth: depth, lowMark: depth}, nil
 }
 
 // fill brings the ring up to its depth, as far as the pool has blocks. False:
@@ -76,15 +74,9 @@ func (b *recvBuffers) take(id uint16, n uint32) buf.View {
 
 // deepen makes the ring deeper after n receives met it empty.
 func (b *recvBuffers) deepen(n int) {
-	b.depth = min(max(2*b.depth, b.depth+n), b.limit())
+	b.depth = min(max(2*b.depth, b.depth+n), b.limit)
 	b.lowMark = b.depth
 	b.ticks = 0
-}
-
-// limit is how deep the ring may be: a quarter of the pool as it is now,
-// because those who send need blocks too.
-func (b *recvBuffers) limit() int {
-	return max(1, min(b.pool.Stats().Blocks/4, recvDepthMax))
 }
 
 // calm halves the depth when three quarters of it were never used.
