@@ -162,17 +162,20 @@ func (p *Pool) Iovecs(c *Chain, dst []unix.Iovec) int {
 }
 
 // CopyOut joins the chain's first bytes in dst, as many as fit, and says how
-// many. Nothing is consumed. Joining more than one view is counted: a proxy
-// that often has to is given too small blocks.
+// many. Nothing is consumed. Reading from more than one view is counted as a
+// join: a proxy that often has to is given too small blocks.
 func (p *Pool) CopyOut(c *Chain, dst []byte) int {
-	if c.views > 1 {
-		p.stats.Joins++
-	}
-	done := 0
+	done, first := 0, 0
 	for i := c.head; i != 0 && done < len(dst); {
 		n := p.nodes.At(i)
 		done += copy(dst[done:], p.Bytes(n.view))
+		if i == c.head {
+			first = done
+		}
 		i = n.next
+	}
+	if done > first {
+		p.stats.Joins++
 	}
 	return done
 }
