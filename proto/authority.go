@@ -62,26 +62,28 @@ func ParseAuthority(b []byte) (hostLen, port int, ok bool) {
 		}
 		hostLen++
 	} else {
-		for hostLen < len(b) && b[hostLen] != ':' {
-			c := b[hostLen]
-			if chars[c]&charHost == 0 && !(c == '%' && pctEncoded(b[hostLen:])) {
-				return 0, -1, false
+		for hostLen < len(b) {
+			if chars[b[hostLen]]&charHost != 0 {
+				hostLen++
+			} else if pctEncoded(b[hostLen:]) {
+				hostLen += 3
+			} else {
+				break
 			}
-			hostLen++
 		}
 		if hostLen == 0 {
 			return 0, -1, false
 		}
 	}
+	if hostLen == len(b) {
+		return hostLen, -1, true
+	}
 	port, ok = parsePort(b[hostLen:])
 	return hostLen, port, ok
 }
 
-// parsePort reads "", ":" or ":port".
+// parsePort reads ":" or ":port".
 func parsePort(b []byte) (port int, ok bool) {
-	if len(b) == 0 {
-		return -1, true
-	}
 	if b[0] != ':' || len(b) > 6 {
 		return -1, false
 	}

@@ -141,24 +141,28 @@ func (t Token) String() string {
 }
 
 // tokenKey holds a name for comparison: its first and last eight bytes (which
-// overlap when it is short) and the bytes 8..15 and 16..23 of long names. A
-// case mask has 0x20 where the name has a letter and nothing elsewhere, so
-// that "|mask" folds case and can never turn a control character into '-'.
-type tokenKey struct {
-	word, mask [4]uint64
-	len        int
+// overlap when it is short; both are the whole name when it is shorter than
+// eight), and bytes 8..15 and 16..23 of long names. A case mask has 0x20 where
+// the name has a letter and nothing elsewhere, so that "|mask" folds case and
+// can never turn a control character into '-'.
+type tokenKey struct{ word, mask [4]uint64 }
+
+// tokenSlot is a token and the length of its name.
+type tokenSlot struct {
+	token Token
+	len   uint8
 }
 
 const (
 	tokenNameMax  = 32
 	tokenHashBits = 9
-	tokenHashMul  = 0xd45a84cbf62941b7 // found by trial: no two names share a slot (tested)
+	tokenHashMul  = 0xdb7d257ba0440045 // found by trial: no two names share a slot (tested)
 	foldAll       = 0x2020202020202020
 )
 
 var (
 	tokenKeys  [TokenCount]tokenKey
-	tokenIndex [1 << tokenHashBits]Token
+	tokenIndex [1 << tokenHashBits]tokenSlot
 )
 
 func init() {
@@ -171,30 +175,31 @@ func init() {
 			}
 		}
 		k := &tokenKeys[t]
-		k.len = len(name)
-		k.word[0], k.word[1] = endWords(name)
-		k.mask[0], k.mask[1] = endWords(mask)
-		if len(name) > 16 {
+		n := len(name)
+		if n < 8 {
+			k.word[0], k.mask[0] = shortWord(name), shortWord(mask)
+			k.word[1], k.mask[1] = k.word[0], k.mask[0]
+		} else {
+			k.word[0], k.mask[0] = load64(name), load64(mask)
+			k.word[1], k.mask[1] = load64(name[n-8:]), load64(mask[n-8:])
+		}
+		if n > 16 {
 			k.word[2], k.mask[2] = load64(name[8:]), load64(mask[8:])
 		}
-		if len(name) > 24 {
+		if n > 24 {
 			k.word[3], k.mask[3] = load64(name[16:]), load64(mask[16:])
 		}
-		tokenIndex[tokenHash(k.word[0], k.word[1], len(name))] = t
+		tokenIndex[tokenHash(k.word[0], k.word[1], n)] = tokenSlot{t, uint8(n)}
 	}
 }
 
-// endWords packs the ends of a non-empty name; together with its length they
-// hold every byte of a name of at most 16.
-func endWords(name []byte) (first, last uint64) {
+// shortWord packs a name of 1 to 7 bytes, the first one lowest.
+func shortWord(name []byte) uint64 {
 	n := len(name)
-	switch {
-	case n >= 8:
-		return load64(name), load64(name[n-8:])
-	case n >= 4:
-		return uint64(load32(name)), uint64(load32(name[n-4:]))
+	if n >= 4 {
+		return uint64(load32(name)) | uint64(load32(name[n-4:]))<<(uint(n-4)*8&63)
 	}
-	return uint64(name[0]), uint64(name[n/2])<<8 | uint64(name[n-1])
+	return uint64(name[0]) | uint64(name[n/2])<<(uint(n/2)*8&63) | uint64(name[n-1])<<(uint(n-1)*8&63)
 }
 
 func tokenHash(first, last uint64, n int) uint64 {
@@ -209,10 +214,19 @@ func LookupToken(name []byte) Token {
 	if n == 0 || n > tokenNameMax {
 		return TokenOther
 	}
-	first, last := endWords(name)
-	t := tokenIndex[tokenHash(first, last, n)]
-	k := &tokenKeys[t]
-	if k.len != n || first|k.mask[0] != k.word[0] || last|k.mask[1] != k.word[1] {
+	var first, last uint64
+	if n >= 8 {
+		first, last = load64(name), load64(name[n-8:])
+	} else {
+		first = shortWord(name)
+		last = first
+	}
+	slot := tokenIndex[tokenHash(first, last, n)]
+	if int(slot.len) != n {
+		return TokenOther
+	}
+	k := &tokenKeys[slot.token]
+	if first|k.mask[0] != k.word[0] || last|k.mask[1] != k.word[1] {
 		return TokenOther
 	}
 	if n > 16 && load64(name[8:])|k.mask[2] != k.word[2] {
@@ -221,7 +235,7 @@ func LookupToken(name []byte) Token {
 	if n > 24 && load64(name[16:])|k.mask[3] != k.word[3] {
 		return TokenOther
 	}
-	return t
+	return slot.token
 }
 
 // load64 reads eight bytes, the first one lowest; the compiler makes one load of it.

@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bytes"
+	"math/bits"
 
 	"zproxy/proto"
 )
@@ -19,6 +20,15 @@ const lastNoted = proto.TokenTrailer // tokens from 1 to here
 func (s *noted) has(t proto.Token) bool   { return s.mask>>t&1 != 0 }
 func (s *noted) twice(t proto.Token) bool { return s.dup>>t&1 != 0 }
 
+func (s *noted) note(t proto.Token, i int) {
+	bit := uint16(1) << t
+	if s.mask&bit == 0 {
+		s.first[t&15] = uint16(i)
+	}
+	s.dup |= s.mask & bit
+	s.mask |= bit
+}
+
 // value lends the first field of token t, which must have occurred.
 func (s *noted) value(h *proto.Head, t proto.Token) []byte {
 	return h.Bytes(h.Fields[s.first[t&15]].Value)
@@ -30,29 +40,59 @@ func (s *noted) value(h *proto.Head, t proto.Token) []byte {
 // Otherwise lineNow and countNow say where to go on, and code is the fault of
 // the line there, FaultNone when it is merely not complete.
 func fieldSection(b []byte, line, count int, lim *Limits, h *proto.Head, s *noted) (end, lineNow, countNow int, code proto.FaultCode) {
-	fields := h.Fields
-	maxFields := min(lim.Fields, MaxFields)
-	for {
-		if len(b)-line >= 2 && b[line] == '\r' && b[line+1] == '\n' {
-			h.Fields = fields
-			return line + 2, line, count, proto.FaultNone
+	maxFields := min(lim.Fields, MaxFields) - count
+	fields, stop := fieldLines(b, line, maxFields, h.Fields)
+	h.Fields = fields
+	if named := nameFields(b, fields, s); named < len(fields) {
+		line = int(fields[named].Name.Off)
+		return 0, line, count, fieldLineFault(b[line:])
+	}
+	count += len(fields)
+	if len(fields) > maxFields {
+		return 0, stop, count, proto.FaultTooManyFields
+	}
+	if len(b)-stop >= 2 && b[stop] == '\r' && b[stop+1] == '\n' {
+		return stop + 2, stop, count, proto.FaultNone
+	}
+	return 0, stop, count, fieldLineFault(b[stop:])
+}
+
+// fieldLines splits lines at colon and CRLF until one is no field line, which
+// begins at stop; at most one more than maxFields. Names are looked at later,
+// so that all this loop needs stays in registers: one that is invalid may even
+// reach over the end of its line.
+func fieldLines(b []byte, line, maxFields int, fields []proto.Field) (_ []proto.Field, stop int) {
+	for len(fields) <= maxFields && line+1 < len(b) && b[line] != '\r' {
+		colon := line
+		for len(b)-colon >= 8 {
+			if m := colons(load64(b[colon : colon+8 : colon+8])); m != 0 {
+				colon += bits.TrailingZeros64(m) >> 3
+				break
+			}
+			colon += 8
 		}
-		colon := nameEnd(b, line)
-		if colon >= len(b) || b[colon] != ':' {
-			break
-		}
-		// RFC 9112 section 5.1: a token, then the colon without whitespace.
-		name := b[line:colon]
-		token := proto.LookupToken(name)
-		if token == proto.TokenOther && !proto.IsToken(name) {
-			break
+		if len(b)-colon < 8 {
+			colon = colonIndex(b, colon)
 		}
 		value := colon + 1
 		for value < len(b) && (b[value] == ' ' || b[value] == '\t') {
 			value++
 		}
 		// RFC 9110 section 5.5: visible characters, obs-text, space and HTAB.
-		tail := valueEnd(b, value)
+		tail := value
+		for len(b)-tail >= 8 {
+			x := load64(b[tail : tail+8 : tail+8])
+			if !plainASCII(x) {
+				if m := controls(x); m != 0 {
+					tail += bits.TrailingZeros64(m) >> 3
+					break
+				}
+			}
+			tail += 8
+		}
+		if len(b)-tail < 8 || b[tail] == '\t' {
+			tail = valueEnd(b, tail)
+		}
 		if tail+1 >= len(b) || b[tail] != '\r' || b[tail+1] != '\n' {
 			break
 		}
@@ -60,29 +100,39 @@ func fieldSection(b []byte, line, count int, lim *Limits, h *proto.Head, s *note
 		for tail > value && (b[tail-1] == ' ' || b[tail-1] == '\t') {
 			tail--
 		}
-		if count >= maxFields {
-			h.Fields = fields
-			return 0, line, count, proto.FaultTooManyFields
+		// Stored part by part: a Field built elsewhere and copied here costs a
+		// store-forwarding stall per line.
+		if len(fields) < cap(fields) {
+			fields = fields[:len(fields)+1]
+		} else {
+			fields = append(fields, proto.Field{})
 		}
-		count++
-		if token != proto.TokenOther && token <= lastNoted {
-			bit := uint16(1) << token
-			if s.mask&bit == 0 {
-				s.first[token&15] = uint16(len(fields))
-			}
-			s.dup |= s.mask & bit
-			s.mask |= bit
-		}
-		fields = append(fields, proto.Field{
-			Name:  proto.Span{Off: uint32(line), Len: uint32(colon - line)},
-			Value: proto.Span{Off: uint32(value), Len: uint32(tail - value)},
-			End:   uint32(next),
-			Token: token,
-		})
+		f := &fields[len(fields)-1]
+		f.Name.Off, f.Name.Len = uint32(line), uint32(colon-line)
+		f.Value.Off, f.Value.Len = uint32(value), uint32(tail-value)
+		f.End, f.Token, f.Flags = uint32(next), proto.TokenOther, 0
 		line = next
 	}
-	h.Fields = fields
-	return 0, line, count, fieldLineFault(b[line:])
+	return fields, line
+}
+
+// nameFields finds the tokens of the fields' names and notes the ones that
+// matter. It returns the index of the first field whose name is none (RFC 9110
+// section 5.1), or their number.
+func nameFields(b []byte, fields []proto.Field, s *noted) int {
+	for i := range fields {
+		f := &fields[i]
+		name := b[f.Name.Off:f.Name.End()]
+		f.Token = proto.LookupToken(name)
+		if f.Token == proto.TokenOther {
+			if !proto.IsToken(name) {
+				return i
+			}
+		} else if f.Token <= lastNoted {
+			s.note(f.Token, i)
+		}
+	}
+	return len(fields)
 }
 
 // fieldLineFault says what is wrong with the line b begins with, which is not a

@@ -2,34 +2,40 @@ package http1
 
 import "math/bits"
 
-// Eight bytes at a time: a byte is flagged in its high bit. A borrow can only
-// come out of a byte that is flagged itself, so the lowest flag is exact.
+// Eight bytes at a time: the high bit of a byte is its flag.
 const (
 	ones  = 0x0101010101010101
+	lows  = 0x7f7f7f7f7f7f7f7f
 	highs = 0x8080808080808080
 )
 
-// nameStops flags bytes up to and including space, and ':'.
-func nameStops(x uint64) uint64 {
-	colon := x ^ ones*':'
-	return ((x-ones*(' '+1))&^x | (colon-ones)&^colon) & highs
+// colons flags ':'. The lowest flag is exact: a borrow can only come out of a
+// byte that is flagged itself.
+func colons(x uint64) uint64 {
+	x ^= ones * ':'
+	return (x - ones) & ^x & highs
 }
 
-// valueStops flags control characters, HTAB and DEL included.
-func valueStops(x uint64) uint64 {
-	del := x ^ ones*0x7f
-	return ((x-ones*' ')&^x | (del-ones)&^del) & highs
+// plainASCII reports that every byte is a visible ASCII character or a space.
+func plainASCII(x uint64) bool {
+	return ((x-ones*' ')|(x+ones)|x)&highs == 0
 }
 
-// nameEnd is the index of the first byte from i on that is ':', space or a
-// control character below it; len(b) when there is none.
-func nameEnd(b []byte, i int) int {
+// controls flags control characters, HTAB and DEL included. Sums of seven-bit
+// values never carry, so every flag is exact.
+func controls(x uint64) uint64 {
+	low := x & lows
+	return (^(low + ones*(0x80-' ')) | (low + ones)) & ^x & highs
+}
+
+// colonIndex is the index of the first ':' from i on; len(b) when there is none.
+func colonIndex(b []byte, i int) int {
 	for ; len(b)-i >= 8; i += 8 {
-		if m := nameStops(load64(b[i:])); m != 0 {
+		if m := colons(load64(b[i : i+8 : i+8])); m != 0 {
 			return i + bits.TrailingZeros64(m)>>3
 		}
 	}
-	for i < len(b) && b[i] > ' ' && b[i] != ':' {
+	for i < len(b) && b[i] != ':' {
 		i++
 	}
 	return i
@@ -39,11 +45,15 @@ func nameEnd(b []byte, i int) int {
 // on; len(b) when there is none.
 func valueEnd(b []byte, i int) int {
 	for {
-		for ; len(b)-i >= 8; i += 8 {
-			if m := valueStops(load64(b[i:])); m != 0 {
-				i += bits.TrailingZeros64(m) >> 3
-				break
+		for len(b)-i >= 8 {
+			x := load64(b[i : i+8 : i+8])
+			if !plainASCII(x) {
+				if m := controls(x); m != 0 {
+					i += bits.TrailingZeros64(m) >> 3
+					break
+				}
 			}
+			i += 8
 		}
 		for i < len(b) && b[i] >= ' ' && b[i] != 0x7f {
 			i++
@@ -55,7 +65,8 @@ func valueEnd(b []byte, i int) int {
 	}
 }
 
-// load64 reads eight bytes, the first one lowest; the compiler makes one load of it.
+// load64 reads eight bytes, the first one lowest; the compiler makes one load
+// of it. Callers slice with a capacity, which spares the check for an empty rest.
 func load64(b []byte) uint64 {
 	_ = b[7]
 	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
