@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -189,12 +190,18 @@ func TestHistogram(t *testing.T) {
 	if h.Quantile(0.5) != 0 || h.Count() != 0 {
 		t.Error("the zero value is not empty")
 	}
-	values := []int64{-5, 0, 499, 25_000, 999_999_999, int64(time.Hour), 1<<63 - 1}
+	values := []int64{-5e6, 0, 499, 25_000, 999_999_999, int64(time.Hour), 1<<63 - 1}
 	for _, v := range values {
 		h.RecordValue(v)
 	}
 	if h.Count() != uint64(len(values)) {
 		t.Errorf("%d values", h.Count())
+	}
+	if want := uint64(499+25_000+999_999_999) + uint64(time.Hour) + 1<<63 - 1; h.SumNs() != want {
+		t.Errorf("sum %d, want %d", h.SumNs(), want)
+	}
+	if got := time.Duration(h.Quantile(1)); got < 10*time.Minute || got > 10*time.Minute*101/100 {
+		t.Errorf("an hour is kept as %v, want 10 min", got)
 	}
 	var large metrics.Histogram
 	random := rand.New(rand.NewPCG(1, 2))
@@ -271,6 +278,8 @@ func TestHistogramMemory(t *testing.T) {
 
 func TestCopyIsIndependent(t *testing.T) {
 	src := full().Loops[0]
+	src.Connect.RecordValue(1)
+	src.Response.RecordValue(1)
 	var dst metrics.Loop
 	src.CopyTo(&dst)
 	if !reflect.DeepEqual(*src, dst) {
@@ -280,11 +289,12 @@ func TestCopyIsIndependent(t *testing.T) {
 	src.RefusedByReason[5]++
 	src.Total.RecordValue(5)
 	src.Connect.RecordValue(5)
-	if dst.Requests == src.Requests || dst.RefusedByReason[5] != 0 || dst.Total.Count() != 1 || dst.Connect.Count() != 0 {
+	src.Response.RecordValue(5)
+	if dst.Requests == src.Requests || dst.RefusedByReason[5] != 0 || dst.Total.Count() != 1 || dst.Connect.Count() != 1 || dst.Response.Count() != 1 {
 		t.Error("the copy follows the original")
 	}
 	src.CopyTo(&dst)
-	if dst.Total.Count() != 2 || dst.Connect.Count() != 1 {
+	if dst.Total.Count() != 2 || dst.Connect.Count() != 2 || dst.Response.Count() != 2 {
 		t.Error("a second copy into the same place is not complete")
 	}
 }
@@ -311,6 +321,11 @@ func TestSum(t *testing.T) {
 }
 
 func TestProcessGauges(t *testing.T) {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	cpu := float64(used.Utime.Nano()+used.Stime.Nano()) / 1e9
 	byName := map[string]float64{}
 	for _, g := range metrics.ProcessGauges() {
 		byName[g.Name] = g.Value
@@ -318,7 +333,7 @@ func TestProcessGauges(t *testing.T) {
 	for name, bounds := range map[string][2]float64{
 		"process_start_time_seconds":    {float64(time.Now().Add(-time.Hour).Unix()), float64(time.Now().Unix() + 1)},
 		"process_resident_memory_bytes": {1 << 20, 1 << 32},
-		"process_cpu_seconds_total":     {0, 3600},
+		"process_cpu_seconds_total":     {cpu - 0.05, cpu + 1},
 		"process_open_fds":              {3, 1000},
 		"go_info":                       {1, 1},
 		"go_goroutines":                 {1, 1000},

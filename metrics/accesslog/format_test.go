@@ -46,7 +46,7 @@ func TestJSONLine(t *testing.T) {
 		{"proxied", sample(), `{"time":"2026-03-14T15:09:26.535Z","client":"192.0.2.7:51312","method":"GET","target":"/users/42?full=1","host":"api.example.com","protocol":"HTTP/1.1","status":200,"bytes_in":0,"bytes_out":5120,"duration_us":1834,"route":"/users/:id","upstream":"app","endpoint":"10.0.0.5:9000","reused":false,"connect_us":212,"response_us":1402,"referer":"https://example.com/","user_agent":"Mozilla/5.0 (X11; Linux x86_64)"}`},
 		{"reused", reused, `{"time":"2026-03-14T15:09:26.535Z","client":"192.0.2.7:51312","method":"GET","target":"/users/42?full=1","host":"api.example.com","protocol":"HTTP/1.1","status":200,"bytes_in":0,"bytes_out":5120,"duration_us":1834,"route":"/users/:id","upstream":"app","endpoint":"10.0.0.5:9000","reused":true,"response_us":1402,"referer":"https://example.com/","user_agent":"Mozilla/5.0 (X11; Linux x86_64)"}`},
 		{"refused", refused, `{"time":"2023-11-14T22:13:20.007Z","client":"[2001:db8::1]:443","method":"","target":"","host":"","protocol":"HTTP/1.1","status":400,"bytes_in":0,"bytes_out":0,"duration_us":12,"reason":"bare LF"}`},
-		{"unix socket, clock not set", &Record{WallMs: -1, Method: []byte("GET"), Target: []byte("/")}, `{"time":"1970-01-01T00:00:00.000Z","client":"unix:","method":"GET","target":"/","host":"","protocol":"HTTP/1.0","status":0,"bytes_in":0,"bytes_out":0,"duration_us":0}`},
+		{"unix socket, clock not set", &Record{WallMs: -5000, Method: []byte("GET"), Target: []byte("/")}, `{"time":"1970-01-01T00:00:00.000Z","client":"unix:","method":"GET","target":"/","host":"","protocol":"HTTP/1.0","status":0,"bytes_in":0,"bytes_out":0,"duration_us":0}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := line(JSON, c.r); got != c.want+"\n" {
@@ -106,6 +106,10 @@ func replaced(b []byte) string { return string([]rune(string(b))) }
 func FuzzLine(f *testing.F) {
 	f.Add([]byte("GET"), []byte("/a\"\\\x00\xff\u009b"), []byte("h\xc3"), []byte("ua\n"))
 	f.Add([]byte(""), []byte{}, []byte("\xed\xa0\x80"), bytes.Repeat([]byte{1}, 5000))
+	long := bytes.Repeat([]byte("x"), 10_000)
+	f.Add(long, []byte("/"), []byte("h"), []byte("u"))
+	f.Add([]byte("GET"), long, []byte("h"), []byte("u"))
+	f.Add([]byte("GET"), []byte("/"), long, []byte("u"))
 	f.Fuzz(func(t *testing.T, method, target, host, agent []byte) {
 		r := sample()
 		r.Method, r.Target, r.Host, r.UserAgent = method, target, host, agent
