@@ -25,7 +25,7 @@ const (
 	clientPaused   = 1 << iota // reading is suspended
 	clientEOF                  // the peer closed its write side
 	clientRunnable             // listed in Worker.runnable
-	clientHanded               // exported to a neighbour
+	clientStalled              // takes no answers: its next request waits until it does
 )
 
 // client is one accepted connection. Pointer-free; about 80 bytes.
@@ -105,12 +105,51 @@ func (w *Worker) clientReceived(i uint32, c *client, v buf.View) {
 // clientHeadBytes parses the common case, a whole head in one block, where it
 // lies; anything else goes through c.in.
 func (w *Worker) clientHeadBytes(i uint32, c *client, v buf.View) {
-	if !c.in.Empty() {
-		w.pool.Coalesce(&c.in, v)
-		w.parsePending(i, c)
+	if c.in.Empty() && w.l.Queued(c.conn) <= w.high {
+		w.parseView(i, c, v)
 		return
 	}
-	w.parseView(i, c, v)
+	w.pool.Coalesce(&c.in, v)
+	if c.flags&clientRunnable == 0 && !w.stall(c) {
+		w.parsePending(i, c)
+	}
+}
+
+// stall holds back the next request of a client that does not take the
+// answers to those before: pipelining must not make the proxy keep them all.
+func (w *Worker) stall(c *client) bool {
+	if w.l.Queued(c.conn) <= w.high {
+		return false
+	}
+	c.flags |= clientStalled
+	if c.flags&clientPaused == 0 {
+		c.flags |= clientPaused
+		w.l.Pause(c.conn)
+	}
+	w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.sendNs)
+	return true
+}
+
+// idleSent: bytes of the last answer have left a client that is between
+// requests. Its keep-alive time begins when all have.
+func (w *Worker) idleSent(i uint32, c *client) {
+	queued := w.l.Queued(c.conn)
+	if c.flags&clientStalled != 0 {
+		if queued > w.low {
+			w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.sendNs)
+			return
+		}
+		c.flags &^= clientStalled
+		w.nextRequest(i, c)
+		return
+	}
+	switch {
+	case c.flags&clientRunnable != 0 || c.state == clientHead:
+	case queued > 0:
+		w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.sendNs)
+	default:
+		w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.keepaliveNs)
+	}
 }
 
 // parseView parses the head at v's first byte; c.in is empty.
@@ -255,6 +294,11 @@ func (w *Worker) feedRequest(c *client, x *exchange, v buf.View) {
 	if d.n > 0 {
 		w.pool.Retain(v)
 		w.requestData(x, v.Slice(uint32(d.at), uint32(d.n)))
+		if x.flags&xBroken != 0 {
+			w.pool.Release(v)
+			w.failExchange(c, x, &faultMemory)
+			return
+		}
 	}
 	w.putBack(c, v.Slice(uint32(d.used), v.Len-uint32(d.used)))
 	switch d.piece {
@@ -302,6 +346,10 @@ func (w *Worker) requestTrailers(c *client, x *exchange) {
 		w.requestFault(c, x, f)
 	case n == 0:
 		x.trailScanned = uint32(scanned)
+		if c.flags&clientEOF != 0 {
+			w.clientGone(c)
+			return
+		}
 		w.awaitBody(c)
 	default:
 		w.pool.Consume(&c.in, n)
@@ -326,7 +374,7 @@ func (w *Worker) clientRecvEnd(i uint32, c *client, errno unix.Errno) {
 		}
 	case clientClosing:
 	case clientIdle, clientHead:
-		if c.flags&clientRunnable == 0 {
+		if c.flags&(clientRunnable|clientStalled) == 0 || errno != 0 {
 			w.closeAfterFlush(c, false)
 		}
 	default:
@@ -353,7 +401,11 @@ func (w *Worker) clientGone(c *client) {
 func (w *Worker) clientTimeout(i uint32, c *client) {
 	switch c.state {
 	case clientIdle:
-		w.closeClient(c)
+		if w.l.Queued(c.conn) > 0 {
+			w.abortClient(c) // its last answer is cut: that must be seen
+		} else {
+			w.closeClient(c)
+		}
 	case clientHead:
 		w.m.Timeouts408++
 		w.replyBare(i, c, &faultHeadTimeout)
@@ -364,7 +416,11 @@ func (w *Worker) clientTimeout(i uint32, c *client) {
 	case clientFlush:
 		w.abortClient(c)
 	case clientLinger:
-		w.closeClient(c)
+		if w.l.Queued(c.conn) > 0 {
+			w.abortClient(c)
+		} else {
+			w.closeClient(c)
+		}
 	}
 }
 
@@ -419,7 +475,7 @@ func (w *Worker) closeAfterFlush(c *client, linger bool) {
 			w.closeClient(c)
 			return
 		}
-		w.l.Deadline(c.conn, w.l.Now()+lingerNs)
+		w.lingerDeadline(c)
 		return
 	}
 	if w.l.Queued(c.conn) == 0 {
@@ -430,9 +486,22 @@ func (w *Worker) closeAfterFlush(c *client, linger bool) {
 	w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.sendNs)
 }
 
+// lingerDeadline: the answer must go on leaving; once it has, the peer has
+// lingerNs to close.
+func (w *Worker) lingerDeadline(c *client) {
+	wait := lingerNs
+	if w.l.Queued(c.conn) > 0 {
+		wait = w.snap.limits.sendNs
+	}
+	w.l.Deadline(c.conn, w.l.Now()+wait)
+}
+
 // nextRequest readies a kept-alive client for its next request.
 func (w *Worker) nextRequest(i uint32, c *client) {
 	c.state = clientIdle
+	if !c.in.Empty() && w.stall(c) {
+		return
+	}
 	w.resumeClient(c)
 	if !c.in.Empty() {
 		if c.flags&clientRunnable == 0 {

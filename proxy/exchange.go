@@ -174,9 +174,18 @@ func (w *Worker) attach(c *client, x *exchange, oi uint32, o *origin) {
 	}
 	if x.flags&xRequestDone != 0 {
 		w.originEnd(x, o)
+	}
+	if x.flags&xBroken != 0 {
+		w.failExchange(c, x, &faultMemory)
+		return
+	}
+	if x.flags&xRequestDone != 0 {
 		return
 	}
 	w.resumeRequest(c, x)
+	if c.state != clientBusy || x.flags&xRequestDone != 0 {
+		return
+	}
 	if x.flags&xExpect != 0 {
 		w.l.Deadline(o.conn, w.l.Now()+w.snap.clusters[x.cluster].responseNs)
 	} else {

@@ -134,4 +134,4 @@ var statusPhrases = map[int]string{
 func reasonPhrase(status int) string { return statusPhrases[status] }
 
 // ownStatuses are what faults may carry; each has a page.
-var ownStatuses = []int{400, 404, 405, 408, 413, 414, 417, 431, 501, 502, 503, 504, 505}
+var ownStatuses = []int{400, 404, 405, 408, 413, 414, 431, 501, 502, 503, 504, 505}

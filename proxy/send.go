@@ -191,7 +191,11 @@ func (w *Worker) clientSent(i uint32, c *client, ev *loop.Event) {
 	case clientLinger:
 		if queued == 0 && c.flags&clientEOF != 0 {
 			w.closeClient(c)
+		} else {
+			w.lingerDeadline(c)
 		}
+	case clientIdle, clientHead:
+		w.idleSent(i, c)
 	}
 }
 

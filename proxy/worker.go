@@ -151,25 +151,36 @@ func (w *Worker) Listen(fd, listener int) {
 // Run serves until the worker has drained. It returns the loop's error, if
 // the loop could not go on.
 func (w *Worker) Run() error {
-	w.timer = w.l.NewTimer(ownerOf(ownerWorker, 0))
-	w.housekeeping()
+	w.begin()
 	for !w.stopped {
-		wait := time.Duration(-1)
-		if len(w.runnable) > 0 {
-			wait = 0
-		}
-		if err := w.l.Poll(wait); err != nil {
+		if err := w.turn(-1); err != nil {
 			return err
 		}
-		for ev := w.l.Next(); ev != nil; ev = w.l.Next() {
-			w.handle(ev)
-		}
-		w.serveRunnable()
-		w.flushLog()
 	}
 	if w.log != nil {
 		w.log.Close()
 	}
+	return nil
+}
+
+func (w *Worker) begin() {
+	w.timer = w.l.NewTimer(ownerOf(ownerWorker, 0))
+	w.housekeeping()
+}
+
+// turn waits for events, at most maxWait, and handles all there are.
+func (w *Worker) turn(maxWait time.Duration) error {
+	if len(w.runnable) > 0 {
+		maxWait = 0
+	}
+	if err := w.l.Poll(maxWait); err != nil {
+		return err
+	}
+	for ev := w.l.Next(); ev != nil; ev = w.l.Next() {
+		w.handle(ev)
+	}
+	w.serveRunnable()
+	w.flushLog()
 	return nil
 }
 

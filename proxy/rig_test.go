@@ -1,0 +1,243 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"zproxy/buf"
+	"zproxy/config"
+	"zproxy/loop"
+	"zproxy/metrics"
+	"zproxy/metrics/accesslog"
+)
+
+// rig is a worker, or several, on threads of their own, between real sockets.
+type rig struct {
+	t     *testing.T
+	addr  string
+	peers []*Neighbour
+	done  sync.WaitGroup
+}
+
+// backends are those that can be tested in this build on this kernel.
+func backends() []loop.IO {
+	ios := []loop.IO{loop.Epoll}
+	if loop.Probe().Usable {
+		ios = append(ios, loop.Uring)
+	}
+	return ios
+}
+
+// onBackends runs a test on every backend.
+func onBackends(t *testing.T, f func(t *testing.T, io loop.IO)) {
+	for _, io := range backends() {
+		t.Run(io.String(), func(t *testing.T) { f(t, io) })
+	}
+}
+
+// yaml is a configuration with one listener; ORIGIN in extra stands for the
+// origin's address.
+func yaml(origin, extra string) string {
+	if !strings.Contains(extra, "routes:") {
+		extra += "\nroutes: [{path: \"/*\", upstream: app}]\n"
+	}
+	if !strings.Contains(extra, "upstreams:") {
+		extra += "\nupstreams: {app: {endpoints: [{address: \"ORIGIN\"}], pool: {prewarm: 0}}}\n"
+	}
+	return "listeners: [{address: \"127.0.0.1:8080\"}]\n" + strings.ReplaceAll(extra, "ORIGIN", origin)
+}
+
+// start brings up `loops` workers with the configuration text.
+func start(t *testing.T, io loop.IO, loops int, text string, log *accesslog.Logger) *rig {
+	t.Helper()
+	cfg, err := config.Parse("test.yaml", []byte(text))
+	if err != nil {
+		t.Fatalf("configuration: %v", err)
+	}
+	snap, err := Compile(cfg, loops, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fds, err := loop.OpenListeners("127.0.0.1:0", loops, nil, SockOpts(&cfg.Listeners[0].Socket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, addr: localAddr(t, fds[0]), peers: make([]*Neighbour, loops)}
+	ready, release := make(chan error), make(chan bool)
+	for i := range loops {
+		r.done.Add(1)
+		go func() {
+			defer r.done.Done()
+			runtime.LockOSThread()
+			pool := buf.NewPool(buf.NewSliceMemory(int(cfg.Buffers.MaxPerLoop), 2<<20), int(cfg.Buffers.Block))
+			l, err := loop.New(loop.Config{Index: i, CPU: -1, IO: io, Pool: pool})
+			if err == nil {
+				r.peers[i] = &Neighbour{Loop: l}
+			}
+			ready <- err
+			if err != nil {
+				return
+			}
+			<-release
+			m := new(metrics.Loop)
+			c := Config{Loop: l, Pool: pool, Snapshot: snap, Metrics: m, MaxBlocks: int(cfg.Buffers.MaxPerLoop / cfg.Buffers.Block)}
+			if log != nil {
+				c.Log = log.NewBuffer(&m.AccessLogDropped)
+			}
+			w := NewWorker(c, r.peers)
+			w.Listen(fds[i], 0)
+			if err := w.Run(); err != nil {
+				t.Errorf("loop %d: %v", i, err)
+			}
+			l.Destroy()
+			if n := pool.InUse(); n != 0 {
+				t.Errorf("loop %d: %d blocks still in use at the end", i, n)
+			}
+		}()
+	}
+	for range loops {
+		if err := <-ready; err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(release)
+	t.Cleanup(r.stop)
+	return r
+}
+
+// stop drains all workers and waits for them.
+func (r *rig) stop() {
+	for _, p := range r.peers {
+		AskDrain(p.Loop)
+	}
+	r.done.Wait()
+}
+
+// settled waits until no exchange is left anywhere and gives the reports.
+func (r *rig) settled() []*Report {
+	r.t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		reports := r.reports()
+		busy := 0
+		for _, rep := range reports {
+			busy += rep.Exchanges
+		}
+		if busy == 0 {
+			return reports
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("%d exchanges never ended", busy)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+type reportChan chan *Report
+
+func (c reportChan) Deliver(r *Report) { c <- r }
+
+func (r *rig) reports() []*Report {
+	c := make(reportChan, len(r.peers))
+	out := make([]*Report, len(r.peers))
+	for _, p := range r.peers {
+		AskReport(p.Loop, c)
+	}
+	for range r.peers {
+		rep := <-c
+		out[rep.Index] = rep
+	}
+	return out
+}
+
+func localAddr(t *testing.T, fd int) string {
+	t.Helper()
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", sa.(*unix.SockaddrInet4).Port)
+}
+
+// origin accepts connections and lets serve talk on each; n counts from 1.
+func startOrigin(t *testing.T, serve func(n int, c net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns sync.Map
+	t.Cleanup(func() {
+		l.Close()
+		conns.Range(func(c, _ any) bool { c.(net.Conn).Close(); return true })
+	})
+	go func() {
+		for n := 1; ; n++ {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns.Store(c, nil)
+			go func() {
+				defer c.Close()
+				serve(n, c)
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// readHead reads up to and including the empty line, one byte at a time, so
+// that what follows stays in the socket.
+func readHead(c net.Conn) (string, error) {
+	var b []byte
+	one := make([]byte, 1)
+	for !bytes.HasSuffix(b, []byte("\r\n\r\n")) {
+		if _, err := c.Read(one); err != nil {
+			return string(b), err
+		}
+		b = append(b, one[0])
+	}
+	return string(b), nil
+}
+
+func readN(c net.Conn, n int) string {
+	b := make([]byte, n)
+	m, _ := io.ReadFull(c, b)
+	return string(b[:m])
+}
+
+func (r *rig) dial() net.Conn {
+	r.t.Helper()
+	c, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	r.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// listen reads until the peer closes or says nothing for quiet.
+func listen(c net.Conn, quiet time.Duration) (got string, closed bool) {
+	var b []byte
+	chunk := make([]byte, 64<<10)
+	for {
+		c.SetReadDeadline(time.Now().Add(quiet))
+		n, err := c.Read(chunk)
+		b = append(b, chunk[:n]...)
+		if err != nil {
+			ne, ok := err.(net.Error)
+			return string(b), !(ok && ne.Timeout())
+		}
+	}
+}
