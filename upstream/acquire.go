@@ -1,6 +1,9 @@
 package upstream
 
-import "math/bits"
+import (
+	"math/bits"
+	"time"
+)
 
 // Acquire finds a connection for a request, or a place in the queue.
 //
@@ -114,7 +117,9 @@ func (p *Pool) try(now int64, tried, hash uint64) Decision {
 			return d
 		}
 	}
-	if loop, ep, ok := p.neighbourWith(up); ok {
+	if loop, ep, ok := p.neighbourWith(now, up); ok {
+		p.asking++
+		p.askedAt = now
 		return Decision{Kind: Steal, Loop: loop, Endpoint: ep}
 	}
 	return Decision{Kind: Wait}
@@ -247,14 +252,22 @@ func (p *Pool) soonest(set uint64) int {
 	return ep
 }
 
+// askPatienceNs is after how long an ask without an answer no longer counts.
+const askPatienceNs = int64(time.Second)
+
 // neighbourWith finds the nearest loop that publishes an idle connection of an
-// endpoint in set. Only asked when nothing else is left.
-func (p *Pool) neighbourWith(set uint64) (loop, ep int, ok bool) {
+// endpoint in set. Only asked when nothing else is left. The asks under way
+// are taken off what a loop publishes: many requests would run after one
+// connection otherwise, and all but one in vain.
+func (p *Pool) neighbourWith(now int64, set uint64) (loop, ep int, ok bool) {
+	if p.asking != 0 && now-p.askedAt > askPatienceNs {
+		p.asking = 0
+	}
 	for _, n := range p.neighbour {
 		pub := &p.c.pools[n].pub
 		for m := set; m != 0; m &= m - 1 {
 			i := bits.TrailingZeros64(m)
-			if pub.idle[i].Load() > 0 {
+			if pub.idle[i].Load() > p.asking {
 				return n, i, true
 			}
 		}
@@ -278,7 +291,7 @@ func (p *Pool) servable(now int64) bool {
 		if p.ready(live) != 0 {
 			return true
 		}
-		_, _, ok := p.neighbourWith(up)
+		_, _, ok := p.neighbourWith(now, up)
 		return ok
 	}
 	down := p.resolvedSet()
@@ -342,9 +355,23 @@ func (p *Pool) RemoveWaiter(waiter uint32) bool {
 	return p.dequeue(waiter)
 }
 
-// StealFailed keeps the turn of a request whose Steal came back empty: its
-// next Acquire does not go to the end of the queue.
-func (p *Pool) StealFailed(waiter uint32) { p.woken = uint64(waiter) + 1 }
+// StealFailed tells that a Steal came back empty and keeps that request's turn:
+// if its next Acquire makes it wait, it is at the front, even of a full queue.
+func (p *Pool) StealFailed(waiter uint32) {
+	p.asked()
+	p.woken = uint64(waiter) + 1
+}
+
+// StealDropped tells that a Steal came to nothing and that its request has
+// ended meanwhile, or that the neighbour could not be asked.
+func (p *Pool) StealDropped() { p.asked() }
+
+// asked: one ask has its answer.
+func (p *Pool) asked() {
+	if p.asking > 0 {
+		p.asking--
+	}
+}
 
 // Waiting is the number of requests queued on this loop.
 func (p *Pool) Waiting() int { return p.queue.n }

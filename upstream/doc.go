@@ -20,11 +20,13 @@
 // Steal means: all slots are taken and loop Decision.Loop has an idle
 // connection. Ask it by mail; there TakeIdle gives one up, here Adopted (or
 // AdoptIdle) counts it in, or StealFailed and Acquire again if there was none.
+// Every Steal ends in one of these, or in StealDropped.
 //
 // # Nobody is forgotten
 //
 // After every event that may help a waiter, which is Put, Closed, DialFailed,
-// DialOK, a wake mail, and a tick (NextDue), a loop does this:
+// DialOK, the answer to a Steal, a wake mail, and a tick (NextDue), a loop does
+// this:
 //
 //	for w, ok := pool.NextWaiter(now); ok; w, ok = pool.NextWaiter(now) {
 //		retry(w) // Acquire, at once

@@ -69,6 +69,9 @@ type Pool struct {
 	queue   waiterQueue
 	woken   uint64 // waiter that NextWaiter named last, +1; 0: none
 
+	asking  int32 // Steals without an answer
+	askedAt int64 // the last one
+
 	changes    uint32 // of Cluster.changes, what was seen
 	doomed     []idleNode
 	nextExpiry int64 // nothing expires before
@@ -253,11 +256,15 @@ func (p *Pool) TakeIdleAddr(ep int) (conn uint64, addr uint32, ok bool) {
 
 // Adopted counts a connection of ep that a neighbour handed over; the caller
 // sends its request on it.
-func (p *Pool) Adopted(ep int) { p.stats.Stolen++ }
+func (p *Pool) Adopted(ep int) {
+	p.asked()
+	p.stats.Stolen++
+}
 
 // AdoptIdle keeps a connection of ep that a neighbour handed over and that
 // nobody here needs any more. False: close it, then call Closed.
 func (p *Pool) AdoptIdle(now int64, conn uint64, ep int, addr uint32) (keep bool) {
+	p.asked()
 	p.stats.Stolen++
 	return p.PutAddr(now, conn, ep, addr)
 }
