@@ -190,8 +190,7 @@ func (l *Loop) spoiled(id ConnID, c *conn) bool {
 		return true
 	}
 	for i := l.head; i < len(l.events); i++ {
-		ev := &l.events[i]
-		if ev.Conn == id && (ev.Kind == Received || ev.Kind == RecvEnd || ev.Errno != 0) {
+		if ev := &l.events[i]; ev.Conn == id && ev.lost() {
 			return true
 		}
 	}

@@ -61,6 +61,12 @@ type Event struct {
 	View  buf.View // Received only
 }
 
+// lost says that a connection which is given away without this event having
+// been seen has lost something.
+func (ev *Event) lost() bool {
+	return ev.Kind == Received || ev.Kind == RecvEnd || ev.Errno != 0
+}
+
 // Mail is what one thread tells a loop. The meaning of the fields is between
 // sender and receiver; FD is a descriptor whose ownership travels along when
 // it is above 0 (a loop that is destroyed closes those it has not delivered).

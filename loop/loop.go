@@ -303,6 +303,9 @@ func (l *Loop) deliverable(ev *Event, c *conn) bool {
 			l.conns.release(ev.Conn.slot(), c)
 			return true
 		}
+		if ev.lost() {
+			c.flags |= flagSpoiled
+		}
 		l.pool.Release(ev.View)
 		return false
 	}
@@ -335,7 +338,7 @@ func (l *Loop) Destroy() error {
 	for slot := uint32(1); slot < l.conns.fresh; slot++ {
 		c := l.conns.at(slot)
 		l.pool.Drop(&c.sendq)
-		if c.fd >= 0 && c.gen != 0 && !c.has(flagFinished) {
+		if c.fd >= 0 {
 			l.be.close(makeID(slot, c.gen), c)
 		}
 		c.fd = -1

@@ -1,0 +1,677 @@
+package loop
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"zproxy/buf"
+)
+
+var _ = contract(
+	contractTest{"dial", testDial},
+	contractTest{"dial a unix socket", testDialUnix},
+	contractTest{"dial in vain", testDialRefused},
+	contractTest{"dial and close", testDialClose},
+	contractTest{"intents before Connected", testDialEarly},
+	contractTest{"the pool runs out", testPoolExhausted},
+	contractTest{"close while parked", testParkedClose},
+	contractTest{"descriptors run out", testEMFILE},
+	contractTest{"at most MaxConns", testMaxConns},
+	contractTest{"fairness", testFairness},
+	contractTest{"a unix listener for two loops", testUnixListener},
+	contractTest{"stop accepting", testStopAccept},
+	contractTest{"timers", testTimers},
+	contractTest{"the last word on a deadline", testDeadlineLastWord},
+	contractTest{"waiting", testWaiting},
+	contractTest{"mail", testMail},
+	contractTest{"the mailbox is bounded", testMailFull},
+	contractTest{"no allocation", testAllocs},
+)
+
+func (r *rig) remote(addr string, o SockOpts) *Remote {
+	r.Helper()
+	remote, err := NewRemote(addr, o)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return remote
+}
+
+func testDial(r *rig) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer ln.Close()
+	for range 20 {
+		id := r.l.Dial(r.remote(ln.Addr().String(), SockOpts{NoDelay: true, KeepAliveSec: 9, SndBuf: 1 << 16}), 5)
+		ev := r.expect(Connected, id)
+		r.equal("errno", ev.Errno, unix.Errno(0))
+		r.equal("owner", ev.Owner, 5)
+		c, err := ln.Accept()
+		if err != nil {
+			r.Fatal(err)
+		}
+		r.equal("peer", r.l.Peer(id), ln.Addr())
+		r.l.Recv(id)
+		r.send(id, "question")
+		r.readFull(c, 8)
+		r.write(c, "answer")
+		r.equal("bytes", r.recvAll(id, 6), "answer")
+		c.Close()
+		r.expect(RecvEnd, id)
+		r.closed(id)
+	}
+}
+
+func testDialUnix(r *rig) {
+	for _, path := range []string{filepath.Join(r.TempDir(), "s"), fmt.Sprintf("@zproxy-test-%d", os.Getpid())} {
+		ln, err := net.Listen("unix", path)
+		if err != nil {
+			r.Fatal(err)
+		}
+		id := r.l.Dial(r.remote("unix:"+path, SockOpts{}), 0)
+		r.equal("errno", r.expect(Connected, id).Errno, unix.Errno(0))
+		c, err := ln.Accept()
+		if err != nil {
+			r.Fatal(err)
+		}
+		r.send(id, "hello")
+		r.equal("bytes", r.readFull(c, 5), "hello")
+		c.Close()
+		ln.Close()
+		r.closed(id)
+	}
+}
+
+func testDialRefused(r *rig) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	ln.Close()
+	for _, x := range []struct {
+		addr string
+		want unix.Errno
+	}{{addr, unix.ECONNREFUSED}, {"unix:" + filepath.Join(r.TempDir(), "none"), unix.ENOENT}} {
+		id := r.l.Dial(r.remote(x.addr, SockOpts{}), 0)
+		r.l.Recv(id)
+		r.send(id, "for nobody")
+		r.equal("errno", r.expect(Connected, id).Errno, x.want)
+		r.l.Recv(id)
+		r.send(id, "for nobody")
+		r.quiet(5 * time.Millisecond)
+		r.l.Export(id)
+		r.equal("FD", r.expect(Closed, id).FD, -1)
+	}
+}
+
+func testDialClose(r *rig) {
+	// A listener whose queue is full does not answer.
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		r.Fatal(err)
+	}
+	if err := unix.Listen(fd, 0); err != nil {
+		r.Fatal(err)
+	}
+	addr, err := LocalAddr(fd)
+	if err != nil {
+		r.Fatal(err)
+	}
+	remote := r.remote(addr.String(), SockOpts{})
+	var ids []ConnID
+	for range 8 {
+		ids = append(ids, r.l.Dial(remote, 0))
+	}
+	pending := map[ConnID]bool{}
+	for _, id := range ids {
+		pending[id] = true
+	}
+	for ev := r.next(50 * time.Millisecond); ev != nil; ev = r.next(50 * time.Millisecond) {
+		if ev.Kind != Connected || ev.Errno != 0 {
+			r.Fatalf("%v, errno %v", ev.Kind, ev.Errno)
+		}
+		delete(pending, ev.Conn)
+	}
+	if len(pending) == 0 {
+		r.Fatal("no dial is under way: this test tests nothing")
+	}
+	for _, id := range ids {
+		r.l.Close(id)
+	}
+	for range ids {
+		r.expect(Closed, 0)
+	}
+	id := r.l.Dial(remote, 0) // never begun
+	r.l.Close(id)
+	r.expect(Closed, id)
+	r.quiet(10 * time.Millisecond)
+}
+
+func testDialEarly(r *rig) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer ln.Close()
+	id := r.l.Dial(r.remote(ln.Addr().String(), SockOpts{}), 0)
+	want := pattern(1, 100_000)
+	r.l.Recv(id)
+	r.send(id, want)
+	r.l.Shutdown(id)
+	r.expect(Connected, id)
+	c, err := ln.Accept()
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer c.Close()
+	r.write(c, "greeting")
+	r.equal("bytes", r.recvAll(id, 8), "greeting")
+	r.same(r.readFull(c, len(want)), want)
+	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+		r.Fatalf("the peer reads %v, want EOF", err)
+	}
+}
+
+// hold pulls Received events without giving blocks back, until none comes.
+func (r *rig) hold(views []buf.View, got *int) []buf.View {
+	r.Helper()
+	for ev := r.next(50 * time.Millisecond); ev != nil; ev = r.next(50 * time.Millisecond) {
+		if ev.Kind == Received {
+			*got += int(ev.N)
+			views = append(views, ev.View)
+		}
+	}
+	return views
+}
+
+func testPoolExhausted(r *rig) {
+	r = r.again(Config{}, 12)
+	_, addr := r.listen(SockOpts{}, 0)
+	const conns = 5
+	want := pattern(1, 60_000)
+	got := map[ConnID]string{}
+	for range conns {
+		c := r.client(addr)
+		got[r.expect(Accepted, 0).Conn] = ""
+		go io.WriteString(c, want)
+	}
+	for id := range got {
+		r.l.Recv(id)
+	}
+	done := 0
+	for round := 0; done < conns; round++ {
+		if round > 2000 {
+			r.Fatal("no progress")
+		}
+		var held []Event
+		for ev := r.next(5 * time.Millisecond); ev != nil; ev = r.next(5 * time.Millisecond) {
+			if ev.Kind == Received {
+				held = append(held, *ev)
+			}
+		}
+		for i := range held {
+			s := got[held[i].Conn] + r.take(&held[i])
+			got[held[i].Conn] = s
+			if len(s) == len(want) {
+				r.same(s, want)
+				done++
+			}
+		}
+	}
+	s := r.l.Stats()
+	if s.Enobufs == 0 || s.Parked == 0 {
+		r.Errorf("the pool did not run out: %+v", s)
+	}
+	if s.Polls > 100_000 {
+		r.Errorf("%d polls: the loop was busy waiting", s.Polls)
+	}
+}
+
+func testParkedClose(r *rig) {
+	r = r.again(Config{}, 12)
+	_, addr := r.listen(SockOpts{}, 0)
+	var ids []ConnID
+	for range 4 {
+		c := r.client(addr)
+		id := r.expect(Accepted, 0).Conn
+		ids = append(ids, id)
+		go io.WriteString(c, pattern(1, 100_000))
+	}
+	for _, id := range ids {
+		r.l.Recv(id)
+	}
+	n := 0
+	held := r.hold(nil, &n)
+	if r.l.Stats().Parked == 0 {
+		r.Fatal("nobody is parked: this test tests nothing")
+	}
+	polls := r.l.Stats().Polls
+	r.quiet(100 * time.Millisecond)
+	if n := r.l.Stats().Polls - polls; n > 50 {
+		r.Errorf("%d polls in 100 ms with everybody parked", n)
+	}
+	for _, id := range ids[:3] {
+		r.l.Close(id)
+		r.expect(Closed, id)
+	}
+	for _, v := range held {
+		r.pool.Release(v)
+	}
+	ev := r.expect(Received, ids[3])
+	r.take(&ev)
+	// Accepting, which had stopped, goes on.
+	r.l.Close(ids[3])
+	r.expect(Closed, ids[3])
+	r.client(addr)
+	r.expect(Accepted, 0)
+}
+
+func testEMFILE(r *rig) {
+	_, addr := r.listen(SockOpts{}, 0)
+	r.quiet(5 * time.Millisecond)
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		r.Fatal(err)
+	}
+	// The clients' sockets are there before; the next descriptor is too many.
+	var clients []int
+	for range 3 {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			r.Fatal(err)
+		}
+		defer unix.Close(fd)
+		clients = append(clients, fd)
+	}
+	highest := 0
+	for n := range 20000 {
+		if _, err := unix.FcntlInt(uintptr(n), unix.F_GETFD, 0); err == nil {
+			highest = n
+		}
+	}
+	// Holes below the highest are filled.
+	var fill []int
+	for {
+		fd, err := unix.FcntlInt(uintptr(clients[0]), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			r.Fatal(err)
+		}
+		fill = append(fill, fd)
+		if fd > highest {
+			highest = fd
+			break
+		}
+	}
+	limited := old
+	limited.Cur = uint64(highest + 1)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limited); err != nil {
+		r.Fatal(err)
+	}
+	restore := func() {
+		unix.Setrlimit(unix.RLIMIT_NOFILE, &old)
+		for _, fd := range fill {
+			unix.Close(fd)
+		}
+		fill = nil
+	}
+	defer restore()
+	ap, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		r.Fatal(err)
+	}
+	for _, fd := range clients {
+		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: ap.Port, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+			r.Fatal(err)
+		}
+	}
+	polls := r.l.Stats().Polls
+	r.quiet(250 * time.Millisecond)
+	s := r.l.Stats()
+	if s.AcceptErrors == 0 || s.AcceptErrors > 10 {
+		r.Errorf("%d accept errors in 250 ms, want a few", s.AcceptErrors)
+	}
+	if n := s.Polls - polls; n > 100 {
+		r.Errorf("%d polls in 250 ms: the loop was busy waiting", n)
+	}
+	restore()
+	for range clients {
+		r.expect(Accepted, 0)
+	}
+}
+
+func testMaxConns(r *rig) {
+	r = r.again(Config{MaxConns: 2}, 64)
+	_, addr := r.listen(SockOpts{}, 0)
+	var ids []ConnID
+	for range 2 {
+		r.client(addr)
+		ids = append(ids, r.expect(Accepted, 0).Conn)
+	}
+	r.quiet(20 * time.Millisecond)
+	for range 2 {
+		r.client(addr)
+	}
+	r.quiet(50 * time.Millisecond)
+	for range 2 {
+		r.l.Close(ids[0])
+		r.expect(Closed, ids[0])
+		ids = append(ids[1:], r.expect(Accepted, 0).Conn)
+	}
+	r.equal("ConnsHigh", r.l.Stats().ConnsHigh, 2)
+}
+
+func testFairness(r *rig) {
+	_, addr := r.listen(SockOpts{}, 0)
+	var flood atomic.Bool
+	flood.Store(true)
+	big := r.client(addr)
+	id := r.expect(Accepted, 0).Conn
+	small := r.client(addr)
+	quick := r.expect(Accepted, 0).Conn
+	over := make(chan bool)
+	go func() {
+		b := make([]byte, 1<<20)
+		for flood.Load() {
+			if _, err := big.Write(b); err != nil {
+				break
+			}
+		}
+		big.Close()
+		over <- true
+	}()
+	r.l.Recv(id)
+	r.l.Recv(quick)
+	for range 50 {
+		r.write(small, "ping")
+		answered := false
+		for polls := 0; !answered; polls++ {
+			if polls > 200 {
+				r.Fatal("a small message waits for a flood")
+			}
+			if err := r.l.Poll(testTimeout); err != nil {
+				r.Fatal(err)
+			}
+			blocks := 0
+			for ev := r.l.Next(); ev != nil; ev = r.l.Next() {
+				if ev.Kind != Received {
+					continue
+				}
+				if ev.Conn == id {
+					blocks++
+				} else {
+					answered = true
+				}
+				r.take(ev)
+			}
+			if blocks > 2*blocksPerTick { // one turn asked for, one announced
+				r.Fatalf("%d blocks of one connection in one tick", blocks)
+			}
+		}
+	}
+	flood.Store(false)
+	for ended := false; !ended; {
+		ev := r.next(testTimeout)
+		if ev == nil {
+			r.Fatal("the flood does not end")
+		}
+		if ev.Kind == Received {
+			r.take(ev)
+		}
+		ended = ev.Kind == RecvEnd
+	}
+	<-over
+}
+
+func testUnixListener(r *rig) {
+	second := r.again(Config{}, 64)
+	path := filepath.Join(r.TempDir(), "s")
+	for range 2 { // the second time over what the first has left
+		fds, err := OpenListeners("unix:"+path, 2, nil, SockOpts{})
+		if err != nil {
+			r.Fatal(err)
+		}
+		if _, err := OpenListeners("unix:"+path, 1, nil, SockOpts{}); err == nil {
+			r.Fatal("a socket in use was taken")
+		}
+		r.l.Accept(fds[0], 1)
+		second.l.Accept(fds[1], 2)
+		// What the attempt above left in the queue.
+		ev, to := r.next(10*time.Millisecond), r
+		if ev == nil {
+			ev, to = second.next(10*time.Millisecond), second
+		}
+		if ev == nil || ev.Kind != Accepted {
+			r.Fatal("nobody accepts")
+		}
+		to.closed(ev.Conn)
+		for _, x := range []*rig{r, second, r} {
+			c, err := net.Dial("unix", path)
+			if err != nil {
+				r.Fatal(err)
+			}
+			id := x.expect(Accepted, 0).Conn
+			x.l.Recv(id)
+			x.write(c, "hi")
+			x.recvAll(id, 2)
+			c.Close()
+			x.expect(RecvEnd, id)
+			x.closed(id)
+		}
+		r.l.StopAccept(fds[0])
+		second.l.StopAccept(fds[1])
+		r.quiet(5 * time.Millisecond)
+		second.quiet(5 * time.Millisecond)
+	}
+}
+
+func testStopAccept(r *rig) {
+	fd, addr := r.listen(SockOpts{DeferAcceptSec: 1, FastOpen: 16, Backlog: 5}, 0)
+	r.l.Poll(0)
+	c := r.client(addr)
+	r.write(c, "x")
+	r.expect(Accepted, 0)
+	r.l.StopAccept(fd)
+	r.l.StopAccept(12345)
+	r.quiet(20 * time.Millisecond)
+	if c, err := net.DialTimeout("tcp", addr, 100*time.Millisecond); err == nil {
+		c.Close()
+		r.Error("somebody still listens")
+	}
+	// Its place is taken by another one.
+	_, addr = r.listen(SockOpts{}, 3)
+	r.client(addr)
+	r.equal("owner", r.expect(Accepted, 0).Owner, 3)
+	r.equal("listeners", len(r.l.listeners), 1)
+}
+
+func testTimers(r *rig) {
+	a, b, c := r.l.NewTimer(1), r.l.NewTimer(2), r.l.NewTimer(3)
+	start := r.l.Now()
+	at := func(ms int) int64 { return start + int64(ms)*1e6 }
+	r.l.Deadline(a, at(60))
+	r.l.Deadline(b, at(5))
+	r.l.Deadline(c, at(20))
+	r.l.Deadline(b, at(40)) // away
+	r.l.Deadline(c, 0)      // cleared
+	r.l.Deadline(a, at(10)) // nearer
+	for i, want := range []struct {
+		id ConnID
+		ms int
+	}{{a, 10}, {b, 40}} {
+		ev := r.expect(Timer, want.id)
+		if now := r.l.Now(); now < at(want.ms) || now > at(want.ms+25) {
+			r.Errorf("timer %d after %d ms, want %d", i, (now-start)/1e6, want.ms)
+		}
+		r.equal("owner", ev.Owner, 1+i)
+	}
+	r.quiet(30 * time.Millisecond)
+	r.l.Deadline(a, 1) // past
+	r.expect(Timer, a)
+	r.closed(a)
+	r.equal("timers", r.l.Stats().Timers, 2)
+	id, _ := r.tcpPair(SockOpts{})
+	r.l.Deadline(id, r.l.Now()+1e6)
+	r.expect(Timer, id)
+}
+
+func testDeadlineLastWord(r *rig) {
+	a, b := r.l.NewTimer(0), r.l.NewTimer(0)
+	r.l.Deadline(a, 1)
+	r.l.Deadline(b, 1)
+	if err := r.l.Poll(0); err != nil {
+		r.Fatal(err)
+	}
+	r.l.Deadline(a, 0)
+	r.l.Deadline(b, r.l.Now()+5e6)
+	if ev := r.l.Next(); ev != nil {
+		r.Fatalf("%v of a deadline that was changed", ev.Kind)
+	}
+	r.expect(Timer, b)
+	r.quiet(5 * time.Millisecond)
+}
+
+func testWaiting(r *rig) {
+	for _, wait := range []time.Duration{0, 10 * time.Millisecond} {
+		for range 5 {
+			begin := time.Now()
+			if err := r.l.Poll(wait); err != nil {
+				r.Fatal(err)
+			}
+			if d := time.Since(begin); d < wait || d > wait+50*time.Millisecond {
+				r.Errorf("Poll(%v) took %v", wait, d)
+			}
+		}
+	}
+	wall := time.Now().UnixMilli()
+	r.l.Poll(0)
+	if d := r.l.WallMs() - wall; d < -2 || d > 50 {
+		r.Errorf("WallMs differs by %d ms", d)
+	}
+	// Events that were not pulled keep Poll from waiting.
+	t := r.l.NewTimer(0)
+	r.l.Deadline(t, 1)
+	for range 3 {
+		begin := time.Now()
+		if err := r.l.Poll(testTimeout); err != nil {
+			r.Fatal(err)
+		}
+		if d := time.Since(begin); d > testTimeout/2 {
+			r.Fatalf("Poll waited %v with an event in the queue", d)
+		}
+	}
+	r.expect(Timer, t)
+}
+
+func testMail(r *rig) {
+	const senders, each = 4, 5000
+	for s := range senders {
+		go func() {
+			for i := range each {
+				for !r.l.Post(Mail{From: int32(s), A: uint64(i), Ref: &each0}) {
+					time.Sleep(10 * time.Microsecond)
+				}
+				if i%100 == 0 {
+					time.Sleep(100 * time.Microsecond) // let the loop fall asleep
+				}
+			}
+		}()
+	}
+	var last [senders]uint64
+	for n := 0; n < senders*each; {
+		begin := time.Now()
+		if err := r.l.Poll(testTimeout); err != nil {
+			r.Fatal(err)
+		}
+		if time.Since(begin) > testTimeout/2 {
+			r.Fatal("mail does not wake the loop")
+		}
+		for ev := r.l.Next(); ev != nil; ev = r.l.Next() {
+			if ev.Kind != MailIn {
+				r.Fatalf("%v", ev.Kind)
+			}
+			m := r.l.Mail(ev)
+			if m.A != last[m.From] || m.Ref != any(&each0) {
+				r.Fatalf("mail %d of %d, want %d", m.A, m.From, last[m.From])
+			}
+			last[m.From]++
+			n++
+		}
+	}
+	r.equal("MailsIn", r.l.Stats().MailsIn, senders*each)
+}
+
+var each0 int
+
+func testMailFull(r *rig) {
+	n := 0
+	for r.l.Post(Mail{A: uint64(n)}) {
+		n++
+	}
+	r.equal("mails", n, mailboxSize)
+	r.equal("MailsFull", r.l.Stats().MailsFull, 1)
+	for i := range n {
+		ev := r.expect(MailIn, 0)
+		r.equal("A", r.l.Mail(&ev).A, i)
+	}
+	if !r.l.Post(Mail{}) {
+		r.Error("an empty mailbox is full")
+	}
+	r.expect(MailIn, 0)
+}
+
+// testAllocs: a request and its answer allocate nothing, nor does a deadline.
+func testAllocs(r *rig) {
+	a, _ := unixSockets(r)
+	ida, idb := r.l.Adopt(a[0], 0), r.l.Adopt(a[1], 0)
+	r.l.Recv(ida)
+	r.l.Recv(idb)
+	r.quiet(5 * time.Millisecond)
+	round := func() {
+		v, _ := r.pool.Get()
+		r.l.Send(ida, v.Slice(0, 100))
+		r.l.Deadline(ida, r.l.Now()+1e9)
+		for got := 0; got < 2; {
+			if err := r.l.Poll(testTimeout); err != nil {
+				r.Fatal(err)
+			}
+			for ev := r.l.Next(); ev != nil; ev = r.l.Next() {
+				if ev.Kind != Received {
+					continue
+				}
+				got++
+				if ev.Conn == idb {
+					r.l.Send(idb, ev.View)
+				} else {
+					r.pool.Release(ev.View)
+				}
+			}
+		}
+	}
+	if n := testing.AllocsPerRun(2000, round); n != 0 {
+		r.Errorf("%v allocations per round trip", n)
+	}
+}
+
+func unixSockets(r *rig) (p [2]int, err error) {
+	r.Helper()
+	p, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return p, nil
+}

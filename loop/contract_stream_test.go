@@ -1,0 +1,428 @@
+package loop
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+var _ = contract(
+	contractTest{"echo", testEcho},
+	contractTest{"echo over unix sockets", testEchoUnix},
+	contractTest{"nothing is received before Recv", testRecvIsAsked},
+	contractTest{"pause and resume", testPause},
+	contractTest{"pause and resume within a tick", testPauseResume},
+	contractTest{"idle connections hold no block", testIdleHoldsNothing},
+	contractTest{"end of file, then sending on", testHalfClose},
+	contractTest{"bytes and their end together", testBytesAndEnd},
+	contractTest{"end while paused", testEndWhilePaused},
+	contractTest{"reset by the peer", testReset},
+	contractTest{"sending to a peer that is gone", testSendBroken},
+	contractTest{"shutdown after the queue", testShutdown},
+	contractTest{"shutdown at once", testShutdownAtOnce},
+	contractTest{"a small socket buffer", testTinySndBuf},
+	contractTest{"one send for a tick", testOneSend},
+	contractTest{"sent adds up", testSentAddsUp},
+	contractTest{"many views", testManyViews},
+	contractTest{"a received block can be sent", testForward},
+	contractTest{"close is an orderly end", testCloseEOF},
+	contractTest{"abort is a reset", testAbort},
+	contractTest{"owner", testOwner},
+	contractTest{"peer address", testPeer},
+)
+
+func testEcho(r *rig) {
+	id, c := r.tcpPair(SockOpts{NoDelay: true, KeepAliveSec: 30})
+	r.l.Recv(id)
+	for i := range 100 {
+		want := pattern(i, i*37+1)
+		r.write(c, want)
+		r.same(r.recvAll(id, len(want)), want)
+		r.send(id, want)
+		r.same(r.readFull(c, len(want)), want)
+	}
+	r.closed(id)
+	r.equal("Conns", r.l.Conns(), 0)
+}
+
+func testEchoUnix(r *rig) {
+	id, c := r.unixPair()
+	r.l.Recv(id)
+	for i := range 100 {
+		want := pattern(i, i*37+1)
+		r.write(c, want)
+		r.same(r.recvAll(id, len(want)), want)
+		r.send(id, want)
+		r.same(r.readFull(c, len(want)), want)
+	}
+	r.closed(id)
+}
+
+func testRecvIsAsked(r *rig) {
+	id, c := r.tcpPair(SockOpts{})
+	r.write(c, "early")
+	r.quiet(30 * time.Millisecond)
+	r.l.Recv(id)
+	r.equal("bytes", r.recvAll(id, 5), "early")
+}
+
+func testPause(r *rig) {
+	id, c := r.tcpPair(SockOpts{})
+	r.l.Recv(id)
+	r.write(c, "one")
+	r.equal("bytes", r.recvAll(id, 3), "one")
+	r.l.Pause(id)
+	r.quiet(20 * time.Millisecond) // the request has arrived by then
+	r.write(c, "two")
+	// What is on its way may still come, but it is not an endless stream.
+	got := ""
+	for ev := r.next(50 * time.Millisecond); ev != nil; ev = r.next(50 * time.Millisecond) {
+		got += r.take(ev)
+	}
+	r.l.Recv(id)
+	r.write(c, "three")
+	r.equal("bytes", got+r.recvAll(id, 8-len(got)), "twothree")
+
+	// Backpressure reaches the peer.
+	r.l.Pause(id)
+	r.quiet(20 * time.Millisecond)
+	c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+	big := pattern(1, 64<<20)
+	n, err := io.WriteString(c, big)
+	if !errors.Is(err, unix.ETIMEDOUT) && !isTimeout(err) {
+		r.Fatalf("a peer wrote %d bytes to a paused connection: %v", n, err)
+	}
+	r.l.Recv(id)
+	r.same(r.recvAll(id, n), big[:n])
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+func testPauseResume(r *rig) {
+	id, c := r.tcpPair(SockOpts{})
+	r.l.Recv(id)
+	want := pattern(3, 200_000)
+	go io.WriteString(c, want)
+	var got strings.Builder
+	for got.Len() < len(want) {
+		ev := r.expect(Received, id)
+		got.WriteString(r.take(&ev))
+		r.l.Pause(id)
+		if got.Len()%3 == 0 {
+			if err := r.l.Poll(0); err != nil {
+				r.Fatal(err)
+			}
+		}
+		r.l.Recv(id)
+	}
+	r.same(got.String(), want)
+	r.l.Pause(id)
+	c.CloseWrite()
+	r.l.Recv(id)
+	r.expect(RecvEnd, id)
+	r.l.Pause(id)
+	r.l.Recv(id)
+	r.quiet(20 * time.Millisecond) // one RecvEnd
+}
+
+func testIdleHoldsNothing(r *rig) {
+	_, addr := r.listen(SockOpts{}, 0)
+	var ids []ConnID
+	base := -1
+	for range 50 {
+		r.client(addr)
+		ids = append(ids, r.expect(Accepted, 0).Conn)
+		r.l.Recv(ids[len(ids)-1])
+		r.quiet(2 * time.Millisecond)
+		if base < 0 {
+			base = r.pool.InUse() // a backend may keep some at hand
+		}
+	}
+	r.equal("blocks in use for 50 idle connections", r.pool.InUse(), base)
+}
+
+func testHalfClose(r *rig) {
+	id, c := r.tcpPair(SockOpts{})
+	r.l.Recv(id)
+	r.quiet(5 * time.Millisecond)
+	c.CloseWrite()
+	r.equal("errno", r.expect(RecvEnd, id).Errno, unix.Errno(0))
+	want := pattern(1, 300_000)
+	r.send(id, want)
+	r.same(r.readFull(c, len(want)), want)
+	r.closed(id)
+	r.quiet(10 * time.Millisecond)
+}
+
+func testBytesAndEnd(r *rig) {
+	for i := range 20 {
+		id, c := r.tcpPair(SockOpts{})
+		want := pattern(i, i*i*i*4+1)
+		wrote := make(chan bool)
+		go func() {
+			io.WriteString(c, want)
+			c.CloseWrite()
+			wrote <- true
+		}()
+		if i%2 == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		r.l.Recv(id)
+		r.same(r.recvAll(id, len(want)), want)
+		r.equal("errno", r.expect(RecvEnd, id).Errno, unix.Errno(0))
+		<-wrote
+		r.closed(id)
+	}
+}
+
+func testEndWhilePaused(r *rig) {
+	id, c := r.tcpPair(SockOpts{})
+	r.write(c, "last words")
+	c.CloseWrite()
+	r.quiet(20 * time.Millisecond)
+	r.l.Recv(id)
+	r.equal("bytes", r.recvAll(id, 10), "last words")
+	r.expect(RecvEnd, id)
+}
+
+func testReset(r *rig) {
+	id, c := r.tcpPair(SockOpts{})
+	r.l.Recv(id)
+	r.quiet(5 * time.Millisecond)
+	c.SetLinger(0)
+	c.Close()
+	r.equal("errno", r.expect(RecvEnd, id).Errno, unix.ECONNRESET)
+	r.closed(id)
+}
+
+func testSendBroken(r *rig) {
+	id, c := r.tcpPair(SockOpts{})
+	c.SetLinger(0)
+	c.Close()
+	time.Sleep(5 * time.Millisecond)
+	r.send(id, pattern(1, 10_000))
+	ev := r.expect(Sent, id)
+	if ev.Errno != unix.EPIPE && ev.Errno != unix.ECONNRESET || ev.N != 10_000 {
+		r.Fatalf("Sent: errno %v, n %d", ev.Errno, ev.N)
+	}
+	r.send(id, "more")
+	r.equal("Queued", r.l.Queued(id), 0)
+	r.quiet(10 * time.Millisecond)
+	r.closed(id)
+}
+
+func testShutdown(r *rig) {
+	id, c := r.tcpPair(SockOpts{SndBuf: 8192})
+	want := pattern(2, 600_000)
+	r.l.Recv(id)
+	r.send(id, want)
+	r.l.Shutdown(id)
+	r.send(id, "too late")
+	got := make(chan error, 1)
+	go func() {
+		b, err := io.ReadAll(c)
+		if err == nil && string(b) != want {
+			err = errors.New("the bytes differ")
+		}
+		got <- err
+	}()
+	r.pump(got)
+	r.write(c, "still heard")
+	r.equal("bytes", r.recvAll(id, 11), "still heard")
+	r.closed(id)
+}
+
+func testShutdownAtOnce(r *rig) {
+	id, c := r.unixPair()
+	r.l.Shutdown(id)
+	got := make(chan error, 1)
+	go func() {
+		_, err := io.ReadAll(c)
+		got <- err
+	}()
+	r.pump(got)
+	r.closed(id)
+}
+
+func testTinySndBuf(r *rig) {
+	id, c := r.tcpPair(SockOpts{SndBuf: 2048})
+	want := pattern(5, 900_000)
+	r.send(id, want)
+	r.same(r.readFull(c, len(want)), want)
+	if r.l.Stats().ShortSends == 0 && r.l.Stats().SendCalls < 10 {
+		r.Errorf("the socket took everything at once: %+v", r.l.Stats())
+	}
+	r.closed(id)
+}
+
+func testOneSend(r *rig) {
+	id, c := r.tcpPair(SockOpts{})
+	r.quiet(5 * time.Millisecond)
+	before := r.l.Stats().SendCalls
+	for range 10 {
+		r.send(id, "0123456789")
+	}
+	r.equal("Queued", r.l.Queued(id), 100)
+	r.equal("N", r.expect(Sent, id).N, 100)
+	r.equal("sends", r.l.Stats().SendCalls-before, 1)
+	r.equal("Queued", r.l.Queued(id), 0)
+	r.readFull(c, 100)
+}
+
+func testSentAddsUp(r *rig) {
+	id, c := r.tcpPair(SockOpts{SndBuf: 4096})
+	want := pattern(9, 700_000)
+	r.send(id, want)
+	go io.Copy(io.Discard, c)
+	left := len(want)
+	for left > 0 {
+		ev := r.expect(Sent, id)
+		left -= int(ev.N)
+		if r.l.Queued(id) > left {
+			r.Fatalf("Queued %d with %d bytes left", r.l.Queued(id), left)
+		}
+	}
+	r.equal("bytes left", left, 0)
+}
+
+func testManyViews(r *rig) {
+	id, c := r.tcpPair(SockOpts{})
+	var want strings.Builder
+	v, _ := r.pool.Get()
+	copy(r.pool.Bytes(v), pattern(3, testBlock))
+	for i := range 1000 { // far more than one call takes; not adjacent
+		off := uint32(i * 7919 % 4000)
+		r.pool.Retain(v)
+		want.WriteString(string(r.pool.Bytes(v.Slice(off, 11))))
+		r.l.Send(id, v.Slice(off, 11))
+	}
+	r.pool.Release(v)
+	r.same(r.readFull(c, want.Len()), want.String())
+}
+
+func testForward(r *rig) {
+	a, ca := r.tcpPair(SockOpts{})
+	b, cb := r.unixPair()
+	r.l.Recv(a)
+	want := pattern(8, 2_000_000)
+	go func() {
+		io.WriteString(ca, want)
+		ca.CloseWrite()
+	}()
+	got := make(chan error, 1)
+	go func() {
+		all, err := io.ReadAll(cb)
+		if err == nil && string(all) != want {
+			err = errors.New("the bytes differ")
+		}
+		got <- err
+	}()
+	for ended := false; !ended; {
+		ev := r.next(testTimeout)
+		switch {
+		case ev == nil:
+			r.Fatal("no event")
+		case ev.Kind == Received:
+			r.l.Send(b, ev.View)
+			if r.l.Queued(b) > 100_000 {
+				r.l.Pause(a)
+			}
+		case ev.Kind == Sent:
+			if r.l.Queued(b) < 50_000 {
+				r.l.Recv(a)
+			}
+		case ev.Kind == RecvEnd:
+			r.l.Shutdown(b)
+			ended = true
+		}
+	}
+	r.pump(got)
+}
+
+func testCloseEOF(r *rig) {
+	id, c := r.tcpPair(SockOpts{})
+	r.closed(id)
+	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+		r.Fatalf("the peer reads %v, want EOF", err)
+	}
+}
+
+func testAbort(r *rig) {
+	id, c := r.tcpPair(SockOpts{})
+	r.send(id, "some")
+	r.expect(Sent, id)
+	r.readFull(c, 4)
+	r.l.Abort(id)
+	r.expect(Closed, id)
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		r.Fatalf("the peer reads %v, want a reset", err)
+	}
+}
+
+func testOwner(r *rig) {
+	id, c := r.tcpPair(SockOpts{})
+	r.l.Recv(id)
+	r.write(c, "a")
+	ev := r.expect(Received, id)
+	r.take(&ev)
+	r.equal("owner of the listener", ev.Owner, 7)
+	r.l.SetOwner(id, 42)
+	r.write(c, "b")
+	ev = r.expect(Received, id)
+	r.take(&ev)
+	r.equal("owner", ev.Owner, 42)
+	r.l.Close(id)
+	r.equal("owner", r.expect(Closed, id).Owner, 42)
+}
+
+func testPeer(r *rig) {
+	id, c := r.tcpPair(SockOpts{})
+	r.equal("peer of an accepted connection", r.l.Peer(id), c.LocalAddr())
+	fd, err := c.File()
+	if err != nil {
+		r.Fatal(err)
+	}
+	dup, err := unix.Dup(int(fd.Fd()))
+	fd.Close()
+	if err != nil {
+		r.Fatal(err)
+	}
+	unix.SetNonblock(dup, true)
+	r.equal("peer of an adopted connection", r.l.Peer(r.l.Adopt(dup, 0)), c.RemoteAddr())
+	u, _ := r.unixPair()
+	if r.l.Peer(u).IsValid() {
+		r.Error("a unix socket has a peer address")
+	}
+	if r.l.Peer(0).IsValid() {
+		r.Error("no connection has a peer address")
+	}
+}
+
+// TestOneRecvPerMessage holds epoll to its cost: a message that does not fill
+// a block is one recv, and one send.
+func TestOneRecvPerMessage(t *testing.T) {
+	r := newRig(t, Epoll)
+	id, c := r.tcpPair(SockOpts{NoDelay: true})
+	r.l.Recv(id)
+	r.quiet(5 * time.Millisecond)
+	before := r.l.Stats()
+	const messages = 50
+	for range messages {
+		r.write(c, "request")
+		r.recvAll(id, 7)
+		r.send(id, "response")
+		r.readFull(c, 8)
+	}
+	after := r.l.Stats()
+	r.equal("recv calls", after.RecvCalls-before.RecvCalls, messages)
+	r.equal("send calls", after.SendCalls-before.SendCalls, messages)
+}
