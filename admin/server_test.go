@@ -80,7 +80,7 @@ func do(t *testing.T, s *Server, method, path string) (*http.Response, string) {
 func TestPages(t *testing.T) {
 	f := &fake{
 		loops:  []*metrics.Loop{{Requests: 42}},
-		gauges: append(make([]metrics.Gauge, 0, 8), metrics.Gauge{Name: "zproxy_build_info", Help: "Build.", Value: 1}),
+		gauges: append(make([]metrics.Gauge, 0, 64), metrics.Gauge{Name: "zproxy_build_info", Help: "Build.", Value: 1}),
 		status: map[string]any{"loops": []int{1, 2}},
 	}
 	s := serve(t, f)
