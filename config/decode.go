@@ -83,46 +83,6 @@ func (d *decoder) tree(data []byte) *yaml.Node {
 	return root
 }
 
-// syntaxError reports what the YAML parser says, with the usual cause when the text shows it.
-func (d *decoder) syntaxError(err error, data []byte) {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	at := &yaml.Node{Line: 1, Column: 1}
-	if rest, ok := strings.CutPrefix(text, "line "); ok {
-		if number, message, ok := strings.Cut(rest, ": "); ok {
-			if n, err := strconv.Atoi(number); err == nil && n > 0 {
-				at.Line, text = n, message
-			}
-		}
-	}
-	line := lineOf(data, at.Line)
-	at.Column = 1 + len(line) - len(strings.TrimLeft(line, " "))
-	hint := ""
-	switch {
-	case strings.Contains(text, "unknown anchor"):
-		hint = `a value that begins with "*" must be in quotes, e.g. "*.example.com"`
-	case strings.HasPrefix(strings.TrimLeft(line, " "), "\t"):
-		hint = "indent with spaces, not tabs"
-	case strings.Contains(line, " [") && strings.Contains(line, "]:"):
-		hint = `an address that begins with "[" must be in quotes, e.g. "[::]:8080"`
-	case strings.Contains(text, "mapping values are not allowed"):
-		hint = `look for a missing line break, wrong indentation, or a value with ": " that needs quotes`
-	}
-	d.fail(at, nil, "a syntax error: "+text, "valid YAML", hint)
-}
-
-// lineOf is line n of data, counted from 1.
-func lineOf(data []byte, n int) string {
-	for ; n > 1; n-- {
-		i := bytes.IndexByte(data, '\n')
-		if i < 0 {
-			return ""
-		}
-		data = data[i+1:]
-	}
-	line, _, _ := bytes.Cut(data, []byte("\n"))
-	return string(line)
-}
-
 // resolve follows an alias to its anchor. An alias to an alias cannot be written.
 func resolve(n *yaml.Node) *yaml.Node {
 	if n.Kind == yaml.AliasNode && n.Alias != nil {

@@ -163,7 +163,9 @@ routes:
   - {path: "/*", upstream: app}
 ` + "```" + `
 
-More, with comments, are in [examples/](../examples); ` + "`zproxy run`" + ` without ` + "`-c`" + ` uses [quickstart.yaml](../examples/quickstart.yaml).
+More, with comments, are in [examples/](../examples); [routing.md](routing.md) says which route wins, and
+[access-log.md](access-log.md) what a line of the access log holds. ` + "`zproxy run`" + ` without ` + "`-c`" + ` uses
+[quickstart.yaml](../examples/quickstart.yaml).
 
 ## How it is read
 

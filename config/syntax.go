@@ -133,7 +133,10 @@ func hostnameFault(name string) string {
 			return "a part between two dots has at most 63 characters"
 		}
 		for i := range len(label) {
-			if c := label[i]; !isAlnum(c) && c != '-' && c != '_' {
+			switch c := label[i]; {
+			case c >= 0x80:
+				return "a host is ASCII: write the xn-- form"
+			case !isAlnum(c) && c != '-' && c != '_':
 				return "a host has letters, digits, - and . only"
 			}
 		}

@@ -286,7 +286,7 @@ func limitFields() []field {
 	const ms, hour = int64(time.Millisecond), int64(time.Hour)
 	return []field{
 		{key: "header_bytes", kind: kindSize, def: "64KiB", min: kib, max: mib, at: at(func(l *Limits) *Size { return &l.HeaderBytes }),
-			doc: "Request line and fields together. A longer request is answered 431 (414 if its target alone is too long); a longer answer of an origin becomes 502."},
+			doc: "Request line and fields together. A longer request is answered 431 (414 if its target alone is longer than 8KiB); a longer answer of an origin becomes 502."},
 		{key: "headers", kind: kindCount, def: "128", min: 8, max: 1024, at: at(func(l *Limits) *int { return &l.Headers }),
 			doc: "Number of fields in one message. More are answered 431; 502 for an origin's."},
 		{key: "body_bytes", kind: kindSize, def: "0", max: 1 << 50, at: at(func(l *Limits) *Size { return &l.BodyBytes }),
