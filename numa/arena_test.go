@@ -2,9 +2,11 @@ package numa
 
 import (
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -202,6 +204,10 @@ func TestArenaRunsOutOfHugePages(t *testing.T) {
 	}
 	for a.Shrink() {
 	}
+	if !a.Grow() || a.Report().NoHuge != "" {
+		t.Fatalf("a reason that is past is still reported: %+v", a.Report())
+	}
+	a.Shrink()
 	b := newArena(t, ArenaConfig{MaxBytes: 8 * mebi, StepBytes: 4 * mebi, Node: -1, Huge: HugeAlways})
 	if b.Committed() != 4*mebi {
 		t.Fatalf("always takes its first step at once, %d committed", b.Committed())
@@ -308,13 +314,21 @@ func TestArenaBoundToNode(t *testing.T) {
 	}
 }
 
+func skipIfForbidden(t *testing.T, a *Arena) {
+	t.Helper()
+	if why := a.Report().NoBind; strings.Contains(why, "mbind") {
+		t.Skipf("needs mbind (in a container: CAP_SYS_NICE): %s", why)
+	}
+}
+
 // The system call itself also works where there is nothing to choose.
 func TestMbind(t *testing.T) {
 	a := newArena(t, ArenaConfig{MaxBytes: 2 * mebi, StepBytes: 2 * mebi, Node: -1, Huge: HugeNever})
 	a.node = 0
 	a.Grow()
+	skipIfForbidden(t, a)
 	if r := a.Report(); !r.Bound || r.NoBind != "" {
-		t.Skipf("needs permission for mbind: %s", r.NoBind)
+		t.Fatalf("%+v", r)
 	}
 	maps, err := os.ReadFile("/proc/self/numa_maps")
 	if err != nil {
@@ -346,8 +360,9 @@ func TestArenaBoundHugePages(t *testing.T) {
 		t.Fatalf("%+v", a.Report())
 	}
 	touch(a.Bytes())
-	if r := a.Report(); !r.Bound {
-		t.Skipf("needs permission for mbind: %s", r.NoBind)
+	skipIfForbidden(t, a)
+	if r := a.Report(); !r.Bound || r.NoBind != "" {
+		t.Fatalf("%+v", r)
 	}
 	if p := placement(t, a); p.NodeBytes[0] != 4*mebi {
 		t.Errorf("%+v", p)
@@ -397,6 +412,23 @@ func TestPin(t *testing.T) {
 		if err := Pin(cpu); err == nil || !strings.Contains(err.Error(), "pin to CPU "+strconv.Itoa(cpu)) {
 			t.Errorf("CPU %d: %v", cpu, err)
 		}
+	}
+	// A goroutine that ends tied takes its thread with it, so the thread tells
+	// whether a refused Pin left it tied. (On the main thread, which never
+	// ends, this shows nothing.)
+	tid := make(chan int)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if Pin(60000) == nil {
+			t.Error("CPU 60000 was accepted")
+		}
+		tid <- unix.Gettid()
+	}()
+	task := "/proc/self/task/" + strconv.Itoa(<-tid)
+	time.Sleep(20 * time.Millisecond)
+	if _, err := os.Stat(task); err != nil {
+		t.Errorf("a refused Pin left its goroutine tied: %v", err)
 	}
 	if after, _ := Affinity(); after.String() != before.String() {
 		t.Errorf("the test's own thread went from %s to %s", before, after)
