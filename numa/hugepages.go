@@ -20,6 +20,9 @@ const (
 	movingFails
 )
 
+// errNoneFree is the kernel's ENOMEM for a mapping of huge pages.
+var errNoneFree = errors.New("none are free")
+
 var errCannotMove = errors.New("this kernel cannot move them into place (needs Linux 5.16)")
 
 // growHuge puts reserved 2 MiB pages at the next n bytes. The pages are mapped
@@ -34,8 +37,15 @@ var errCannotMove = errors.New("this kernel cannot move them into place (needs L
 // The report says why when it fails.
 func (a *Arena) growHuge(n int) bool {
 	err := a.mapHuge(n)
-	a.report.NoHuge = ""
-	if err != nil {
+	switch {
+	case err == nil:
+		a.report.NoHuge = ""
+	case err == errNoneFree && a.report.NoHuge != "":
+		// Explained before. Finding the reason again at every step would cost
+		// the loop twenty times what the step itself does.
+	case err == errNoneFree:
+		a.report.NoHuge = explainNoneFree(os.DirFS("/"))
+	default:
 		a.report.NoHuge = err.Error()
 	}
 	return err == nil
@@ -50,8 +60,11 @@ func (a *Arena) mapHuge(n int) error {
 	}
 	p, err := unix.MmapPtr(-1, 0, nil, uintptr(n), unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_HUGETLB|unix.MAP_HUGE_2MB)
+	if err == unix.ENOMEM {
+		return errNoneFree
+	}
 	if err != nil {
-		return explainHuge(os.DirFS("/"), err)
+		return fmt.Errorf("this kernel gives none (%w)", err)
 	}
 	if err = a.populateHuge(p, n); err == nil {
 		p, err = a.tryMove(p, n)
@@ -106,19 +119,16 @@ func (a *Arena) tryMove(p unsafe.Pointer, n int) (unsafe.Pointer, error) {
 	return q, nil
 }
 
-// explainHuge says why there are no n bytes of huge pages.
-func explainHuge(root fs.FS, err error) error {
-	if err != unix.ENOMEM {
-		return fmt.Errorf("this kernel gives none (%w)", err)
-	}
-	total, free, readErr := readHugePages(root, "sys/kernel/mm/hugepages/hugepages-2048kB")
+// explainNoneFree says why there are no free huge pages.
+func explainNoneFree(root fs.FS) string {
+	total, free, err := readHugePages(root, "sys/kernel/mm/hugepages/hugepages-2048kB")
 	switch {
-	case readErr != nil:
-		return readErr
+	case err != nil:
+		return err.Error()
 	case total == 0:
-		return errors.New("vm.nr_hugepages is 0")
+		return "vm.nr_hugepages is 0"
 	}
-	return fmt.Errorf("too few are free (%d of %d)", free, total)
+	return fmt.Sprintf("too few are free (%d of %d)", free, total)
 }
 
 // transparentHugePages says whether the kernel makes pages of 2 MiB where it
