@@ -107,6 +107,9 @@ const warmWindowNs = int64(time.Second)
 // Dial; report DialOK and Put, or DialFailed. Call it again until it says no,
 // at the start and then every now and then. Endpoints in back-off are left alone.
 func (p *Pool) Prewarm(now int64) (ep int, ok bool) {
+	if p.changes != p.c.changes.Load() {
+		p.notice()
+	}
 	want, loops := p.c.cfg.Prewarm, len(p.c.pools)
 	if want == 0 || p.retired {
 		return 0, false
