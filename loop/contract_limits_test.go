@@ -282,8 +282,14 @@ func testParkedClose(r *rig) {
 }
 
 func testEMFILE(r *rig) {
-	_, addr := r.listen(SockOpts{}, 0)
-	r.quiet(5 * time.Millisecond)
+	fds, err := OpenListeners("127.0.0.1:0", 1, nil, SockOpts{})
+	if err != nil {
+		r.Fatal(err)
+	}
+	ap, err := LocalAddr(fds[0])
+	if err != nil {
+		r.Fatal(err)
+	}
 	var old unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
 		r.Fatal(err)
@@ -330,12 +336,9 @@ func testEMFILE(r *rig) {
 		fill = nil
 	}
 	defer restore()
-	ap, err := net.ResolveTCPAddr("tcp", addr)
-	if err != nil {
-		r.Fatal(err)
-	}
+	r.l.Accept(fds[0], 0)
 	for _, fd := range clients {
-		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: ap.Port, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(ap.Port()), Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 			r.Fatal(err)
 		}
 	}
@@ -363,11 +366,9 @@ func testMaxConns(r *rig) {
 		ids = append(ids, r.expect(Accepted, 0).Conn)
 	}
 	r.quiet(20 * time.Millisecond)
-	for range 2 {
+	for range 3 { // one at a time: a backend may accept a burst at once
 		r.client(addr)
-	}
-	r.quiet(50 * time.Millisecond)
-	for range 2 {
+		r.quiet(30 * time.Millisecond)
 		r.l.Close(ids[0])
 		r.expect(Closed, ids[0])
 		ids = append(ids[1:], r.expect(Accepted, 0).Conn)
@@ -396,6 +397,12 @@ func testFairness(r *rig) {
 	}()
 	r.l.Recv(id)
 	r.l.Recv(quick)
+	// Every backend has a bound. For epoll it is one turn asked for and one
+	// announced; for io_uring it is the kernel's, for one submission.
+	bound := 128
+	if r.io == Epoll {
+		bound = 2 * blocksPerTick
+	}
 	for range 50 {
 		r.write(small, "ping")
 		answered := false
@@ -418,7 +425,7 @@ func testFairness(r *rig) {
 				}
 				r.take(ev)
 			}
-			if blocks > 2*blocksPerTick { // one turn asked for, one announced
+			if blocks > bound {
 				r.Fatalf("%d blocks of one connection in one tick", blocks)
 			}
 		}

@@ -1,0 +1,323 @@
+package loop
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// counts connects n times to addr, each connection closed at the end, and says
+// how many each listener got.
+func counts(t *testing.T, fds []int, addr string, n int) []int {
+	t.Helper()
+	for range n {
+		c, err := net.DialTimeout("tcp", addr, testTimeout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	got := make([]int, len(fds))
+	total := 0
+	for deadline := time.Now().Add(testTimeout); total < n && time.Now().Before(deadline); {
+		for i, fd := range fds {
+			if c, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC); err == nil {
+				unix.Close(c)
+				got[i]++
+				total++
+			}
+		}
+	}
+	if total != n {
+		t.Fatalf("%d connections of %d arrived", total, n)
+	}
+	return got
+}
+
+func openForTest(t *testing.T, addr string, n int, cpus []int) ([]int, string) {
+	t.Helper()
+	fds, err := OpenListeners(addr, n, cpus, SockOpts{NoDelay: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	})
+	ap, err := LocalAddr(fds[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fds, fmt.Sprint(ap.Port())
+}
+
+// TestSteeringOnLoopback: with all clients on one loopback address, and even
+// on one CPU, each loop gets its share.
+func TestSteeringOnLoopback(t *testing.T) {
+	runtime.LockOSThread() // and with it the clients' system calls
+	defer unpin(t)()
+	pinTo(t, allowedCPUs(t)[0])
+	for _, x := range []struct {
+		listen, host string
+		n            int
+		cpus         []int
+	}{
+		{"127.0.0.1:0", "127.0.0.1", 2, []int{0, 1}},
+		{"127.0.0.1:0", "127.0.0.1", 3, []int{5, 0, 1}},
+		{"127.0.0.1:0", "127.0.0.1", 4, nil},
+		{"127.0.0.1:0", "127.0.0.1", 2, []int{0, 0}},
+		{"[::1]:0", "::1", 2, []int{0, 1}},
+		{"[::]:0", "127.0.0.1", 2, []int{0, 1}},
+		{":0", "::1", 2, []int{0, 1}},
+	} {
+		t.Run(fmt.Sprintf("%s/%v", x.listen, x.cpus), func(t *testing.T) {
+			if strings.Contains(x.listen, ":") && x.listen[0] != '1' && !hasIPv6() {
+				t.Skip("no IPv6 on loopback: sysctl net.ipv6.conf.lo.disable_ipv6=0 gives it")
+			}
+			fds, port := openForTest(t, x.listen, x.n, x.cpus)
+			got := counts(t, fds, net.JoinHostPort(x.host, port), 240)
+			t.Logf("240 connections: %v", got)
+			for i, c := range got {
+				if fair := 240 / x.n; c < fair/2 || c > 2*fair {
+					t.Errorf("loop %d got %d connections, its share is %d", i, c, fair)
+				}
+			}
+		})
+	}
+}
+
+func hasIPv6() bool {
+	ln, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		return false
+	}
+	ln.Close()
+	return true
+}
+
+// TestSteeringByCPU: behind a network card the connection goes to the loop of
+// the CPU that handles the SYN. Loopback stands in for the card: it handles
+// the SYN on the CPU of the client.
+func TestSteeringByCPU(t *testing.T) {
+	cpus := allowedCPUs(t)
+	if len(cpus) < 2 {
+		t.Skip("this needs two CPUs in the affinity mask")
+	}
+	if b, err := os.ReadFile("/sys/class/net/lo/queues/rx-0/rps_cpus"); err == nil && strings.Trim(string(b), "0,\n") != "" {
+		t.Skip("packets of loopback are moved between CPUs here: echo 0 > /sys/class/net/lo/queues/rx-0/rps_cpus")
+	}
+	loops := []int{cpus[1], cpus[0]} // in an order that an index cannot hit by chance
+	fds, port := openForTest(t, "127.0.0.1:0", 2, loops)
+	const noInterface = 0xffff
+	if err := attachSteering(fds[0], steeringProgram(2, loops, noInterface)); err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread()
+	defer unpin(t)()
+	for loop, cpu := range loops {
+		pinTo(t, cpu)
+		got := rawCounts(t, fds, port, 40)
+		if got[loop] < 38 {
+			t.Errorf("of 40 connections from CPU %d the loops got %v", cpu, got)
+		}
+	}
+	// A CPU without a loop: spread.
+	if err := attachSteering(fds[0], steeringProgram(2, []int{4001, 4002}, noInterface)); err != nil {
+		t.Fatal(err)
+	}
+	if got := rawCounts(t, fds, port, 100); got[0] < 25 || got[1] < 25 {
+		t.Errorf("from a CPU without a loop the loops got %v", got)
+	}
+}
+
+// rawCounts is counts with system calls of this thread, which is pinned.
+func rawCounts(t *testing.T, fds []int, port string, n int) []int {
+	t.Helper()
+	remote, err := NewRemote("127.0.0.1:"+port, SockOpts{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]int, len(fds))
+	for range n {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if errno := connectFD(int32(fd), remote.sockaddr()); errno != 0 {
+			t.Fatal(errno)
+		}
+		arrived := false
+		for !arrived {
+			for i, ln := range fds {
+				if c, _, err := unix.Accept4(ln, unix.SOCK_CLOEXEC); err == nil {
+					unix.Close(c)
+					got[i]++
+					arrived = true
+				}
+			}
+		}
+		unix.Close(fd)
+	}
+	return got
+}
+
+func allowedCPUs(t *testing.T) []int {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		t.Fatal(err)
+	}
+	var cpus []int
+	for cpu := range 1024 {
+		if set.IsSet(cpu) {
+			cpus = append(cpus, cpu)
+		}
+	}
+	return cpus
+}
+
+func pinTo(t *testing.T, cpu int) {
+	t.Helper()
+	var set unix.CPUSet
+	set.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// unpin remembers the affinity of this thread and gives it back.
+func unpin(t *testing.T) func() {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		unix.SchedSetaffinity(0, &set)
+		runtime.UnlockOSThread()
+	}
+}
+
+func TestOpenListenersErrors(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ours, port := openForTest(t, "127.0.0.1:0", 2, nil)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		addr string
+		n    int
+		o    SockOpts
+		want string
+	}{
+		{ln.Addr().String(), 1, SockOpts{}, "already in use"},
+		{"127.0.0.1:" + port, 2, SockOpts{}, "already in use"},
+		{"192.0.2.1:80", 1, SockOpts{}, "does not have that address"},
+		{"nonsense", 1, SockOpts{}, "nonsense"},
+		{"127.0.0.1:0", 0, SockOpts{}, "0 loops"},
+		{"127.0.0.1:0", 1, SockOpts{Congestion: "carrier-pigeon"}, "carrier-pigeon"},
+		{"127.0.0.1:0", 1, SockOpts{SndBuf: -1}, "send buffer"},
+		{"unix:" + file, 1, SockOpts{}, "not a socket"},
+		{"unix:", 1, SockOpts{}, "needs a path"},
+		{"unix:/" + strings.Repeat("x", 200), 1, SockOpts{}, "at most"},
+		{"unix:/nowhere/at/all", 1, SockOpts{}, "no such file"},
+	} {
+		fds, err := OpenListeners(x.addr, x.n, nil, x.o)
+		if err == nil || !strings.Contains(err.Error(), x.want) || fds != nil {
+			t.Errorf("%s: %v, %v, want an error with %q", x.addr, fds, err, x.want)
+		}
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != "precious" {
+		t.Errorf("the file in the way: %q, %v", b, err)
+	}
+	// Freed, the address can be had again at once.
+	for _, fd := range ours {
+		unix.Close(fd)
+	}
+	ours[0], ours[1] = -1, -1
+	again, err := OpenListeners("127.0.0.1:"+port, 1, nil, SockOpts{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(again[0])
+}
+
+// TestListenerOptions: what is asked for is there on accepted connections.
+func TestListenerOptions(t *testing.T) {
+	o := SockOpts{NoDelay: true, KeepAliveSec: 33, SndBuf: 20000, RcvBuf: 30000, Congestion: "reno", DeferAcceptSec: 1, FastOpen: 8, Backlog: 3}
+	fds, err := OpenListeners("127.0.0.1:0", 1, nil, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	unix.SetNonblock(fds[0], false)
+	ap, err := LocalAddr(fds[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", ap.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.Write([]byte("x"))
+	fd, _, err := unix.Accept4(fds[0], unix.SOCK_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for _, x := range []struct {
+		name             string
+		level, opt, want int
+	}{
+		{"TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 33},
+		{"SO_SNDBUF", unix.SOL_SOCKET, unix.SO_SNDBUF, 40000},
+		{"SO_RCVBUF", unix.SOL_SOCKET, unix.SO_RCVBUF, 60000},
+	} {
+		got, err := unix.GetsockoptInt(fd, x.level, x.opt)
+		if err != nil || got != x.want {
+			t.Errorf("%s: %d, %v, want %d", x.name, got, err, x.want)
+		}
+	}
+	if s, err := unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION); err != nil || strings.TrimRight(s, "\x00") != "reno" {
+		t.Errorf("congestion control: %q, %v", s, err)
+	}
+	for name, opt := range map[string]int{"TCP_DEFER_ACCEPT": unix.TCP_DEFER_ACCEPT, "TCP_FASTOPEN": unix.TCP_FASTOPEN} {
+		if got, err := unix.GetsockoptInt(fds[0], unix.IPPROTO_TCP, opt); err != nil || got == 0 {
+			t.Errorf("%s: %d, %v", name, got, err)
+		}
+	}
+}
+
+func TestNewRemote(t *testing.T) {
+	for _, x := range []struct{ addr, want string }{
+		{"127.0.0.1:80", ""}, {"[::1]:80", ""}, {"[::ffff:127.0.0.1]:80", ""}, {"unix:/run/x", ""}, {"unix:@x", ""},
+		{"[fe80::1%lo]:80", ""},
+		{"localhost:80", "IP:port"}, {"127.0.0.1", "IP:port"}, {"127.0.0.1:0", "port 0"}, {"unix:", "needs a path"},
+		{"[fe80::1%nosuch]:80", "nosuch"}, {"", "IP:port"}, {"unix:/a\x00b", "zero byte"},
+	} {
+		r, err := NewRemote(x.addr, SockOpts{})
+		if (err == nil) != (x.want == "") || err != nil && !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%q: %v, want %q", x.addr, err, x.want)
+		}
+		if err == nil && (r.String() != x.addr || r.saLen == 0) {
+			t.Errorf("%q: %v", x.addr, r)
+		}
+	}
+	if _, err := NewRemote("127.0.0.1:1", SockOpts{KeepAliveSec: 1 << 20}); err == nil {
+		t.Error("a keep-alive of 12 days")
+	}
+}
