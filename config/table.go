@@ -120,7 +120,7 @@ func table() []field {
 		{key: "limits", kind: kindSection, at: at(func(c *Config) *Limits { return &c.Limits }), fields: limitFields(),
 			doc: "What one client may ask for and how long it may take."},
 		{key: "forwarding", kind: kindSection, at: at(func(c *Config) *Forwarding { return &c.Forwarding }), fields: forwardingFields(),
-			doc: "What origins are told about the client. The fields named here are removed from requests of clients that are not trusted, so they cannot be forged."},
+			doc: "What origins are told about the client. A field that is sent replaces what a client wrote into it, unless the client is trusted; one that is turned off is not touched, so let origins believe only what is on."},
 		{key: "access_log", kind: kindSection, at: at(func(c *Config) *AccessLog { return &c.AccessLog }), fields: accessLogFields(),
 			doc: "One line per request. Without this section there is no access log."},
 		{key: "error_pages", kind: kindPages, min: 400, max: 599, at: at(func(c *Config) *map[int]ErrorPage { return &c.ErrorPages }),
@@ -300,7 +300,7 @@ func limitFields() []field {
 		{key: "send_timeout", kind: kindDuration, def: "60s", min: ms, max: hour, at: at(func(l *Limits) *time.Duration { return &l.SendTimeout }),
 			doc: "Longest time in which a client takes not one byte of its answer; then the connection is closed."},
 		{key: "connections", kind: kindCount, def: "0", max: 1 << 24, at: at(func(l *Limits) *int { return &l.Connections }),
-			zero: "as many as the limit on open files allows", doc: "Connections of one loop, to clients and origins together. At the limit accepting waits."},
+			zero: "the loop's share of the limit on open files, less what the pools may need", doc: "Connections of one loop, to clients and origins together. At the limit accepting waits."},
 		{key: "requests_per_connection", kind: kindCount, def: "0", max: 1 << 30, at: at(func(l *Limits) *int { return &l.RequestsPerConnection }),
 			zero: "no limit", doc: "A client connection is closed after this many requests. 1 turns keep-alive off."},
 	}
@@ -316,7 +316,7 @@ func forwardingFields() []field {
 			zero: "no Via", doc: "Add this name to the Via field, in both directions."},
 		{key: "trusted_proxies", kind: kindPrefixes, max: 1024, at: at(func(f *Forwarding) *[]netip.Prefix { return &f.TrustedProxies }),
 			elem: &field{kind: kindPrefix, want: wantPrefix},
-			zero: "nobody", doc: "Networks, or single addresses, of the proxies in front of this one. What they say in X-Forwarded-* and Forwarded is kept and added to."},
+			zero: "nobody", doc: "Networks, or single addresses, of the proxies in front of this one. What they say in the fields above is kept and added to. Who connects through a `unix:` listener is trusted as well."},
 	}
 }
 
