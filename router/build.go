@@ -21,10 +21,13 @@ type node struct {
 	mask  uint32 // methods of all the routes at and below this node
 	param uint32 // child for a parameter, 0 for none
 	leaf  uint32 // index in targets of the routes that end here, 0 for none
-	tail  uint32 // likewise for the routes whose tail begins here; the top bit tells that there are literal children
+	tail  uint32 // likewise for the routes whose tail begins here
+	// The literal children: none with words 0, this one with words 1, else those in Router.edges.
+	words   uint32
+	text    uint32 // offset of the child's segment in Router.words.text
+	textLen uint32
+	child   uint32
 }
-
-const hasLiterals = 1 << 31
 
 // endpoint is what a lookup ends in. Those of one node follow one another, their masks don't overlap.
 type endpoint struct {
@@ -113,11 +116,15 @@ func (l *layout) node(n *branch) uint32 {
 	var laid node
 	laid.leaf = l.endpoints(n.leaves, false, &laid.mask)
 	laid.tail = l.endpoints(n.tails, true, &laid.mask)
+	laid.words = uint32(len(n.exact))
 	for _, text := range slices.Sorted(maps.Keys(n.exact)) {
 		child := l.node(n.exact[text])
-		l.edges = append(l.edges, edge{at, l.words[text], child})
 		laid.mask |= l.r.nodes[child].mask
-		laid.tail |= hasLiterals
+		if laid.words > 1 {
+			l.edges = append(l.edges, edge{at, l.words[text], child})
+		} else {
+			laid.text, laid.textLen, laid.child = l.words[text], uint32(len(text)), child
+		}
 	}
 	if n.param != nil {
 		laid.param = l.node(n.param)

@@ -162,7 +162,8 @@ func newEdges(list []edge) (e edges) {
 	return e
 }
 
-// child is 0 when there is none. It is asked only where a node has literal children, hence some slots.
+// child is 0 when there is none. It is asked only where a node has several literal children,
+// hence some slots.
 func (e *edges) child(node, number uint32) uint32 {
 	at := slotOf(hashEdge(e.seed, node, number), len(e.slots))
 	for range maxProbe + 1 {

@@ -7,8 +7,8 @@ type hosts struct {
 	list  []host // list[0] stands for none
 	names []byte
 	other uint32 // index of the entry for any host, 0 when there is none
-	// named is false when no route names a host: then the request's host is not looked at.
-	named bool
+	// Without names the request's host is not looked at, without wildcards only as a whole.
+	named, wildcards bool
 }
 
 type host struct {
@@ -57,6 +57,7 @@ func newHosts(list []host, names []byte) (t hosts) {
 			continue
 		}
 		t.named = true
+		t.wildcards = t.wildcards || e.wildcard
 	}
 	for i := 1; i < len(list); i++ {
 		if e := &list[i]; uint32(i) != t.other {
@@ -93,7 +94,7 @@ func (t *hosts) find(name []byte) uint32 {
 	name = trimPort(name)
 	found, h := t.other, t.seed
 	for at := len(name) - 1; at >= 0; at-- {
-		if c := name[at]; c == '.' && at > 0 {
+		if c := name[at]; c == '.' && at > 0 && t.wildcards {
 			if i := t.entry(hashEnd(h, true), name[at+1:], true); i != 0 {
 				found = i // each one is longer than the one before
 			}

@@ -1,7 +1,6 @@
 package router
 
 import (
-	"bytes"
 	"math/bits"
 
 	"zproxy/proto"
@@ -52,16 +51,22 @@ const unnumbered = ^uint32(0)
 // It takes O(len(host) + len(path)) steps, where the second part counts for each entry that matches the host: its
 // own name, each wildcard for it, and any host.
 func (r *Router) Lookup(host, path []byte, method proto.Method, methodName []byte, m *Match) Result {
+	result, _ := r.lookup(host, path, method, methodName, m)
+	return result
+}
+
+// lookup also gives the index in targets of the route that was found.
+func (r *Router) lookup(host, path []byte, method proto.Method, methodName []byte, m *Match) (Result, uint32) {
 	m.NParams, m.scanned, m.entered = 0, 0, 0
 	if len(path) == 0 || path[0] != '/' {
-		return NotFound
+		return NotFound, 0
 	}
 	first := r.hosts.find(host)
 	want := methodBit(method, methodName, r.extensions)
 	for h := first; h != 0; h = r.hosts.list[h].next {
 		if t := r.walk(r.hosts.list[h].root, path, want, m); t != 0 {
 			r.fill(&r.targets[t], path, m)
-			return Found
+			return Found, t
 		}
 	}
 	allow := uint32(0)
@@ -69,10 +74,10 @@ func (r *Router) Lookup(host, path []byte, method proto.Method, methodName []byt
 		allow |= r.methods(r.hosts.list[h].root, path, m)
 	}
 	if allow == 0 {
-		return NotFound
+		return NotFound, 0
 	}
 	m.Allow = MethodSet{allow, &r.extensions}
-	return MethodNotAllowed
+	return MethodNotAllowed, 0
 }
 
 // walk is the search in one host's trie for the first route in order of precedence: at each segment the literal, then
@@ -94,8 +99,8 @@ func (r *Router) walk(at uint32, path []byte, want uint32, m *Match) uint32 {
 				return t
 			}
 		} else {
-			if tail := n.tail &^ hasLiterals; tail != 0 {
-				if t := r.allowed(tail, want); t != 0 {
+			if n.tail != 0 {
+				if t := r.allowed(n.tail, want); t != 0 {
 					m.pending[pending] = alternative{t, uint16(depth), true}
 					pending++
 				}
@@ -103,8 +108,8 @@ func (r *Router) walk(at uint32, path []byte, want uint32, m *Match) uint32 {
 			if n.param != 0 && r.nodes[n.param].mask&want != 0 && m.scan(path, depth) {
 				next = n.param
 			}
-			if n.tail&hasLiterals != 0 {
-				if c := r.literal(at, path, depth, m); c != 0 && r.nodes[c].mask&want != 0 {
+			if n.words != 0 {
+				if c := r.literal(at, n, path, depth, m); c != 0 && r.nodes[c].mask&want != 0 {
 					if next != 0 {
 						m.pending[pending] = alternative{next, uint16(depth + 1), false}
 						pending++
@@ -140,12 +145,12 @@ func (r *Router) methods(at uint32, path []byte, m *Match) (set uint32) {
 		if depth > 0 && int(m.ends[depth-1]) == len(path) {
 			set |= r.all(n.leaf)
 		} else {
-			set |= r.all(n.tail &^ hasLiterals)
+			set |= r.all(n.tail)
 			if n.param != 0 && m.scan(path, depth) {
 				next = n.param
 			}
-			if n.tail&hasLiterals != 0 {
-				if c := r.literal(at, path, depth, m); c != 0 {
+			if n.words != 0 {
+				if c := r.literal(at, n, path, depth, m); c != 0 {
 					if next != 0 {
 						m.pending[pending] = alternative{next, uint16(depth + 1), false}
 						pending++
@@ -167,8 +172,21 @@ func (r *Router) methods(at uint32, path []byte, m *Match) (set uint32) {
 	}
 }
 
-// literal is the child of node at for the segment at depth.
-func (r *Router) literal(at uint32, path []byte, depth int, m *Match) uint32 {
+// literal is the child of n, which is node at, for the segment at depth.
+func (r *Router) literal(at uint32, n *node, path []byte, depth int, m *Match) uint32 {
+	if n.words == 1 { // compared as it is: no number, nor its end, need be found first
+		start := m.start(depth)
+		end := start + int(n.textLen)
+		if end > len(path) || end < len(path) && path[end] != '/' ||
+			string(path[start:end]) != string(r.words.text[n.text:n.text+n.textLen]) {
+			return 0
+		}
+		if depth == m.scanned {
+			m.ends[depth], m.numbers[depth] = uint32(end), unnumbered
+			m.scanned++
+		}
+		return n.child
+	}
 	m.scan(path, depth)
 	number := m.numbers[depth]
 	if number == unnumbered {
@@ -185,11 +203,11 @@ func (r *Router) literal(at uint32, path []byte, depth int, m *Match) uint32 {
 func (m *Match) scan(path []byte, depth int) bool {
 	start := m.start(depth)
 	if depth == m.scanned {
-		end := bytes.IndexByte(path[start:], '/')
-		if end < 0 {
-			end = len(path) - start
+		end := start
+		for end < len(path) && path[end] != '/' { // segments are short: a call would cost more
+			end++
 		}
-		m.ends[depth] = uint32(start + end)
+		m.ends[depth] = uint32(end)
 		m.numbers[depth] = unnumbered
 		m.scanned++
 	}

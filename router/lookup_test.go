@@ -37,7 +37,17 @@ func table(t testing.TB, routes ...route) *Router {
 // ask looks a request up and shows the answer: "2 id=7 *=x/y", "405 GET, HEAD" or "404".
 func ask(r *Router, method, host, path string) string {
 	var m Match
-	switch r.Lookup([]byte(host), []byte(path), proto.ParseMethod([]byte(method)), []byte(method), &m) {
+	return answer(r.Lookup([]byte(host), []byte(path), proto.ParseMethod([]byte(method)), []byte(method), &m), path, &m)
+}
+
+// askCache is ask by way of a cache.
+func askCache(c *Cache, r *Router, method, host, path string) string {
+	var m Match
+	return answer(c.Lookup(r, []byte(host), []byte(path), proto.ParseMethod([]byte(method)), []byte(method), &m), path, &m)
+}
+
+func answer(result Result, path string, m *Match) string {
+	switch result {
 	case Found:
 		text := fmt.Sprint(m.Value)
 		for _, p := range m.Params[:m.NParams] {

@@ -159,7 +159,7 @@ func differential(t *testing.T, pick func(n int) int) {
 		}
 		routes = append(routes, n)
 	}
-	r := b.Build()
+	r, c := b.Build(), NewCache(2)
 	for range 16 {
 		segments := make([]string, 1+pick(5))
 		for j := range segments {
@@ -167,8 +167,14 @@ func differential(t *testing.T, pick func(n int) int) {
 		}
 		method, host := askMethods[pick(len(askMethods))], askHosts[pick(len(askHosts))]
 		path := "/" + strings.Join(segments, "/")
-		if got, want := ask(r, method, host, path), naiveAnswer(routes, method, host, path); got != want {
+		want := naiveAnswer(routes, method, host, path)
+		if got := ask(r, method, host, path); got != want {
 			t.Fatalf("%s %s%s: %s, want %s\nroutes: %+v", method, host, path, got, want, routes)
+		}
+		for i := range 3 { // a miss, a miss that is kept, a hit
+			if got := askCache(c, r, method, host, path); got != want {
+				t.Fatalf("%s %s%s, cache, time %d: %s, want %s\nroutes: %+v", method, host, path, i, got, want, routes)
+			}
 		}
 	}
 }
