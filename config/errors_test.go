@@ -46,6 +46,7 @@ f:1:1: routes: found nothing, expected a list of 1 to 1048576 entries, each with
 	{"quote not closed", base + "io: \"auto\n", `f:4:1: found a syntax error: found unexpected end of stream, expected valid YAML (a quote that opens here is not closed)`},
 	{"control character", base + "io: au\x01to\n", `f:4:7: found a syntax error: control characters are not allowed, expected valid YAML (the byte 0x01)`},
 	{"not UTF-8", base + "io: \xe9\n", `f:4:5: found a syntax error: incomplete UTF-8 octet sequence, expected valid YAML (save the file as UTF-8)`},
+	{"JSON, not UTF-8", "{\"io\": \"\xe9\"}", `f:1:9: found a syntax error: invalid trailing UTF-8 octet, expected valid YAML (save the file as UTF-8)`},
 	{"broken JSON", `{"io": "auto",, }`, `f:1:1: found a syntax error: did not find expected node content, expected valid YAML`},
 
 	// Keys.
