@@ -133,6 +133,22 @@ func TestAlternativesAreCountedExactly(t *testing.T) {
 	}
 }
 
+// A seed that leaves an entry too far from its slot is given up, and the table grows when several were no good.
+func TestPlaceTriesUntilNothingIsFar(t *testing.T) {
+	var sizes []int
+	seeds := map[uint64]bool{}
+	last := place(100, func(size int) { sizes = append(sizes, size) }, func(i int, seed uint64) int {
+		seeds[seed] = true
+		if i == 99 && len(sizes) < 6 {
+			return maxProbe + 1
+		}
+		return 0
+	})
+	if len(sizes) != 6 || len(seeds) != 6 || !seeds[last] || sizes[0] < 150 || sizes[5] <= sizes[0] {
+		t.Errorf("sizes %v with %d seeds", sizes, len(seeds))
+	}
+}
+
 // No entry of a table is far from where its hash puts it, which bounds a look-up in a crowded one.
 func TestTablesAreNotCrowded(t *testing.T) {
 	b := NewBuilder()

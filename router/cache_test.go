@@ -35,8 +35,31 @@ func TestCacheHitsOnTheThirdRequest(t *testing.T) {
 		}
 	}
 	// Another table has other answers.
-	if got := askCache(c, table(t, "/*"), "GET", "h.example", "/users/7/x"); got != "0 *=users/7/x" {
+	if got := askCache(c, table(t, "h.example/*"), "GET", "h.example", "/users/7/x"); got != "0 *=users/7/x" {
 		t.Fatal(got)
+	}
+}
+
+// An entry answers only the request it was made from, whatever the hashes are.
+func TestCacheComparesTheWholeRequest(t *testing.T) {
+	var e cacheEntry
+	e.set([]byte("host"), []byte("/path"), proto.GET, 1, &Match{})
+	for _, q := range []struct {
+		host, path string
+		method     proto.Method
+		want       bool
+	}{
+		{"host", "/path", proto.GET, true},
+		{"host", "/path", proto.HEAD, false},
+		{"hosT", "/path", proto.GET, false},
+		{"host", "/pat", proto.GET, false},
+		{"hos", "/path", proto.GET, false},
+		{"host/", "path", proto.GET, false},
+		{"", "host/path", proto.GET, false},
+	} {
+		if e.is([]byte(q.host), []byte(q.path), q.method) != q.want {
+			t.Errorf("%+v", q)
+		}
 	}
 }
 
