@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,10 @@ type uring struct {
 	l    *Loop
 	g    *ring
 	bufs *recvBuffers
+
+	// Bytes after which a multishot receive ends, 0: the kernel cannot do that.
+	// Then only those receive multishot that do not stream.
+	recvLimit uint32
 
 	// What entries not yet submitted point at. The kernel copies it when it
 	// takes the entries, so one array serves all ticks.
@@ -55,8 +60,12 @@ func openUring(l *Loop) (backend, error) {
 		return nil, fmt.Errorf("io_uring: buffer ring: %w", err)
 	}
 	g.registerFD()
+	limit := 0
+	if slices.Contains(Probe().Names, featRecvLimit) {
+		limit = blocksPerTick * l.pool.BlockBytes()
+	}
 	return &uring{
-		l: l, g: g, bufs: bufs,
+		l: l, g: g, bufs: bufs, recvLimit: uint32(limit),
 		msgs: make([]unix.Msghdr, 0, sendMsgsMax),
 		iovs: make([]unix.Iovec, 0, sendIovsMax),
 	}, nil

@@ -48,10 +48,15 @@ func (u *uring) recvOn(id ConnID, c *conn) {
 	// that the owner wants bytes.
 }
 
-// receive submits a multishot receive.
+// receive submits a receive that goes on by itself, but ends in time for
+// others to have their turn: the next one is submitted in the next Poll.
 func (u *uring) receive(id ConnID, c *conn) {
-	// On a fresh upstream connection it would be in vain to try at once.
-	prepRecv(u.sqe(), c.fd, recvBufGroup, c.has(urDialed), connData(urRecv, id))
+	if u.recvLimit == 0 && c.has(urStream) {
+		prepRecv(u.sqe(), c.fd, recvBufGroup, connData(urRecv, id))
+	} else {
+		// On a fresh upstream connection it would be in vain to try at once.
+		prepRecvMultishot(u.sqe(), c.fd, recvBufGroup, u.recvLimit, c.has(urDialed), connData(urRecv, id))
+	}
 	c.flags = c.flags&^(urRecvEnds|urDialed) | urReceiving
 	u.begin(c)
 	u.l.stats.RecvCalls++
@@ -160,10 +165,10 @@ func (u *uring) recvComplete(id ConnID, c *conn, res int32, cflags uint32) {
 		u.l.recvEnded(id, c, unix.Errno(-res))
 		again = false
 	}
-	u.l.opEnd(id, c)
-	if again && c.flags&(flagSub|flagClosing|flagRecvEnded) == flagSub {
-		u.receive(id, c)
+	if again && c.has(flagSub) {
+		u.l.again(id, c) // by then the owner may have paused it
 	}
+	u.l.opEnd(id, c)
 }
 
 // tookBytes learns from the size of a receive, and ends it when the owner has

@@ -138,8 +138,15 @@ func tryRecv(g *ring, f *Features) error {
 		return fmt.Errorf("multishot receive does not work: %w", err)
 	}
 	f.Names = append(f.Names, "multishot_recv")
+	if recvLimited(g, b, fds) {
+		f.Names = append(f.Names, featRecvLimit)
+	}
 	return nil
 }
+
+// featRecvLimit: a multishot receive ends after a given number of bytes, so that one
+// connection cannot keep the loop from the others.
+const featRecvLimit = "recv_limit"
 
 func recvTwo(g *ring, b *pbufRing, fds [2]int) error {
 	mem := make([]byte, 128) // stays reachable until the operation has ended
@@ -148,7 +155,7 @@ func recvTwo(g *ring, b *pbufRing, fds [2]int) error {
 	b.put(mem[64:])
 	b.publish()
 	u := packUserData(urRecv, 1, 1)
-	prepRecv(g.sqe(), int32(fds[0]), b.group, false, u)
+	prepRecvMultishot(g.sqe(), int32(fds[0]), b.group, 0, false, u)
 	for _, want := range []byte("ab") {
 		if _, err := unix.Write(fds[1], []byte{want}); err != nil {
 			return err
@@ -163,6 +170,35 @@ func recvTwo(g *ring, b *pbufRing, fds [2]int) error {
 		}
 	}
 	return g.cancelled(u)
+}
+
+// recvLimited wants a multishot receive to end with the one that reaches its
+// limit. Before Linux 6.17 a limit is refused as invalid.
+func recvLimited(g *ring, b *pbufRing, fds [2]int) bool {
+	mem := make([]byte, 64)
+	defer runtime.KeepAlive(mem)
+	for range 2 {
+		b.put(mem)
+	}
+	b.publish()
+	u := packUserData(urRecv, 2, 1)
+	prepRecvMultishot(g.sqe(), int32(fds[0]), b.group, 4, false, u)
+	for _, goesOn := range []bool{true, false} {
+		if _, err := unix.Write(fds[1], []byte("ab")); err != nil {
+			return false
+		}
+		c, err := g.one()
+		if err != nil || c.Res != 2 {
+			return false
+		}
+		if more := c.Flags&cqeMore != 0; more != goesOn {
+			if more {
+				_ = g.cancelled(u)
+			}
+			return false
+		}
+	}
+	return true
 }
 
 // tryAccept wants two connections out of one submission.

@@ -53,16 +53,22 @@ func prepAccept(e *sqe, fd int32, u userData) {
 	}
 }
 
-// prepRecv receives into buffers of the group, one completion each, until a
-// completion without cqeMore. pollFirst: nothing is there yet, don't try.
-func prepRecv(e *sqe, fd int32, group uint16, pollFirst bool, u userData) {
-	*e = sqe{
-		OpCode: opRecv, Flags: sqeBufferSelect, IoPrio: recvMultishot, Fd: fd,
-		BufIG: group, UserData: uint64(u),
-	}
+// prepRecv receives once into a buffer of the group.
+func prepRecv(e *sqe, fd int32, group uint16, u userData) {
+	*e = sqe{OpCode: opRecv, Flags: sqeBufferSelect, Fd: fd, BufIG: group, UserData: uint64(u)}
+}
+
+// prepRecvMultishot receives into buffers of the group, one completion each,
+// until a completion without cqeMore. limit: that comes after so many bytes at
+// the latest; 0: no limit, the only one there is before Linux 6.17. pollFirst:
+// nothing is there yet, don't try.
+func prepRecvMultishot(e *sqe, fd int32, group uint16, limit uint32, pollFirst bool, u userData) {
+	prepRecv(e, fd, group, u)
+	e.IoPrio = recvMultishot
 	if pollFirst {
 		e.IoPrio |= recvPollFirst
 	}
+	e.SpliceFdIn = int32(limit) // shares its place with optlen
 }
 
 // prepSend sends b, or the part of it that the kernel has room for. Without

@@ -19,6 +19,7 @@ type rawSQE struct {
 	len, opFlags  uint32
 	userData      uint64
 	bufGroup      uint16
+	optLen        uint32
 }
 
 func (r rawSQE) bytes() (b [64]byte) {
@@ -32,6 +33,7 @@ func (r rawSQE) bytes() (b [64]byte) {
 	le.PutUint32(b[28:], r.opFlags)
 	le.PutUint64(b[32:], r.userData)
 	le.PutUint16(b[40:], r.bufGroup)
+	le.PutUint32(b[44:], r.optLen)
 	return b
 }
 
@@ -50,9 +52,11 @@ func TestSQEBytes(t *testing.T) {
 	}{
 		{"accept", func(e *sqe) { prepAccept(e, 7, u) },
 			rawSQE{opcode: 13, ioprio: 1, fd: 7, opFlags: 0o2004000, userData: rawU}},
-		{"recv", func(e *sqe) { prepRecv(e, 7, 5, false, u) },
-			rawSQE{opcode: 27, flags: 1 << 5, ioprio: 2, fd: 7, bufGroup: 5, userData: rawU}},
-		{"recv poll first", func(e *sqe) { prepRecv(e, 7, 5, true, u) },
+		{"recv", func(e *sqe) { prepRecv(e, 7, 5, u) },
+			rawSQE{opcode: 27, flags: 1 << 5, fd: 7, bufGroup: 5, userData: rawU}},
+		{"recv multishot", func(e *sqe) { prepRecvMultishot(e, 7, 5, 1<<18, false, u) },
+			rawSQE{opcode: 27, flags: 1 << 5, ioprio: 2, fd: 7, bufGroup: 5, optLen: 1 << 18, userData: rawU}},
+		{"recv multishot, poll first", func(e *sqe) { prepRecvMultishot(e, 7, 5, 0, true, u) },
 			rawSQE{opcode: 27, flags: 1 << 5, ioprio: 3, fd: 7, bufGroup: 5, userData: rawU}},
 		{"send", func(e *sqe) { prepSend(e, 7, data, u) },
 			rawSQE{opcode: 26, fd: 7, addr: uint64(uintptr(unsafe.Pointer(&data[0]))), len: 7,

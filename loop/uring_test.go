@@ -296,3 +296,21 @@ func TestUringDestroyInFlight(t *testing.T) {
 		t.Fatalf("%d bytes queued, %d operations in flight: want a wake-up, an accept, a receive and a send", l.Queued(id), u.inflight)
 	}
 }
+
+// What the kernel's limit on a multishot receive is for, without that limit.
+func TestUringWithoutRecvLimit(t *testing.T) {
+	if f := Probe(); !f.Usable {
+		t.Skipf("%s", f.Reason)
+	}
+	for _, ct := range contractTests {
+		switch ct.name {
+		case "fairness", "pause and resume", "pause and resume within a tick",
+			"a received block can be sent", "the pool runs out", "bytes and their end together":
+			t.Run(ct.name, func(t *testing.T) {
+				r := newRig(t, Uring)
+				r.l.be.(*uring).recvLimit = 0
+				ct.run(r)
+			})
+		}
+	}
+}
