@@ -120,7 +120,7 @@ func table() []field {
 		{key: "limits", kind: kindSection, at: at(func(c *Config) *Limits { return &c.Limits }), fields: limitFields(),
 			doc: "What one client may ask for and how long it may take."},
 		{key: "forwarding", kind: kindSection, at: at(func(c *Config) *Forwarding { return &c.Forwarding }), fields: forwardingFields(),
-			doc: "What origins are told about the client. A field that is sent replaces what a client wrote into it, unless the client is trusted; one that is turned off is not touched, so let origins believe only what is on."},
+			doc: "What origins are told about the client. X-Forwarded-For, -Proto, -Host and Forwarded of clients that are not trusted are dropped, whether the proxy sends its own or not."},
 		{key: "access_log", kind: kindSection, at: at(func(c *Config) *AccessLog { return &c.AccessLog }), fields: accessLogFields(),
 			doc: "One line per request. Without this section there is no access log."},
 		{key: "error_pages", kind: kindPages, min: 400, max: 599, at: at(func(c *Config) *map[int]ErrorPage { return &c.ErrorPages }),

@@ -41,15 +41,17 @@ func (w *Worker) requestExtras(c *client, x *exchange, h *proto.Head) {
 	w.scratch = w.scratch[:0]
 	w.spans = w.spans[:0]
 	f := &w.snap.forwarding
-	if f.xForwarded || f.forwarded {
-		peer := w.l.Peer(c.conn).Addr().Unmap()
-		trusted := f.trusts(peer)
-		if f.xForwarded {
-			w.xForwarded(h, peer, trusted)
-		}
-		if f.forwarded {
-			w.forwardedField(h, peer, trusted)
-		}
+	peer := w.l.Peer(c.conn).Addr().Unmap()
+	trusted := f.trusts(peer)
+	if !trusted {
+		// An origin that believes these fields must not be told by just anybody.
+		dropForwarding(h)
+	}
+	if f.xForwarded {
+		w.xForwarded(h, peer)
+	}
+	if f.forwarded {
+		w.forwardedField(h, peer)
 	}
 	if f.via != "" {
 		w.addField("Via", f.via)
@@ -81,9 +83,20 @@ func (w *Worker) finishExtras() {
 	}
 }
 
-// gather joins the values of all fields t into scratch, separated by commas,
-// and drops them from the head. What an untrusted peer says is dropped unread.
-func (w *Worker) gather(h *proto.Head, t proto.Token, keep bool) {
+// dropForwarding drops what a client says about itself or about clients of
+// its own.
+func dropForwarding(h *proto.Head) {
+	for i := range h.Fields {
+		switch h.Fields[i].Token {
+		case proto.TokenForwarded, proto.TokenXForwardedFor, proto.TokenXForwardedHost, proto.TokenXForwardedProto:
+			h.Fields[i].Flags |= proto.FlagDrop
+		}
+	}
+}
+
+// gather moves the values of all fields t that are still to be forwarded into
+// scratch, separated by commas.
+func (w *Worker) gather(h *proto.Head, t proto.Token) {
 	from := len(w.scratch)
 	for i := range h.Fields {
 		f := &h.Fields[i]
@@ -91,7 +104,7 @@ func (w *Worker) gather(h *proto.Head, t proto.Token, keep bool) {
 			continue
 		}
 		f.Flags |= proto.FlagDrop
-		if keep && f.Value.Len > 0 {
+		if f.Value.Len > 0 {
 			if len(w.scratch) > from {
 				w.scratch = append(w.scratch, ", "...)
 			}
@@ -100,9 +113,9 @@ func (w *Worker) gather(h *proto.Head, t proto.Token, keep bool) {
 	}
 }
 
-func (w *Worker) xForwarded(h *proto.Head, peer netip.Addr, trusted bool) {
+func (w *Worker) xForwarded(h *proto.Head, peer netip.Addr) {
 	from := len(w.scratch)
-	w.gather(h, proto.TokenXForwardedFor, trusted)
+	w.gather(h, proto.TokenXForwardedFor)
 	if peer.IsValid() {
 		if len(w.scratch) > from {
 			w.scratch = append(w.scratch, ", "...)
@@ -113,13 +126,13 @@ func (w *Worker) xForwarded(h *proto.Head, peer netip.Addr, trusted bool) {
 		w.closeField("X-Forwarded-For", from)
 	}
 	from = len(w.scratch)
-	w.gather(h, proto.TokenXForwardedProto, trusted)
+	w.gather(h, proto.TokenXForwardedProto)
 	if len(w.scratch) == from {
 		w.scratch = append(w.scratch, "http"...)
 	}
 	w.closeField("X-Forwarded-Proto", from)
 	from = len(w.scratch)
-	w.gather(h, proto.TokenXForwardedHost, trusted)
+	w.gather(h, proto.TokenXForwardedHost)
 	if len(w.scratch) == from {
 		w.scratch = append(w.scratch, h.Bytes(h.Host)...)
 	}
@@ -129,9 +142,9 @@ func (w *Worker) xForwarded(h *proto.Head, peer netip.Addr, trusted bool) {
 }
 
 // forwardedField adds this hop to Forwarded (RFC 7239 4).
-func (w *Worker) forwardedField(h *proto.Head, peer netip.Addr, trusted bool) {
+func (w *Worker) forwardedField(h *proto.Head, peer netip.Addr) {
 	from := len(w.scratch)
-	w.gather(h, proto.TokenForwarded, trusted)
+	w.gather(h, proto.TokenForwarded)
 	if len(w.scratch) > from {
 		w.scratch = append(w.scratch, ", "...)
 	}

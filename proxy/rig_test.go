@@ -227,12 +227,22 @@ func (r *rig) dial() net.Conn {
 	return c
 }
 
-// listen reads until the peer closes or says nothing for quiet.
-func listen(c net.Conn, quiet time.Duration) (got string, closed bool) {
+const (
+	patience = 10 * time.Second      // for what must come
+	quiet    = 30 * time.Millisecond // for what must not
+)
+
+// hear reads until the peer closes, or until done says that all is there and
+// nothing more has come for a while.
+func hear(c net.Conn, done func(got string) bool) (got string, closed bool) {
 	var b []byte
 	chunk := make([]byte, 64<<10)
 	for {
-		c.SetReadDeadline(time.Now().Add(quiet))
+		wait := patience
+		if done(string(b)) {
+			wait = quiet
+		}
+		c.SetReadDeadline(time.Now().Add(wait))
 		n, err := c.Read(chunk)
 		b = append(b, chunk[:n]...)
 		if err != nil {
