@@ -1,0 +1,132 @@
+package tidy
+
+const (
+	maxFileLines = 700
+	maxFuncLines = 90 // without the lines of literals: a table is data
+)
+
+// layers says where a package stands; one imports only what stands lower. A
+// package that is not named stands where its nearest parent does, and may
+// import that parent.
+var layers = map[string]int{
+	"internal/assert": 0,
+	"internal/slab":   1,
+
+	"numa":    2,
+	"proto":   2,
+	"config":  2,
+	"metrics": 2,
+
+	"buf":         3,
+	"router":      3,
+	"filter":      3,
+	"upstream":    3,
+	"proto/http1": 3,
+	"proto/http2": 3,
+	"proto/ws":    3,
+	"proto/tls":   3,
+
+	"loop":  4,
+	"proxy": 5,
+	// The server owns the life of everything, the admin listener's as well.
+	"admin":  6,
+	"server": 7,
+
+	"cmd":             8,
+	"internal/simnet": 8, // scripted peers: only tests and commands may know them
+	"internal/tidy":   8,
+	"bench":           8,
+	"examples":        8,
+}
+
+// onlyImports narrows layers: these packages import nothing else of the module.
+var onlyImports = map[string][]string{
+	// The loop cannot spell HTTP.
+	"loop": {"numa", "buf", "internal/slab", "internal/assert"},
+	// What is measured against is not our own code.
+	"bench/origin": {},
+	// Numbers are shown, not fetched: whoever has them hands them over.
+	"admin": {"metrics"},
+}
+
+// A confined package, or feature of the language, is for these places only.
+// An entry of where stands for the packages below it, too.
+var confined = []struct {
+	what  string // a feature as features_test.go names it, or "import " and a path
+	where []string
+	tests bool // also not in tests outside of where
+}{
+	{"import unsafe", []string{"loop", "numa", "buf"}, false}, // tests ask for sizes
+	{"raw system call", []string{"loop", "numa", "buf"}, true},
+	{"go:linkname", nil, true},
+	{"import net/http", []string{"admin", "bench"}, false},
+	{"import github.com/pawelgaczynski/giouring", []string{"loop"}, true},
+	{"import github.com/cloudwego/netpoll", []string{"bench"}, true},
+	{"import github.com/cloudwego/gopkg", []string{"bench"}, true},
+	{"import C", nil, true},
+}
+
+// banned is what the packages of the data path do without.
+var banned = []struct {
+	where []string
+	what  []string
+}{
+	{
+		[]string{"buf", "proto", "router", "filter"},
+		[]string{"import sync", "import sync/atomic", "import fmt", "import log", "import reflect", "import encoding",
+			"import os", "go statement", "channel", "defer", "time.Now", "timer"},
+	},
+	{
+		[]string{"loop", "proxy", "upstream"},
+		[]string{"import sync", "import log", "import reflect", "import encoding", "import fmt",
+			"go statement", "channel", "defer", "time.Now", "timer"},
+	},
+}
+
+// elsewhere names packages that stand below a banned one in the tree and are
+// not on the data path.
+var elsewhere = map[string]string{
+	"upstream/resolve": "asks name servers on a goroutine of its own",
+	"upstream/health":  "checks endpoints on goroutines of its own",
+	"proto/tls":        "the handshake runs on a helper goroutine",
+}
+
+// exception lets one file use what banned forbids, for a reason.
+type exception struct {
+	file   string
+	uses   []string
+	reason string
+}
+
+var exceptions = []exception{
+	{"loop/backend.go", []string{"time.Now"}, "the one place where the loop reads the clock, once per Poll"},
+	{"loop/loop.go", []string{"import fmt"}, "errors of New"},
+	{"loop/epoll.go", []string{"import fmt"}, "errors at start"},
+	{"loop/listen.go", []string{"import fmt", "defer"}, "opens listeners, before the loop runs"},
+	{"loop/steering.go", []string{"import fmt"}, "prepares listeners, before the loop runs"},
+	{"loop/sockopts.go", []string{"import fmt"}, "checks options when the configuration is loaded"},
+	{"loop/remote.go", []string{"import fmt"}, "prepares addresses when the configuration is loaded or names are resolved"},
+	{"loop/uring.go", []string{"import fmt", "timer"}, "errors that end the loop; a pause when the kernel has no memory for anything"},
+	{"loop/uring_ring.go", []string{"import fmt", "defer"}, "creates and probes the ring, at start"},
+	{"loop/uring_features.go", []string{"import sync"}, "probes once per process"},
+	{"loop/uring_probe.go", []string{"import fmt", "defer", "time.Now"}, "tries the kernel out, once per process"},
+	{"proxy/snapshot.go", []string{"import fmt"}, "builds what a reload exchanges"},
+	{"upstream/cluster.go", []string{"import fmt"}, "errors of NewCluster"},
+	{"upstream/config.go", []string{"import fmt"}, "checks the configuration"},
+}
+
+// buildTags are the tags that something sets: the Makefile, a test command or
+// the tool chain. A file behind another one is never compiled.
+var buildTags = map[string]bool{
+	"giouring": true, // make build
+	"assert":   true, // make test, the simulator
+	"race":     true,
+	"linux":    true,
+	"amd64":    true,
+	"arm64":    true,
+}
+
+// forbiddenNames say nothing about what is inside.
+var forbiddenNames = map[string]bool{
+	"util": true, "utils": true, "common": true, "helper": true, "helpers": true, "misc": true, "shared": true, "base": true, "lib": true,
+}
