@@ -33,6 +33,7 @@ var layers = map[string]int{
 	"server": 7,
 
 	"cmd":             8,
+	"e2e":             8, // runs the binary against real peers
 	"internal/simnet": 8, // scripted peers: only tests and commands may know them
 	"internal/tidy":   8,
 	"bench":           8,
