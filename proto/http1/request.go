@@ -85,7 +85,7 @@ func requestLine(b []byte, lim *Limits, h *proto.Head) (next int, code proto.Fau
 	h.Method = proto.ParseMethod(method)
 	target := sp + 1
 	if sp == len(b) || h.Method == proto.MethodOther {
-		if code := requestLineStart(b, lim); code != proto.FaultNone || sp == len(b) {
+		if _, code := methodStart(b[start:]); code != proto.FaultNone || sp == len(b) {
 			return 0, code
 		}
 	}
@@ -97,12 +97,12 @@ func requestLine(b []byte, lim *Limits, h *proto.Head) (next int, code proto.Fau
 	}
 	h.MethodName = proto.Span{Off: uint32(start), Len: uint32(sp - start)}
 	h.Target = proto.Span{Off: uint32(target), Len: uint32(end - target)}
-	if end-target > lim.LineBytes {
-		return 0, proto.FaultTargetTooLong
-	}
 	minor, ok := versionMinor(b[version:])
 	if !ok {
 		return 0, requestLineFault(b[start:], lim)
+	}
+	if end-target > lim.LineBytes {
+		return 0, proto.FaultTargetTooLong
 	}
 	h.Minor = minor
 	return next, h.SetTarget(query)
@@ -128,30 +128,34 @@ func skipEmptyLines(b []byte) int {
 }
 
 // requestLineStart judges what is there of a request line that is not complete
-// yet, looking at a bounded number of bytes: what cannot become a request (a
-// TLS handshake, say) need not be waited for.
+// yet, looking at a bounded number of bytes.
 func requestLineStart(b []byte, lim *Limits) proto.FaultCode {
 	b = b[skipEmptyLines(b):]
-	if len(b) == 0 || len(b) == 1 && b[0] == '\r' {
-		return proto.FaultNone
-	}
-	if b[0] == '\n' {
-		return proto.FaultBareLF
-	}
-	n := proto.TokenPrefix(b[:min(len(b), methodMax+1)])
-	if n > methodMax { // RFC 9112 section 3: longer than any method implemented
-		return proto.FaultMethodTooLong
-	}
-	if n == len(b) {
-		return proto.FaultNone
-	}
-	if n == 0 || b[n] != ' ' {
-		return proto.FaultBadMethod
-	}
-	if len(b) > requestLineMax(n, lim) {
+	n, code := methodStart(b)
+	if code == proto.FaultNone && len(b) > requestLineMax(n, lim) {
 		return proto.FaultTargetTooLong
 	}
-	return proto.FaultNone
+	return code
+}
+
+// methodStart judges the method of a request line, complete or not: what
+// cannot become a request (a TLS handshake, say) need not be waited for. n is
+// the length of the method as far as it is there.
+func methodStart(b []byte) (n int, code proto.FaultCode) {
+	if len(b) == 0 || len(b) == 1 && b[0] == '\r' {
+		return 0, proto.FaultNone
+	}
+	if b[0] == '\n' {
+		return 0, proto.FaultBareLF
+	}
+	n = proto.TokenPrefix(b[:min(len(b), methodMax+1)])
+	if n > methodMax { // RFC 9112 section 3: longer than any method implemented
+		return n, proto.FaultMethodTooLong
+	}
+	if n < len(b) && (n == 0 || b[n] != ' ') {
+		return n, proto.FaultBadMethod
+	}
+	return n, proto.FaultNone
 }
 
 // requestLineMax is the length of the longest acceptable request line with a
@@ -164,15 +168,15 @@ func requestLineMax(n int, lim *Limits) int {
 // a method but is no request line; FaultNone while its LF has not arrived.
 func requestLineFault(b []byte, lim *Limits) proto.FaultCode {
 	n := lineEnd(b)
-	if code := requestLineStart(b, lim); code != proto.FaultNone && (n == 0 || code != proto.FaultTargetTooLong) {
+	method, code := methodStart(b)
+	if code != proto.FaultNone {
 		return code
+	}
+	if n > requestLineMax(method, lim) || n == 0 && len(b) > requestLineMax(method, lim) { // RFC 9112 section 3
+		return proto.FaultTargetTooLong
 	}
 	if n == 0 {
 		return proto.FaultNone
-	}
-	method := proto.TokenPrefix(b)
-	if n > requestLineMax(method, lim) { // RFC 9112 section 3
-		return proto.FaultTargetTooLong
 	}
 	if b[n-2] != '\r' {
 		return proto.FaultBareLF
