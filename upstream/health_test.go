@@ -147,6 +147,46 @@ func TestPanicRouting(t *testing.T) {
 	}
 }
 
+// Where everybody waits for the next probe, the first to come is the probe:
+// nothing may depend on a tick.
+func TestANewcomerMayProbe(t *testing.T) {
+	c, p, now := outage(t, Config{Queue: 9, QueueTimeout: time.Hour}, 1)
+	p.Acquire(now, 1, 0, 0)
+	p.DialFailed(now, 0)
+	p.Acquire(now, 1, 0, 0)
+	if d := p.Acquire(now+1, 2, 0, 0); d.Kind != Wait {
+		t.Fatalf("got %v during the back-off", d)
+	}
+	now = untilNs(c.eps[0].health.word.Load())
+	if d := p.Acquire(now, 3, 0, 0); d.Kind != Dial {
+		t.Fatalf("got %v, expected the newcomer to probe", d)
+	}
+	if d := p.Acquire(now, 4, 0, 0); d.Kind != Wait {
+		t.Fatalf("got %v beside the probe", d)
+	}
+	p.DialOK(now, 0)
+	if w, _ := p.NextWaiter(now); w != 1 {
+		t.Errorf("waiter %d named, expected 1", w)
+	}
+}
+
+func TestAnUndoneClaimLeavesNoTrace(t *testing.T) {
+	c, p, now := outage(t, Config{}, 1)
+	p.Acquire(now, 1, 0, 0)
+	p.DialFailed(now, 0)
+	h := &c.eps[0].health
+	w := h.word.Load()
+	now = untilNs(w)
+	claimed, ok := h.claim(w, now, int64(time.Second))
+	if _, second := h.claim(w, now, int64(time.Second)); !ok || second || usable(claimed, now) || usable(claimed, now+999*ms) {
+		t.Fatal("a claim does not exclude others")
+	}
+	h.unclaim(claimed, w)
+	if h.word.Load() != w || !usable(w, now) {
+		t.Error("the endpoint is not open to the next prober")
+	}
+}
+
 func TestPanicWithoutQueue(t *testing.T) {
 	_, p, now := outage(t, Config{}, 1)
 	p.Acquire(now, 1, 0, 0)

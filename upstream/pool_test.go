@@ -44,6 +44,35 @@ func TestNewestIsReusedOldestExpires(t *testing.T) {
 	}
 }
 
+func TestTheNewestIsGivenAway(t *testing.T) {
+	c := mustCluster(t, Config{Endpoints: endpoints(1), MaxIdle: 9}, 1)
+	p := c.Pool(0)
+	dialled(t, p, 2)
+	p.PutAddr(1, 1, 0, 1)
+	p.PutAddr(2, 2, 0, 1)
+	if conn, addr, ok := p.TakeIdleAddr(0); !ok || conn != 2 || addr != 1 {
+		t.Errorf("connection %d at address %d given away, expected 2 at 1", conn, addr)
+	}
+}
+
+// To be named is good for one Acquire.
+func TestATurnIsUsedUp(t *testing.T) {
+	c := mustCluster(t, Config{Endpoints: endpoints(1), MaxConnections: 1, MaxIdle: 1, Queue: 9}, 1)
+	p := c.Pool(0)
+	dialled(t, p, 1)
+	p.Acquire(1, 1, 0, 0)
+	p.Put(1, 7, 0)
+	w, _ := p.NextWaiter(1)
+	if d := p.Acquire(1, w, 0, 0); d.Kind != Reuse {
+		t.Fatal(d)
+	}
+	p.Acquire(1, 2, 0, 0)
+	p.Acquire(1, w, 0, 0) // another request with the same number
+	if first := p.queue.nodes[p.queue.first].id; first != 2 {
+		t.Errorf("waiter %d is first, expected 2", first)
+	}
+}
+
 func TestIdleWithoutTimeoutStays(t *testing.T) {
 	c := mustCluster(t, Config{Endpoints: endpoints(1), MaxIdle: 9}, 1)
 	p := c.Pool(0)
