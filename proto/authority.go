@@ -122,7 +122,7 @@ func validIPLiteral(b []byte) bool {
 			n++
 		}
 		if n < len(b) && b[n] == '.' {
-			return validIPv4(b) && (groups == 6 || elided && groups < 6)
+			return validIPv4(b) && enoughGroups(groups+2, elided)
 		}
 		if n == 0 || n > 4 {
 			return false
@@ -144,7 +144,12 @@ func validIPLiteral(b []byte) bool {
 			b = b[1:]
 		}
 	}
-	return groups == 8 || elided && groups < 8
+	return enoughGroups(groups, elided)
+}
+
+// enoughGroups: eight, or fewer when "::" stands for at least one.
+func enoughGroups(groups int, elided bool) bool {
+	return !elided && groups == 8 || elided && groups < 8
 }
 
 // validIPvFuture checks what follows the "v": 1*HEXDIG "." 1*( unreserved /
