@@ -320,3 +320,64 @@ func TestNoLostWakeUp(t *testing.T) {
 	}
 	t.Logf("wait %d, dial %d, steal %d", kinds[Wait], kinds[Dial], kinds[Steal])
 }
+
+// The resolver and the admin pages look in while a loop works.
+func TestResolverBesideALoop(t *testing.T) {
+	c, err := NewCluster(Config{
+		Name: "names", MaxConnections: 8, MaxIdle: 8, IdleTimeout: time.Hour,
+		Endpoints: []EndpointConfig{{"db.test:80", 1}},
+	}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Resolved(0, []string{"10.0.0.1:80"})
+	var wg sync.WaitGroup
+	var stop atomic.Bool
+	wg.Go(func() {
+		for i := 0; !stop.Load(); i++ {
+			c.Resolved(0, []string{fmt.Sprintf("10.0.0.%d:80", i%3), "10.0.1.1:80"})
+			c.ResolveFailed(0, "timeout")
+			c.eps[0].State(1)
+			c.eps[0].Down(1)
+			c.Idle(0)
+			runtime.Gosched()
+		}
+	})
+	p := c.Pool(0)
+	addrOf := map[uint64]uint32{}
+	var next uint64
+	var out []uint64
+	for i := range 20000 {
+		now := int64(i)
+		d := p.Acquire(now, 1, 0, 0)
+		switch d.Kind {
+		case Reuse:
+			if addrOf[d.Conn] != d.Addr {
+				t.Fatalf("connection %d comes back with address %d, has %d", d.Conn, d.Addr, addrOf[d.Conn])
+			}
+		case Dial:
+			set, k := p.Address(now, 0)
+			next++
+			d.Conn, d.Addr = next, set.Keys[k]
+			addrOf[next] = d.Addr
+			p.DialOK(now, 0)
+		default:
+			t.Fatalf("got %+v", d)
+		}
+		if !p.PutAddr(now, d.Conn, 0, d.Addr) {
+			p.Closed(0)
+		}
+		out = p.Expire(now, out[:0])
+		for range out {
+			p.Closed(0)
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
+	if c.eps[0].Open() != c.Idle(0) || p.Stats().Miscounted != 0 {
+		t.Errorf("%d open, %d idle, %d miscounted", c.eps[0].Open(), c.Idle(0), p.Stats().Miscounted)
+	}
+	if len(addrOf) < 10 {
+		t.Errorf("%d connections made: the addresses hardly changed", len(addrOf))
+	}
+}
