@@ -45,6 +45,9 @@ type epoll struct {
 	// no load it is one system call too many. This follows what paid off.
 	empty uint8 // polls in a row that found nothing
 
+	sentNow bool // since the last wait
+	skipped bool // the last wait did not ask the kernel
+
 	views  [blocksPerTick]buf.View
 	iov    [iovPerSend]unix.Iovec
 	msg    unix.Msghdr

@@ -11,6 +11,15 @@ const emptyPolls = 2
 
 // wait collects what is ready, and blocks only if that is nothing.
 func (e *epoll) wait(waitNs int64) error {
+	if waitNs == 0 && e.sentNow && !e.skipped {
+		// Sends have given the owner something to do. Asking the kernel can wait
+		// until it is done: most often there is nothing yet, and then this call
+		// would be one too many. Not twice in a row: reading must not wait for
+		// writing.
+		e.sentNow, e.skipped = false, true
+		return nil
+	}
+	e.sentNow, e.skipped = false, false
 	n, errno := 0, unix.Errno(0)
 	if waitNs == 0 || e.empty < emptyPolls {
 		n, errno = e.poll()
@@ -255,6 +264,7 @@ func (e *epoll) flush(id ConnID, c *conn) {
 			n, errno = sendmsgFD(c.fd, &e.msg)
 		}
 		l.stats.SendCalls++
+		e.sentNow = true
 		switch {
 		case errno == unix.EINTR:
 			continue

@@ -15,11 +15,12 @@ import (
 //
 // On the loopback interface there is no card: a SYN is handled on the CPU on
 // which the client called connect, and a client with one thread would have all
-// its connections on one loop. There the program takes turns by the client's
-// port instead: the kernel hands out ephemeral ports to one destination in
-// steps of two, so port/2 modulo the number of loops gives every loop its
-// share, evenly and not just on average. The same is done for a CPU that has
-// no loop, and when loops share CPUs.
+// its connections on one loop. There the client's port decides, as port/2
+// modulo the number of loops: for connections to one destination the kernel
+// hands out even ports, one after the other or in small random steps (newer
+// ones), so the loops take turns or are drawn with equal chances. Unlike a
+// random number the port gives the same answer when a SYN cookie comes back.
+// The same is done for a CPU that has no loop, and when loops share CPUs.
 //
 // It is classic BPF: unlike eBPF it needs no privilege, and it loads the CPU,
 // the type of the interface and the packet's headers, which is enough. A

@@ -1,0 +1,143 @@
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"time"
+)
+
+var _ = contract(
+	contractTest{"stress over tcp", func(r *rig) { stress(r, 64, false) }},
+	contractTest{"stress over unix sockets", func(r *rig) { stress(r, 64, true) }},
+	contractTest{"stress with hardly any blocks", func(r *rig) { stress(r, 24, false) }},
+)
+
+// stress pumps both ways through echoing connections, which are paused and
+// resumed at random, at sizes and buffer sizes of all kinds, and compares
+// every byte at the clients.
+func stress(r *rig, blocks int, unixSockets bool) {
+	r = r.again(Config{}, blocks)
+	const conns = 12
+	rng := rand.New(rand.NewPCG(uint64(blocks), 3))
+	var addr string
+	if !unixSockets {
+		_, addr = r.listen(SockOpts{SndBuf: 16 << 10, RcvBuf: 16 << 10}, 0)
+	}
+	results := make(chan error, conns)
+	for i := range conns {
+		if unixSockets {
+			id, c := r.unixPair()
+			go func() { results <- echoClient(c, i) }()
+			r.l.Recv(id)
+		} else {
+			c := r.client(addr)
+			go func() { results <- echoClient(c, i) }()
+		}
+	}
+	open := map[ConnID]bool{} // value: paused
+	const ended = 99          // owner of those that only have to send
+	mayQueue := blocks * testBlock / (4 * conns)
+	end := time.Now().Add(3 * testTimeout)
+	for done := 0; done < conns || r.l.Conns() > 0; {
+		select {
+		case err := <-results:
+			if err != nil {
+				r.Fatal(err)
+			}
+			done++
+		default:
+		}
+		ev := r.next(5 * time.Millisecond)
+		if ev == nil && time.Now().Before(end) {
+			continue
+		}
+		if ev == nil {
+			r.Fatalf("it does not end; %d of %d clients are done; %+v", done, conns, r.l.Stats())
+		}
+		id := ev.Conn
+		switch ev.Kind {
+		case Accepted:
+			r.l.Recv(id)
+		case Received:
+			open[id] = open[id]
+			r.l.Send(id, ev.View)
+			if r.l.Queued(id) > mayQueue || rng.IntN(10) == 0 {
+				r.l.Pause(id)
+				open[id] = true
+				r.l.Deadline(id, r.l.Now()+rng.Int64N(2e6))
+			}
+		case Timer, Sent:
+			if ev.Errno != 0 {
+				r.Fatalf("send: %v", ev.Errno)
+			}
+			if open[id] && r.l.Queued(id) <= mayQueue {
+				r.l.Recv(id)
+				open[id] = false
+			}
+		case RecvEnd:
+			if ev.Errno != 0 {
+				r.Fatalf("receive: %v", ev.Errno)
+			}
+			r.l.Shutdown(id)
+			r.l.Deadline(id, r.l.Now()+1e6)
+			open[id] = false
+			r.l.SetOwner(id, ended)
+		case Closed:
+			delete(open, id)
+		}
+		if ev.Owner == ended && ev.Kind != Closed {
+			if r.l.Queued(id) == 0 {
+				r.l.Close(id)
+			} else {
+				r.l.Deadline(id, r.l.Now()+1e6)
+			}
+		}
+	}
+}
+
+// echoClient writes in pieces of random size, reads the same back at its own
+// pace, and half-closes at the end.
+func echoClient(c net.Conn, seed int) error {
+	want := pattern(seed, 300_000+seed*50_001)
+	go func() {
+		rng := rand.New(rand.NewPCG(uint64(seed), 1))
+		for s := want; len(s) > 0; {
+			n := min(len(s), 1+rng.IntN(1<<(1+rng.IntN(17))))
+			if _, err := io.WriteString(c, s[:n]); err != nil {
+				return
+			}
+			s = s[n:]
+			if rng.IntN(20) == 0 {
+				time.Sleep(time.Duration(rng.IntN(2000)) * time.Microsecond)
+			}
+			runtime.Gosched()
+		}
+		c.(interface{ CloseWrite() error }).CloseWrite()
+	}()
+	rng := rand.New(rand.NewPCG(uint64(seed), 2))
+	b := make([]byte, 1<<16)
+	at := 0
+	for {
+		n, err := c.Read(b[:1+rng.IntN(len(b))])
+		if at+n > len(want) || string(b[:n]) != want[at:at+n] {
+			return fmt.Errorf("client %d: the bytes from %d to %d differ", seed, at, at+n)
+		}
+		at += n
+		if err == io.EOF {
+			if at != len(want) {
+				return fmt.Errorf("client %d: %d bytes came back of %d", seed, at, len(want))
+			}
+			return nil
+		}
+		if err != nil {
+			return errors.Join(fmt.Errorf("client %d at %d", seed, at), err)
+		}
+		if rng.IntN(20) == 0 {
+			time.Sleep(time.Duration(rng.IntN(2000)) * time.Microsecond)
+		}
+	}
+}
