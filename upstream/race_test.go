@@ -335,7 +335,7 @@ func TestResolverBesideALoop(t *testing.T) {
 	var stop atomic.Bool
 	wg.Go(func() {
 		for i := 0; !stop.Load(); i++ {
-			c.Resolved(0, []string{fmt.Sprintf("10.0.0.%d:80", i%3), "10.0.1.1:80"})
+			c.Resolved(0, []string{fmt.Sprintf("10.0.0.%d:80", i%3)})
 			c.ResolveFailed(0, "timeout")
 			c.eps[0].State(1)
 			c.eps[0].Down(1)
@@ -367,6 +367,9 @@ func TestResolverBesideALoop(t *testing.T) {
 		if !p.PutAddr(now, d.Conn, 0, d.Addr) {
 			p.Closed(0)
 		}
+		if i%64 == 0 {
+			runtime.Gosched()
+		}
 		out = p.Expire(now, out[:0])
 		for range out {
 			p.Closed(0)
@@ -377,7 +380,7 @@ func TestResolverBesideALoop(t *testing.T) {
 	if c.eps[0].Open() != c.Idle(0) || p.Stats().Miscounted != 0 {
 		t.Errorf("%d open, %d idle, %d miscounted", c.eps[0].Open(), c.Idle(0), p.Stats().Miscounted)
 	}
-	if len(addrOf) < 10 {
+	if len(addrOf) < 5 {
 		t.Errorf("%d connections made: the addresses hardly changed", len(addrOf))
 	}
 }
