@@ -1,0 +1,222 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// zproxy is a running proxy with its own configuration.
+type zproxy struct {
+	*process
+	addr, admin string
+	config      string
+}
+
+// stopLimit is how long a proxy at rest may take to end after SIGTERM.
+const stopLimit = 5 * time.Second
+
+// start runs a proxy and waits until it is ready. In text LISTEN and ADMIN
+// stand for addresses that are free, LISTEN2 for a second one; the backend and
+// the admin section are added. At the end of the test the proxy must come to
+// rest and exit with status 0 on SIGTERM.
+func start(t *testing.T, backend, text string) *zproxy {
+	t.Helper()
+	for try := 1; ; try++ {
+		z := launch(t, backend, text)
+		if z.ready(t) {
+			t.Cleanup(func() { z.finish(t) })
+			return z
+		}
+		printed := z.out.String()
+		if try == startTries || !strings.Contains(printed, "already in use") && !strings.Contains(printed, "is taken") {
+			t.Fatalf("zproxy does not start:\n%s\nwith\n%s", tail(printed), z.config)
+		}
+	}
+}
+
+// launch starts a proxy and does not wait.
+func launch(t *testing.T, backend, text string) *zproxy {
+	t.Helper()
+	z := &zproxy{addr: freeAddr(t), admin: freeAddr(t)}
+	z.config = strings.NewReplacer("LISTEN2", freeAddr(t), "LISTEN", z.addr, "ADMIN", z.admin).Replace(text)
+	z.config = fmt.Sprintf("io: %s\nadmin: {address: %q}\n%s\n", backend, z.admin, z.config)
+	file := writeFile(t, filepath.Join(t.TempDir(), "zproxy.yaml"), z.config)
+	z.process = spawn(t, zproxyBin, "run", "-c", file)
+	return z
+}
+
+// ready waits for /readyz; false when the process ended instead.
+func (z *zproxy) ready(t *testing.T) bool {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if !z.running() {
+			return false
+		}
+		if res, err := adminClient.Get("http://" + z.admin + "/readyz"); err == nil {
+			io.Copy(io.Discard, res.Body)
+			res.Body.Close()
+			if res.StatusCode == 200 {
+				return true
+			}
+		}
+	}
+	t.Fatalf("zproxy is not ready within 10 s; it printed:\n%s", tail(z.out.String()))
+	return false
+}
+
+// finish is the end of every test: rest, SIGTERM, status 0.
+func (z *zproxy) finish(t *testing.T) {
+	if t.Failed() || t.Skipped() {
+		t.Logf("zproxy with\n%s\nprinted:\n%s", z.config, tail(z.out.String()))
+	}
+	if !z.running() {
+		return // the test ended it
+	}
+	z.rests(t)
+	z.signal(t, syscall.SIGTERM)
+	if status := z.wait(t, stopLimit); status != 0 {
+		t.Errorf("exit status %d after SIGTERM; zproxy printed:\n%s", status, tail(z.out.String()))
+	}
+	if strings.Contains(z.out.String(), "panic:") {
+		t.Errorf("zproxy printed:\n%s", tail(z.out.String()))
+	}
+}
+
+// rests waits until nothing is under way any more: what a request took must
+// have come back.
+func (z *zproxy) rests(t *testing.T) {
+	t.Helper()
+	eventually(t, 8*time.Second, "the proxy comes to rest", func() (bool, string) {
+		m := z.metrics(t)
+		s := z.status(t)
+		waiting := 0
+		for _, l := range s.Loops {
+			waiting += l.Active + l.Clients
+			for _, p := range l.Pools {
+				waiting += p.Waiting
+			}
+		}
+		// Blocks posted to the kernel for receives to come are in use for good.
+		held := m.sum("zproxy_buffer_blocks_in_use") - m.sum("zproxy_buffer_blocks_posted")
+		clients, tunnels := m.sum("zproxy_client_connections"), m.sum("zproxy_tunnels_open")
+		return waiting == 0 && clients == 0 && tunnels == 0 && held == 0, fmt.Sprintf(
+			"clients, exchanges and waiters %d, client connections %v, tunnels %v, blocks held %v; /status %+v",
+			waiting, clients, tunnels, held, s)
+	})
+}
+
+var adminClient = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
+func (z *zproxy) page(t *testing.T, path string) []byte {
+	t.Helper()
+	res, err := adminClient.Get("http://" + z.admin + path)
+	if err != nil {
+		t.Fatalf("%s: %v; zproxy printed:\n%s", path, err, tail(z.out.String()))
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != 200 {
+		t.Fatalf("%s: %s %v\n%s", path, res.Status, err, body)
+	}
+	return body
+}
+
+// samples are the samples of a /metrics page: name with labels, and value.
+type samples map[string]float64
+
+func (z *zproxy) metrics(t *testing.T) samples {
+	t.Helper()
+	m := samples{}
+	for sc := bufio.NewScanner(strings.NewReader(string(z.page(t, "/metrics")))); sc.Scan(); {
+		line := sc.Text()
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		i := strings.LastIndexByte(line, ' ')
+		v, err := strconv.ParseFloat(line[i+1:], 64)
+		if err != nil {
+			t.Fatalf("/metrics: %q: %v", line, err)
+		}
+		if _, twice := m[line[:i]]; twice {
+			t.Errorf("/metrics: %s is there twice", line[:i])
+		}
+		m[line[:i]] = v
+	}
+	return m
+}
+
+// all lists the values of the samples of one name, in no order, whose labels
+// contain each of parts.
+func (m samples) all(name string, parts ...string) []float64 {
+	var vs []float64
+next:
+	for key, v := range m {
+		if n, _, _ := strings.Cut(key, "{"); n != name {
+			continue
+		}
+		for _, p := range parts {
+			if !strings.Contains(key, p) {
+				continue next
+			}
+		}
+		vs = append(vs, v)
+	}
+	return vs
+}
+
+func (m samples) sum(name string, parts ...string) (sum float64) {
+	for _, v := range m.all(name, parts...) {
+		sum += v
+	}
+	return sum
+}
+
+// status is what the tests look at in /status.
+type status struct {
+	State string `json:"state"`
+	Loops []struct {
+		IO      string
+		InUse   int
+		Clients int `json:"clients"`
+		Origins int `json:"origins"`
+		Active  int `json:"active_requests"`
+		Pools   map[string]struct{ Idle, Waiting int }
+	} `json:"loops"`
+}
+
+func (z *zproxy) status(t *testing.T) (s status) {
+	t.Helper()
+	if err := json.Unmarshal(z.page(t, "/status"), &s); err != nil {
+		t.Fatalf("/status: %v", err)
+	}
+	return s
+}
+
+// memory reads a value of /proc/PID/FILE, such as VmHWM of status or Rss of
+// smaps_rollup, in bytes.
+func (z *zproxy) memory(t *testing.T, file, name string) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", z.cmd.Process.Pid, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^` + name + `:\s+(\d+) kB`).FindSubmatch(b)
+	if m == nil {
+		t.Fatalf("no %s in %s", name, file)
+	}
+	kib, _ := strconv.Atoi(string(m[1]))
+	return kib << 10
+}
+
+func (z *zproxy) url(path string) string { return "http://" + z.addr + path }
