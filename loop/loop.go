@@ -30,6 +30,7 @@ type Stats struct {
 	ShortSends               uint64 // the kernel took less than it was given
 	Enobufs                  uint64 // receives that found no block
 	Parked                   uint64 // connections that had to wait for a block
+	Posted                   int    // blocks that lie with the kernel for receives to come
 	MailsIn, MailsFull       uint64 // delivered; refused because the mailbox was full
 	Conns, Timers, ConnsHigh int    // connections now, NewTimer slots now, most connections ever
 }
@@ -170,6 +171,9 @@ func (l *Loop) Stats() Stats {
 	s := l.stats
 	s.Conns, s.Timers = l.connCount, l.timerCount
 	s.MailsFull = l.box.full.Load()
+	if b, ok := l.be.(interface{ posted() int }); ok {
+		s.Posted = b.posted()
+	}
 	return s
 }
 

@@ -97,3 +97,5 @@ func (b *recvBuffers) free() {
 	}
 	b.filled = 0
 }
+
+func (u *uring) posted() int { return u.bufs.filled }

@@ -26,6 +26,7 @@ type LoopState struct {
 	Parked                    uint64 // gauge: receivers waiting for a buffer
 	BlockBytes                uint64 // gauge: size of one buffer block
 	Blocks, InUse, InUseHigh  uint64 // gauges, in blocks
+	Posted                    uint64 // gauge: blocks in use that lie with the kernel for receives to come
 	Exhausted, Grown, Shrunk  uint64 // times the pool was empty, grew, gave memory back
 	HugeBytes, THPBytes, Size uint64 // gauges: arena memory on 2 MiB pages, on advised pages, in all
 	Bound                     bool   // the arena is bound to Node

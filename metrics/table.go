@@ -73,6 +73,7 @@ var stateTable = [...]struct {
 	{"zproxy_buffer_block_bytes", gauge, "Size of one buffer block.", func(s *LoopState) uint64 { return s.BlockBytes }},
 	{"zproxy_buffer_blocks", gauge, "Buffer blocks the pool has memory for now.", func(s *LoopState) uint64 { return s.Blocks }},
 	{"zproxy_buffer_blocks_in_use", gauge, "Buffer blocks in use.", func(s *LoopState) uint64 { return s.InUse }},
+	{"zproxy_buffer_blocks_posted", gauge, "Buffer blocks in use that lie with the kernel for receives to come (io_uring).", func(s *LoopState) uint64 { return s.Posted }},
 	{"zproxy_buffer_blocks_in_use_high", gauge, "Most buffer blocks ever in use at once.", func(s *LoopState) uint64 { return s.InUseHigh }},
 	{"zproxy_buffer_exhausted_total", counter, "Times the buffer pool had no block and could not grow.", func(s *LoopState) uint64 { return s.Exhausted }},
 	{"zproxy_buffer_grown_total", counter, "Times the buffer pool grew by a step.", func(s *LoopState) uint64 { return s.Grown }},

@@ -102,7 +102,7 @@ func (s *Server) loopState(t *workerThread, r *proxy.Report) metrics.LoopState {
 		RecvCalls: l.RecvCalls, SendCalls: l.SendCalls, ShortSends: l.ShortSends,
 		NoBuffers: l.Enobufs, MailsIn: l.MailsIn, MailsFull: l.MailsFull,
 		Conns: uint64(l.Conns), ConnsHigh: uint64(l.ConnsHigh), Timers: uint64(l.Timers), Parked: l.Parked,
-		BlockBytes: uint64(b.BlockBytes), Blocks: uint64(b.Blocks), InUse: uint64(b.InUse), InUseHigh: uint64(b.InUseHigh),
+		BlockBytes: uint64(b.BlockBytes), Blocks: uint64(b.Blocks), InUse: uint64(b.InUse), Posted: uint64(l.Posted), InUseHigh: uint64(b.InUseHigh),
 		Exhausted: b.Exhausted, Grown: b.Grown, Shrunk: b.Shrunk,
 		HugeBytes: uint64(a.HugeBytes), THPBytes: uint64(a.THPBytes),
 		Size: uint64(a.HugeBytes + a.THPBytes + a.SmallBytes), Bound: a.Bound,
