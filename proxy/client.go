@@ -79,7 +79,10 @@ func (w *Worker) clientEvent(i uint32, ev *loop.Event) {
 	case loop.Timer:
 		w.clientTimeout(i, c)
 	case loop.Closed:
-		c.conn = 0 // a note in runnable no longer finds it
+		if c.flags&clientRunnable != 0 {
+			w.forgetRunnable(i)
+		}
+		w.pool.Drop(&c.in)
 		w.clients.Free(i)
 		w.countConns(-1)
 	}
@@ -113,6 +116,16 @@ func (w *Worker) clientHeadBytes(i uint32, c *client, v buf.View) {
 	if c.flags&clientRunnable == 0 && !w.stall(c) {
 		w.parsePending(i, c)
 	}
+	if c.in.Bytes() > pipelineBytes {
+		w.pauseClient(c)
+	}
+}
+
+func (w *Worker) pauseClient(c *client) {
+	if c.flags&clientPaused == 0 {
+		c.flags |= clientPaused
+		w.l.Pause(c.conn)
+	}
 }
 
 // stall holds back the next request of a client that does not take the
@@ -122,10 +135,7 @@ func (w *Worker) stall(c *client) bool {
 		return false
 	}
 	c.flags |= clientStalled
-	if c.flags&clientPaused == 0 {
-		c.flags |= clientPaused
-		w.l.Pause(c.conn)
-	}
+	w.pauseClient(c)
 	w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.sendNs)
 	return true
 }
@@ -249,8 +259,7 @@ func (w *Worker) restrainClient(c *client) {
 		full = w.requestBacklog(x) > w.high
 	}
 	if full {
-		c.flags |= clientPaused
-		w.l.Pause(c.conn)
+		w.pauseClient(c)
 		if x.flags&xRequestDone == 0 {
 			w.l.Deadline(c.conn, 0)
 		}
@@ -502,7 +511,9 @@ func (w *Worker) nextRequest(i uint32, c *client) {
 	if !c.in.Empty() && w.stall(c) {
 		return
 	}
-	w.resumeClient(c)
+	if c.in.Bytes() <= pipelineBytes/2 {
+		w.resumeClient(c)
+	}
 	if !c.in.Empty() {
 		if c.flags&clientRunnable == 0 {
 			c.flags |= clientRunnable

@@ -42,6 +42,9 @@ const (
 	// pipelineBytes is how much of the requests behind the current one is
 	// held per client before its socket is no longer read.
 	pipelineBytes = 64 << 10
+	// pipelineRounds is how many pipelined requests of one client may be served
+	// between two Polls.
+	pipelineRounds = 32
 	// A leg that has more than highMark bytes waiting for its receiver stops
 	// reading its sender, and goes on below lowMark. Under memory pressure the
 	// marks shrink (see setMarks).
@@ -213,19 +216,21 @@ func (w *Worker) workerEvent(ev *loop.Event) {
 	}
 }
 
-// serveRunnable serves one pipelined request of each client that has one. A
-// client with more comes round again after the next Poll, so no client holds
-// the loop.
+// serveRunnable serves pipelined requests, one of each client at a time, for a
+// bounded number of rounds: what then is left comes after the next Poll, so
+// that no client holds the loop.
 func (w *Worker) serveRunnable() {
-	n := len(w.runnable)
-	for i := 0; i < n; i++ {
-		if ci := w.runnable[i]; ci != 0 {
-			c := w.clients.At(ci)
-			c.flags &^= clientRunnable
-			w.parsePending(ci, c)
+	for round := 0; round < pipelineRounds && len(w.runnable) > 0; round++ {
+		n := len(w.runnable)
+		for i := 0; i < n; i++ {
+			if ci := w.runnable[i]; ci != 0 {
+				c := w.clients.At(ci)
+				c.flags &^= clientRunnable
+				w.parsePending(ci, c)
+			}
 		}
+		w.runnable = append(w.runnable[:0], w.runnable[n:]...)
 	}
-	w.runnable = append(w.runnable[:0], w.runnable[n:]...)
 }
 
 // forgetRunnable strikes a client that closed out of the list.

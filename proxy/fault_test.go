@@ -1,0 +1,351 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http/httputil"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"zproxy/loop"
+)
+
+const ok2 = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+// ask sends one request on a connection of its own and gives the status line.
+func (r *rig) ask(request string) string {
+	r.t.Helper()
+	c := r.dial()
+	defer c.Close()
+	io.WriteString(c, request)
+	head, err := readHead(c)
+	if err != nil {
+		return "no answer: " + err.Error()
+	}
+	return strings.SplitN(head, "\r\n", 2)[0]
+}
+
+const simpleGet = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+// A kept-alive connection that the origin has closed meanwhile is replaced
+// without the client seeing it, if the request may be repeated.
+func TestStaleConnectionIsReplaced(t *testing.T) {
+	onBackends(t, func(t *testing.T, io loop.IO) {
+		var served atomic.Int32
+		origin := startOrigin(t, func(n int, c net.Conn) {
+			if _, err := readHead(c); err != nil {
+				return
+			}
+			served.Add(1)
+			c.Write([]byte(ok2))
+			if n == 1 { // take the next request and hang up on it
+				readHead(c)
+				return
+			}
+			for {
+				if _, err := readHead(c); err != nil {
+					return
+				}
+				served.Add(1)
+				c.Write([]byte(ok2))
+			}
+		})
+		r := start(t, io, 1, yaml(origin, ""), nil)
+		for i := range 3 {
+			if got := r.ask(simpleGet); got != "HTTP/1.1 200 OK" {
+				t.Errorf("request %d: %s", i, got)
+			}
+		}
+		m := r.settled()[0].Metrics
+		if m.UpstreamStale != 1 || m.UpstreamRetries != 1 || served.Load() != 3 {
+			t.Errorf("stale %d, retries %d, served %d; want 1, 1, 3", m.UpstreamStale, m.UpstreamRetries, served.Load())
+		}
+	})
+}
+
+// A POST may have had its effect: it is not sent twice.
+func TestPostIsNotRepeated(t *testing.T) {
+	onBackends(t, func(t *testing.T, io loop.IO) {
+		var posts atomic.Int32
+		origin := startOrigin(t, func(n int, c net.Conn) {
+			for {
+				head, err := readHead(c)
+				if err != nil {
+					return
+				}
+				if strings.HasPrefix(head, "POST") {
+					posts.Add(1)
+					return
+				}
+				c.Write([]byte(ok2))
+			}
+		})
+		r := start(t, io, 1, yaml(origin, ""), nil)
+		r.ask(simpleGet)
+		if got := r.ask("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"); got != "HTTP/1.1 502 Bad Gateway" {
+			t.Errorf("got %s, want a 502", got)
+		}
+		if n := posts.Load(); n != 1 {
+			t.Errorf("the origin saw %d POSTs, want 1", n)
+		}
+	})
+}
+
+// Connect failures go to the next endpoint, whatever the method.
+func TestNextEndpointAfterConnectFailure(t *testing.T) {
+	onBackends(t, func(t *testing.T, io loop.IO) {
+		origin := startOrigin(t, func(n int, c net.Conn) {
+			for {
+				if _, err := readHead(c); err != nil {
+					return
+				}
+				readN(c, 2)
+				c.Write([]byte(ok2))
+			}
+		})
+		text := yaml(origin, "upstreams: {app: {endpoints: [{address: \"127.0.0.1:1\"}, {address: \"ORIGIN\"}]}}\n")
+		r := start(t, io, 1, text, nil)
+		for i := range 4 {
+			if got := r.ask("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi"); got != "HTTP/1.1 200 OK" {
+				t.Errorf("request %d: %s", i, got)
+			}
+		}
+		r.settled()
+	})
+}
+
+// Deadlines end waits with the status that says whose fault it was.
+func TestDeadlines(t *testing.T) {
+	cases := []struct{ name, config, send, want string }{
+		{"origin never answers", "upstreams: {app: {endpoints: [{address: \"ORIGIN\"}], timeouts: {response: 100ms}}}\n", simpleGet, "HTTP/1.1 504 Gateway Timeout"},
+		{"head never ends", "limits: {request_header_timeout: 100ms}\n", "GET / HTTP/1.1\r\nHost:", "HTTP/1.1 408 Request Timeout"},
+		{"body never comes", "limits: {request_body_timeout: 100ms}\n", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe", "HTTP/1.1 408 Request Timeout"},
+		{"no connection comes free", "upstreams: {app: {endpoints: [{address: \"ORIGIN\"}], pool: {max_connections: 1, max_idle: 1, prewarm: 0, queue_timeout: 100ms}}}\n", "", "HTTP/1.1 503 Service Unavailable"},
+		{"queue full", "upstreams: {app: {endpoints: [{address: \"ORIGIN\"}], pool: {max_connections: 1, max_idle: 1, prewarm: 0, queue: 0}}}\n", "", "HTTP/1.1 503 Service Unavailable"},
+	}
+	onBackends(t, func(t *testing.T, io loop.IO) {
+		for _, tc := range cases {
+			t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
+				t.Parallel()
+				origin := startOrigin(t, func(n int, c net.Conn) { readN(c, 1<<20) })
+				r := start(t, io, 1, yaml(origin, tc.config), nil)
+				send := tc.send
+				if send == "" { // the only connection is taken by a first request
+					first := r.dial()
+					first.Write([]byte(simpleGet))
+					defer first.Close()
+					first.(*net.TCPConn).SetLinger(0) // so that its request does not outlive it
+					for r.reports()[0].Exchanges == 0 {
+						time.Sleep(time.Millisecond)
+					}
+					send = simpleGet
+				}
+				if got := r.ask(send); got != tc.want {
+					t.Errorf("got %s, want %s", got, tc.want)
+				}
+			})
+		}
+	})
+}
+
+// An idle connection is closed without a word when its time is over.
+func TestIdleClientIsClosedQuietly(t *testing.T) {
+	onBackends(t, func(t *testing.T, io loop.IO) {
+		r := start(t, io, 1, yaml("127.0.0.1:1", "limits: {keepalive_timeout: 1s, request_header_timeout: 1s}\nroutes: [{path: \"/*\", respond: {status: 200, body: ok}}]\n"), nil)
+		c := r.dial()
+		c.Write([]byte(simpleGet))
+		got, closed := hear(c, func(string) bool { return false })
+		if !strings.HasSuffix(got, "\r\n\r\nok") || !closed {
+			t.Errorf("got %q, closed %v", got, closed)
+		}
+	})
+}
+
+// pattern is n bytes that differ at every distance below 251.
+func pattern(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i % 251)
+	}
+	return b
+}
+
+// Bodies larger than everything that is buffered come through byte for byte,
+// both ways at once, with a slow client, chunked or not, in bounded memory.
+func TestLargeBodiesSlowClient(t *testing.T) {
+	const size = 6 << 20
+	want := pattern(size)
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		for _, chunked := range []bool{false, true} {
+			t.Run(fmt.Sprintf("chunked_%v", chunked), func(t *testing.T) {
+				origin := startOrigin(t, echoOrigin(size))
+				r := start(t, io_, 1, yaml(origin, ""), nil)
+				c := r.dial()
+				c.SetDeadline(time.Now().Add(30 * time.Second))
+				go sendBody(c, want, chunked)
+				head, err := readHead(c)
+				if err != nil || !strings.HasPrefix(head, "HTTP/1.1 200") {
+					t.Fatalf("%q, %v", head, err)
+				}
+				got := make([]byte, 0, size)
+				chunk := make([]byte, 96<<10)
+				peak := 0
+				for len(got) < size {
+					n, err := c.Read(chunk)
+					if err != nil {
+						t.Fatalf("after %d bytes: %v", len(got), err)
+					}
+					got = append(got, chunk[:n]...)
+					if len(got) < size/4 { // slow for a while
+						time.Sleep(2 * time.Millisecond)
+						peak = max(peak, r.reports()[0].Buf.InUse)
+					}
+				}
+				if string(got) != string(want) {
+					t.Error("bytes differ")
+				}
+				if limit := 4 * highMark / (16 << 10); peak > limit {
+					t.Errorf("%d blocks in use at the peak, want at most %d", peak, limit)
+				}
+				c.Close()
+				r.settled()
+			})
+		}
+	})
+}
+
+// echoOrigin answers a request with its body of size bytes, as it comes in.
+func echoOrigin(size int) func(int, net.Conn) {
+	return func(n int, c net.Conn) {
+		head, err := readHead(c)
+		if err != nil {
+			return
+		}
+		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size)
+		if strings.Contains(head, "chunked") {
+			io.Copy(c, io.LimitReader(httputil.NewChunkedReader(c), int64(size)))
+		} else {
+			io.Copy(c, io.LimitReader(c, int64(size)))
+		}
+		readN(c, 1)
+	}
+}
+
+func sendBody(c net.Conn, body []byte, chunked bool) {
+	if !chunked {
+		fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", len(body))
+		c.Write(body)
+		return
+	}
+	io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+	for n := 1; len(body) > 0; n = n*3%70000 + 1 {
+		n = min(n, len(body))
+		fmt.Fprintf(c, "%x\r\n%s\r\n", n, body[:n])
+		body = body[n:]
+	}
+	io.WriteString(c, "0\r\n\r\n")
+}
+
+// Two loops share a cap of one connection: the one that has none takes over
+// its neighbour's idle connection, instead of waiting for it to end.
+func TestNeighboursConnectionIsTakenOver(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		var conns atomic.Int32
+		origin := startOrigin(t, func(n int, c net.Conn) {
+			conns.Store(int32(n))
+			for {
+				if _, err := readHead(c); err != nil {
+					return
+				}
+				c.Write([]byte(ok2))
+			}
+		})
+		r := start(t, io_, 2, yaml(origin, "upstreams: {app: {endpoints: [{address: \"ORIGIN\"}], pool: {max_connections: 1, max_idle: 1, prewarm: 0}}}\n"), nil)
+		// Clients of both loops, asked in turn.
+		var clients []net.Conn
+		for range 16 {
+			clients = append(clients, r.dial())
+		}
+		for range 5 {
+			for i, c := range clients {
+				io.WriteString(c, simpleGet)
+				head, err := readHead(c)
+				if err != nil || !strings.HasPrefix(head, "HTTP/1.1 200") {
+					t.Fatalf("client %d: %q, %v", i, head, err)
+				}
+				readN(c, 2)
+			}
+		}
+		var stolen, given, served uint64
+		for _, rep := range r.settled() {
+			stolen += rep.Metrics.UpstreamStolen
+			given += rep.Metrics.UpstreamGiven
+			served = max(served, rep.Metrics.Requests)
+		}
+		if served == 80 {
+			t.Skip("all 16 connections were steered to one loop; nothing to take over")
+		}
+		if stolen == 0 || stolen != given || conns.Load() != 1 {
+			t.Errorf("stolen %d, given %d over %d origin connections; want as many stolen as given, over 1", stolen, given, conns.Load())
+		}
+	})
+}
+
+// Pipelined requests are answered in order, however they are cut, and a
+// client that takes no answers is not read for ever.
+func TestPipelining(t *testing.T) {
+	const n = 500
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		origin := startOrigin(t, func(_ int, c net.Conn) {
+			for {
+				head, err := readHead(c)
+				if err != nil {
+					return
+				}
+				path := strings.Fields(head)[1]
+				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(path), path)
+			}
+		})
+		r := start(t, io_, 1, yaml(origin, ""), nil)
+		c := r.dial()
+		var send, want strings.Builder
+		for i := range n {
+			fmt.Fprintf(&send, "GET /%d HTTP/1.1\r\nHost: h\r\n\r\n", i)
+			path := fmt.Sprintf("/%d", i)
+			fmt.Fprintf(&want, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(path), path)
+		}
+		go io.WriteString(c, send.String())
+		got, _ := hear(c, func(got string) bool {
+			return len(dateLine.ReplaceAllString(got, "")) >= want.Len()
+		})
+		if dateLine.ReplaceAllString(got, "") != want.String() {
+			t.Error("answers differ from what was asked, or came in another order")
+		}
+		c.Close()
+		r.settled()
+	})
+}
+
+// A client that pipelines for ever and reads nothing is held back.
+func TestPipeliningWithoutReading(t *testing.T) {
+	body := strings.Repeat("x", 8<<10)
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		r := start(t, io_, 1, yaml("127.0.0.1:1", "routes: [{path: \"/*\", respond: {status: 200, body: "+body+"}}]\n"), nil)
+		c := r.dial()
+		c.SetWriteDeadline(time.Now().Add(time.Second))
+		for {
+			if _, err := io.WriteString(c, strings.Repeat(simpleGet, 100)); err != nil {
+				break // no longer read
+			}
+		}
+		rep := r.reports()[0]
+		// Answers of 8 KiB and a head fill a little more than half a block.
+		if limit := (2*highMark + 4*pipelineBytes) / (16 << 10); rep.Buf.InUse > limit {
+			t.Errorf("%d blocks in use, want at most %d", rep.Buf.InUse, limit)
+		}
+		c.(*net.TCPConn).SetLinger(0)
+	})
+}
