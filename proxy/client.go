@@ -439,7 +439,11 @@ func (w *Worker) busyTimeout(c *client, x *exchange) {
 	switch {
 	case x.state == xWaiting || x.state == xStealing:
 		w.m.QueueTimeouts++
-		w.failExchange(c, x, &faultQueueTimeout)
+		if x.tried != 0 {
+			w.failExchange(c, x, &faultConnectFailed)
+		} else {
+			w.failExchange(c, x, &faultQueueTimeout)
+		}
 	case w.l.Queued(c.conn) > 0:
 		w.m.ClientAborts++
 		w.endExchange(c, x, "client did not take the response in time")

@@ -77,7 +77,8 @@ func (w *Worker) askNeighbour(c *client, x *exchange, endpoint, to int) {
 		Kind: mailSteal, From: int32(w.index),
 		A: uint64(x.cluster) | uint64(c.x)<<32, B: uint64(endpoint),
 	}
-	if !w.peers[to].Loop.Post(m) {
+	if !w.post(to, m) {
+		w.pools[x.cluster].StealDropped()
 		w.failExchange(c, x, &faultNoEndpoint)
 	}
 }
@@ -146,8 +147,10 @@ func (w *Worker) receiveGift(m loop.Mail) {
 		w.pools[cluster].Adopted(endpoint)
 		x.flags |= xReused
 		w.attach(c, x, oi, o)
+		w.serveWaiters(cluster)
 		return
 	}
+	w.pools[cluster].StealDropped()
 	o.state = originIdle
 	if !w.pools[cluster].AdoptIdle(w.l.Now(), uint64(oi), endpoint, o.addr) {
 		w.closeOrigin(o)
@@ -160,7 +163,10 @@ func (w *Worker) stealFailed(m loop.Mail) {
 	if c, x := w.stealing(m.A); x != nil {
 		w.pools[x.cluster].StealFailed(c.x)
 		w.dispatch(c, x)
+	} else {
+		w.pools[uint32(m.A)].StealDropped()
 	}
+	w.serveWaiters(int(uint32(m.A)))
 }
 
 // lessLoaded names a loop of the same node that has clearly fewer clients, or
@@ -255,11 +261,13 @@ func (w *Worker) prewarm(cluster int, now int64) {
 
 // refuseDispatch answers an exchange that its pool could not take.
 func (w *Worker) refuseDispatch(c *client, x *exchange, r upstream.Reason) {
-	switch r {
-	case upstream.QueueFull:
+	switch {
+	case x.tried != 0:
+		w.failExchange(c, x, &faultConnectFailed)
+	case r == upstream.QueueFull:
 		w.m.QueueFull++
 		w.failExchange(c, x, &faultQueueFull)
-	case upstream.NotResolved:
+	case r == upstream.NotResolved:
 		w.failExchange(c, x, &faultUnresolved)
 	default:
 		w.failExchange(c, x, &faultNoEndpoint)

@@ -110,8 +110,10 @@ func (w *Worker) dialFailed(o *origin, f *proto.Fault) {
 	x.origin = 0
 	c := w.clients.At(x.client)
 	x.tried |= 1 << uint(o.endpoint)
-	if int(x.attempts) < w.snap.clusters[x.cluster].retries {
-		x.attempts++
+	cl := w.snap.clusters[x.cluster]
+	if cl.retries > 0 && w.l.Now() < x.start+cl.queueNs {
+		// While an outage is young the pool lets the request wait for the next
+		// try; later it refuses one that has tried every endpoint.
 		w.m.UpstreamRetries++
 		x.state = xRouting
 		w.dispatch(c, x)

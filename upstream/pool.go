@@ -251,6 +251,9 @@ func (p *Pool) TakeIdleAddr(ep int) (conn uint64, addr uint32, ok bool) {
 	}
 	conn, addr = p.takeIdle(ep, i)
 	p.stats.Given++
+	// The leave to keep it goes along: the neighbour needs it for Put.
+	p.eps[ep].keep--
+	p.c.eps[ep].kept.Add(-1)
 	return conn, addr, true
 }
 
