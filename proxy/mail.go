@@ -150,7 +150,6 @@ func (w *Worker) receiveGift(m loop.Mail) {
 		w.serveWaiters(cluster)
 		return
 	}
-	w.pools[cluster].StealDropped()
 	o.state = originIdle
 	if !w.pools[cluster].AdoptIdle(w.l.Now(), uint64(oi), endpoint, o.addr) {
 		w.closeOrigin(o)
