@@ -95,6 +95,7 @@ func TestResponsesRefused(t *testing.T) {
 		code proto.FaultCode
 	}{
 		{"<html>", proto.FaultNotHTTP}, // HTTP/0.9
+		{"HTTQ/1.1 200 OK", proto.FaultNotHTTP},
 		{"SSH-2.0-OpenSSH_9.2\r\n", proto.FaultNotHTTP},
 		{"\r\nHTTP/1.1 200 OK\r\n", proto.FaultNotHTTP},
 		{"0\r\n\r\nHTTP/1.1 200 OK\r\n", proto.FaultNotHTTP}, // the end of an earlier body

@@ -118,6 +118,35 @@ func TestHeadWithoutLines(t *testing.T) {
 	}
 }
 
+// Framing fields and Host are the writer's own even when nobody marked them.
+func TestUnmarkedFramingIsNotCopied(t *testing.T) {
+	h := mustRequest(t, "POST / HTTP/1.1\r\nA: 1\r\nContent-Length: 5\r\nHost: a\r\nB: 2\r\n\r\n")
+	if got := string(AppendRequestHead(nil, h, []byte("/"), []byte("b"), proto.BodyChunked, -1, nil)); got !=
+		"POST / HTTP/1.1\r\nHost: b\r\nA: 1\r\nB: 2\r\nTransfer-Encoding: chunked\r\n\r\n" {
+		t.Errorf("%q", got)
+	}
+	h = mustResponse(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nA: 1\r\n\r\n")
+	if got := string(AppendResponseHead(nil, h, 1, proto.BodyLength, 5, true, nil)); got != "HTTP/1.1 200 OK\r\nA: 1\r\nContent-Length: 5\r\n\r\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+// The bound holds when everything is as long as it gets, and wastes little.
+func TestBounds(t *testing.T) {
+	long := []byte(strings.Repeat("a", 1000))
+	extras := []Extra{{string(long), long}, {string(long), long}}
+	h := mustRequest(t, "GET /"+string(long)+" HTTP/1.1\r\nX: "+string(long)+"\r\nHost: a\r\nY: z\r\n\r\n")
+	n := len(AppendRequestHead(nil, h, long, long, proto.BodyLength, 1<<63-1, extras))
+	if bound := RequestHeadBound(h, long, long, extras); n > bound || bound > n+40 {
+		t.Errorf("request head of %d bytes, bound %d", n, bound)
+	}
+	h = mustResponse(t, "HTTP/1.1 200 "+string(long)+"\r\nX: "+string(long)+"\r\n\r\n")
+	n = len(AppendResponseHead(nil, h, 0, proto.BodyLength, 1<<63-1, true, extras))
+	if bound := ResponseHeadBound(h, extras); n > bound || bound > n+40 {
+		t.Errorf("response head of %d bytes, bound %d", n, bound)
+	}
+}
+
 func TestAppendChunkHeader(t *testing.T) {
 	for n, want := range map[int]string{1: "1\r\n", 255: "ff\r\n", 16384: "4000\r\n"} {
 		if got := string(AppendChunkHeader(nil, n)); got != want {
