@@ -55,12 +55,18 @@ func bodyFile(t *testing.T, n int64, name string) (path, sum string) {
 // sumOf reads r to its end and gives length and SHA-256.
 func sumOf(t *testing.T, r io.Reader) (int64, string) {
 	t.Helper()
-	h := sha256.New()
-	n, err := io.CopyBuffer(h, struct{ io.Reader }{r}, make([]byte, 256<<10))
+	n, sum, err := sumUp(r)
 	if err != nil {
 		t.Fatalf("after %d bytes: %v", n, err)
 	}
-	return n, hex.EncodeToString(h.Sum(nil))
+	return n, sum
+}
+
+// sumUp is sumOf for other goroutines than the test's.
+func sumUp(r io.Reader) (int64, string, error) {
+	h := sha256.New()
+	n, err := io.CopyBuffer(h, struct{ io.Reader }{r}, make([]byte, 256<<10))
+	return n, hex.EncodeToString(h.Sum(nil)), err
 }
 
 func sumOfStream(t *testing.T, n int64) string {

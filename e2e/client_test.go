@@ -80,6 +80,9 @@ func (c *client) head(method string) *http.Response {
 	return res
 }
 
+// readHead is head for other goroutines than the test's.
+func readHead(c *client) (*http.Response, error) { return http.ReadResponse(c.br, nil) }
+
 // response reads a whole response.
 func (c *client) response(method string) (*http.Response, string) {
 	c.t.Helper()

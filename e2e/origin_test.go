@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -120,8 +118,7 @@ func ok(body string) string {
 // length, framing and trailer.
 func startHashing(t *testing.T) *origin {
 	return startOrigin(t, answering(func(c *originConn, r *http.Request) {
-		h := sha256.New()
-		n, err := io.CopyBuffer(h, struct{ io.Reader }{r.Body}, make([]byte, 256<<10))
+		n, sum, err := sumUp(r.Body)
 		if err != nil {
 			return // cut short: no answer
 		}
@@ -129,7 +126,7 @@ func startHashing(t *testing.T) *origin {
 		if len(r.TransferEncoding) > 0 {
 			framing = r.TransferEncoding[0]
 		}
-		c.write(ok(uploaded(n, hex.EncodeToString(h.Sum(nil)), framing, r.Trailer.Get("X-Check"))))
+		c.write(ok(uploaded(n, sum, framing, r.Trailer.Get("X-Check"))))
 	}))
 }
 

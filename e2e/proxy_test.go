@@ -20,15 +20,16 @@ import (
 type zproxy struct {
 	*process
 	addr, admin string
+	log         string // the access log, if the configuration names LOGFILE
 	config      string
 }
 
 // stopLimit is how long a proxy at rest may take to end after SIGTERM.
 const stopLimit = 5 * time.Second
 
-// start runs a proxy and waits until it is ready. In text LISTEN and ADMIN
-// stand for addresses that are free, LISTEN2 for a second one; the backend and
-// the admin section are added. At the end of the test the proxy must come to
+// start runs a proxy and waits until it is ready. In text LISTEN
+// and LISTEN2 stand for addresses that are free, LOGFILE for a file of the
+// test's; the backend and the admin section are added. At the end of the test the proxy must come to
 // rest and exit with status 0 on SIGTERM.
 func start(t *testing.T, backend, text string) *zproxy {
 	t.Helper()
@@ -48,10 +49,11 @@ func start(t *testing.T, backend, text string) *zproxy {
 // launch starts a proxy and does not wait.
 func launch(t *testing.T, backend, text string) *zproxy {
 	t.Helper()
-	z := &zproxy{addr: freeAddr(t), admin: freeAddr(t)}
-	z.config = strings.NewReplacer("LISTEN2", freeAddr(t), "LISTEN", z.addr, "ADMIN", z.admin).Replace(text)
+	dir := t.TempDir()
+	z := &zproxy{addr: freeAddr(t), admin: freeAddr(t), log: filepath.Join(dir, "access.log")}
+	z.config = strings.NewReplacer("LISTEN2", freeAddr(t), "LISTEN", z.addr, "LOGFILE", z.log).Replace(text)
 	z.config = fmt.Sprintf("io: %s\nadmin: {address: %q}\n%s\n", backend, z.admin, z.config)
-	file := writeFile(t, filepath.Join(t.TempDir(), "zproxy.yaml"), z.config)
+	file := writeFile(t, filepath.Join(dir, "zproxy.yaml"), z.config)
 	z.process = spawn(t, zproxyBin, "run", "-c", file)
 	return z
 }
@@ -78,7 +80,7 @@ func (z *zproxy) ready(t *testing.T) bool {
 // finish is the end of every test: rest, SIGTERM, status 0.
 func (z *zproxy) finish(t *testing.T) {
 	if t.Failed() || t.Skipped() {
-		t.Logf("zproxy with\n%s\nprinted:\n%s", z.config, tail(z.out.String()))
+		t.Logf("zproxy with\n%s\nprinted:\n%s\n%s", z.config, tail(z.out.String()), z.failures())
 	}
 	if !z.running() {
 		return // the test ended it
@@ -217,6 +219,34 @@ func (z *zproxy) memory(t *testing.T, file, name string) int {
 	}
 	kib, _ := strconv.Atoi(string(m[1]))
 	return kib << 10
+}
+
+// failures sums up what the access log says about answers that were none of
+// the origin's.
+func (z *zproxy) failures() string {
+	b, err := os.ReadFile(z.log)
+	if err != nil {
+		return ""
+	}
+	counts := map[string]int{}
+	for _, line := range strings.Split(string(b), "\n") {
+		var r record
+		if json.Unmarshal([]byte(line), &r) == nil && r.Reason != "" {
+			counts[fmt.Sprintf("%d %s (reused %v)", r.Status, r.Reason, r.Reused)]++
+		}
+	}
+	return fmt.Sprintf("reasons in the access log: %v", counts)
+}
+
+// record is a line of the access log.
+type record struct {
+	Time, Client, Method, Target, Host, Protocol, Route, Upstream, Endpoint, Reason string
+
+	Status   int
+	BytesIn  int64 `json:"bytes_in"`
+	BytesOut int64 `json:"bytes_out"`
+	Duration int64 `json:"duration_us"`
+	Reused   bool
 }
 
 func (z *zproxy) url(path string) string { return "http://" + z.addr + path }

@@ -1,0 +1,227 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// timed is one GET with how long it took.
+func timed(t *testing.T, addr, path string) (status int, took time.Duration) {
+	t.Helper()
+	c := dial(t, addr)
+	defer c.Close()
+	begin := time.Now()
+	c.write("GET " + path + " HTTP/1.1\r\nHost: e2e\r\n\r\n")
+	res, _ := c.response("GET")
+	return res.StatusCode, time.Since(begin)
+}
+
+// quick is what an answer of the proxy's own may take here: far below every
+// timeout involved.
+const quick = 1500 * time.Millisecond
+
+// Nobody listens where the origin should be: 502 at once where there is no
+// queue to wait in, and after the queue timeout at the latest.
+func TestDeadOrigin(t *testing.T) {
+	besides(t, func(t *testing.T, backend string) {
+		for _, queue := range []string{"queue: 0", "queue_timeout: 300ms"} {
+			z := start(t, backend, fmt.Sprintf(`
+listeners: [{address: LISTEN}]
+upstreams: {app: {endpoints: [{address: %q}], pool: {%s}}}
+routes: [{path: "/*", upstream: app}]
+`, freeAddr(t), queue))
+			for i := range 5 {
+				status, took := timed(t, z.addr, "/")
+				if status != 502 || took > quick {
+					t.Errorf("%s, request %d: status %d after %v, want 502", queue, i, status, took)
+				}
+			}
+		}
+	})
+}
+
+// An origin that accepts and says nothing: 504 after the response timeout, not
+// before and not long after.
+func TestSilentOrigin(t *testing.T) {
+	besides(t, func(t *testing.T, backend string) {
+		silent := startOrigin(t, func(c *originConn) { io.Copy(io.Discard, c.Conn) })
+		z := start(t, backend, fmt.Sprintf(`
+listeners: [{address: LISTEN}]
+upstreams: {app: {endpoints: [{address: %q}], timeouts: {response: 400ms}}}
+routes: [{path: "/*", upstream: app}]
+`, silent.addr))
+		for range 2 {
+			status, took := timed(t, z.addr, "/")
+			if status != 504 || took < 390*time.Millisecond || took > quick {
+				t.Errorf("status %d after %v, want 504 after 400ms", status, took)
+			}
+		}
+		if n := z.metrics(t).sum("zproxy_upstream_timeouts_total"); n != 2 {
+			t.Errorf("%v response timeouts counted, want 2", n)
+		}
+		eventually(t, 2*time.Second, "the connections to it are given up", func() (bool, string) {
+			now, total := silent.open()
+			return now == 0 && total == 2, fmt.Sprintf("%d of %d open", now, total)
+		})
+	})
+}
+
+// What an origin says that is no response, or only a part of one, never looks
+// whole to the client.
+func TestBrokenResponses(t *testing.T) {
+	cases := []struct {
+		name, response string
+		status         int  // of the proxy's own answer, or of the origin's that is cut
+		cut            bool // the client must see that the body is not all there
+	}{
+		{"garbage", "SSH-2.0-OpenSSH_9.2\r\n", 502, false},
+		{"nothing", "", 502, false},
+		{"half a head", "HTTP/1.1 200 OK\r\nContent-Le", 502, false},
+		{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 502, false},
+		{"length and chunked", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 502, false},
+		{"cut body", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc", 200, true},
+		{"cut chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n", 200, true},
+		{"bad chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcdeXX\r\n0\r\n\r\n", 200, true},
+	}
+	besides(t, func(t *testing.T, backend string) {
+		broken := startOrigin(t, func(c *originConn) {
+			if r := c.request(); r != nil {
+				var i int
+				fmt.Sscanf(r.URL.Path, "/%d", &i)
+				c.write(cases[i].response)
+			}
+		})
+		z := bodyProxy(t, backend, broken.addr)
+		for i, k := range cases {
+			c := dial(t, z.addr)
+			// POST, so that nothing is asked twice.
+			c.write(fmt.Sprintf("POST /%d HTTP/1.1\r\nHost: e2e\r\nContent-Length: 0\r\n\r\n", i))
+			res := c.head("POST")
+			_, err := io.ReadAll(res.Body)
+			if res.StatusCode != k.status || (err != nil) != k.cut {
+				t.Errorf("%s: %s, body: %v; want %d, cut %v", k.name, res.Status, err, k.status, k.cut)
+			}
+			c.Close()
+		}
+	})
+}
+
+// More bytes than the response had belong to nobody: the connection they came
+// on is not used again.
+func TestBytesBehindResponse(t *testing.T) {
+	besides(t, func(t *testing.T, backend string) {
+		o := startOrigin(t, answering(func(c *originConn, r *http.Request) {
+			c.write(ok("right") + "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
+		}))
+		z := bodyProxy(t, backend, o.addr)
+		c := dial(t, z.addr)
+		for range 5 {
+			if body := c.get("/"); body != "right" {
+				t.Fatalf("body %q", body)
+			}
+		}
+		if _, total := o.open(); total != 5 {
+			t.Errorf("%d connections for 5 requests", total)
+		}
+		c.Close()
+	})
+}
+
+// Requests that could be understood in two ways are refused, and the origin
+// never hears of them.
+func TestAmbiguousRequests(t *testing.T) {
+	requests := map[string]string{
+		"length and chunked":  "POST / HTTP/1.1\r\nHost: e2e\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"two lengths":         "POST / HTTP/1.1\r\nHost: e2e\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcde",
+		"chunked twice":       "POST / HTTP/1.1\r\nHost: e2e\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+		"space before colon":  "GET / HTTP/1.1\r\nHost: e2e\r\nContent-Length : 0\r\n\r\n",
+		"folded field":        "GET / HTTP/1.1\r\nHost: e2e\r\nX: a\r\n b\r\n\r\n",
+		"no host":             "GET / HTTP/1.1\r\n\r\n",
+		"two hosts":           "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+		"bare LF":             "GET / HTTP/1.1\nHost: e2e\n\n",
+		"negative length":     "POST / HTTP/1.1\r\nHost: e2e\r\nContent-Length: -1\r\n\r\n",
+		"NUL in a field":      "GET / HTTP/1.1\r\nHost: e2e\r\nX: a\x00b\r\n\r\n",
+		"bad chunk size":      "POST / HTTP/1.1\r\nHost: e2e\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nabcde\r\n0\r\n\r\n",
+		"chunked in HTTP/1.0": "POST / HTTP/1.0\r\nHost: e2e\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+	}
+	besides(t, func(t *testing.T, backend string) {
+		complete := make(chan string, len(requests))
+		o := startOrigin(t, func(c *originConn) {
+			if r := c.request(); r != nil {
+				if _, err := io.ReadAll(r.Body); err == nil {
+					complete <- fmt.Sprint(r.Method, r.URL, r.Header)
+				}
+			}
+		})
+		z := bodyProxy(t, backend, o.addr)
+		for name, request := range requests {
+			c := dial(t, z.addr)
+			c.write(request + "GET /smuggled HTTP/1.1\r\nHost: e2e\r\n\r\n")
+			res, _ := c.response("GET")
+			if res.StatusCode != 400 || !res.Close {
+				t.Errorf("%s: %s, close %v; want 400 and the end", name, res.Status, res.Close)
+			}
+			c.ends()
+			c.Close()
+		}
+		select {
+		case r := <-complete:
+			t.Errorf("the origin was given %s", r)
+		default:
+		}
+	})
+}
+
+// What has its limits is answered when they are reached.
+func TestLimits(t *testing.T) {
+	besides(t, func(t *testing.T, backend string) {
+		z := start(t, backend, fmt.Sprintf(`
+listeners: [{address: LISTEN}]
+upstreams: {app: {endpoints: [{address: %q}]}}
+routes:
+  - {path: "/up", methods: [PUT], upstream: app}
+  - {path: "/fixed", respond: {body: "fixed\n"}}
+limits: {header_bytes: 4KiB, headers: 16, body_bytes: 1KiB, request_header_timeout: 300ms, request_body_timeout: 300ms, keepalive_timeout: 300ms}
+`, startHashing(t).addr))
+		cases := []struct {
+			name, request string
+			status        int
+		}{
+			{"no route", "GET /nowhere HTTP/1.1\r\nHost: e2e\r\n\r\n", 404},
+			{"method", "GET /up HTTP/1.1\r\nHost: e2e\r\n\r\n", 405},
+			{"head too long", "GET /fixed HTTP/1.1\r\nHost: e2e\r\nX: " + strings.Repeat("x", 5000) + "\r\n\r\n", 431},
+			{"too many fields", "GET /fixed HTTP/1.1\r\nHost: e2e\r\n" + strings.Repeat("X: y\r\n", 20) + "\r\n", 431},
+			{"body too long", "PUT /up HTTP/1.1\r\nHost: e2e\r\nContent-Length: 1025\r\n\r\n", 413},
+			{"chunks too long", "PUT /up HTTP/1.1\r\nHost: e2e\r\nTransfer-Encoding: chunked\r\n\r\n800\r\n" + strings.Repeat("x", 2048) + "\r\n0\r\n\r\n", 413},
+			{"slow head", "GET /fixed HTTP/1.1\r\nHost:", 408},
+			{"slow body", "PUT /up HTTP/1.1\r\nHost: e2e\r\nContent-Length: 10\r\n\r\nabc", 408},
+			{"CONNECT", "CONNECT e2e:443 HTTP/1.1\r\nHost: e2e:443\r\n\r\n", 501},
+			{"version", "GET /fixed HTTP/3.0\r\nHost: e2e\r\n\r\n", 505},
+		}
+		for _, k := range cases {
+			c := dial(t, z.addr)
+			c.write(k.request)
+			res, _ := c.response("GET")
+			if res.StatusCode != k.status {
+				t.Errorf("%s: %s, want %d", k.name, res.Status, k.status)
+			}
+			if allow := res.Header.Get("Allow"); k.status == 405 && allow != "PUT" {
+				t.Errorf("Allow: %q, want PUT", allow)
+			}
+			c.Close()
+		}
+		c := dial(t, z.addr)
+		if body := c.get("/fixed"); body != "fixed\n" {
+			t.Errorf("body %q", body)
+		}
+		begin := time.Now()
+		c.ends()
+		if idle := time.Since(begin); idle < 200*time.Millisecond || idle > quick {
+			t.Errorf("an idle connection was closed after %v, want 300ms", idle)
+		}
+	})
+}

@@ -1,0 +1,160 @@
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const manyClients = 2000
+
+// enoughFiles raises the limit on open files to what n connections take, and
+// says how to when it may not.
+func enoughFiles(t *testing.T, n int) {
+	t.Helper()
+	want := uint64(3*n + 500) // both sides of the proxy, and the origin's
+	var lim syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
+		t.Fatal(err)
+	}
+	if lim.Cur >= want {
+		return
+	}
+	lim.Cur, lim.Max = want, max(want, lim.Max)
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
+		t.Skipf("%d open files are needed (ulimit -n %d as root): %v", want, want, err)
+	}
+}
+
+// 2 000 clients at once, each with a connection it keeps: everybody is
+// answered, again and again.
+func TestManyConnections(t *testing.T) {
+	enoughFiles(t, manyClients)
+	eachBackend(t, func(t *testing.T, backend string) {
+		origin := startNginx(t, t.TempDir())
+		z := start(t, backend, fmt.Sprintf(`
+listeners: [{address: LISTEN}]
+upstreams: {app: {endpoints: [{address: %q}], pool: {max_connections: 512, queue: 4096, queue_timeout: 20s}}}
+routes: [{path: "/*", upstream: app}]
+`, origin.addr))
+
+		t.Run("wrk", func(t *testing.T) {
+			r := wrk(t, manyClients, 5*time.Second, z.url("/hello"))
+			if r.bad != 0 || r.errors != 0 || r.requests < manyClients {
+				t.Errorf("requests %d, bad %d, errors %d:\n%s", r.requests, r.bad, r.errors, r.text)
+			}
+			t.Logf("%d requests", r.requests)
+		})
+		t.Run("held open", func(t *testing.T) { holdOpen(t, z, manyClients) })
+	})
+}
+
+// holdOpen opens n connections, and has all of them open while each asks
+// twice.
+func holdOpen(t *testing.T, z *zproxy, n int) {
+	clients := make([]*client, n)
+	for i := range clients {
+		clients[i] = dial(t, z.addr)
+	}
+	for round := range 2 {
+		for _, c := range clients {
+			c.SetDeadline(time.Now().Add(patience))
+			c.write("GET /hello HTTP/1.1\r\nHost: e2e\r\n\r\n")
+		}
+		for i, c := range clients {
+			res, body := c.response("GET")
+			if res.StatusCode != 200 || body != "hello\n" || res.Close {
+				t.Fatalf("round %d, client %d: %s, %q, close %v", round, i, res.Status, body, res.Close)
+			}
+		}
+	}
+	if got := z.metrics(t).sum("zproxy_client_connections"); got != float64(n) {
+		t.Errorf("%v client connections, want %d", got, n)
+	}
+	for _, c := range clients {
+		c.Close()
+	}
+}
+
+// load is a number of clients that ask for one path over and over, each on a
+// connection it keeps, until stop.
+type load struct {
+	answered atomic.Int64
+	failed   atomic.Int64
+	slowest  atomic.Int64 // ns
+	first    atomic.Pointer[string]
+	end      chan struct{}
+	running  sync.WaitGroup
+}
+
+func startLoad(addr, path, want string, clients int) *load {
+	l := &load{end: make(chan struct{})}
+	for range clients {
+		l.running.Add(1)
+		go func() {
+			defer l.running.Done()
+			l.client(addr, path, want)
+		}()
+	}
+	return l
+}
+
+func (l *load) client(addr, path, want string) {
+	var c net.Conn
+	br := bufio.NewReader(nil)
+	for {
+		select {
+		case <-l.end:
+			if c != nil {
+				c.Close()
+			}
+			return
+		default:
+		}
+		if c == nil {
+			var err error
+			if c, err = net.Dial("tcp", addr); err != nil {
+				l.fail(fmt.Sprintf("connecting: %v", err))
+				time.Sleep(10 * time.Millisecond)
+				continue
+			}
+			br.Reset(c)
+		}
+		begin := time.Now()
+		status, body, err := tryGet(c, br, path)
+		if took := int64(time.Since(begin)); took > l.slowest.Load() {
+			l.slowest.Store(took) // near enough when two are slow at once
+		}
+		if err == nil && status == 200 && body == want {
+			l.answered.Add(1)
+			continue
+		}
+		l.fail(fmt.Sprintf("status %d, %d bytes, %v", status, len(body), err))
+		c.Close()
+		c = nil
+	}
+}
+
+func (l *load) fail(why string) {
+	l.failed.Add(1)
+	l.first.CompareAndSwap(nil, &why)
+}
+
+// stop ends the load and says what became of it.
+func (l *load) stop(t *testing.T) (answered, failed int64, slowest time.Duration) {
+	t.Helper()
+	close(l.end)
+	l.running.Wait()
+	first := "none"
+	if why := l.first.Load(); why != nil {
+		first = *why
+	}
+	slowest = time.Duration(l.slowest.Load())
+	t.Logf("answered %d, failed %d, slowest %v, first failure: %s", l.answered.Load(), l.failed.Load(), slowest.Round(time.Millisecond), first)
+	return l.answered.Load(), l.failed.Load(), slowest
+}

@@ -1,0 +1,103 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+const loadClients = 32
+
+// One of two origins is shut down, hard and under load, and comes back: what
+// fails is at most what it was answering, and then it is used again.
+func TestRestartOfOneOfTwoOrigins(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		root := t.TempDir()
+		first, second := startNginx(t, root), startNginx(t, root)
+		z := start(t, backend, fmt.Sprintf(`
+listeners: [{address: LISTEN}]
+upstreams: {app: {endpoints: [{address: %q}, {address: %q}]}}
+routes: [{path: "/*", upstream: app}]
+access_log: {path: LOGFILE, flush: 50ms}
+`, first.addr, second.addr))
+		clients := startLoad(z.addr, "/hello", "hello\n", loadClients)
+		time.Sleep(500 * time.Millisecond)
+		const restarts = 3
+		for i := range restarts {
+			[2]*nginx{first, second}[i%2].restart(300 * time.Millisecond)
+			time.Sleep(300 * time.Millisecond)
+		}
+		eventually(t, 10*time.Second, "both origins are used again", func() (bool, string) {
+			m := z.metrics(t)
+			up := m.sum("zproxy_endpoint_up")
+			return up == 2, fmt.Sprintf("%v endpoints up", up)
+		})
+		answered, failed, slowest := clients.stop(t)
+		// Of what an origin was answering when it went, a GET is asked again.
+		if failed > restarts*loadClients {
+			t.Errorf("%d requests failed in %d restarts with %d in flight", failed, restarts, loadClients)
+		}
+		if answered < 1000 || slowest > 5*time.Second {
+			t.Errorf("%d requests were answered, the slowest in %v", answered, slowest)
+		}
+		for _, n := range []*nginx{first, second} {
+			if open := z.metrics(t).sum("zproxy_endpoint_connections", n.addr); open == 0 {
+				t.Errorf("no connection to %s after its restart", n.addr)
+			}
+		}
+	})
+}
+
+// The only origin is restarted under load: requests wait for it and none
+// fails but those it was answering.
+func TestRestartOfTheOnlyOrigin(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		origin := startNginx(t, t.TempDir())
+		z := start(t, backend, fmt.Sprintf(`
+listeners: [{address: LISTEN}]
+upstreams: {app: {endpoints: [{address: %q}]}}
+routes: [{path: "/*", upstream: app}]
+access_log: {path: LOGFILE, flush: 50ms}
+`, origin.addr))
+		clients := startLoad(z.addr, "/hello", "hello\n", loadClients)
+		time.Sleep(300 * time.Millisecond)
+		origin.restart(300 * time.Millisecond)
+		time.Sleep(time.Second)
+		answered, failed, slowest := clients.stop(t)
+		if failed > loadClients {
+			t.Errorf("%d requests failed with %d in flight", failed, loadClients)
+		}
+		if answered < 500 || slowest > 5*time.Second {
+			t.Errorf("%d requests were answered, the slowest in %v", answered, slowest)
+		}
+	})
+}
+
+// nginx -s reload closes its idle connections while requests are on their way
+// to them: no GET fails.
+func TestReloadOfOrigin(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		origin := startNginx(t, t.TempDir())
+		z := start(t, backend, fmt.Sprintf(`
+listeners: [{address: LISTEN}]
+upstreams: {app: {endpoints: [{address: %q}]}}
+routes: [{path: "/*", upstream: app}]
+access_log: {path: LOGFILE, flush: 50ms}
+`, origin.addr))
+		clients := startLoad(z.addr, "/hello", "hello\n", loadClients)
+		wrkDone := make(chan wrkResult)
+		need(t, "wrk")
+		go func() { wrkDone <- wrk(t, 64, 4*time.Second, z.url("/hello")) }()
+		for range 6 {
+			time.Sleep(500 * time.Millisecond)
+			run(t, "nginx", "-c", origin.config, "-p", origin.dir, "-s", "reload")
+		}
+		r := <-wrkDone
+		if answered, failed, _ := clients.stop(t); failed > 0 || answered < 1000 {
+			t.Errorf("%d requests were answered, %d failed", answered, failed)
+		}
+		if r.bad != 0 || r.errors != 0 || r.requests < 1000 {
+			t.Errorf("wrk: requests %d, bad %d, errors %d:\n%s", r.requests, r.bad, r.errors, r.text)
+		}
+	})
+}

@@ -1,0 +1,170 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	slowPeers = 8
+	slowTime  = 3 * time.Second
+	// fastLimit is what a request may take while others are slow: far more than
+	// it needs, far less than the slow ones take.
+	fastLimit = 2 * time.Second
+)
+
+// pace lets through 1 KiB every 10 ms until its time is over, then all.
+type pace struct {
+	r     io.Reader
+	until time.Time
+}
+
+func (p *pace) Read(b []byte) (int, error) {
+	if time.Now().Before(p.until) {
+		time.Sleep(10 * time.Millisecond)
+		b = b[:min(len(b), 1024)]
+	}
+	return p.r.Read(b)
+}
+
+// Clients that hardly read get every byte all the same, and nobody else waits
+// for them.
+func TestSlowReaders(t *testing.T) {
+	const size = 16 * mib
+	eachBackend(t, func(t *testing.T, backend string) {
+		path, sum := bodyFile(t, size, "16MiB")
+		z := bodyProxy(t, backend, startNginx(t, bodyDir).addr)
+		fast := startLoad(z.addr, "/hello", "hello\n", 4)
+		var slow sync.WaitGroup
+		for range slowPeers {
+			c := dialSmall(t, z.addr)
+			c.write("GET " + path + " HTTP/1.1\r\nHost: e2e\r\n\r\n")
+			slow.Add(1)
+			go func() {
+				defer slow.Done()
+				res, err := readHead(c)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if n, got, err := sumUp(&pace{res.Body, time.Now().Add(slowTime)}); err != nil || n != size || got != sum {
+					t.Errorf("%d bytes, SHA-256 %s, %v; want %s", n, got, err, sum)
+				}
+			}()
+		}
+		time.Sleep(slowTime - 500*time.Millisecond)
+		queuesBounded(t, z)
+		answered, failed, slowest := fast.stop(t)
+		if failed > 0 || answered < 100 || slowest > fastLimit {
+			t.Errorf("beside slow readers %d requests were answered and %d not, the slowest in %v", answered, failed, slowest)
+		}
+		slow.Wait()
+		bounded(t, z)
+	})
+}
+
+// queuesBounded: what slow receivers leave is left with the senders; it does
+// not pile up here.
+func queuesBounded(t *testing.T, z *zproxy) {
+	t.Helper()
+	m := z.metrics(t)
+	held := m.sum("zproxy_buffer_blocks_in_use") * m.sum("zproxy_buffer_block_bytes")
+	if limit := float64((slowPeers + 1) * mib); held > limit {
+		t.Errorf("%.1f MiB of buffers in use for %d slow peers", held/mib, slowPeers)
+	}
+}
+
+// Clients that hardly write are heard out, byte for byte, and nobody else
+// waits for them.
+func TestSlowWriters(t *testing.T) {
+	const size = 2 * mib
+	eachBackend(t, func(t *testing.T, backend string) {
+		z := bodyProxy(t, backend, startHashing(t).addr)
+		sum := sumOfStream(t, size)
+		empty := uploaded(0, sumOfStream(t, 0), "length", "")
+		fast := startLoad(z.addr, "/", empty, 4)
+		var slow sync.WaitGroup
+		for range slowPeers {
+			c := dial(t, z.addr)
+			c.write(fmt.Sprintf("PUT /up HTTP/1.1\r\nHost: e2e\r\nContent-Length: %d\r\n\r\n", size))
+			slow.Add(1)
+			go func() {
+				defer slow.Done()
+				if _, err := io.Copy(c.Conn, &pace{stream(size), time.Now().Add(slowTime)}); err != nil {
+					t.Error(err)
+					return
+				}
+				res, err := readHead(c)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if b, err := io.ReadAll(res.Body); err != nil || string(b) != uploaded(size, sum, "length", "") {
+					t.Errorf("the origin received %s (%v), want SHA-256 %s", b, err, sum)
+				}
+			}()
+		}
+		time.Sleep(slowTime - 500*time.Millisecond)
+		queuesBounded(t, z)
+		answered, failed, slowest := fast.stop(t)
+		if failed > 0 || answered < 100 || slowest > fastLimit {
+			t.Errorf("beside slow writers %d requests were answered and %d not, the slowest in %v", answered, failed, slowest)
+		}
+		slow.Wait()
+	})
+}
+
+// An origin that hardly reads, or hardly writes, slows down nobody but those
+// who ask it.
+func TestSlowOrigin(t *testing.T) {
+	const size = 8 * mib
+	eachBackend(t, func(t *testing.T, backend string) {
+		sum := sumOfStream(t, size)
+		slowOrigin := startOrigin(t, answering(func(c *originConn, r *http.Request) {
+			until := time.Now().Add(time.Second)
+			if r.Method == "GET" {
+				c.write(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size))
+				io.Copy(c.Conn, &pace{stream(size), until})
+				return
+			}
+			n, got, err := sumUp(&pace{r.Body, until})
+			if err == nil {
+				c.write(ok(uploaded(n, got, "length", "")))
+			}
+		}))
+		fastOrigin := startHashing(t)
+		z := start(t, backend, fmt.Sprintf(`
+loops: 1
+listeners: [{address: LISTEN}]
+upstreams:
+  slow: {endpoints: [{address: %q}]}
+  fast: {endpoints: [{address: %q}]}
+routes:
+  - {path: "/slow", upstream: slow}
+  - {path: "/fast", upstream: fast}
+`, slowOrigin.addr, fastOrigin.addr))
+		fast := startLoad(z.addr, "/fast", uploaded(0, sumOfStream(t, 0), "length", ""), 4)
+		up, down := dial(t, z.addr), dial(t, z.addr)
+		go func() {
+			io.WriteString(up.Conn, fmt.Sprintf("PUT /slow HTTP/1.1\r\nHost: e2e\r\nContent-Length: %d\r\n\r\n", size))
+			io.Copy(up.Conn, stream(size))
+		}()
+		down.write("GET /slow HTTP/1.1\r\nHost: e2e\r\n\r\n")
+		res := down.head("GET")
+		if n, got := sumOf(t, res.Body); n != size || got != sum {
+			t.Errorf("%d bytes, SHA-256 %s; want %s", n, got, sum)
+		}
+		if _, got := up.response("PUT"); got != uploaded(size, sum, "length", "") {
+			t.Errorf("the origin received %s, want SHA-256 %s", got, sum)
+		}
+		if answered, failed, slowest := fast.stop(t); failed > 0 || answered < 100 || slowest > fastLimit {
+			t.Errorf("beside a slow origin %d requests were answered and %d not, the slowest in %v", answered, failed, slowest)
+		}
+		up.Close()
+		down.Close()
+	})
+}
