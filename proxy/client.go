@@ -439,11 +439,7 @@ func (w *Worker) busyTimeout(c *client, x *exchange) {
 	switch {
 	case x.state == xWaiting || x.state == xStealing:
 		w.m.QueueTimeouts++
-		if x.tried != 0 {
-			w.failExchange(c, x, &faultConnectFailed)
-		} else {
-			w.failExchange(c, x, &faultQueueTimeout)
-		}
+		w.failExchange(c, x, x.noConnection(&faultQueueTimeout))
 	case w.l.Queued(c.conn) > 0:
 		w.m.ClientAborts++
 		w.endExchange(c, x, "client did not take the response in time")

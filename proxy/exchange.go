@@ -38,6 +38,8 @@ const (
 	xBroken                       // out of memory mid-message: the legs must be broken
 	xClientDone                   // tunnel: the client has closed its write side
 	xOriginDone                   // tunnel: the origin has closed its write side
+	xConnectFailed                // an endpoint could not be connected to
+	xConnectTimedOut              // the last one that could not took too long
 )
 
 // exchange is one request and its response: what joins a client to an origin.
@@ -57,7 +59,7 @@ type exchange struct {
 	respBody http1.Body
 
 	reqBytes, respBytes uint64
-	tried               uint64 // endpoints that failed this exchange, by bit
+	tried               uint64 // endpoints that failed this exchange, by bit: others first, then on a fresh connection
 
 	start, dialed, given     int64 // Now() ns: head received, dial begun, head given to the origin
 	connectNs, firstByteNs   int64

@@ -77,4 +77,16 @@ var (
 	faultMemory          = proto.Fault{Status: 503, Code: codeMemory, Reason: "buffer memory used up"}
 )
 
+// noConnection is why an exchange got no connection: f, unless an endpoint was
+// tried and could not be connected to, which says more.
+func (x *exchange) noConnection(f *proto.Fault) *proto.Fault {
+	switch {
+	case x.flags&xConnectTimedOut != 0:
+		return &faultConnectTimeout
+	case x.flags&xConnectFailed != 0:
+		return &faultConnectFailed
+	}
+	return f
+}
+
 func (w *Worker) countFault(f *proto.Fault) { w.m.RefusedByReason[f.Code&63]++ }

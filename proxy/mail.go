@@ -260,16 +260,14 @@ func (w *Worker) prewarm(cluster int, now int64) {
 
 // refuseDispatch answers an exchange that its pool could not take.
 func (w *Worker) refuseDispatch(c *client, x *exchange, r upstream.Reason) {
-	switch {
-	case x.tried != 0:
-		w.failExchange(c, x, &faultConnectFailed)
-	case r == upstream.QueueFull:
+	switch r {
+	case upstream.QueueFull:
 		w.m.QueueFull++
-		w.failExchange(c, x, &faultQueueFull)
-	case r == upstream.NotResolved:
-		w.failExchange(c, x, &faultUnresolved)
+		w.failExchange(c, x, x.noConnection(&faultQueueFull))
+	case upstream.NotResolved:
+		w.failExchange(c, x, x.noConnection(&faultUnresolved))
 	default:
-		w.failExchange(c, x, &faultNoEndpoint)
+		w.failExchange(c, x, x.noConnection(&faultNoEndpoint))
 	}
 }
 
@@ -278,6 +276,7 @@ func (w *Worker) report(sink ReportSink) {
 		Index: w.index, Now: w.l.Now(), Loop: w.l.Stats(), Buf: w.pool.Stats(),
 		Clients: w.clients.Len(), Origins: w.origins.Len(), Exchanges: w.xs.Len(),
 	}
+	w.countRoutes()
 	if w.arena != nil {
 		r.Arena = w.arena.Report()
 	}

@@ -110,6 +110,10 @@ func (w *Worker) dialFailed(o *origin, f *proto.Fault) {
 	x.origin = 0
 	c := w.clients.At(x.client)
 	x.tried |= 1 << uint(o.endpoint)
+	x.flags = x.flags&^xConnectTimedOut | xConnectFailed
+	if f == &faultConnectTimeout {
+		x.flags |= xConnectTimedOut
+	}
 	cl := w.snap.clusters[x.cluster]
 	if cl.retries > 0 && w.l.Now() < x.start+cl.queueNs {
 		// While an outage is young the pool lets the request wait for the next

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"slices"
+
 	"zproxy/loop"
 	"zproxy/proto"
 	"zproxy/proto/http1"
@@ -29,8 +31,8 @@ func (w *Worker) routeExchange(c *client, x *exchange, h *proto.Head) {
 			return
 		}
 	}
-	r := w.snap.routers[c.listener]
-	switch r.Lookup(h.Bytes(h.Host), path, h.Method, h.Bytes(h.MethodName), &w.match) {
+	r, cache := w.snap.routers[c.listener], w.caches[c.listener]
+	switch cache.Lookup(r, h.Bytes(h.Host), path, h.Method, h.Bytes(h.MethodName), &w.match) {
 	case router.NotFound:
 		w.failExchange(c, x, &faultNoRoute)
 		return
@@ -48,6 +50,38 @@ func (w *Worker) routeExchange(c *client, x *exchange, h *proto.Head) {
 		path = nil
 	}
 	w.forward(c, x, h, int32(rt.cluster), path)
+}
+
+// routeCacheEntries bounds the memory of repeated routes, per table of routes:
+// about 100 KB. docs/decisions/0002-route-cache.md.
+const routeCacheEntries = 512
+
+// routeCaches gives each listener a cache; listeners with the same table of
+// routes share one.
+func routeCaches(routers []*router.Router) []*router.Cache {
+	caches := make([]*router.Cache, len(routers))
+	for i := range routers {
+		for j := range i {
+			if routers[j] == routers[i] {
+				caches[i] = caches[j]
+			}
+		}
+		if caches[i] == nil {
+			caches[i] = router.NewCache(routeCacheEntries)
+		}
+	}
+	return caches
+}
+
+// countRoutes brings the counters of the caches up to date.
+func (w *Worker) countRoutes() {
+	w.m.RouteCacheHits, w.m.RouteCacheMisses = 0, 0
+	for i, c := range w.caches {
+		if !slices.Contains(w.caches[:i], c) {
+			w.m.RouteCacheHits += c.Hits
+			w.m.RouteCacheMisses += c.Misses
+		}
+	}
 }
 
 // forward writes the request head as the origin gets it and looks for a

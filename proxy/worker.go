@@ -92,6 +92,7 @@ type Worker struct {
 	remotes [][]remoteSet
 
 	match     router.Match
+	caches    []*router.Cache // by listener
 	bare      exchange   // stands in for an exchange while bytes that are none are answered
 	head      proto.Head // the request head being handled
 	resp      proto.Head // the response head being handled
@@ -132,6 +133,7 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 		l: c.Loop, pool: c.Pool, snap: s, m: c.Metrics, log: c.Log,
 		index: c.Loop.Index(), peers: peers,
 		limits: s.headLimits,
+		caches: routeCaches(s.routers),
 		extras: make([]http1.Extra, 0, 16),
 		high:   highMark, low: lowMark, maxBlocks: c.MaxBlocks, arena: c.Arena,
 	}
