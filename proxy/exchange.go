@@ -66,7 +66,8 @@ type exchange struct {
 	route, cluster, endpoint int32
 	trailScanned             uint32
 	status                   uint16
-	attempts, interims       uint8
+	attempts, stales         uint8 // times it was sent again: after a fresh connection broke, after a dead one
+	interims       uint8
 	state                    exchangeState
 	method                   proto.Method
 	minor                    uint8

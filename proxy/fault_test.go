@@ -230,7 +230,7 @@ func echoOrigin(size int) func(int, net.Conn) {
 		} else {
 			io.Copy(c, io.LimitReader(c, int64(size)))
 		}
-		readN(c, 1)
+		io.Copy(io.Discard, c) // to close on unread bytes would reset the connection
 	}
 }
 
@@ -347,5 +347,67 @@ func TestPipeliningWithoutReading(t *testing.T) {
 			t.Errorf("%d blocks in use, want at most %d", rep.Buf.InUse, limit)
 		}
 		c.(*net.TCPConn).SetLinger(0)
+	})
+}
+
+// An origin that is reloaded closes all its idle connections together: a
+// request does not go through them one by one until it gives up.
+func TestManyStaleConnections(t *testing.T) {
+	const idle = 8
+	onBackends(t, func(t *testing.T, io loop.IO) {
+		var together sync.WaitGroup
+		together.Add(idle)
+		origin := startOrigin(t, func(n int, c net.Conn) {
+			for i := 0; ; i++ {
+				if _, err := readHead(c); err != nil {
+					return
+				}
+				if n <= idle {
+					if i == 1 {
+						return
+					}
+					together.Done()
+					together.Wait() // until all are in use
+				}
+				c.Write([]byte(ok2))
+			}
+		})
+		r := start(t, io, 1, yaml(origin, ""), nil)
+		var asking sync.WaitGroup
+		for range idle {
+			asking.Add(1)
+			go func() {
+				defer asking.Done()
+				r.ask(simpleGet)
+			}()
+		}
+		asking.Wait()
+		if got := r.ask(simpleGet); got != "HTTP/1.1 200 OK" {
+			t.Errorf("got %s", got)
+		}
+		if m := r.settled()[0].Metrics; m.UpstreamStale != 1 || m.UpstreamConnects != idle+1 {
+			t.Errorf("stale %d, connects %d; want 1, %d", m.UpstreamStale, m.UpstreamConnects, idle+1)
+		}
+	})
+}
+
+// A fresh connection that breaks without an answer counts against retries.
+func TestRetriesBoundBrokenConnections(t *testing.T) {
+	onBackends(t, func(t *testing.T, io loop.IO) {
+		for retries, want := range []int32{1, 2, 3} {
+			var asked atomic.Int32
+			origin := startOrigin(t, func(n int, c net.Conn) {
+				if _, err := readHead(c); err == nil {
+					asked.Add(1)
+				}
+			})
+			r := start(t, io, 1, yaml(origin, fmt.Sprintf("upstreams: {app: {endpoints: [{address: \"ORIGIN\"}], retries: %d}}", retries)), nil)
+			if got := r.ask(simpleGet); got != "HTTP/1.1 502 Bad Gateway" {
+				t.Errorf("retries %d: got %s, want a 502", retries, got)
+			}
+			if n := asked.Load(); n != want {
+				t.Errorf("retries %d: the origin was asked %d times, want %d", retries, n, want)
+			}
+		}
 	})
 }

@@ -522,8 +522,10 @@ func (w *Worker) originCut(c *client, x *exchange, o *origin, errno unix.Errno) 
 		return
 	}
 	if o.in.Empty() && x.interims == 0 && w.replayable(x, o) {
-		w.m.UpstreamStale++
-		w.replay(c, x)
+		if o.uses > 1 {
+			w.m.UpstreamStale++
+		}
+		w.replay(c, x, o)
 		return
 	}
 	if o.uses <= 1 {

@@ -172,15 +172,25 @@ func (w *Worker) target(h *proto.Head, path []byte) []byte {
 // connection turned out to be dead (RFC 9110 9.2.2, RFC 9112 9.3.1): nothing
 // came back, nothing of the body has gone, the whole head is kept.
 func (w *Worker) replayable(x *exchange, o *origin) bool {
-	if x.head.ID == 0 || x.flags&(xBodyGiven|xLongHead) != 0 || x.attempts >= staleRetries {
+	if x.head.ID == 0 || x.flags&(xBodyGiven|xLongHead) != 0 {
+		return false
+	}
+	if o.uses > 1 && x.stales >= staleRetries || o.uses <= 1 && int(x.attempts) >= w.snap.clusters[x.cluster].retries {
 		return false
 	}
 	return upstream.Retryable(x.method, o.uses > 1, false, false, true)
 }
 
-// replay sends the request again on another connection.
-func (w *Worker) replay(c *client, x *exchange) {
-	x.attempts++
+// replay sends the request again after the connection o broke. Connections
+// that were idle together tend to be closed together, so it goes to another
+// endpoint or on a fresh connection, not on the next idle one.
+func (w *Worker) replay(c *client, x *exchange, o *origin) {
+	if o.uses > 1 {
+		x.stales++
+	} else {
+		x.attempts++
+	}
+	x.tried |= 1 << uint(o.endpoint)
 	x.flags &^= xHeadGiven | xRequestGiven | xOriginDeaf | xReused
 	w.m.UpstreamRetries++
 	w.detachOrigin(x, false)
