@@ -1,0 +1,64 @@
+# io_uring comes through giouring, which links only with these (see CONTRIBUTING.md).
+TAGS    := giouring
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -checklinkname=0
+RELEASE := $(LDFLAGS) -s -w -X main.buildVersion=$(VERSION)
+
+# The end-to-end tests build the binary they test, so they need to run only once.
+UNIT = $(shell go list ./... | grep -v '/e2e$$')
+RACE := ./numa/... ./buf/... ./router/... ./upstream/... ./metrics/... ./config/... ./admin/... ./server/...
+
+FUZZTIME ?= 10s
+
+.PHONY: all build run test setup vet unit e2e race fuzz clean
+
+all: build
+
+build:
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags $(TAGS) -ldflags "$(RELEASE)" -o bin/zproxy ./cmd/zproxy
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/origin ./bench/origin
+
+run: build
+	bin/zproxy run
+
+test:
+	$(MAKE) --no-print-directory setup
+	$(MAKE) --no-print-directory vet
+	$(MAKE) --no-print-directory unit
+	$(MAKE) --no-print-directory e2e
+	$(MAKE) --no-print-directory race
+
+# The programs that the end-to-end tests talk to.
+setup:
+	scripts/dev/setup
+
+vet:
+	@unformatted=$$(gofmt -l .) && \
+		if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
+	go vet ./...
+	go vet -tags $(TAGS) ./...
+
+# As a plain go test ./... has it, with epoll alone, and as it is built.
+unit:
+	go test $(UNIT)
+	go test -count=1 -tags $(TAGS) -ldflags=$(LDFLAGS) $(UNIT)
+
+e2e:
+	go test -count=1 -timeout 30m -tags $(TAGS) -ldflags=$(LDFLAGS) ./e2e
+
+# Packages whose data several threads touch. The loop and the proxy are single-threaded and their buffers are
+# mapped memory, which the race detector does not see.
+race:
+	CGO_ENABLED=1 go test -race $(RACE)
+
+# Every fuzz target in turn, FUZZTIME each.
+fuzz:
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
+clean:
+	rm -rf bin
