@@ -67,7 +67,7 @@ type exchange struct {
 	trailScanned             uint32
 	status                   uint16
 	attempts, stales         uint8 // times it was sent again: after a fresh connection broke, after a dead one
-	interims       uint8
+	interims                 uint8
 	state                    exchangeState
 	method                   proto.Method
 	minor                    uint8

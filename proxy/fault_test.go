@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http/httputil"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"

@@ -168,9 +168,10 @@ func (w *Worker) target(h *proto.Head, path []byte) []byte {
 	return w.path
 }
 
-// replayable reports whether the request may be sent again after its reused
-// connection turned out to be dead (RFC 9110 9.2.2, RFC 9112 9.3.1): nothing
-// came back, nothing of the body has gone, the whole head is kept.
+// replayable reports whether the request may be sent again after its
+// connection broke (RFC 9110 9.2.2, RFC 9112 9.3.1): nothing came back, nothing
+// of the body has gone, the whole head is kept. A reused connection that turns
+// out to be dead was nobody's fault; one that was fresh counts as a retry.
 func (w *Worker) replayable(x *exchange, o *origin) bool {
 	if x.head.ID == 0 || x.flags&(xBodyGiven|xLongHead) != 0 {
 		return false
