@@ -50,11 +50,10 @@ func (u *uring) unlisten(ln *listener) {
 
 // acceptComplete is told of a connection, or of the end of the accept.
 func (u *uring) acceptComplete(ln *listener, res int32, cflags uint32) {
-	failed := unix.Errno(0)
 	if res >= 0 {
 		u.l.accepted(ln, res)
-	} else if failed = unix.Errno(-res); failed != unix.ECANCELED {
-		u.l.acceptFailed(failed)
+	} else if errno := unix.Errno(-res); errno != unix.ECANCELED {
+		u.l.acceptFailed(errno)
 	}
 	if cflags&cqeMore != 0 {
 		return
@@ -63,18 +62,9 @@ func (u *uring) acceptComplete(ln *listener, res int32, cflags uint32) {
 	switch {
 	case ln.io&urListenClose != 0:
 		u.closeListener(ln)
-	case ln.io&urListenWant != 0 && !lacksResources(failed):
-		u.listen(ln) // otherwise the core has us rest, and calls acceptOn
+	case ln.io&urListenWant != 0:
+		u.listen(ln) // when the core wants a rest instead, it calls acceptOff
 	}
-}
-
-// lacksResources: accepting again at once would fail again.
-func lacksResources(errno unix.Errno) bool {
-	switch errno {
-	case unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS:
-		return true
-	}
-	return false
 }
 
 // closeListener ends ln. Connections that were complete before are accepted:

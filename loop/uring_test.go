@@ -68,37 +68,49 @@ func uringTestView(t *testing.T, p *buf.Pool, b []byte) buf.View {
 	return v
 }
 
+// uringTestConn is a connection of l and the other end of it.
+func uringTestConn(t *testing.T, l *Loop, owner uint32) (ConnID, int) {
+	t.Helper()
+	a, b := testPair(t)
+	fd, err := unix.Dup(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.Adopt(fd, owner), b
+}
+
 // More entries in one tick than the submission queue has, and more vectors
 // than are kept between two submissions.
 func TestUringSubmissionQueueFull(t *testing.T) {
-	const conns = 400
-	l, u := openTestUring(t, 8192, ringEntriesMin)
-	if u.g.params.sqEntries*2 > conns {
-		t.Fatalf("a queue of %d entries", u.g.params.sqEntries)
+	for _, entries := range []int{ringEntriesMin, ringEntriesMax} {
+		testSubmissionQueueFull(t, entries)
+	}
+}
+
+func testSubmissionQueueFull(t *testing.T, entries int) {
+	const conns, views = 400, 10
+	if conns < 4*ringEntriesMin || conns*views <= sendIovsMax || conns <= sendMsgsMax {
+		t.Fatal("that is not enough to fill anything")
+	}
+	l, u := openTestUring(t, 8192, entries)
+	if int(u.g.params.sqEntries) != entries {
+		t.Fatalf("a queue of %d entries, want %d", u.g.params.sqEntries, entries)
 	}
 	peers := make([]int, conns)
-	index := map[ConnID]int{}
 	for i := range peers {
-		a, b := testPair(t)
-		fd, err := unix.Dup(a)
-		if err != nil {
-			t.Fatal(err)
-		}
-		unix.SetNonblock(fd, true)
-		peers[i] = b
-		id := l.Adopt(fd, uint32(i))
-		index[id] = i
+		id, fd := uringTestConn(t, l, uint32(i))
+		peers[i] = fd
 		l.Recv(id)
-		for k := range 3 { // a vector
+		for k := range views { // each in a block of its own
 			l.Send(id, uringTestView(t, l.pool, []byte{byte(i), byte(i >> 8), byte(k)}))
 		}
-		if _, err := unix.Write(b, []byte{byte(i), byte(i >> 8)}); err != nil {
+		if _, err := unix.Write(fd, []byte{byte(i), byte(i >> 8)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	received, sent := 0, 0
 	uringTestDrive(t, l, func() bool { return received == conns && sent == conns }, func(ev *Event) {
-		i := index[ev.Conn]
+		i := ev.Owner
 		switch ev.Kind {
 		case Received:
 			received++
@@ -108,7 +120,7 @@ func TestUringSubmissionQueueFull(t *testing.T) {
 			l.pool.Release(ev.View)
 		case Sent:
 			sent++
-			if ev.N != 9 || ev.Errno != 0 {
+			if ev.N != 3*views || ev.Errno != 0 {
 				t.Errorf("connection %d: sent %d bytes, %v", i, ev.N, ev.Errno)
 			}
 		default:
@@ -116,9 +128,12 @@ func TestUringSubmissionQueueFull(t *testing.T) {
 		}
 	})
 	for i, fd := range peers {
-		var got [16]byte
+		var got [64]byte
 		n, err := unix.Read(fd, got[:])
-		want := []byte{byte(i), byte(i >> 8), 0, byte(i), byte(i >> 8), 1, byte(i), byte(i >> 8), 2}
+		var want []byte
+		for k := range views {
+			want = append(want, byte(i), byte(i>>8), byte(k))
+		}
 		if err != nil || !bytes.Equal(got[:n], want) {
 			t.Errorf("peer %d got % x, %v", i, got[:n], err)
 		}
@@ -128,12 +143,7 @@ func TestUringSubmissionQueueFull(t *testing.T) {
 // A ping-pong allocates nothing.
 func TestUringAllocs(t *testing.T) {
 	l, _ := openTestUring(t, 1024, 0)
-	a, b := testPair(t)
-	fd, err := unix.Dup(a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := l.Adopt(fd, 0)
+	id, b := uringTestConn(t, l, 0)
 	l.Recv(id)
 	ping := []byte("ping")
 	got := make([]byte, 16)
@@ -171,13 +181,9 @@ func TestUringDepth(t *testing.T) {
 	l, u := openTestUring(t, 4096, 0)
 	peers := make([]int, conns)
 	for i := range peers {
-		a, b := testPair(t)
-		fd, err := unix.Dup(a)
-		if err != nil {
-			t.Fatal(err)
-		}
-		peers[i] = b
-		l.Recv(l.Adopt(fd, 0))
+		id, fd := uringTestConn(t, l, 0)
+		peers[i] = fd
+		l.Recv(id)
 	}
 	burst := func() {
 		for _, fd := range peers {
@@ -227,13 +233,9 @@ func TestUringPoolExhausted(t *testing.T) {
 		t.Fatalf("%d of %d blocks may be in the ring", u.bufs.limit, blocks)
 	}
 	for i := range conns {
-		a, b := testPair(t)
-		fd, err := unix.Dup(a)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l.Recv(l.Adopt(fd, uint32(i)))
-		if _, err := unix.Write(b, bytes.Repeat([]byte{byte(i)}, 2*uringTestBlock)); err != nil {
+		id, fd := uringTestConn(t, l, uint32(i))
+		l.Recv(id)
+		if _, err := unix.Write(fd, bytes.Repeat([]byte{byte(i)}, 2*uringTestBlock)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -266,6 +268,41 @@ func TestUringPoolExhausted(t *testing.T) {
 	})
 }
 
+// fillSocket queues more for id than its socket takes, until a send waits for
+// room.
+func fillSocket(t *testing.T, l *Loop, id ConnID) {
+	t.Helper()
+	for range 600 {
+		l.Send(id, uringTestView(t, l.pool, make([]byte, uringTestBlock)))
+	}
+	quiet := 0
+	for n := 0; quiet < 10; n++ {
+		quiet++
+		if err := l.Poll(0); err != nil || n > 10000 {
+			t.Fatalf("Poll: %v; a socket takes anything", err)
+		}
+		for l.Next() != nil {
+			quiet = 0
+		}
+	}
+	if l.Queued(id) == 0 || l.Stats().ShortSends == 0 {
+		t.Fatalf("%d bytes queued, %d short sends", l.Queued(id), l.Stats().ShortSends)
+	}
+}
+
+// A send that waits for room does not keep a connection from being closed.
+func TestUringCloseEndsSend(t *testing.T) {
+	l, u := openTestUring(t, 1024, 0)
+	id, _ := uringTestConn(t, l, 0)
+	fillSocket(t, l, id)
+	if u.inflight != 2 {
+		t.Fatalf("%d operations in flight, want a send and the wake-up", u.inflight)
+	}
+	l.Close(id)
+	closed := false
+	uringTestDrive(t, l, func() bool { return closed }, func(ev *Event) { closed = ev.Kind == Closed })
+}
+
 // Destroy takes back what is in flight: multishot operations, a send that
 // finds no room, and the blocks the kernel holds (see openTestUring).
 func TestUringDestroyInFlight(t *testing.T) {
@@ -275,25 +312,106 @@ func TestUringDestroyInFlight(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Accept(fds[0], 0)
+	id, _ := uringTestConn(t, l, 0)
+	l.Recv(id)
+	fillSocket(t, l, id)
+	if u.inflight != 4 {
+		t.Fatalf("%d operations in flight: want a wake-up, an accept, a receive and a send", u.inflight)
+	}
+}
+
+// What completes while the loop ends is thrown away, not lost.
+func TestUringDiscard(t *testing.T) {
+	l, u := openTestUring(t, 1024, 0)
+	if err := l.Poll(0); err != nil { // fills the ring of buffers
+		t.Fatal(err)
+	}
+	blocks, ops := l.pool.InUse(), u.inflight
+	u.discard(packUserData(urRecv, 1, 1), 7, cqeBuffer|cqeMore|3<<cqeBufferShift)
+	if n := l.pool.InUse(); n != blocks-1 {
+		t.Errorf("%d blocks in use after a receive, %d before", n, blocks)
+	}
 	a, _ := testPair(t)
 	fd, err := unix.Dup(a)
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := l.Adopt(fd, 0)
-	l.Recv(id)
-	for range 600 {
-		l.Send(id, uringTestView(t, l.pool, make([]byte, uringTestBlock)))
+	u.discard(packUserData(urAccept, 0, 0), int32(fd), cqeMore)
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != unix.EBADF {
+		t.Errorf("an accepted connection is still open: %v", err)
 	}
-	for range 20 {
-		if err := l.Poll(0); err != nil {
+	if u.inflight != ops {
+		t.Errorf("%d operations in flight, want %d", u.inflight, ops)
+	}
+}
+
+// Accepting is asked for again before its cancellation is complete.
+func TestUringAcceptOffOn(t *testing.T) {
+	r := newRig(t, Uring)
+	_, addr := r.listen(SockOpts{}, 0)
+	if err := r.l.Poll(0); err != nil {
+		t.Fatal(err)
+	}
+	ln := r.l.listeners[0]
+	r.l.be.acceptOff(ln)
+	r.l.be.acceptOn(ln)
+	for range 3 {
+		if err := r.l.Poll(time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
-		for l.Next() != nil {
+	}
+	r.client(addr)
+	r.expect(Accepted, 0)
+}
+
+// A connection of short messages that is paused is not cancelled at once, but
+// with the first message that comes nevertheless.
+func TestUringLazyPause(t *testing.T) {
+	l, u := openTestUring(t, 1024, 0)
+	id, peer := uringTestConn(t, l, 0)
+	var got []byte
+	poll := func() {
+		t.Helper()
+		for range 5 {
+			if err := l.Poll(time.Millisecond); err != nil {
+				t.Fatal(err)
+			}
+			for ev := l.Next(); ev != nil; ev = l.Next() {
+				if ev.Kind == Received {
+					got = append(got, l.pool.Bytes(ev.View)...)
+					l.pool.Release(ev.View)
+				}
+			}
 		}
 	}
-	if l.Queued(id) == 0 || u.inflight != 4 {
-		t.Fatalf("%d bytes queued, %d operations in flight: want a wake-up, an accept, a receive and a send", l.Queued(id), u.inflight)
+	l.Recv(id)
+	poll()
+	receiving := u.inflight
+	for range 3 {
+		l.Pause(id)
+		poll()
+		l.Recv(id)
+		poll()
+	}
+	if calls := l.Stats().RecvCalls; u.inflight != receiving || calls != 1 {
+		t.Errorf("%d operations in flight, %d before; %d receives submitted", u.inflight, receiving, calls)
+	}
+	l.Pause(id)
+	poll()
+	for _, s := range []string{"1", "2", "3"} {
+		unix.Write(peer, []byte(s))
+		poll()
+	}
+	if string(got) != "1" {
+		t.Errorf("paused, and received %q", got)
+	}
+	l.Recv(id)
+	poll()
+	if string(got) != "123" {
+		t.Errorf("resumed, and received %q", got)
+	}
+	if l.box.asleep.Load() != 0 {
+		t.Error("awake, and everybody who posts writes the eventfd")
 	}
 }
 
@@ -305,7 +423,7 @@ func TestUringWithoutRecvLimit(t *testing.T) {
 	for _, ct := range contractTests {
 		switch ct.name {
 		case "fairness", "pause and resume", "pause and resume within a tick",
-			"a received block can be sent", "the pool runs out", "bytes and their end together":
+			"a received block can be sent", "bytes and their end together":
 			t.Run(ct.name, func(t *testing.T) {
 				r := newRig(t, Uring)
 				r.l.be.(*uring).recvLimit = 0
