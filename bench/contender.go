@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+)
+
+//go:embed peers
+var peerFiles embed.FS
+
+// contender is a proxy that takes part, with one way to configure it.
+type contender struct {
+	name     string
+	program  string // key of bench.programs
+	template string // below peers/; "" for the floor, which has only flags
+	tuned    bool
+	io       string // zproxy's backend
+	args     func(config string, p *place) []string
+}
+
+// place is what a configuration is made from.
+type place struct {
+	Listen      string // 127.0.0.1:port
+	Origin      string // as zproxy, nginx and the floor write it: ip:port or unix:/path
+	OriginPath  string // the path alone
+	Dir         string // for temporary files
+	Connections int    // client and origin connections together
+	Pool        int    // connections to the origin to keep
+	Files       int
+	Tuned       bool
+	IO          string
+	Root        bool
+}
+
+var contenders = []contender{
+	{name: "zproxy-epoll", program: "zproxy", template: "zproxy.yaml", io: "epoll", args: zproxyArgs},
+	{name: "zproxy-uring", program: "zproxy", template: "zproxy.yaml", io: "uring", args: zproxyArgs},
+	{name: "nginx", program: "nginx", template: "nginx.conf", args: nginxArgs},
+	{name: "nginx-tuned", program: "nginx", template: "nginx.conf", tuned: true, args: nginxArgs},
+	{name: "haproxy", program: "haproxy", template: "haproxy.cfg", args: haproxyArgs},
+	{name: "haproxy-splice", program: "haproxy", template: "haproxy.cfg", tuned: true, args: haproxyArgs},
+	{name: "floor", program: "floor", args: floorArgs("64")},
+	{name: "floor-256k", program: "floor", args: floorArgs("256")},
+}
+
+func zproxyArgs(config string, _ *place) []string { return []string{"run", "-c", config} }
+
+func haproxyArgs(config string, _ *place) []string { return []string{"-db", "-f", config} }
+
+// -e: where to complain before the configuration has been read.
+func nginxArgs(config string, p *place) []string {
+	return []string{"-e", filepath.Join(p.Dir, "nginx-start.log"), "-p", p.Dir, "-c", config}
+}
+
+func floorArgs(kib string) func(string, *place) []string {
+	return func(_ string, p *place) []string {
+		return []string{"-listen", p.Listen, "-origin", p.Origin, "-buffer", kib}
+	}
+}
+
+func contenderNamed(name string) *contender {
+	for i := range contenders {
+		if contenders[i].name == name {
+			return &contenders[i]
+		}
+	}
+	return nil
+}
+
+// started is a contender that takes part in a scenario.
+type started struct {
+	*contender
+	process *process
+	members []member // the process and its children, once it has answered
+	url     string
+}
+
+// origin starts what is behind the proxies and returns its address.
+func (b *bench) origin(s *scenario) (string, error) {
+	addr := "unix:" + filepath.Join(b.dir, "origin.sock")
+	if !s.unixOrigin {
+		var err error
+		if addr, err = freeAddress(); err != nil {
+			return "", err
+		}
+	}
+	p, err := b.startProcess("origin", b.set.loadCPU, b.programs["origin"], "-listen", addr, "-size", fmt.Sprint(s.body))
+	if err != nil {
+		return "", err
+	}
+	return addr, p.waitFor(b.ctx, func() error {
+		network, a := "tcp", addr
+		if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+			network, a = "unix", path
+		}
+		c, err := net.DialTimeout(network, a, time.Second)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	})
+}
+
+// start brings a contender up and sees it answer.
+func (b *bench) start(c *contender, s *scenario, origin string) (*started, error) {
+	listen, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(b.dir, c.name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	p := &place{Listen: listen, Origin: origin, OriginPath: strings.TrimPrefix(origin, "unix:"), Dir: dir, Pool: 1024,
+		Connections: max(4096, b.connections(s)+1024), Tuned: c.tuned, IO: c.io, Root: os.Geteuid() == 0}
+	p.Files = 2 * p.Connections
+	if !s.unixOrigin {
+		p.OriginPath = ""
+	}
+	config := ""
+	if c.template != "" {
+		if config, err = b.configure(c, s, p); err != nil {
+			return nil, err
+		}
+	}
+	proc, err := b.startProcess(c.name, b.set.proxyCPU, append([]string{b.programs[c.program]}, c.args(config, p)...)...)
+	if err != nil {
+		return nil, err
+	}
+	st := &started{contender: c, process: proc, url: "http://" + listen + "/"}
+	if err := proc.waitFor(b.ctx, func() error { return tryConnect(listen) }); err != nil {
+		return nil, err
+	}
+	return st, nil
+}
+
+// connections is the most that clients of s have open at once.
+func (b *bench) connections(s *scenario) int {
+	if s.memory {
+		return b.set.idle
+	}
+	return s.connections
+}
+
+// configure writes a contender's configuration, for it and for the results.
+func (b *bench) configure(c *contender, s *scenario, p *place) (string, error) {
+	t, err := template.ParseFS(peerFiles, "peers/"+c.template)
+	if err != nil {
+		return "", err
+	}
+	var text bytes.Buffer
+	if err := t.Execute(&text, p); err != nil {
+		return "", err
+	}
+	ext := filepath.Ext(c.template)
+	b.configs[s.name+"-"+c.name+ext] = text.Bytes()
+	name := filepath.Join(b.dir, c.name+ext)
+	return name, os.WriteFile(name, text.Bytes(), 0o644)
+}
+
+// answers asks once and checks the answer.
+func (st *started) answers(s *scenario) error {
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	r, err := client.Get(st.url)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	n, err := io.Copy(io.Discard, r.Body)
+	if err != nil {
+		return err
+	}
+	if r.StatusCode != 200 || n != int64(s.body) {
+		return fmt.Errorf("answered %s with %d bytes, want 200 with %d", r.Status, n, s.body)
+	}
+	return nil
+}
+
+func tryConnect(addr string) error {
+	c, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+// freeAddress asks the kernel for a port of 127.0.0.1 that nobody has.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}

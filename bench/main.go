@@ -1,0 +1,257 @@
+// Command bench compares zproxy with nginx, HAProxy and a floor: a forwarder that
+// does nothing but carry bytes (bench/floor).
+//
+//	go run ./bench [flags]
+//
+// The proxy under test has one CPU to itself, load generator (wrk) and origin
+// (bench/origin) share another. All are started here, on free ports of
+// 127.0.0.1, and take turns under load: A B C A B C ... What is compared is the
+// proxy's CPU time per answered request as the scheduler accounts for it: what a
+// user pays, whatever else the machine does. Times drift with the machine,
+// so ratios are taken round by round. A round with errors is void.
+//
+// Results go to bench/results/DATE-HOST/: report.md, results.json, charts, and
+// the configurations of all sides, made from the templates in bench/peers.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// settings are what the command line says.
+type settings struct {
+	rounds     int
+	duration   time.Duration
+	proxyCPU   int
+	loadCPU    int
+	idle       int
+	scenarios  []string
+	contenders []string // all when empty
+	out        string
+	limit      time.Duration
+	install    bool
+}
+
+// bench is one run.
+type bench struct {
+	ctx      context.Context
+	set      settings
+	progress io.Writer
+	dir      string // temporary files
+	launcher *launcher
+	running  []*process
+	programs map[string]string // program to path
+	versions map[string]string // program to what it says of itself
+	missing  map[string]string // contender to why it does not take part
+	configs  map[string][]byte // for the results, by file name
+	failures []string
+}
+
+func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// command returns the exit status: 0, 1 when something failed or is missing,
+// 2 for wrong usage.
+func command(args []string, out, errOut io.Writer) int {
+	set, status := parse(args, out, errOut)
+	if status >= 0 {
+		return status
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, set.limit, fmt.Errorf("not done after %v (see -limit)", set.limit))
+	defer cancel()
+	results, err := run(ctx, set, errOut)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil && errors.Is(err, ctx.Err()) {
+			err = cause
+		}
+		fmt.Fprintln(errOut, "bench:", err)
+		return 1
+	}
+	out.Write(results.Markdown())
+	if len(results.Failures) > 0 {
+		fmt.Fprintf(errOut, "bench: no result for:\n  %s\n", strings.Join(results.Failures, "\n  "))
+		return 1
+	}
+	return 0
+}
+
+// parse returns a status of -1 when there is work to do.
+func parse(args []string, out, errOut io.Writer) (set settings, status int) {
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.SetOutput(errOut)
+	fs.IntVar(&set.rounds, "rounds", 5, "`rounds` per scenario and contender")
+	fs.DurationVar(&set.duration, "duration", 2*time.Second, "`length` of a round, whole seconds")
+	fs.IntVar(&set.proxyCPU, "proxy-cpu", 0, "`CPU` of the proxy under test")
+	fs.IntVar(&set.loadCPU, "load-cpu", 1, "`CPU` of load generator and origin")
+	fs.IntVar(&set.idle, "idle", 10000, "`connections` of the idle scenario")
+	names := fs.String("scenarios", "", "only these, with commas between; see -list")
+	who := fs.String("contenders", "", "only these, with commas between; see -list")
+	fs.StringVar(&set.out, "out", "", "`directory` for the results (default bench/results/DATE-HOST)")
+	fs.DurationVar(&set.limit, "limit", time.Hour, "give up after this `time`")
+	fs.BoolVar(&set.install, "install", true, "as root: install missing peers with apt-get")
+	list := fs.Bool("list", false, "list scenarios and contenders")
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return set, 0
+		}
+		return set, 2
+	}
+	if *list {
+		fmt.Fprintln(out, "scenarios:")
+		for i := range scenarios {
+			fmt.Fprintf(out, "  %-12s %s\n", scenarios[i].name, scenarios[i].title)
+		}
+		fmt.Fprintln(out, "contenders:")
+		for i := range contenders {
+			fmt.Fprintf(out, "  %s\n", contenders[i].name)
+		}
+		return set, 0
+	}
+	err := set.complete(*names, *who)
+	if err == nil && fs.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	if err != nil {
+		fmt.Fprintln(errOut, "bench:", err)
+		return set, 2
+	}
+	return set, -1
+}
+
+// complete checks what was set and resolves the lists of names.
+func (set *settings) complete(names, who string) error {
+	var known []string
+	for i := range scenarios {
+		known = append(known, scenarios[i].name)
+	}
+	set.scenarios = known
+	if names != "" {
+		set.scenarios = strings.Split(names, ",")
+	}
+	for _, n := range set.scenarios {
+		if !slices.Contains(known, n) {
+			return fmt.Errorf("there is no scenario %q; there are %s", n, strings.Join(known, ", "))
+		}
+	}
+	if who != "" {
+		set.contenders = strings.Split(who, ",")
+	}
+	for _, n := range set.contenders {
+		if contenderNamed(n) == nil {
+			return fmt.Errorf("there is no contender %q; see -list", n)
+		}
+	}
+	switch {
+	case set.rounds < 1 || set.rounds > 100:
+		return errors.New("-rounds must be 1 to 100")
+	case set.duration < time.Second || set.duration > 10*time.Minute || set.duration%time.Second != 0:
+		return errors.New("-duration must be whole seconds, 1s to 10m")
+	case set.idle < 1:
+		return errors.New("-idle must be at least 1")
+	}
+	return set.checkMachine()
+}
+
+// checkMachine finds out whether CPUs and file limit allow what is asked for.
+func (set *settings) checkMachine() error {
+	var mask unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &mask); err != nil {
+		return err
+	}
+	if !mask.IsSet(set.proxyCPU) || !mask.IsSet(set.loadCPU) || set.proxyCPU == set.loadCPU {
+		return fmt.Errorf("-proxy-cpu %d and -load-cpu %d must be two different CPUs that this process may use; it may use %d",
+			set.proxyCPU, set.loadCPU, mask.Count())
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	if need := uint64(set.idle + 2048); slices.Contains(set.scenarios, "idle") && limit.Max < need {
+		return fmt.Errorf("-idle %d needs %d open files, the limit is %d: raise it (`ulimit -n %d`) or use fewer", set.idle, need, limit.Max, need)
+	}
+	return nil
+}
+
+func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.progress, format, args...) }
+
+// takesPart says whether the command line asks for a contender.
+func (b *bench) takesPart(name string) bool {
+	return len(b.set.contenders) == 0 || slices.Contains(b.set.contenders, name)
+}
+
+// run does everything between command line and report.
+func run(ctx context.Context, set settings, progress io.Writer) (*Results, error) {
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b := &bench{ctx: ctx, set: set, progress: progress, launcher: newLauncher(),
+		programs: map[string]string{}, versions: map[string]string{}, missing: map[string]string{}, configs: map[string][]byte{}}
+	if b.dir, err = os.MkdirTemp("", "zproxy-bench-"); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(b.dir)
+	defer b.stopAll()
+	// nginx's worker may run as another user.
+	if err := os.Chmod(b.dir, 0o755); err != nil {
+		return nil, err
+	}
+	if err := b.gather(root); err != nil {
+		return nil, err
+	}
+	res := &Results{Format: 1, Started: time.Now().UTC().Truncate(time.Second), Environment: b.environment(root), Settings: b.describe()}
+	if res.Environment.BusyBefore > quietShare {
+		b.say("This machine is not quiet: before anything was started, %.0f %% of its CPU time was in use. Ratios will be less certain.\n", 100*res.Environment.BusyBefore)
+	}
+	for i := range scenarios {
+		s := &scenarios[i]
+		if !slices.Contains(set.scenarios, s.name) {
+			continue
+		}
+		if s.memory {
+			res.Memory, err = b.idle(s)
+		} else {
+			var one *ScenarioResult
+			if one, err = b.load(s); err == nil {
+				res.Scenarios = append(res.Scenarios, one)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	res.Failures = b.failures
+	out := set.out
+	if out == "" {
+		out = freshDirectory(filepath.Join(root, "bench", "results"), res)
+	}
+	if err := res.write(out, b.configs); err != nil {
+		return nil, err
+	}
+	b.say("results are in %s\n", out)
+	return res, nil
+}
+
+// freshDirectory names a directory of dir that is not there yet.
+func freshDirectory(dir string, res *Results) string {
+	name := filepath.Join(dir, res.Started.Format("2006-01-02")+"-"+res.Environment.Host)
+	for n := 2; ; n++ {
+		if _, err := os.Stat(name); err != nil {
+			return name
+		}
+		name = filepath.Join(dir, fmt.Sprintf("%s-%s-%d", res.Started.Format("2006-01-02"), res.Environment.Host, n))
+	}
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// member is a process as it was when it was seen.
+type member struct {
+	pid   int
+	start string // field 22 of /proc/PID/stat: tells a reused PID
+}
+
+// stat returns the fields of /proc/PID/stat from the third (state) on; the
+// second, the command's name, may contain anything.
+func stat(pid int) []string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	i := bytes.LastIndexByte(b, ')')
+	f := strings.Fields(string(b[i+1:]))
+	if len(f) < 20 {
+		return nil
+	}
+	return f
+}
+
+func (m member) alive() bool {
+	f := stat(m.pid)
+	return f != nil && f[19] == m.start && f[0] != "Z"
+}
+
+// tree lists a process and its descendants.
+func tree(root int) []member {
+	parents := map[int]int{}
+	starts := map[int]string{}
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		pid, _ := strconv.Atoi(filepath.Base(d))
+		if f := stat(pid); f != nil {
+			parents[pid], _ = strconv.Atoi(f[1])
+			starts[pid] = f[19]
+		}
+	}
+	var out []member
+	for pid := range parents {
+		for p := pid; p > 1; p = parents[p] {
+			if p == root {
+				out = append(out, member{pid, starts[pid]})
+				break
+			}
+		}
+	}
+	return out
+}
+
+// cpuUse is CPU time since a process started, in ns.
+type cpuUse struct {
+	total  uint64  // by the scheduler's own accounting, all threads
+	user   float64 // by ticks, scaled by the kernel: only its share of both is used
+	system float64
+}
+
+// cpuOf sums over processes and their threads.
+func cpuOf(members []member) (cpuUse, error) {
+	var u cpuUse
+	for _, m := range members {
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", m.pid))
+		if len(files) == 0 {
+			return u, fmt.Errorf("process %d has no schedstat: it ended, or the kernel lacks CONFIG_SCHED_INFO", m.pid)
+		}
+		for _, name := range files {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				continue // the thread ended between listing and reading
+			}
+			first, _, _ := strings.Cut(string(b), " ")
+			ns, err := strconv.ParseUint(first, 10, 64)
+			if err != nil {
+				return u, fmt.Errorf("%s: %q is not CPU time", name, b)
+			}
+			u.total += ns
+		}
+		if f := stat(m.pid); f != nil {
+			user, _ := strconv.ParseFloat(f[11], 64)
+			system, _ := strconv.ParseFloat(f[12], 64)
+			u.user += user
+			u.system += system
+		}
+	}
+	return u, nil
+}
+
+// memoryOf sums /proc/PID/smaps_rollup, in bytes. Pages of several processes
+// count in parts in pss; hugetlb pages, which the kernel leaves out of both,
+// are added.
+func memoryOf(members []member) (rss, pss uint64, err error) {
+	for _, m := range members {
+		f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", m.pid))
+		if err != nil {
+			return 0, 0, err
+		}
+		for s := bufio.NewScanner(f); s.Scan(); {
+			fields := strings.Fields(s.Text())
+			if len(fields) != 3 {
+				continue
+			}
+			kib, _ := strconv.ParseUint(fields[1], 10, 64)
+			switch fields[0] {
+			case "Rss:":
+				rss += kib << 10
+			case "Pss:":
+				pss += kib << 10
+			case "Private_Hugetlb:", "Shared_Hugetlb:":
+				rss += kib << 10
+				pss += kib << 10
+			}
+		}
+		f.Close()
+	}
+	return rss, pss, nil
+}
+
+// busy measures which part of all CPUs' time something else uses, over d.
+func busy(d time.Duration) float64 {
+	t1, idle1 := machineTicks()
+	time.Sleep(d)
+	t2, idle2 := machineTicks()
+	if t2 == t1 {
+		return 0
+	}
+	return 1 - float64(idle2-idle1)/float64(t2-t1)
+}
+
+// machineTicks sums the first line of /proc/stat.
+func machineTicks() (total, idle uint64) {
+	b, _ := os.ReadFile("/proc/stat")
+	line, _, _ := strings.Cut(string(b), "\n")
+	for i, f := range strings.Fields(line) {
+		n, _ := strconv.ParseUint(f, 10, 64)
+		switch {
+		case i == 0 || i > 8: // guest time is in user time already
+			continue
+		case i == 4 || i == 5: // idle, waiting for a disk
+			idle += n
+		}
+		total += n
+	}
+	return total, idle
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// peer is a program of the distribution.
+type peer struct {
+	program string
+	pkg     string // Debian package
+	version []string
+}
+
+var peers = []peer{
+	{"wrk", "wrk", []string{"-v"}},
+	{"nginx", "nginx", []string{"-v"}},
+	{"haproxy", "haproxy", []string{"-v"}},
+}
+
+// moduleRoot is where go.mod is: what is built is the tree we are run in.
+func moduleRoot(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Path}} {{.Dir}}").Output()
+	if err != nil {
+		return "", fmt.Errorf("finding the module with `go list -m`: %w (bench builds zproxy itself and needs its source and Go)", err)
+	}
+	dir, ok := strings.CutPrefix(strings.TrimSpace(string(out)), "zproxy ")
+	if !ok {
+		return "", fmt.Errorf("the working directory belongs to module %q; run this inside of zproxy's", strings.TrimSpace(string(out)))
+	}
+	return dir, nil
+}
+
+// gather builds our programs and finds those of the system.
+func (b *bench) gather(root string) error {
+	for _, p := range []struct{ name, dir string }{{"zproxy", "./cmd/zproxy"}, {"origin", "./bench/origin"}, {"floor", "./bench/floor"}} {
+		b.say("building %s\n", p.name)
+		out := filepath.Join(b.dir, p.name+".bin")
+		cmd := exec.CommandContext(b.ctx, "go", "build", "-tags", "giouring", "-ldflags=-checklinkname=0", "-o", out, p.dir)
+		cmd.Dir = root
+		if text, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("building %s: %w\n%s", p.name, err, text)
+		}
+		b.programs[p.name] = out
+	}
+	script, err := peerFiles.ReadFile("peers/wrk.lua")
+	if err != nil {
+		return err
+	}
+	b.configs["wrk.lua"] = script
+	if err := os.WriteFile(filepath.Join(b.dir, "wrk.lua"), script, 0o644); err != nil {
+		return err
+	}
+	if err := b.findPeers(); err != nil {
+		return err
+	}
+	version, err := exec.CommandContext(b.ctx, b.programs["zproxy"], "version").Output()
+	if err != nil {
+		return fmt.Errorf("zproxy version: %w", err)
+	}
+	b.versions["zproxy"] = strings.TrimSpace(string(version))
+	if _, why, ok := strings.Cut(b.versions["zproxy"], "io_uring not usable, "); ok {
+		b.missing["zproxy-uring"] = "io_uring not usable here: " + why
+		b.say("zproxy-uring does not take part: io_uring not usable, %s\n", why)
+	}
+	return nil
+}
+
+// findPeers notes which contenders cannot take part; without a load generator
+// nobody can.
+func (b *bench) findPeers() error {
+	var lacking []string
+	for _, p := range peers {
+		if b.needs(p.program) && find(p.program) == "" {
+			lacking = append(lacking, p.pkg)
+		}
+	}
+	if len(lacking) > 0 && b.set.install && os.Geteuid() == 0 {
+		if err := b.aptInstall(lacking); err != nil {
+			b.say("%v\n", err)
+		}
+	}
+	for _, p := range peers {
+		if !b.needs(p.program) {
+			continue
+		}
+		if b.programs[p.program] = find(p.program); b.programs[p.program] != "" {
+			// wrk ends with status 1 after it has told its version.
+			text, _ := exec.CommandContext(b.ctx, b.programs[p.program], p.version...).CombinedOutput()
+			b.versions[p.program], _, _ = strings.Cut(string(text), "\n")
+			continue
+		}
+		hint := fmt.Sprintf("%s is not installed: apt-get install %s", p.program, p.pkg)
+		if p.program == "wrk" {
+			return errors.New(hint)
+		}
+		b.say("%s\n", hint)
+		for i := range contenders {
+			if contenders[i].program == p.program {
+				b.missing[contenders[i].name] = hint
+			}
+		}
+	}
+	return nil
+}
+
+// needs says whether a program has a part in what was asked for.
+func (b *bench) needs(program string) bool {
+	if program == "wrk" {
+		return len(b.set.scenarios) != 1 || b.set.scenarios[0] != "idle"
+	}
+	for i := range contenders {
+		if contenders[i].program == program && b.takesPart(contenders[i].name) {
+			return true
+		}
+	}
+	return false
+}
+
+// find looks in the search path, and where daemons are, which often is not in it.
+func find(program string) string {
+	for _, name := range []string{program, "/usr/sbin/" + program, "/usr/local/sbin/" + program} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+func (b *bench) aptInstall(packages []string) error {
+	for _, args := range [][]string{{"update", "-q"}, append([]string{"install", "-qy", "--no-install-recommends"}, packages...)} {
+		b.say("apt-get %s\n", strings.Join(args, " "))
+		cmd := exec.CommandContext(b.ctx, "apt-get", args...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if text, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("apt-get %s: %w\n%s", args[0], err, text)
+		}
+	}
+	return nil
+}
