@@ -33,7 +33,7 @@ type client struct {
 	conn     loop.ConnID
 	in       buf.Chain // received, not yet parsed
 	x        uint32    // its exchange, 0 when none
-	scanned  uint32    // bytes of in that hold no end of head
+	scanned  int64     // the parser's note of how far it got in in
 	requests uint32
 	drained  uint32 // bytes discarded while lingering
 	listener uint16
@@ -170,7 +170,7 @@ func (w *Worker) parseView(i uint32, c *client, v buf.View) {
 		w.badRequest(i, c, f)
 		w.pool.Release(v)
 	case n == 0:
-		c.scanned = uint32(scanned)
+		c.scanned = int64(scanned)
 		w.pool.Push(&c.in, v)
 		w.awaitHead(c)
 	default:
@@ -200,7 +200,7 @@ func (w *Worker) parsePending(i uint32, c *client) {
 	case f != nil:
 		w.badRequest(i, c, f)
 	case n == 0:
-		c.scanned = uint32(scanned)
+		c.scanned = int64(scanned)
 		w.awaitHead(c)
 	default:
 		w.m.HeadJoins++
@@ -354,7 +354,7 @@ func (w *Worker) requestTrailers(c *client, x *exchange) {
 	case f != nil:
 		w.requestFault(c, x, f)
 	case n == 0:
-		x.trailScanned = uint32(scanned)
+		x.trailScanned = int64(scanned)
 		if c.flags&clientEOF != 0 {
 			w.clientGone(c)
 			return

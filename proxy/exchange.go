@@ -64,7 +64,7 @@ type exchange struct {
 	start, dialed, given     int64 // Now() ns: head received, dial begun, head given to the origin
 	connectNs, firstByteNs   int64
 	route, cluster, endpoint int32
-	trailScanned             uint32
+	trailScanned             int64
 	status                   uint16
 	attempts, stales         uint8 // times it was sent again: after a fresh connection broke, after a dead one
 	interims                 uint8

@@ -36,7 +36,7 @@ type origin struct {
 	conn     loop.ConnID
 	in       buf.Chain // received, not yet parsed
 	x        uint32
-	scanned  uint32
+	scanned  int64 // the parser's note of how far it got in in
 	uses     uint32
 	self     uint32 // its index
 	addr     uint32 // key of the address it is connected to
@@ -232,7 +232,7 @@ func (w *Worker) parseResponse(c *client, x *exchange, o *origin, v buf.View) {
 			return
 		}
 		if n == 0 {
-			o.scanned = uint32(scanned)
+			o.scanned = int64(scanned)
 			w.pool.Push(&o.in, v)
 			return
 		}
@@ -265,7 +265,7 @@ func (w *Worker) parseJoined(c *client, x *exchange, o *origin) {
 	case f != nil:
 		w.failExchange(c, x, f)
 	case n == 0:
-		o.scanned = uint32(scanned)
+		o.scanned = int64(scanned)
 	case w.resp.Status >= 200 || w.resp.Status == 101:
 		w.m.HeadJoins++
 		o.scanned = 0
@@ -390,7 +390,7 @@ func (w *Worker) feedResponse(c *client, x *exchange, o *origin, v buf.View) {
 	}
 	if d.fault != nil {
 		w.pool.Release(v)
-		w.failExchange(c, x, d.fault)
+		w.failExchange(c, x, d.fault.AsResponse())
 		return
 	}
 	left := v.Slice(uint32(d.used), v.Len-uint32(d.used))
@@ -435,9 +435,9 @@ func (w *Worker) responseTrailers(c *client, x *exchange, o *origin) {
 	n, scanned, f := http1.ParseTrailers(b, int(x.trailScanned), &w.limits, &w.trail)
 	switch {
 	case f != nil:
-		w.failExchange(c, x, f)
+		w.failExchange(c, x, f.AsResponse())
 	case n == 0:
-		x.trailScanned = uint32(scanned)
+		x.trailScanned = int64(scanned)
 		w.restrainOrigin(c, x, o)
 	default:
 		w.pool.Consume(&o.in, n)
@@ -510,7 +510,7 @@ func (w *Worker) originRecvEnd(o *origin, errno unix.Errno) {
 // originCut: no more bytes will come from an origin that carries an exchange.
 func (w *Worker) originCut(c *client, x *exchange, o *origin, errno unix.Errno) {
 	if x.flags&xResponseBegun != 0 {
-		f := x.respBody.EOF()
+		f := x.respBody.EOF().AsResponse()
 		if f == nil && errno == 0 {
 			w.responseEnd(c, x, nil)
 			return

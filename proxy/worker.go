@@ -93,11 +93,11 @@ type Worker struct {
 
 	match     router.Match
 	caches    []*router.Cache // by listener
-	bare      exchange   // stands in for an exchange while bytes that are none are answered
-	head      proto.Head // the request head being handled
-	resp      proto.Head // the response head being handled
-	trail     proto.Head // the trailer section being handled
-	logHeadOf proto.Head // the head being logged
+	bare      exchange        // stands in for an exchange while bytes that are none are answered
+	head      proto.Head      // the request head being handled
+	resp      proto.Head      // the response head being handled
+	trail     proto.Head      // the trailer section being handled
+	logHeadOf proto.Head      // the head being logged
 	limits    http1.Limits
 
 	join    []byte // a head that spans blocks, joined once

@@ -61,7 +61,7 @@ func (src source) Snapshot() (metrics.Snapshot, error) {
 	if err != nil {
 		return metrics.Snapshot{}, err
 	}
-	snap := metrics.Snapshot{Reasons: proxy.FaultNames(), Gauges: metrics.ProcessGauges()}
+	snap := metrics.Snapshot{Reasons: proxy.FaultNames()}
 	if s.access != nil {
 		snap.Gauges = append(snap.Gauges, s.access.Gauges()...)
 	}
