@@ -183,6 +183,17 @@ func (u *uring) watchWake() {
 	u.wakeOn = true
 }
 
+// trim takes the blocks out of the ring of buffers. A receive that the kernel
+// would start now finds none and ends, to be submitted again.
+func (u *uring) trim() {
+	if u.g.pending() {
+		return // with buffers that were filled
+	}
+	if err := u.bufs.empty(); err != nil && u.fatal == nil {
+		u.fatal = fmt.Errorf("io_uring: buffer ring: %w", err)
+	}
+}
+
 func (u *uring) peer(c *conn) netip.AddrPort { return kernelPeer(c.fd) }
 
 // What destroy waits for operations to end, at most.

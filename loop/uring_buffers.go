@@ -88,9 +88,22 @@ func (b *recvBuffers) calm() {
 	b.ticks = 0
 }
 
+// empty gives the blocks back to the pool, so that fill takes those that come
+// first there.
+func (b *recvBuffers) empty() error {
+	err := b.ring.reset()
+	b.release()
+	b.calm()
+	return err
+}
+
 // free gives the blocks back to the pool and the ring to the kernel.
 func (b *recvBuffers) free() {
 	b.ring.free()
+	b.release()
+}
+
+func (b *recvBuffers) release() {
 	for i, v := range b.views {
 		b.pool.Release(v)
 		b.views[i] = buf.View{}

@@ -285,11 +285,28 @@ func (b *pbufRing) publish() {
 	b.mem.BufRingAdvance(int(b.tail - b.mem.Tail))
 }
 
-// free unregisters the ring and unmaps it. Buffers still in it are not read
-// or written by the kernel from then on.
-func (b *pbufRing) free() {
+// unregister takes the ring from the kernel: buffers still in it are not
+// written to from then on.
+func (b *pbufRing) unregister() {
 	reg := giouring.BufReg{Bgid: b.group}
 	_, _ = b.ring.r.Register(b.ring.r.RingFd(), giouring.UnregisterPbufRing, unsafe.Pointer(&reg), 1)
+}
+
+// reset empties the ring.
+func (b *pbufRing) reset() error {
+	b.unregister()
+	b.tail = 0
+	b.mem.BufRingInit()
+	reg := giouring.BufReg{RingAddr: addrOf(unsafe.Pointer(b.mem)), RingEntries: b.entries, Bgid: b.group}
+	if _, errno := b.ring.r.Register(b.ring.r.RingFd(), giouring.RegisterPbufRing, unsafe.Pointer(&reg), 1); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// free unregisters the ring and unmaps it.
+func (b *pbufRing) free() {
+	b.unregister()
 	size := uintptr(b.entries) * unsafe.Sizeof(*b.mem)
 	_ = unix.MunmapPtr(unsafe.Pointer(b.mem), size)
 	b.mem = nil

@@ -10,14 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// needUring skips a test where io_uring does not work, and says what to do.
+func needUring(t *testing.T) {
+	t.Helper()
+	if f := Probe(); !f.Usable {
+		t.Skip(f.Reason)
+	}
+}
+
 // testRing makes a ring on the test's own thread.
 func testRing(t *testing.T, entries, cqEntries uint32) *ring {
 	t.Helper()
+	needUring(t)
 	runtime.LockOSThread()
 	g, err := newRingWith(entries, cqEntries, ringSetupFlags)
 	if err != nil {
 		runtime.UnlockOSThread()
-		t.Fatalf("no ring: %s", setupReason(err, kernelRelease(), ioUringSysctl(), memlockLimit()))
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		g.close()

@@ -19,9 +19,7 @@ const uringTestBlock = 1024
 // then every block must be back.
 func openTestUring(t *testing.T, blocks, entries int) (*Loop, *uring) {
 	t.Helper()
-	if f := Probe(); !f.Usable {
-		t.Skipf("%s", f.Reason)
-	}
+	needUring(t)
 	runtime.LockOSThread()
 	pool := buf.NewPool(buf.NewSliceMemory(blocks*uringTestBlock, min(blocks, 64)*uringTestBlock), uringTestBlock)
 	l, err := New(Config{IO: Uring, Pool: pool, Entries: entries, CPU: -1})
@@ -347,6 +345,7 @@ func TestUringDiscard(t *testing.T) {
 
 // Accepting is asked for again before its cancellation is complete.
 func TestUringAcceptOffOn(t *testing.T) {
+	needUring(t)
 	r := newRig(t, Uring)
 	_, addr := r.listen(SockOpts{}, 0)
 	if err := r.l.Poll(0); err != nil {
@@ -417,9 +416,7 @@ func TestUringLazyPause(t *testing.T) {
 
 // What the kernel's limit on a multishot receive is for, without that limit.
 func TestUringWithoutRecvLimit(t *testing.T) {
-	if f := Probe(); !f.Usable {
-		t.Skipf("%s", f.Reason)
-	}
+	needUring(t)
 	for _, ct := range contractTests {
 		switch ct.name {
 		case "fairness", "pause and resume", "pause and resume within a tick",
