@@ -52,10 +52,6 @@ func (w *Worker) routeExchange(c *client, x *exchange, h *proto.Head) {
 	w.forward(c, x, h, int32(rt.cluster), path)
 }
 
-// routeCacheEntries bounds the memory of repeated routes, per table of routes:
-// about 100 KB. docs/decisions/0002-route-cache.md.
-const routeCacheEntries = 512
-
 // routeCaches gives each listener a cache; listeners with the same table of
 // routes share one.
 func routeCaches(routers []*router.Router) []*router.Cache {
@@ -67,7 +63,7 @@ func routeCaches(routers []*router.Router) []*router.Cache {
 			}
 		}
 		if caches[i] == nil {
-			caches[i] = router.NewCache(routeCacheEntries)
+			caches[i] = router.NewCache(router.CacheEntries)
 		}
 	}
 	return caches

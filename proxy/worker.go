@@ -140,6 +140,7 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 	w.head.Fields = make([]proto.Field, 0, 32)
 	w.resp.Fields = make([]proto.Field, 0, 32)
 	w.scratch = make([]byte, 0, 512)
+	w.path = make([]byte, 0, router.NormalizedBound(maxTargetBytes))
 	for _, cl := range s.clusters {
 		w.pools = append(w.pools, cl.shared.Pool(w.index))
 		w.remotes = append(w.remotes, make([]remoteSet, len(cl.shared.Endpoints())))
@@ -256,7 +257,7 @@ func (w *Worker) housekeeping() {
 		}
 		w.serveWaiters(i)
 	}
-	w.pool.Trim()
+	w.l.Trim()
 	w.setMarks()
 	if w.draining {
 		w.drainStep(now)
