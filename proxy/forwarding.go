@@ -216,5 +216,26 @@ func (w *Worker) responseExtras(h *proto.Head) {
 	if via := w.snap.forwarding.via; via != "" {
 		w.addField("Via", via)
 	}
+	if h.Status == 101 || h.Status == 426 {
+		w.upgradeExtras(h)
+	}
 	w.finishExtras()
+}
+
+// upgradeExtras sends on, anew, what names the protocol switched to, or the
+// one a 426 asks for (RFC 9110 7.8, 15.5.22).
+func (w *Worker) upgradeExtras(h *proto.Head) {
+	from := len(w.scratch)
+	for i := range h.Fields {
+		if f := &h.Fields[i]; f.Token == proto.TokenUpgrade {
+			if len(w.scratch) > from {
+				w.scratch = append(w.scratch, ", "...)
+			}
+			w.scratch = append(w.scratch, h.Bytes(f.Value)...)
+		}
+	}
+	if len(w.scratch) > from {
+		w.closeField("Upgrade", from)
+		w.addField("Connection", "upgrade")
+	}
 }

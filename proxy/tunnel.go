@@ -17,18 +17,6 @@ func (w *Worker) startTunnel(c *client, x *exchange, o *origin, v buf.View, n in
 		return
 	}
 	w.responseExtras(&w.resp)
-	from := len(w.scratch)
-	for i := range w.resp.Fields {
-		if f := &w.resp.Fields[i]; f.Token == proto.TokenUpgrade {
-			if len(w.scratch) > from {
-				w.scratch = append(w.scratch, ", "...)
-			}
-			w.scratch = append(w.scratch, w.resp.Bytes(f.Value)...)
-		}
-	}
-	w.closeField("Upgrade", from)
-	w.addField("Connection", "upgrade")
-	w.finishExtras()
 	w.out = http1.AppendResponseHead(w.out[:0], &w.resp, 1, proto.BodyNone, -1, true, w.extras)
 	w.sendBytes(c.conn, x, w.out)
 	if !w.legsHold(c, x) {
