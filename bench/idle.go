@@ -37,7 +37,7 @@ type Memory struct {
 const (
 	warmRequests = 200 // touch code and pools that the first request of any connection would
 	memoryRuns   = 3
-	settle       = 1500 * time.Millisecond
+	settle       = 1000 * time.Millisecond
 )
 
 // idle measures memory of everyone who takes part in s.

@@ -1,7 +1,8 @@
 // Command bench compares zproxy with nginx, HAProxy and a floor: a forwarder that
 // does nothing but carry bytes (bench/floor).
 //
-//	go run ./bench [flags]
+//	go run ./bench [flags]             measure and report
+//	go run ./bench compare OLD NEW     what changed between two results
 //
 // The proxy under test has one CPU to itself, load generator (wrk) and origin
 // (bench/origin) share another. All are started here, on free ports of
@@ -64,6 +65,9 @@ func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
 // command returns the exit status: 0, 1 when something failed or is missing,
 // 2 for wrong usage.
 func command(args []string, out, errOut io.Writer) int {
+	if len(args) > 0 && args[0] == "compare" {
+		return compare(args[1:], out, errOut)
+	}
 	set, status := parse(args, out, errOut)
 	if status >= 0 {
 		return status
@@ -212,7 +216,7 @@ func run(ctx context.Context, set settings, progress io.Writer) (*Results, error
 	if err := b.gather(root); err != nil {
 		return nil, err
 	}
-	res := &Results{Format: 1, Started: time.Now().UTC().Truncate(time.Second), Environment: b.environment(root), Settings: b.describe()}
+	res := &Results{Format: resultsFormat, Started: time.Now().UTC().Truncate(time.Second), Environment: b.environment(root), Settings: b.describe()}
 	if res.Environment.BusyBefore > quietShare {
 		b.say("This machine is not quiet: before anything was started, %.0f %% of its CPU time was in use. Ratios will be less certain.\n", 100*res.Environment.BusyBefore)
 	}

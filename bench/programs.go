@@ -38,11 +38,14 @@ func moduleRoot(ctx context.Context) (string, error) {
 
 // gather builds our programs and finds those of the system.
 func (b *bench) gather(root string) error {
+	// As `make build` does it.
+	flags := "-checklinkname=0 -s -w -X 'main.buildVersion=" + revision(root) + "'"
 	for _, p := range []struct{ name, dir string }{{"zproxy", "./cmd/zproxy"}, {"origin", "./bench/origin"}, {"floor", "./bench/floor"}} {
 		b.say("building %s\n", p.name)
 		out := filepath.Join(b.dir, p.name+".bin")
-		cmd := exec.CommandContext(b.ctx, "go", "build", "-tags", "giouring", "-ldflags=-checklinkname=0", "-o", out, p.dir)
+		cmd := exec.CommandContext(b.ctx, "go", "build", "-trimpath", "-tags", "giouring", "-ldflags", flags, "-o", out, p.dir)
 		cmd.Dir = root
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if text, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("building %s: %w\n%s", p.name, err, text)
 		}

@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// resultsFormat changes when results.json can no longer be read as before.
+const resultsFormat = 1
+
 // Results is all that a run found; results.json holds it.
 type Results struct {
 	Format      int               `json:"format"`
@@ -108,20 +111,21 @@ func (r *Results) writeMemory(w *bytes.Buffer) {
 		return
 	}
 	fmt.Fprintf(w, "## idle: keep-alive connections without a request, after one each\n\n")
-	fmt.Fprintf(w, "User memory (smaps_rollup: proportional set and huge pages) with %d connections, less that after %d requests on one. Medians of runs with fresh processes.\n\n",
+	fmt.Fprintf(w, "User memory (smaps_rollup: proportional set and huge pages) with %d connections, less that after %d requests on one. "+
+		"Medians of runs with fresh processes. Pages that nginx's two processes share count twice in the resident set, once in the proportional one.\n\n",
 		r.Memory[0].Connections, warmRequests)
-	fmt.Fprintf(w, "| | bytes per connection | resident at start | resident with %d connections |\n|---|---|---|---|\n", r.Memory[0].Connections)
+	fmt.Fprintf(w, "| | bytes per connection | resident at start | of it proportional | resident with %d connections |\n|---|---|---|---|---|\n", r.Memory[0].Connections)
 	for _, m := range r.Memory {
 		if m.Failed != "" {
-			fmt.Fprintf(w, "| %s | %s | | |\n", m.Name, cell(m.Failed))
+			fmt.Fprintf(w, "| %s | %s | | | |\n", m.Name, cell(m.Failed))
 			continue
 		}
-		var idle []float64
+		var idle, share []float64
 		for _, run := range m.Runs {
-			idle = append(idle, float64(run.IdleRSS))
+			idle, share = append(idle, float64(run.IdleRSS)), append(share, float64(run.StartPSS))
 		}
-		fmt.Fprintf(w, "| %s | %.0f (%.0f to %.0f) | %s | %s |\n", m.Name, m.PerConnection.Median, m.PerConnection.Min, m.PerConnection.Max,
-			mib(m.StartRSS.Median), mib(summarise(idle).Median))
+		fmt.Fprintf(w, "| %s | %.0f (%.0f to %.0f) | %s | %s | %s |\n", m.Name, m.PerConnection.Median, m.PerConnection.Min, m.PerConnection.Max,
+			mib(m.StartRSS.Median), mib(summarise(share).Median), mib(summarise(idle).Median))
 	}
 	w.WriteByte('\n')
 }

@@ -36,6 +36,14 @@ type GoalResult struct {
 	Met     bool    `json:"met"`
 }
 
+// round is how long a contender is loaded at a time.
+func (b *bench) round(s *scenario) time.Duration {
+	if s.long {
+		return 2 * b.set.duration
+	}
+	return b.set.duration
+}
+
 // warmUp lets pools fill and pages be touched; what happens in it does not count.
 const warmUp = time.Second
 
@@ -46,14 +54,14 @@ func (b *bench) load(s *scenario) (*ScenarioResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	res := &ScenarioResult{Name: s.name, Title: s.title, Load: append([]string{"wrk"}, b.wrkArgs(s, "URL", b.set.duration)...)}
+	res := &ScenarioResult{Name: s.name, Title: s.title, Load: append([]string{"wrk"}, b.wrkArgs(s, "URL", b.round(s))...)}
 	res.Load[slices.Index(res.Load, "-s")+1] = "wrk.lua"
 	var field []*started
 	for _, name := range s.contenders {
 		if !b.takesPart(name) {
 			continue
 		}
-		c := &Contestant{Name: name, Failed: b.missing[contenderNamed(name).name]}
+		c := &Contestant{Name: name, Failed: b.missing[name]}
 		res.Contenders = append(res.Contenders, c)
 		if c.Failed != "" {
 			field = append(field, nil)
@@ -108,7 +116,7 @@ func (b *bench) takeTurns(s *scenario, res *ScenarioResult, field []*started) er
 			if st == nil || c.Failed != "" {
 				continue
 			}
-			r, err := b.measure(st, s, b.set.duration)
+			r, err := b.measure(st, s, b.round(s))
 			if b.ctx.Err() != nil {
 				return b.ctx.Err()
 			}

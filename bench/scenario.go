@@ -8,6 +8,7 @@ type scenario struct {
 	body        int  // bytes of the origin's answer
 	upload      int  // bytes of the request's body
 	pipeline    int  // requests in one write; 0 is one at a time
+	long        bool // rounds twice as long: what is half done at the end of a round is a larger part
 	closing     bool // a new connection for every request
 	unixOrigin  bool
 	memory      bool // nothing is loaded: memory per idle connection
@@ -48,9 +49,9 @@ var scenarios = []scenario{
 		contenders: parsers, goals: []goal{{bestZproxy, "nginx", 0.90}}},
 	{name: "64k", title: "64 KiB answers, 16 connections", connections: bodyConns, body: 64 << 10, contenders: bodies,
 		goals: []goal{{bestZproxy, "nginx", 0.45}, {bestZproxy, "floor-256k", 1.10}}},
-	{name: "1m", title: "1 MiB answers, 16 connections", connections: bodyConns, body: 1 << 20, contenders: bodies,
+	{name: "1m", title: "1 MiB answers, 16 connections", connections: bodyConns, body: 1 << 20, long: true, contenders: bodies,
 		goals: []goal{{bestZproxy, "nginx", 0.30}, {bestZproxy, "haproxy-splice", 1.00}}},
-	{name: "upload", title: "1 MiB uploads, 16 connections", connections: bodyConns, body: smallBody, upload: 1 << 20, contenders: bodies,
+	{name: "upload", title: "1 MiB uploads, 16 connections", connections: bodyConns, body: smallBody, upload: 1 << 20, long: true, contenders: bodies,
 		goals: []goal{{bestZproxy, "nginx", 0.50}}},
 	{name: "unix", title: "128 B answers, 64 connections, origin on a unix socket", connections: loadConns, body: smallBody, unixOrigin: true, contenders: everyone,
 		goals: []goal{{bestZproxy, "nginx", 0.85}}},

@@ -31,14 +31,15 @@ func median(sorted []float64) float64 {
 // ratios divides round by round: a and b were measured right after one
 // another, so what drifts over the whole run cancels out. Rounds in which
 // either is void (NaN) do not count.
-func ratios(a, b []float64) Summary {
-	var r []float64
+func ratios(a, b []float64) Summary { return summarise(roundRatios(a, b)) }
+
+func roundRatios(a, b []float64) (r []float64) {
 	for i := range min(len(a), len(b)) {
 		if q := a[i] / b[i]; !math.IsNaN(q) && !math.IsInf(q, 0) {
 			r = append(r, q)
 		}
 	}
-	return summarise(r)
+	return r
 }
 
 // mannWhitney returns the probability (two-sided, by counting all ways to deal

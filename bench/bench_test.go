@@ -1,0 +1,351 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// canMeasure skips a test where the machine or an installed program does not
+// allow to measure.
+func canMeasure(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts real proxies under load; left out with -short")
+	}
+	set := settings{proxyCPU: 0, loadCPU: 1}
+	if err := set.checkMachine(); err != nil {
+		t.Skip(err)
+	}
+	if find("wrk") == "" {
+		t.Skip("wrk is not installed: apt-get install wrk")
+	}
+}
+
+// noneLeft fails the test when a process that we started still runs, or a
+// temporary directory is left.
+func noneLeft(t *testing.T) {
+	t.Helper()
+	for _, m := range tree(os.Getpid()) {
+		if m.pid != os.Getpid() && m.alive() {
+			t.Errorf("process %d still runs", m.pid)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "zproxy-bench-*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestSmoke(t *testing.T) {
+	canMeasure(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	who := []string{"zproxy-epoll", "floor"}
+	if find("nginx") != "" {
+		who = append(who, "nginx")
+	}
+	dir := filepath.Join(t.TempDir(), "results")
+	var out, errOut bytes.Buffer
+	status := command([]string{"-rounds", "1", "-duration", "1s", "-idle", "100", "-scenarios", "idle,small,upload", "-install=false", "-out", dir,
+		"-contenders", strings.Join(who, ",")}, &out, &errOut)
+	if status != 0 {
+		t.Fatalf("status %d:\n%s", status, errOut.String())
+	}
+	noneLeft(t)
+	r, err := readResults(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Scenarios) != 2 || len(r.Memory) != len(who)-1 { // the floor keeps no idle connections of its own
+		t.Fatalf("%d scenarios, memory of %d; want 2, %d", len(r.Scenarios), len(r.Memory), len(who)-1)
+	}
+	for _, s := range r.Scenarios {
+		for _, name := range who {
+			c := s.find(name)
+			if c == nil {
+				t.Errorf("%s: nothing of %s", s.Name, name)
+				continue
+			}
+			// A request goes through four socket calls: it cannot be free, and not take a second.
+			if c.CPUMicros.Median < 0.5 || c.CPUMicros.Median > 1e6 || c.PerSecond.Median < 1 {
+				t.Errorf("%s: %s: %v us for each of %v requests a second", s.Name, name, c.CPUMicros.Median, c.PerSecond.Median)
+			}
+		}
+	}
+	for _, m := range r.Memory {
+		if m.StartRSS.Median < 1<<20 || math.Abs(m.PerConnection.Median) > 1e6 {
+			t.Errorf("%s: %v bytes at start, %v per connection", m.Name, m.StartRSS.Median, m.PerConnection.Median)
+		}
+	}
+	for _, name := range []string{"report.md", "cpu.svg", "throughput.svg", "memory.svg", "configs/wrk.lua", "configs/small-zproxy-epoll.yaml"} {
+		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || len(b) == 0 {
+			t.Errorf("%s: %d bytes, %v", name, len(b), err)
+		}
+	}
+	if !strings.Contains(out.String(), "| zproxy-epoll |") {
+		t.Errorf("the report on standard output has no row of zproxy-epoll:\n%s", out.String())
+	}
+}
+
+func TestCancelledRunStopsEverything(t *testing.T) {
+	canMeasure(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	progress := writerFunc(func(p []byte) (int, error) {
+		// The first round is over; more are to come.
+		if bytes.Contains(p, []byte("us/request")) {
+			cancel()
+		}
+		return len(p), nil
+	})
+	set := settings{rounds: 5, duration: time.Second, proxyCPU: 0, loadCPU: 1, scenarios: []string{"small"}, contenders: []string{"floor"}, out: t.TempDir()}
+	_, err := run(ctx, set, progress)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("run ended with %v, want that it was cancelled", err)
+	}
+	noneLeft(t)
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func testBench(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{ctx: t.Context(), dir: t.TempDir(), launcher: newLauncher(), progress: io.Discard, programs: map[string]string{}, configs: map[string][]byte{}}
+	t.Cleanup(b.stopAll)
+	return b
+}
+
+func TestProcessThatEndsIsReportedWithItsWords(t *testing.T) {
+	b := testBench(t)
+	p, err := b.startProcess("broken", -1, "sh", "-c", "echo 'no such directive' >&2; exit 3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = p.waitFor(t.Context(), func() error { return errors.New("not yet") })
+	if err == nil || !strings.Contains(err.Error(), "broken: ended") || !strings.Contains(err.Error(), "no such directive") {
+		t.Errorf("waitFor: %v", err)
+	}
+}
+
+func TestStopInsists(t *testing.T) {
+	b := testBench(t)
+	p, err := b.startProcess("stubborn", -1, "sh", "-c", "trap '' TERM; sleep 60 & echo ready; wait; sleep 60")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.waitFor(t.Context(), func() error {
+		if text, _ := os.ReadFile(p.log); len(text) == 0 {
+			return errors.New("not yet")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	family := tree(p.pid())
+	if len(family) < 2 {
+		t.Fatalf("%d processes, want the shell and its child", len(family))
+	}
+	p.stop()
+	for _, m := range family {
+		// A killed child waits for init to take note of it.
+		for end := time.Now().Add(2 * time.Second); m.alive() && time.Now().Before(end); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		if m.alive() {
+			t.Errorf("process %d still runs", m.pid)
+		}
+	}
+}
+
+func TestVoid(t *testing.T) {
+	s := &scenario{body: 100}
+	for _, c := range []struct {
+		report wrkReport
+		want   string
+	}{
+		{wrkReport{Requests: 10, Bytes: 1000}, ""},
+		{wrkReport{}, "nothing was answered"},
+		{wrkReport{Requests: 10, Bytes: 999}, "999 bytes for 10 answers of 100 bytes"},
+		{wrkReport{Requests: 10, Bytes: 2000, Status: 1, Timeout: 2}, "1 answers that are not 2xx, 2 timeouts"},
+		{wrkReport{Requests: 10, Bytes: 2000, Connect: 1, Read: 2, Write: 3}, "1 connect errors, 2 read errors, 3 write errors"},
+	} {
+		if got := c.report.void(s); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.report, got, c.want)
+		}
+	}
+}
+
+func TestParseWrk(t *testing.T) {
+	r, err := parseWrk("Running 1s test\n  4 requests\n\nRESULT {\"requests\":4,\"duration_us\":1000650,\"status\":1,\"p99_us\":7}\n")
+	if want := (wrkReport{Requests: 4, DurationUs: 1000650, Status: 1, P99Us: 7}); err != nil || *r != want {
+		t.Errorf("got %+v, %v; want %+v", r, err, want)
+	}
+	for _, bad := range []string{"", "unable to connect", "x\nRESULT {\n"} {
+		if _, err := parseWrk(bad); err == nil {
+			t.Errorf("%q was taken for a result", bad)
+		}
+	}
+}
+
+// fixture is a scenario in which the machine became slower by a tenth every
+// round, and one round is void.
+func fixture() *ScenarioResult {
+	rounds := func(us float64) (r []Round) {
+		for range 5 {
+			r = append(r, Round{CPUMicros: us, UserShare: 0.1, Requests: 1000, Seconds: 2})
+			us *= 1.1
+		}
+		return r
+	}
+	res := &ScenarioResult{Name: "small", Title: "a < b", Load: []string{"wrk"}, Contenders: []*Contestant{
+		{Name: "zproxy-epoll", Rounds: rounds(11)}, {Name: "zproxy-uring", Rounds: rounds(12.1)},
+		{Name: "nginx", Rounds: rounds(22)}, {Name: "haproxy", Failed: "not | installed\nreally"}, {Name: "floor", Rounds: rounds(10)}}}
+	res.Contenders[2].Rounds[4] = Round{Void: "1 timeouts"}
+	return res
+}
+
+func TestJudge(t *testing.T) {
+	res := fixture()
+	res.judge(&scenario{goals: []goal{{bestZproxy, "nginx", 0.5}, {bestZproxy, "haproxy", 0.85}, {bestZproxy, "floor", 1.09}, {otherZproxy, bestZproxy, 1.11}}})
+	near := func(a, b float64) bool { return math.Abs(a-b) < 1e-9 }
+	if got := res.Contenders[0].Ratios["nginx"]; got.N != 4 || !near(got.Min, 0.5) || !near(got.Max, 0.5) {
+		t.Errorf("zproxy-epoll to nginx: %+v, want 0.5 in the 4 rounds that count", got)
+	}
+	if got := res.Contenders[2].CPUMicros.N; got != 4 {
+		t.Errorf("nginx's summary is of %d rounds, want the 4 that count", got)
+	}
+	// There is no result of HAProxy, so there is none of the goal.
+	want := []GoalResult{{bestZproxy, "nginx", 0.5, 0.5, true}, {bestZproxy, "floor", 1.09, 1.1, false}, {otherZproxy, bestZproxy, 1.11, 1.1, true}}
+	if !slices.EqualFunc(res.Goals, want, func(a, b GoalResult) bool {
+		return a.Subject == b.Subject && a.Versus == b.Versus && a.Max == b.Max && near(a.Ratio, b.Ratio) && a.Met == b.Met
+	}) {
+		t.Errorf("goals %+v, want %+v", res.Goals, want)
+	}
+}
+
+func TestReport(t *testing.T) {
+	res := fixture()
+	res.judge(&scenario{goals: []goal{{bestZproxy, "floor", 1.09}}})
+	r := &Results{Format: resultsFormat, Scenarios: []*ScenarioResult{res}, Memory: []*MemoryResult{
+		{Name: "zproxy-epoll", Connections: 10, Runs: []Memory{{StartPSS: 5 << 20, IdleRSS: 9 << 20}}, StartRSS: summarise([]float64{8 << 20}), PerConnection: summarise([]float64{513})}}}
+	text := string(r.Markdown())
+	for _, row := range []string{
+		"| small | better zproxy at most 1.09 x floor | 1.10 | **no** |",
+		"| idle | zproxy-epoll at most 512 B for an idle connection | 513 | **no** |",
+		"| idle | zproxy-epoll at most 12.0 MiB resident at start | 8.0 MiB | yes |",
+		"| zproxy-epoll | 513 (513 to 513) | 8.0 MiB | 5.0 MiB | 9.0 MiB |",
+		"| haproxy | not \\| installed | | | | | |",
+		"| nginx | 25.41 (22.00 to 29.28) | 10 % | 500 | 1 | | 2.20 (2.20 to 2.20) |",
+	} {
+		if !strings.Contains(text, row+"\n") {
+			t.Errorf("no row %q in\n%s", row, text)
+		}
+	}
+	for name, c := range r.charts() {
+		d := xml.NewDecoder(bytes.NewReader(c.SVG()))
+		for {
+			if _, err := d.Token(); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Errorf("%s is not XML: %v", name, err)
+				break
+			}
+		}
+	}
+	if n := len(r.charts()); n != 3 {
+		t.Errorf("%d charts, want 3", n)
+	}
+}
+
+func TestCompare(t *testing.T) {
+	write := func(scale float64) string {
+		res := fixture()
+		for _, c := range res.Contenders[:2] {
+			for i := range c.Rounds {
+				c.Rounds[i].CPUMicros *= scale
+			}
+		}
+		res.judge(&scenario{})
+		data, err := json.Marshal(&Results{Format: resultsFormat, Scenarios: []*ScenarioResult{res}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "results.json"), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	var out, errOut bytes.Buffer
+	if status := command([]string{"compare", write(1), write(0.5)}, &out, &errOut); status != 0 {
+		t.Fatalf("status %d: %s", status, errOut.String())
+	}
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		got = append(got, strings.Join(strings.Fields(line), " "))
+	}
+	for _, want := range []string{
+		"small zproxy-epoll us/request 13.3 6.66 -50.0 % 0.008 n=5+5",
+		"small zproxy-epoll x floor 1.10 0.55 -50.0 % 0.008 n=5+5",
+		"small nginx us/request 25.4 25.4 ~ 1.000 n=4+4",
+	} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no row %q in\n%s", want, out.String())
+		}
+	}
+	errOut.Reset()
+	if status := command([]string{"compare", t.TempDir(), t.TempDir()}, &out, &errOut); status != 1 || !strings.Contains(errOut.String(), "results.json") {
+		t.Errorf("directories without results: status %d, %q", status, errOut.String())
+	}
+}
+
+func TestWrongUsage(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"-scenarios", "large"}, `no scenario "large"`},
+		{[]string{"-contenders", "apache"}, `no contender "apache"`},
+		{[]string{"-rounds", "0"}, "-rounds"},
+		{[]string{"-duration", "1500ms"}, "whole seconds"},
+		{[]string{"-proxy-cpu", "1", "-load-cpu", "1"}, "two different CPUs"},
+		{[]string{"-idle", "100000000"}, "ulimit -n"},
+		{[]string{"extra"}, `"extra"`},
+		{[]string{"compare", "one"}, "usage"},
+	} {
+		var out, errOut bytes.Buffer
+		if status := command(c.args, &out, &errOut); status != 2 || !strings.Contains(errOut.String(), c.want) {
+			t.Errorf("%v: status %d, %q; want 2 and %q", c.args, status, errOut.String(), c.want)
+		}
+	}
+}
+
+// Every goal names someone who takes part.
+func TestScenarios(t *testing.T) {
+	for i := range scenarios {
+		s := &scenarios[i]
+		for _, name := range s.contenders {
+			if contenderNamed(name) == nil {
+				t.Errorf("%s: there is no contender %q", s.name, name)
+			}
+		}
+		for _, g := range s.goals {
+			for _, name := range []string{g.subject, g.versus} {
+				if name != bestZproxy && name != otherZproxy && !slices.Contains(s.contenders, name) {
+					t.Errorf("%s: a goal names %q, who does not take part", s.name, name)
+				}
+			}
+		}
+	}
+}
