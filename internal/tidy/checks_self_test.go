@@ -33,7 +33,7 @@ func TestChecksSeeViolations(t *testing.T) {
 		{checkImports, "newcomer/a.go", ``, "no place in the layers"},
 		{checkImports, "proxy/a.go", `import "zproxy/newcomer"`, "proxy must not import newcomer"},
 
-		{checkConfined, "proxy/a.go", `import "unsafe"`, "proxy/a.go:2: import unsafe is for loop, numa, buf only"},
+		{checkConfined, "proxy/a.go", `import "unsafe"`, "proxy/a.go:2: import unsafe is for loop, numa, buf, bench/floor only"},
 		{checkConfined, "buf/a.go", `import "unsafe"`, ""},
 		{checkConfined, "proxy/a.go", `import "net/http"`, "net/http is for admin, bench only"},
 		{checkConfined, "proxy/a.go", `import "net/http/httputil"`, "net/http/httputil is for admin, bench only"},
