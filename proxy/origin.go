@@ -149,6 +149,15 @@ func (w *Worker) closeOrigin(o *origin) {
 	}
 }
 
+// abortOrigin closes with a reset: what was sent must not pass for whole.
+func (w *Worker) abortOrigin(o *origin) {
+	if o.state != originClosing {
+		o.state = originClosing
+		w.pool.Drop(&o.in)
+		w.l.Abort(o.conn)
+	}
+}
+
 func (w *Worker) originClosed(oi uint32, o *origin, ev *loop.Event) {
 	if o.state == originExporting {
 		w.exportedOrigin(o, int(ev.FD))
@@ -177,6 +186,8 @@ func (w *Worker) detachOrigin(x *exchange, reusable bool) {
 	case reusable && o.state == originBusy && o.flags&(originDirty|originEOF) == 0 && o.in.Empty():
 		w.resumeOrigin(o)
 		w.idleOrigin(oi, o)
+	case o.state == originTunnel && x.flags&xBothDone != xBothDone:
+		w.abortOrigin(o)
 	default:
 		w.closeOrigin(o)
 	}

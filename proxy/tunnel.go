@@ -8,6 +8,9 @@ import (
 	"zproxy/proto/http1"
 )
 
+// xBothDone: a tunnel has come to its orderly end.
+const xBothDone = xClientDone | xOriginDone
+
 // startTunnel passes a 101 on and makes a two-way pipe of both connections
 // (RFC 9110 7.8). w.resp is the head, whose n bytes start v (or were joined).
 func (w *Worker) startTunnel(c *client, x *exchange, o *origin, v buf.View, n int) {
@@ -96,8 +99,7 @@ func (w *Worker) tunnelDrained(c *client, x *exchange, o *origin) {
 	if toClient <= w.low {
 		w.resumeOrigin(o)
 	}
-	const both = xClientDone | xOriginDone
-	if x.flags&both == both && toOrigin == 0 && toClient == 0 {
+	if x.flags&xBothDone == xBothDone && toOrigin == 0 && toClient == 0 {
 		w.endTunnel(c, x, "")
 	}
 }
@@ -132,8 +134,8 @@ func (w *Worker) tunnelTimeout(c *client) {
 }
 
 // endTunnel closes both connections. why is empty for a tunnel that both
-// sides have closed; otherwise the client's is reset, because there is no
-// other sign that its bytes are not all there.
+// sides have closed; otherwise both are reset (the origin's by detachOrigin),
+// because there is no other sign that their bytes are not all there.
 func (w *Worker) endTunnel(c *client, x *exchange, why string) {
 	w.m.Tunnels--
 	w.endExchange(c, x, why)
