@@ -101,6 +101,10 @@ func cmdRun(args []string, out, errOut io.Writer) int {
 			return 1
 		}
 	}
+	// From here on a signal is kept until it can be obeyed: whoever sees the
+	// listeners accept may send one.
+	stop := make(chan os.Signal, 2)
+	signal.Notify(stop, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGHUP)
 	s, err := server.Start(cfg, server.Options{Log: errOut, Version: version()})
 	if err != nil {
 		fmt.Fprintf(errOut, "zproxy: %v\n", err)
@@ -109,8 +113,6 @@ func cmdRun(args []string, out, errOut io.Writer) int {
 	if file == "" {
 		fmt.Fprint(out, tryThis)
 	}
-	stop := make(chan os.Signal, 2)
-	signal.Notify(stop, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGHUP)
 	go obey(s, stop, errOut)
 	if err := s.Wait(); err != nil {
 		fmt.Fprintf(errOut, "zproxy: %v\n", err)
