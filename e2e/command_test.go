@@ -48,7 +48,7 @@ limits: {header_bytes: 1}
 		if status != 1 || out != "" {
 			t.Errorf("%s: exit status %d, stdout %q; want 1 and nothing", sub, status, out)
 		}
-		for _, at := range []string{":1:8:", ":3:14:", ":6:5:", ":8:27:", ":9:24:"} {
+		for _, at := range []string{":1:8:", ":3:14:", ":6:5:", ":8:28:", ":9:24:"} {
 			if !strings.Contains(errOut, file+at) {
 				t.Errorf("%s does not name %s:\n%s", sub, at, errOut)
 			}

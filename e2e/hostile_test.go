@@ -1,0 +1,76 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"zproxy/e2e/hostile"
+)
+
+// verdicts of one proxy, in the order of the tables.
+type verdicts struct {
+	requests, responses []verdict
+}
+
+// runTables runs both tables through lanes.
+func runTables(ls []*lane, strict bool) verdicts {
+	requests, responses := hostile.Requests(), hostile.Responses()
+	v := verdicts{make([]verdict, len(requests)), make([]verdict, len(responses))}
+	var running sync.WaitGroup
+	for li, l := range ls {
+		running.Go(func() {
+			for i := li; i < len(requests); i += len(ls) {
+				v.requests[i] = l.runRequest(&requests[i], i, strict)
+			}
+			for i := li; i < len(responses); i += len(ls) {
+				v.responses[i] = l.runResponse(&responses[i], i, strict)
+			}
+		})
+	}
+	running.Wait()
+	return v
+}
+
+// hostileZproxy starts a zproxy with short time limits and a lane per listener.
+func hostileZproxy(t *testing.T, backend string) []*lane {
+	t.Helper()
+	var ls []*lane
+	var listeners, upstreams, routes strings.Builder
+	for i := range lanes {
+		l := &lane{addr: freeAddr(t), origin: newRecorder(t)}
+		ls = append(ls, l)
+		fmt.Fprintf(&listeners, "  - {address: %q}\n", l.addr)
+		fmt.Fprintf(&upstreams, "  o%d: {endpoints: [{address: %q}], timeouts: {response: 1s, idle: 1s}}\n", i, l.origin.Addr())
+		fmt.Fprintf(&routes, "  - {listener: %q, path: \"/*\", upstream: o%d}\n", l.addr, i)
+	}
+	start(t, backend, fmt.Sprintf("loops: 1\nlimits: {request_header_timeout: 1s, request_body_timeout: 1s}\naccess_log: {path: LOGFILE}\nlisteners:\n%supstreams:\n%sroutes:\n%s",
+		&listeners, &upstreams, &routes))
+	return ls
+}
+
+// Every hostile message is refused, forwarded in its one unambiguous form, or
+// visibly broken off.
+func TestHostileBytes(t *testing.T) {
+	requests, responses := hostile.Requests(), hostile.Responses()
+	if len(requests) < 200 || len(responses) < 60 {
+		t.Fatalf("the tables have %d requests and %d responses", len(requests), len(responses))
+	}
+	eachBackend(t, func(t *testing.T, backend string) {
+		begun := time.Now()
+		v := runTables(hostileZproxy(t, backend), true)
+		for i := range requests {
+			if got := v.requests[i]; got.class != asWanted {
+				t.Errorf("%s (RFC %s): %s; want %s", requests[i].Name, requests[i].Section, got.label, wanted(&requests[i].Want))
+			}
+		}
+		for i := range responses {
+			if got := v.responses[i]; got.class != asWanted {
+				t.Errorf("response %s (RFC %s): %s; want %s", responses[i].Name, responses[i].Section, got.label, wantedAnswer(&responses[i].Want))
+			}
+		}
+		t.Logf("%d hostile requests and %d hostile responses in %v", len(requests), len(responses), time.Since(begun).Round(time.Millisecond))
+	})
+}

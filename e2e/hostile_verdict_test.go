@@ -1,0 +1,245 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"zproxy/e2e/hostile"
+)
+
+// class says how what a proxy did relates to the table.
+type class uint8
+
+const (
+	asWanted  class = iota
+	different       // another outcome, of which nobody comes to harm here
+	unsafe          // an ambiguous message, one too many, a cut one passed as whole, a wrong answer
+)
+
+type verdict struct {
+	label string
+	class class
+}
+
+// rowLimit is how long a row may take: longer than the time limits set in the
+// proxies.
+const rowLimit = 4 * time.Second
+
+// runRequest sends a row of the table of requests. Peers are held to the
+// number, method and content of what they forward; strict also to its fields.
+func (l *lane) runRequest(row *hostile.Request, i int, strict bool) verdict {
+	l.origin.begin(nil)
+	want := &row.Want
+	var methods []string
+	for _, m := range want.Got {
+		methods = append(methods, m.Method)
+	}
+	k, err := open(l.addr, methods...)
+	if err != nil {
+		return verdict{err.Error(), unsafe}
+	}
+	defer k.Close()
+	answers := len(want.Got)
+	if want.Status > 0 {
+		answers++
+	}
+	k.send(row.Bytes, row.Then)
+	k.listen(answers, want.Status > 0 && !want.GoesOn || want.Cut, rowLimit)
+	here := ""
+	if want.Status == 0 && !want.Cut || want.GoesOn {
+		here = k.probeOn("/again")
+	}
+	got, faults, stuck := l.origin.settled(time.Second)
+	got = slices.DeleteFunc(slices.Clone(got), func(m hostile.Message) bool { return m.Target == "/again" })
+	after := l.probe(fmt.Sprintf("/probe-%d", i))
+	return judgeRequest(want, k, got, faults, stuck, here, after, strict)
+}
+
+func judgeRequest(want *hostile.Outcome, k *talk, got []hostile.Message, faults []error, stuck bool, here, after string, strict bool) verdict {
+	label := outcome(k, len(got))
+	for i, m := range got {
+		if strings.Contains(m.Target, hostile.Smuggled) && (i >= len(want.Got) || want.Got[i].Target != m.Target) {
+			return verdict{label + ", smuggled request", unsafe}
+		}
+	}
+	switch {
+	case len(faults) > 0:
+		return verdict{label + ", ambiguous: " + faults[0].Error(), unsafe}
+	case k.fault != nil:
+		return verdict{label + ", malformed answer: " + k.fault.Error(), unsafe}
+	case want.Cut && len(got) > len(want.Got):
+		return verdict{"cut, passed as whole", unsafe}
+	case stuck:
+		return verdict{label + ", origin is left waiting", different}
+	case after != "":
+		return verdict{label + ", the next client gets " + after, unsafe}
+	case here != "":
+		return verdict{label + ", the next request gets " + here, unsafe}
+	case len(got) > len(want.Got):
+		return verdict{label, different}
+	case len(got) < len(want.Got):
+		return verdict{label, different}
+	}
+	for i := range got {
+		if why := differs(&want.Got[i], &got[i], strict); why != "" {
+			return verdict{label + ", with " + why, different}
+		}
+	}
+	refusals := slices.DeleteFunc(slices.Clone(k.answers[min(len(got), len(k.answers)):]), func(a hostile.Received) bool {
+		return a.Body == "/again"
+	})
+	switch {
+	case want.Cut && k.ended:
+		return verdict{label: "broken off"}
+	case want.Status > 0 && !want.GoesOn && !k.ended:
+		return verdict{label + ", stays open", different}
+	case want.Status > 0 && (len(refusals) != 1 || refusals[0].Status != want.Status):
+		return verdict{label, different}
+	case want.Status == 0 && len(refusals) > 0:
+		return verdict{label, different}
+	}
+	return verdict{label: label}
+}
+
+// outcome says in short what came out: n whole requests, then the answers that
+// are none of the origin's.
+func outcome(k *talk, n int) string {
+	var parts []string
+	switch {
+	case n == 1:
+		parts = append(parts, "forwarded")
+	case n > 1:
+		parts = append(parts, fmt.Sprintf("%d forwarded", n))
+	}
+	for i, a := range k.answers {
+		if i >= n && a.Body != "/again" || a.Status >= 300 {
+			parts = append(parts, fmt.Sprint(a.Status))
+		}
+	}
+	if len(parts) > 0 {
+		return strings.Join(parts, ", ")
+	}
+	if k.ended {
+		return "closed"
+	}
+	return "waits"
+}
+
+// differs says in what a message is not the one wanted.
+func differs(want, got *hostile.Message, strict bool) string {
+	switch {
+	case got.Method != want.Method:
+		return "method " + got.Method
+	case got.Body != want.Body:
+		return fmt.Sprintf("content %.30q", got.Body)
+	case !strict:
+		return ""
+	case got.Target != want.Target:
+		return "target " + got.Target
+	case want.Host != "" && got.Host != want.Host:
+		return "host " + got.Host
+	case !slices.Equal(got.Trailers, want.Trailers):
+		return fmt.Sprintf("trailers %v", got.Trailers)
+	}
+	return hostile.Missing(got.Fields, want.With, want.Without)
+}
+
+// wanted is the label of a row as it should come out.
+func wanted(o *hostile.Outcome) string {
+	if o.Cut {
+		return "broken off"
+	}
+	k := &talk{}
+	for range o.Got {
+		k.answers = append(k.answers, hostile.Received{Status: 200})
+	}
+	if o.Status > 0 {
+		k.answers = append(k.answers, hostile.Received{Status: o.Status})
+	}
+	return outcome(k, len(o.Got))
+}
+
+// runResponse asks for a row of the table of responses.
+func (l *lane) runResponse(row *hostile.Response, i int, strict bool) verdict {
+	l.origin.begin(row)
+	request := row.Request
+	if request == "" {
+		request = "GET /case HTTP/1.1\r\nHost: h\r\n\r\n"
+	}
+	method, _, _ := strings.Cut(request, " ")
+	k, err := open(l.addr, method)
+	if err != nil {
+		return verdict{err.Error(), unsafe}
+	}
+	defer k.Close()
+	k.send(request, hostile.StaysOpen)
+	k.listen(1, row.Want.Cut, rowLimit)
+	if row.Late != "" {
+		time.Sleep(2 * moment)
+	}
+	here := ""
+	if len(k.answers) == 1 && !k.answers[0].Close {
+		here = k.probeOn("/again")
+	}
+	after := l.probe(fmt.Sprintf("/probe-%d", i))
+	return judgeResponse(&row.Want, k, here, after, strict)
+}
+
+func judgeResponse(want *hostile.Answer, k *talk, here, after string, strict bool) verdict {
+	label := answered(k)
+	switch {
+	case k.fault != nil:
+		return verdict{label + ", malformed: " + k.fault.Error(), unsafe}
+	case after != "":
+		return verdict{label + ", the next client gets " + after, unsafe}
+	case here != "":
+		return verdict{label + ", the next request gets " + here, unsafe}
+	case len(k.answers) == 0:
+		if want.Cut && k.ended {
+			return verdict{label: label}
+		}
+		return verdict{label, different}
+	}
+	a := &k.answers[0]
+	switch {
+	case want.Cut && a.Status == 502:
+		return verdict{label: label}
+	case want.Cut && a.Status == 504:
+		return verdict{label, different}
+	case want.Cut:
+		return verdict{label + ", cut, passed as whole", unsafe}
+	case a.Status != want.Status:
+		return verdict{label, different}
+	case want.Status >= 500:
+		return verdict{label: label}
+	case a.Body != want.Body:
+		return verdict{fmt.Sprintf("%s, with content %.30q", label, a.Body), unsafe}
+	case strict && k.interims != want.Interims:
+		return verdict{fmt.Sprintf("%s, with %d interim responses", label, k.interims), different}
+	case strict:
+		if why := hostile.Missing(a.Fields, want.With, want.Without); why != "" {
+			return verdict{label + ", with " + why, different}
+		}
+	}
+	return verdict{label: label}
+}
+
+func answered(k *talk) string {
+	switch {
+	case len(k.answers) > 0:
+		return fmt.Sprint(k.answers[0].Status)
+	case k.ended:
+		return "broken off"
+	}
+	return "waits"
+}
+
+// wantedAnswer is the label of a response as it should come out.
+func wantedAnswer(a *hostile.Answer) string {
+	if a.Cut {
+		return "broken off"
+	}
+	return fmt.Sprint(a.Status)
+}
