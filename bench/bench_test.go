@@ -156,7 +156,11 @@ func TestStopInsists(t *testing.T) {
 	if len(family) < 2 {
 		t.Fatalf("%d processes, want the shell and its child", len(family))
 	}
+	asked := time.Now()
 	p.stop()
+	if took := time.Since(asked); took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	}
 	for _, m := range family {
 		// A killed child waits for init to take note of it.
 		for end := time.Now().Add(2 * time.Second); m.alive() && time.Now().Before(end); {

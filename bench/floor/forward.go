@@ -18,7 +18,6 @@ type leg struct {
 	fd      int32 // -1: closed
 	peer    int32
 	ended   bool   // the end of what it sends is near: read up to it
-	closing bool   // the peer has ended: close when pending is out
 	pending []byte // what the kernel did not take yet; its sender is not read meanwhile
 	backing []byte // the buffer pending lies in, given back afterwards
 }
@@ -127,7 +126,7 @@ func (f *forwarder) handle(fd int32, events uint32) {
 			return
 		}
 	}
-	l.ended = l.ended || events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
+	l.ended = events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
 	if events&unix.EPOLLIN != 0 || l.ended {
 		f.forward(l)
 	}
@@ -143,7 +142,7 @@ func (f *forwarder) forward(l *leg) {
 		case errno == unix.EAGAIN:
 			return
 		case errno != 0 || n == 0:
-			f.end(l, to)
+			f.close(l, to)
 			return
 		}
 		if !f.write(to, f.buffer[:n]) {
@@ -193,20 +192,7 @@ func (f *forwarder) flush(l *leg) {
 	}
 	f.spare = append(f.spare, l.backing)
 	l.pending, l.backing = nil, nil
-	if l.closing {
-		f.close(l, from)
-		return
-	}
 	f.forward(from)
-}
-
-// end is the end of what l sends: the pair ends when its peer has all of it.
-func (f *forwarder) end(l, to *leg) {
-	if len(to.pending) > 0 {
-		to.closing = true
-		return
-	}
-	f.close(l, to)
 }
 
 func (f *forwarder) close(a, b *leg) {
