@@ -26,6 +26,7 @@ var _ = contract(
 	contractTest{"descriptors run out", testEMFILE},
 	contractTest{"at most MaxConns", testMaxConns},
 	contractTest{"fairness", testFairness},
+	contractTest{"reading does not wait for writing", testReadWhileWriting},
 	contractTest{"a unix listener for two loops", testUnixListener},
 	contractTest{"stop accepting", testStopAccept},
 	contractTest{"timers", testTimers},
@@ -261,7 +262,8 @@ func testParkedClose(r *rig) {
 		r.Fatal("nobody is parked: this test tests nothing")
 	}
 	polls := r.l.Stats().Polls
-	r.quiet(100 * time.Millisecond)
+	r.client(addr)
+	r.quiet(100 * time.Millisecond) // it is not accepted
 	if n := r.l.Stats().Polls - polls; n > 50 {
 		r.Errorf("%d polls in 100 ms with everybody parked", n)
 	}
@@ -272,13 +274,18 @@ func testParkedClose(r *rig) {
 	for _, v := range held {
 		r.pool.Release(v)
 	}
-	ev := r.expect(Received, ids[3])
-	r.take(&ev)
-	// Accepting, which had stopped, goes on.
-	r.l.Close(ids[3])
-	r.expect(Closed, ids[3])
-	r.client(addr)
-	r.expect(Accepted, 0)
+	received, accepted := false, false // both go on
+	for !received || !accepted {
+		switch ev := r.next(testTimeout); {
+		case ev == nil:
+			r.Fatalf("received: %v, accepted: %v", received, accepted)
+		case ev.Kind == Received:
+			r.take(ev)
+			received = true
+		case ev.Kind == Accepted:
+			accepted = true
+		}
+	}
 }
 
 func testEMFILE(r *rig) {
@@ -368,7 +375,11 @@ func testMaxConns(r *rig) {
 	r.quiet(20 * time.Millisecond)
 	for range 3 { // one at a time: a backend may accept a burst at once
 		r.client(addr)
+		polls := r.l.Stats().Polls
 		r.quiet(30 * time.Millisecond)
+		if n := r.l.Stats().Polls - polls; n > 30 {
+			r.Errorf("%d polls in 30 ms: the loop was busy waiting", n)
+		}
 		r.l.Close(ids[0])
 		r.expect(Closed, ids[0])
 		ids = append(ids[1:], r.expect(Accepted, 0).Conn)
@@ -442,6 +453,35 @@ func testFairness(r *rig) {
 		ended = ev.Kind == RecvEnd
 	}
 	<-over
+}
+
+// testReadWhileWriting sends without a pause, in every tick.
+func testReadWhileWriting(r *rig) {
+	out, sink := r.unixPair()
+	in, c := r.unixPair()
+	go io.Copy(io.Discard, sink)
+	r.l.Recv(in)
+	r.send(out, "x")
+	wrote := false
+	for polls := 0; polls < 2000; polls++ {
+		if err := r.l.Poll(testTimeout); err != nil {
+			r.Fatal(err)
+		}
+		for ev := r.l.Next(); ev != nil; ev = r.l.Next() {
+			switch ev.Kind {
+			case Received:
+				r.take(ev)
+				return
+			case Sent:
+				r.send(out, "x")
+			}
+		}
+		if polls > 100 && !wrote {
+			wrote = true
+			r.write(c, "read me")
+		}
+	}
+	r.Fatal("what was received is not reported")
 }
 
 func testUnixListener(r *rig) {
@@ -521,7 +561,7 @@ func testTimers(r *rig) {
 		ms int
 	}{{a, 10}, {b, 40}} {
 		ev := r.expect(Timer, want.id)
-		if now := r.l.Now(); now < at(want.ms) || now > at(want.ms+25) {
+		if now := r.l.Now(); now < at(want.ms) || now > at(want.ms+300) {
 			r.Errorf("timer %d after %d ms, want %d", i, (now-start)/1e6, want.ms)
 		}
 		r.equal("owner", ev.Owner, 1+i)
@@ -559,7 +599,7 @@ func testWaiting(r *rig) {
 			if err := r.l.Poll(wait); err != nil {
 				r.Fatal(err)
 			}
-			if d := time.Since(begin); d < wait || d > wait+50*time.Millisecond {
+			if d := time.Since(begin); d < wait || d > wait+time.Second {
 				r.Errorf("Poll(%v) took %v", wait, d)
 			}
 		}

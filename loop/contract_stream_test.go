@@ -6,7 +6,6 @@ import (
 	"net"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -405,24 +404,4 @@ func testPeer(r *rig) {
 	if r.l.Peer(0).IsValid() {
 		r.Error("no connection has a peer address")
 	}
-}
-
-// TestOneRecvPerMessage holds epoll to its cost: a message that does not fill
-// a block is one recv, and one send.
-func TestOneRecvPerMessage(t *testing.T) {
-	r := newRig(t, Epoll)
-	id, c := r.tcpPair(SockOpts{NoDelay: true})
-	r.l.Recv(id)
-	r.quiet(5 * time.Millisecond)
-	before := r.l.Stats()
-	const messages = 50
-	for range messages {
-		r.write(c, "request")
-		r.recvAll(id, 7)
-		r.send(id, "response")
-		r.readFull(c, 8)
-	}
-	after := r.l.Stats()
-	r.equal("recv calls", after.RecvCalls-before.RecvCalls, messages)
-	r.equal("send calls", after.SendCalls-before.SendCalls, messages)
 }
