@@ -96,6 +96,9 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head) {
 	}
 	w.l.Deadline(c.conn, 0)
 	if f := w.admit(h); f != nil {
+		if h.Method == proto.CONNECT {
+			x.flags &^= xKeepAlive // what follows may be meant for the tunnel there is not
+		}
 		w.failExchange(c, x, f)
 		return
 	}

@@ -90,11 +90,18 @@ var exchangeCases = []exchangeCase{
 		want:   "HTTP/1.1 200 OK\r\nContent-Length: 42\r\n\r\n",
 	},
 	{
-		name:   "204 and 304 have no body",
+		name:   "304 has no body",
 		send:   "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
 		origin: "GET / HTTP/1.1\r\nHost: h\r\n" + xff + "\r\n",
 		reply:  "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n",
 		want:   "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n",
+	},
+	{
+		name:   "204 has no length either",
+		send:   "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+		origin: "GET / HTTP/1.1\r\nHost: h\r\n" + xff + "\r\n",
+		reply:  "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+		want:   "HTTP/1.1 204 No Content\r\n\r\n",
 	},
 	{
 		name:   "interim responses pass",
@@ -217,8 +224,8 @@ var exchangeCases = []exchangeCase{
 	{
 		name:   "CONNECT",
 		send:   "CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n",
-		want:   "HTTP/1.1 501 Not Implemented\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 20\r\n\r\n501 Not Implemented\n",
-		closes: false,
+		want:   "HTTP/1.1 501 Not Implemented\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 20\r\nConnection: close\r\n\r\n501 Not Implemented\n",
+		closes: true,
 	},
 	{
 		name:   "body over the limit",

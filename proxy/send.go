@@ -137,6 +137,9 @@ func (w *Worker) responseHead(x *exchange) {
 	switch kind {
 	case proto.BodyNone:
 		length = h.ContentLength // what a HEAD or a 304 says about the content it stands for
+		if h.Status == 204 {
+			length = -1 // RFC 9110 8.6: none there, whatever the origin sent
+		}
 	case proto.BodyChunked, proto.BodyUntilClose:
 		kind = proto.BodyChunked
 		if x.minor == 0 {
