@@ -138,6 +138,41 @@ func TestBodyOf1MiB(t *testing.T) {
 	})
 }
 
+// A body goes up and comes down again at the same time, on one connection: more
+// than fits the buffers on the way, so neither direction may wait for the other.
+func TestEcho(t *testing.T) {
+	const size = 64 * mib
+	eachBackend(t, func(t *testing.T, backend string) {
+		z := bodyProxy(t, backend, startEcho(t))
+		sum := sumOfStream(t, size)
+		for _, framing := range []string{fmt.Sprintf("Content-Length: %d", size), "Transfer-Encoding: chunked"} {
+			c := dial(t, z.addr)
+			sent := make(chan error, 1)
+			go func() {
+				_, err := io.WriteString(c.Conn, "POST /echo HTTP/1.1\r\nHost: e2e\r\n"+framing+"\r\n\r\n")
+				if err == nil && framing[0] == 'C' {
+					_, err = io.Copy(c.Conn, stream(size))
+				} else if err == nil {
+					chunks := httputil.NewChunkedWriter(c.Conn)
+					_, err = io.Copy(chunks, stream(size))
+					chunks.Close()
+					io.WriteString(c.Conn, "\r\n")
+				}
+				sent <- err
+			}()
+			res := c.head("POST")
+			if n, got := sumOf(t, res.Body); n != size || got != sum {
+				t.Errorf("%s: %s, %d bytes, SHA-256 %s; want %s", framing, res.Status, n, got, sum)
+			}
+			if err := <-sent; err != nil {
+				t.Errorf("%s: sending: %v", framing, err)
+			}
+			c.Close()
+		}
+		bounded(t, z)
+	})
+}
+
 // streamingOrigin sends stream(n) without saying how long it is: in chunks, or
 // for /close until it closes.
 func streamingOrigin(c *originConn, n int64) {

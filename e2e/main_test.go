@@ -10,8 +10,10 @@ import (
 )
 
 // zproxyBin is the binary under test; backends are those it can use here.
+// originBin is the origin of the benchmarks.
 var (
 	zproxyBin string
+	originBin string
 	backends  []string
 )
 
@@ -24,9 +26,14 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	originBin = filepath.Join(dir, "origin")
+	builds := [][]string{{"-o", originBin, "zproxy/bench/origin"}}
 	if zproxyBin = os.Getenv("ZPROXY_BIN"); zproxyBin == "" {
 		zproxyBin = filepath.Join(dir, "zproxy")
-		build := exec.Command("go", "build", "-tags", "giouring", "-ldflags=-checklinkname=0", "-o", zproxyBin, "zproxy/cmd/zproxy")
+		builds = append(builds, []string{"-tags", "giouring", "-ldflags=-checklinkname=0", "-o", zproxyBin, "zproxy/cmd/zproxy"})
+	}
+	for _, args := range builds {
+		build := exec.Command("go", append([]string{"build"}, args...)...)
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "%s: %v\n%s", strings.Join(build.Args, " "), err, out)
 			return 1

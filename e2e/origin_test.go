@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 type rawConn = syscall.RawConn
@@ -133,4 +134,23 @@ func startHashing(t *testing.T) *origin {
 // uploaded is the answer of a hashing origin.
 func uploaded(n int64, sum, framing, trailer string) string {
 	return strconv.FormatInt(n, 10) + " " + sum + " " + framing + " " + trailer
+}
+
+// startEcho runs the origin of the benchmarks, whose /echo sends back what it
+// is sent while it is sent.
+func startEcho(t *testing.T) (addr string) {
+	t.Helper()
+	for try := 1; ; try++ {
+		addr = freeAddr(t)
+		p := spawn(t, originBin, "-listen", addr)
+		for deadline := time.Now().Add(10 * time.Second); p.running() && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+			if c, err := net.Dial("tcp", addr); err == nil {
+				c.Close()
+				return addr
+			}
+		}
+		if try == startTries {
+			t.Fatalf("the origin does not start:\n%s", p.out.String())
+		}
+	}
 }
