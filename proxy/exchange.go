@@ -192,9 +192,21 @@ func (w *Worker) attach(c *client, x *exchange, oi uint32, o *origin) {
 	if c.state != clientBusy || x.flags&xRequestDone != 0 {
 		return
 	}
-	if x.flags&xExpect != 0 {
-		w.l.Deadline(o.conn, w.l.Now()+w.snap.clusters[x.cluster].responseNs)
-	} else {
+	w.uploadDeadline(x, o)
+}
+
+// uploadDeadline sets the origin's deadline while its request is on the way:
+// it must take what it was given, or say whether it wants the body. When
+// neither is due the client is waited for, which has a deadline of its own.
+func (w *Worker) uploadDeadline(x *exchange, o *origin) {
+	cl := w.snap.clusters[x.cluster]
+	switch {
+	case x.flags&xResponseBegun != 0: // see restrainOrigin
+	case x.flags&(xExpect|xBodyGiven) == xExpect:
+		w.l.Deadline(o.conn, w.l.Now()+cl.responseNs)
+	case w.l.Queued(o.conn) > 0:
+		w.l.Deadline(o.conn, w.l.Now()+cl.idleNs)
+	default:
 		w.l.Deadline(o.conn, 0)
 	}
 }

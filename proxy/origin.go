@@ -492,10 +492,10 @@ func (w *Worker) originSent(o *origin, ev *loop.Event) {
 			x.flags |= xBodyGiven
 			w.pool.Drop(&x.backlog)
 		}
-	} else if w.l.Queued(o.conn) > w.low {
-		return
+	} else if x.flags&xRequestDone == 0 {
+		w.uploadDeadline(x, o)
 	}
-	if x.flags&xRequestDone == 0 {
+	if x.flags&xRequestDone == 0 && (ev.Errno != 0 || w.l.Queued(o.conn) <= w.low) {
 		w.resumeRequest(c, x)
 	}
 }
