@@ -345,3 +345,22 @@ func (w *World) Serve(addr string, accept func(*Peer)) {
 	}
 	w.servers[addr] = accept
 }
+
+// Add sums up several worlds.
+func (t *Tally) Add(o *Tally) {
+	t.Connections += o.Connections
+	t.Dials += o.Dials
+	t.ShortReads += o.ShortReads
+	t.ShortWrites += o.ShortWrites
+	t.Late += o.Late
+	t.Overshoots += o.Overshoots
+	t.NoBlocks += o.NoBlocks
+	t.Resets += o.Resets
+	t.LostToReset += o.LostToReset
+	t.HalfEnds += o.HalfEnds
+	t.Refused += o.Refused
+	t.Silent += o.Silent
+	t.Jumps += o.Jumps
+	t.Exports += o.Exports
+	t.CancelledInOps += o.CancelledInOps
+}

@@ -1,0 +1,354 @@
+package simnet
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"zproxy/loop"
+)
+
+// origin is one connection of the proxy to an origin.
+type origin struct {
+	r *Run
+	p *loop.Peer
+	s stream
+
+	q         *Request // being received or answered
+	received  int      // body bytes
+	whole     bool     // the request is here in full
+	begun     bool     // its answer has begun
+	faulty    bool     // the answer may go wrong as planned: the first attempt
+	out       []byte
+	wrote     int // of this answer
+	answered  bool
+	continued bool
+
+	slow    bool
+	deaf    bool
+	stopped bool
+	writing bool
+	reading bool
+	served  int
+	gone    bool
+}
+
+func (r *Run) startOrigin(p *loop.Peer) {
+	o := &origin{r: r, p: p, slow: chance(r.rng, r.Traits.Slow)}
+	o.s.to = o
+	p.OnChange(o.changed)
+	o.idle()
+}
+
+// idle: nobody asks. Now and then that is too long for the origin.
+func (o *origin) idle() {
+	if chance(o.r.rng, o.r.Traits.IdleClose) {
+		served := o.served
+		o.r.World.After(o.r.rng.Int64N(50e6), func() {
+			if o.q == nil && o.served == served && !o.gone {
+				o.r.HangUps++
+				o.close(false)
+			}
+		})
+	}
+}
+
+func (o *origin) changed() {
+	o.readSoon()
+	if len(o.out) > 0 {
+		o.writeSoon()
+	}
+}
+
+func (o *origin) readSoon() {
+	if !o.reading && !o.gone && !o.deaf {
+		o.reading = true
+		o.r.World.After(o.r.pace(o.slow), o.read)
+	}
+}
+
+func (o *origin) writeSoon() {
+	if !o.writing && !o.gone && !o.stopped {
+		o.writing = true
+		o.r.World.After(o.r.pace(o.slow), o.write)
+	}
+}
+
+func (o *origin) close(reset bool) {
+	o.gone = true
+	o.r.trace(o.p, "origin closes, reset %v", reset)
+	if reset {
+		o.p.Reset()
+	} else {
+		o.p.Close()
+	}
+}
+
+func (o *origin) read() {
+	o.reading = false
+	if o.gone || o.deaf {
+		return
+	}
+	b := make([]byte, min(o.r.piece(64<<10), max(1, o.p.Waiting())))
+	n, err := o.p.Read(b)
+	o.r.trace(o.p, "origin reads %d: %v", n, err)
+	switch {
+	case err == loop.ErrWouldBlock:
+		return
+	case err != nil:
+		o.ended(err)
+		return
+	}
+	if err := o.s.feed(b[:n]); err != nil {
+		o.r.fail("origin: %v (request %d, %d bytes of its body)", err, o.id(), o.received)
+		o.close(true)
+		return
+	}
+	o.readSoon()
+}
+
+func (o *origin) id() int {
+	if o.q == nil {
+		return -1
+	}
+	return o.q.ID
+}
+
+// ended: the proxy has closed its direction, or all.
+func (o *origin) ended(err error) {
+	if o.q != nil && o.q.Upgrade && o.q.Answered != 101 && o.received == 0 {
+		// There never was a tunnel: the answer came too late.
+		o.close(false)
+		return
+	}
+	if o.q != nil && o.q.Upgrade && o.s.state == inUntilClose && err == io.EOF {
+		o.s.state = inHead
+		if err := o.onEnd(); err != nil {
+			o.r.fail("origin: %v", err)
+		}
+		if len(o.out) > 0 && !o.stopped {
+			o.deaf = true // it goes on sending through the tunnel
+			return
+		}
+	}
+	o.close(false)
+}
+
+func (o *origin) onHead(h *head) (framing, int, error) {
+	method, target, proto := cut3(h.start)
+	rest, ok := strings.CutPrefix(target, "/r/")
+	number, _, _ := strings.Cut(rest, "?")
+	id, err := strconv.Atoi(number)
+	if !ok || err != nil || id < 0 || id >= len(o.r.Requests) || proto != "HTTP/1.1" {
+		return 0, 0, fmt.Errorf("request line %q", h.start)
+	}
+	if o.q != nil {
+		return 0, 0, fmt.Errorf("request %d before the answer to %d was given", id, o.q.ID)
+	}
+	q := o.r.Requests[id]
+	if err := o.checkHead(q, method, h); err != nil {
+		return 0, 0, err
+	}
+	kind, n, err := h.framing(noBody)
+	if err == nil {
+		err = q.checkFraming(kind, n)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("request %d: %w", id, err)
+	}
+	if q.Heads++; q.Heads > 1 && (q.Method == "POST" || q.Method == "PURGE") {
+		return 0, 0, fmt.Errorf("%s %d is sent for the %d. time", q.Method, id, q.Heads)
+	}
+	o.r.trace(o.p, "origin has the head of %d", id)
+	o.q, o.received, o.whole, o.begun, o.answered, o.continued = q, 0, false, false, false, false
+	o.faulty = q.Heads == 1
+	o.served++
+	if q.Upgrade {
+		o.whole = true
+		o.beginSoon()
+		return byClose, 0, nil
+	}
+	if q.Expect && o.r.rng.IntN(2) == 0 {
+		o.continued = true
+		o.out = append(o.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
+		o.writeSoon()
+	}
+	o.early()
+	return kind, n, nil
+}
+
+// checkHead: the head is the one the client sent.
+func (o *origin) checkHead(q *Request, method string, h *head) error {
+	id, _, err := h.get("x-id")
+	if err != nil || id != strconv.Itoa(q.ID) || method != q.Method {
+		return fmt.Errorf("%q with X-Id %q, want %d (%v)", h.start, id, q.ID, err)
+	}
+	if !q.HeadSent {
+		return fmt.Errorf("request %d, whose client has not sent all of its head", q.ID)
+	}
+	if v, _, err := h.get("x-fill"); err != nil || v != fill(q.ID, upward, q.Fill) {
+		return fmt.Errorf("request %d has a field that is not its own (%v)", q.ID, err)
+	}
+	if v, _, err := h.get("host"); err != nil || v != "sim.example" {
+		return fmt.Errorf("request %d has Host %q (%v)", q.ID, v, err)
+	}
+	return nil
+}
+
+func (q *Request) checkFraming(kind framing, n int) error {
+	switch {
+	case q.Upgrade && kind == noBody, q.Chunked && kind == byChunks:
+	case !q.Upgrade && !q.Chunked && kind == byLength && n == q.Body:
+	case !q.Upgrade && !q.Chunked && kind == noBody && q.Body == 0:
+	default:
+		return fmt.Errorf("framing %d with %d bytes, want %d", kind, n, q.Body)
+	}
+	return nil
+}
+
+func (o *origin) onData(b []byte) error {
+	if at := differsAt(b, o.q.ID, upward, o.received); at >= 0 {
+		return fmt.Errorf("its body differs at byte %d of %d", at, o.q.Body)
+	}
+	o.received += len(b)
+	if o.received > o.q.Body {
+		return fmt.Errorf("its body has more than %d bytes", o.q.Body)
+	}
+	o.early()
+	return nil
+}
+
+// early begins an answer before its request has ended, if that is the plan.
+func (o *origin) early() {
+	p := &o.q.Reply
+	if !o.faulty || o.begun || p.Early < 0 || o.received < p.Early {
+		return
+	}
+	o.r.Earlies++
+	o.beginSoon()
+	if p.Deaf {
+		o.deaf = true
+	}
+}
+
+func (o *origin) onEnd() error {
+	q := o.q
+	if o.received != q.Body && !q.ClientEnded {
+		return fmt.Errorf("it passes for whole with %d of %d bytes", o.received, q.Body)
+	}
+	if !q.Sent && !q.ClientEnded {
+		return fmt.Errorf("it passes for whole, and its client has not sent all of it")
+	}
+	q.Whole++
+	o.whole = true
+	if !o.begun {
+		o.beginSoon()
+	}
+	o.over()
+	return nil
+}
+
+// beginSoon begins the answer after the planned time.
+func (o *origin) beginSoon() {
+	o.begun = true
+	q := o.q
+	o.r.World.After(q.Reply.DelayNs, func() {
+		if o.q == q && !o.gone {
+			o.wrote = -len(o.out) // of a 100 that is still on its way
+			o.out = append(o.out, q.encodeReply(o.r.rng)...)
+			o.writeSoon()
+		}
+	})
+}
+
+// limit cuts n to what the script lets this answer have, and says whether the
+// script's byte is reached.
+func (o *origin) limit(n, at int) (int, bool) {
+	if !o.faulty || at < 0 || !o.begun {
+		return n, false
+	}
+	return max(0, min(n, at-o.wrote)), o.wrote >= at
+}
+
+func (o *origin) write() {
+	o.writing = false
+	if o.gone || o.stopped || o.q == nil {
+		return
+	}
+	p := &o.q.Reply
+	n := o.r.piece(max(1, len(o.out)))
+	n, stop := o.limit(min(n, len(o.out)), p.Stop)
+	if stop {
+		o.r.Stops++
+		o.stopped = true
+		return
+	}
+	n, cut := o.limit(n, p.Cut)
+	if cut {
+		o.cutOff()
+		return
+	}
+	if len(o.out) == 0 {
+		return
+	}
+	n, err := o.p.Write(o.out[:n])
+	o.r.trace(o.p, "origin writes %d of %d: %v", n, len(o.out), err)
+	o.out = o.out[n:]
+	o.wrote += n
+	if len(o.out) > 0 {
+		if err == nil {
+			o.writeSoon()
+		}
+		return
+	}
+	if o.begun && o.wrote > 0 {
+		o.answered = true
+		o.replied()
+	}
+}
+
+// cutOff ends the connection at a byte of the script.
+func (o *origin) cutOff() {
+	o.r.Cuts++
+	o.stopped = true
+	if p := &o.q.Reply; p.Framing == byClose && p.How != byReset {
+		o.q.ReplyEnded = true
+	}
+	switch o.q.Reply.How {
+	case byHalfClose:
+		o.p.CloseWrite()
+	case byReset:
+		o.close(true)
+	default:
+		o.close(false)
+	}
+}
+
+// replied: the answer is handed over.
+func (o *origin) replied() {
+	q := o.q
+	q.Replied = true
+	if q.Upgrade {
+		o.p.CloseWrite()
+		o.stopped = true
+		if o.deaf {
+			o.close(false)
+		}
+		return
+	}
+	if q.Reply.HangUp {
+		o.r.HangUps++
+		o.close(false)
+		return
+	}
+	o.over()
+}
+
+// over: when both are done, the next may come.
+func (o *origin) over() {
+	if o.whole && o.answered && !o.q.Upgrade {
+		o.q = nil
+		o.idle()
+	}
+}

@@ -1,0 +1,291 @@
+package simnet
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+)
+
+// Traits are the chances, in percent, that something in a script goes another
+// way than it usually does. In a calm run nothing does that a proxy could not
+// serve in full.
+type Traits struct {
+	Calm bool
+
+	Clients  int // in all
+	Requests int // of one client, at most
+	Body     int // bytes, at most
+
+	Pipeline  int // a client asks again before it has its answers
+	Leave     int // a client leaves at some byte
+	Stop      int // a peer stops reading, or writing, for good
+	Slow      int // a peer takes its time
+	Cut       int // an origin breaks its answer off at some byte
+	Early     int // an origin answers before it has the request
+	HangUp    int // an origin closes behind an answer
+	Upgrade   int // a request asks for a tunnel
+	BigHeads  int // fields that need more than a block
+	IdleClose int // an origin closes a connection nobody uses
+}
+
+// howToEnd is the way a peer leaves.
+type howToEnd int
+
+const (
+	byClosing howToEnd = iota
+	byReset
+	byHalfClose
+)
+
+// Request is one request, the answer planned for it, and the book about both.
+type Request struct {
+	ID      int
+	Method  string
+	Minor   int
+	Body    int
+	Chunked bool
+	Trailer bool
+	Expect  bool
+	Close   bool
+	Upgrade bool
+	Fill    int // length of a field that fills the head
+
+	Reply Reply
+
+	HeadSent bool // the client handed over its whole head
+	Sent     bool // ... and its whole body
+	Heads    int  // how often origins got its head
+	Whole    int  // ... and its body
+	Replied  bool // an origin has handed over the whole answer
+	Answered int  // status of the final head the client got
+	Complete bool // the client got it whole
+
+	// Where only the end of a connection ends a body, who ends it early and in
+	// order has ended the body: nobody can see a cut.
+	ClientEnded, ReplyEnded bool
+}
+
+// Reply is what the origin does with it.
+type Reply struct {
+	Status   int
+	Body     int
+	Framing  framing
+	Minor    int
+	Trailer  bool
+	Fill     int
+	Interims int
+	Announce bool // Connection: close
+	HangUp   bool // closes behind the answer
+	Early    int  // body bytes of the request after which it answers; -1: when it has all
+	DelayNs  int64
+	Cut      int // byte of the answer at which it ends; -1: none
+	How      howToEnd
+	Stop     int // byte of the answer after which nothing more comes; -1: none
+	Deaf     bool
+}
+
+var (
+	methods  = []string{"GET", "GET", "GET", "POST", "POST", "PUT", "HEAD", "DELETE", "PURGE"}
+	statuses = []int{200, 200, 200, 200, 201, 204, 304, 404, 500}
+)
+
+// size is a length up to limit, of any order of magnitude.
+func size(rng *rand.Rand, limit int) int {
+	if limit <= 0 || rng.IntN(4) == 0 {
+		return 0
+	}
+	n := 1
+	for n < limit {
+		n <<= 1
+	}
+	bits := 0
+	for 1<<bits < n {
+		bits++
+	}
+	return min(limit, rng.IntN(1<<(1+rng.IntN(bits+1))))
+}
+
+func chance(rng *rand.Rand, percent int) bool { return percent > 0 && rng.IntN(100) < percent }
+
+// newRequest plans a request.
+func (r *Run) newRequest() *Request {
+	rng, t := r.rng, &r.Traits
+	q := &Request{ID: len(r.Requests), Method: methods[rng.IntN(len(methods))], Minor: 1}
+	r.Requests = append(r.Requests, q)
+	if rng.IntN(12) == 0 {
+		q.Minor = 0
+	}
+	if q.Method == "POST" || q.Method == "PUT" || rng.IntN(20) == 0 {
+		q.Body = size(rng, t.Body)
+		q.Chunked = q.Minor == 1 && rng.IntN(2) == 0
+		q.Trailer = q.Chunked && rng.IntN(4) == 0
+		q.Expect = q.Minor == 1 && q.Body > 0 && rng.IntN(6) == 0
+	}
+	q.Close = rng.IntN(15) == 0
+	q.Fill = rng.IntN(200)
+	if chance(rng, t.BigHeads) {
+		q.Fill = rng.IntN(20_000)
+	}
+	if q.Minor == 1 && chance(rng, t.Upgrade) {
+		q.Method, q.Upgrade, q.Chunked, q.Expect, q.Trailer, q.Close = "GET", true, false, false, false, false
+		q.Body = size(rng, t.Body)
+	}
+	q.Reply = r.newReply(q)
+	return q
+}
+
+func (r *Run) newReply(q *Request) Reply {
+	rng, t := r.rng, &r.Traits
+	p := Reply{Status: statuses[rng.IntN(len(statuses))], Minor: 1, Early: -1, Cut: -1, Stop: -1}
+	p.Body = size(rng, t.Body)
+	p.Framing = []framing{byLength, byLength, byChunks, byClose}[rng.IntN(4)]
+	p.Fill = rng.IntN(200)
+	if chance(rng, t.BigHeads) {
+		p.Fill = rng.IntN(20_000)
+	}
+	switch {
+	case q.Upgrade:
+		p.Status, p.Framing = 101, byClose
+	case q.Method == "HEAD" || p.Status == 204 || p.Status == 304:
+		p.Framing = noBody
+	}
+	if p.Framing == byClose && !q.Upgrade {
+		p.Announce, p.HangUp = true, true
+		p.Minor = rng.IntN(2)
+	}
+	p.Trailer = p.Framing == byChunks && rng.IntN(4) == 0
+	if rng.IntN(10) == 0 {
+		p.Interims = 1 + rng.IntN(3)
+	}
+	if rng.IntN(3) == 0 {
+		p.DelayNs = rng.Int64N(int64(5e6))
+	}
+	if chance(rng, t.Slow) {
+		p.DelayNs = rng.Int64N(int64(8e8))
+	}
+	if chance(rng, t.HangUp) {
+		p.HangUp = true
+		p.Announce = p.Announce || rng.IntN(2) == 0
+	}
+	if t.Calm {
+		p.HangUp = p.HangUp && p.Announce
+		return p
+	}
+	if chance(rng, t.Early) {
+		p.Early = size(rng, q.Body)
+		p.Deaf = rng.IntN(3) == 0
+	}
+	if chance(rng, t.Cut) {
+		p.Cut = size(rng, 300+p.Body)
+		p.How = howToEnd(rng.IntN(3))
+	}
+	if chance(rng, t.Stop) {
+		p.Stop = size(rng, 300+p.Body)
+	}
+	return p
+}
+
+// fill is the value of the field that fills a head.
+func fill(id, direction, n int) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteByte('a' + byteAt(id, direction, i)%26)
+	}
+	return b.String()
+}
+
+// encode writes the request; head is the length of its head.
+func (q *Request) encode(rng *rand.Rand) (b []byte, head int) {
+	b = fmt.Appendf(b, "%s /r/%d?q=%d HTTP/1.%d\r\nHost: sim.example\r\n", q.Method, q.ID, q.Body, q.Minor)
+	b = fmt.Appendf(b, "X-Id: %d\r\nX-Fill: %s\r\n", q.ID, fill(q.ID, upward, q.Fill))
+	switch {
+	case q.Upgrade:
+		b = append(b, "Connection: upgrade\r\nUpgrade: sim\r\n"...)
+	case q.Chunked:
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	case q.Body > 0 || q.Method == "POST" || q.Method == "PUT":
+		b = fmt.Appendf(b, "Content-Length: %d\r\n", q.Body)
+	}
+	if q.Expect {
+		b = append(b, "Expect: 100-continue\r\n"...)
+	}
+	switch {
+	case q.Close:
+		b = append(b, "Connection: close\r\n"...)
+	case q.Minor == 0:
+		b = append(b, "Connection: keep-alive\r\n"...)
+	}
+	b = append(b, "\r\n"...)
+	head = len(b)
+	if q.Upgrade {
+		return b, head // what goes through the tunnel follows the answer
+	}
+	return encodeBody(b, rng, q.ID, upward, q.Body, q.Chunked, q.Trailer), head
+}
+
+// encodeBody appends a body, in chunks of all sizes if it is to be.
+func encodeBody(b []byte, rng *rand.Rand, id, direction, n int, chunked, trailer bool) []byte {
+	if !chunked {
+		return appendBody(b, id, direction, 0, n)
+	}
+	for at := 0; at < n; {
+		piece := max(1, min(n-at, size(rng, n)))
+		b = strconv.AppendUint(b, uint64(piece), 16)
+		if rng.IntN(8) == 0 {
+			b = append(b, ";ext=\"a;b\""...)
+		}
+		b = append(b, "\r\n"...)
+		b = appendBody(b, id, direction, at, piece)
+		b = append(b, "\r\n"...)
+		at += piece
+	}
+	b = append(b, "0\r\n"...)
+	if trailer {
+		b = fmt.Appendf(b, "X-Trailer: %d\r\n", id)
+	}
+	return append(b, "\r\n"...)
+}
+
+// encodeReply writes the answer.
+func (q *Request) encodeReply(rng *rand.Rand) []byte {
+	p := &q.Reply
+	var b []byte
+	for i := range p.Interims {
+		if q.Minor == 1 || i == 0 {
+			b = append(b, "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"...)
+		}
+	}
+	b = fmt.Appendf(b, "HTTP/1.%d %d Whatever\r\nX-Id: %d\r\nX-Fill: %s\r\n", p.Minor, p.Status, q.ID, fill(q.ID, downward, p.Fill))
+	switch p.Framing {
+	case byLength:
+		b = fmt.Appendf(b, "Content-Length: %d\r\n", p.Body)
+	case byChunks:
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	case noBody:
+		if p.Status != 204 && rng.IntN(2) == 0 {
+			b = fmt.Appendf(b, "Content-Length: %d\r\n", p.Body)
+		}
+	}
+	switch {
+	case q.Upgrade:
+		b = append(b, "Connection: upgrade\r\nUpgrade: sim\r\n"...)
+	case p.Announce:
+		b = append(b, "Connection: close\r\n"...)
+	case p.Minor == 0:
+		b = append(b, "Connection: keep-alive\r\n"...)
+	}
+	b = append(b, "\r\n"...)
+	if p.Framing == noBody {
+		return b
+	}
+	return encodeBody(b, rng, q.ID, downward, p.Body, p.Framing == byChunks, p.Trailer)
+}
+
+// BodyBytes is how many bytes of body the client gets when all goes well.
+func (q *Request) BodyBytes() int {
+	if q.Reply.Framing == noBody {
+		return 0
+	}
+	return q.Reply.Body
+}

@@ -1,0 +1,90 @@
+package simnet
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+
+	"zproxy/loop"
+)
+
+// Run is a world with its peers, and the book of what was asked and answered.
+type Run struct {
+	World  *loop.World
+	Traits Traits
+	// Requests lists all there were, by ID.
+	Requests []*Request
+	// Violations is what must not have happened.
+	Violations []string
+
+	Leaves, Cuts, Stops, Earlies, HangUps int // what peers did, in all
+
+	// Trace, if set, is told what the peers do.
+	Trace func(format string, args ...any)
+
+	rng     *rand.Rand
+	clients int // not done yet
+}
+
+// NewRun peoples a world.
+func NewRun(w *loop.World, t Traits) *Run {
+	return &Run{World: w, Traits: t, rng: w.Rand()}
+}
+
+// fail notes a violation.
+func (r *Run) fail(format string, args ...any) {
+	if len(r.Violations) < 20 {
+		r.Violations = append(r.Violations, fmt.Sprintf("at %v: ", r.World.Now())+fmt.Sprintf(format, args...))
+	}
+}
+
+func (r *Run) trace(who *loop.Peer, format string, args ...any) {
+	if r.Trace != nil {
+		r.Trace("%12d %v - %v: %s", r.World.Now(), who.Addr(), who.FarAddr(), fmt.Sprintf(format, args...))
+	}
+}
+
+// Clients sends Traits.Clients clients to addr, one after the other.
+func (r *Run) Clients(addr netip.AddrPort) {
+	at := int64(0)
+	for i := range r.Traits.Clients {
+		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 40000)
+		r.clients++
+		r.World.After(at, func() { r.startClient(from, addr) })
+		if r.rng.IntN(3) != 0 {
+			at += r.rng.Int64N(20e6)
+		}
+	}
+}
+
+// Origins serves each of the addresses.
+func (r *Run) Origins(addrs []string) {
+	for _, addr := range addrs {
+		r.World.Serve(addr, r.startOrigin)
+	}
+}
+
+// Done says that all clients have what they wanted, or have given up.
+func (r *Run) Done() bool { return r.clients == 0 }
+
+// Waiting is how many have not.
+func (r *Run) Waiting() int { return r.clients }
+
+// pace is how long a peer takes until its next piece.
+func (r *Run) pace(slow bool) int64 {
+	switch {
+	case slow && r.rng.IntN(4) == 0:
+		return r.rng.Int64N(300e6)
+	case r.rng.IntN(3) != 0:
+		return 0
+	}
+	return r.rng.Int64N(1e6)
+}
+
+// piece is how much of n bytes a peer writes or reads at once.
+func (r *Run) piece(n int) int {
+	if r.rng.IntN(3) == 0 {
+		return n
+	}
+	return max(1, min(n, r.rng.IntN(1<<(1+r.rng.IntN(16)))))
+}
