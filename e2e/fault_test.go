@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -41,6 +42,50 @@ routes: [{path: "/*", upstream: app}]
 				}
 			}
 		}
+	})
+}
+
+// An endpoint that cannot be connected to does not keep the proxy from
+// starting: the log says so before a request has met it, and when it is back.
+func TestPrewarm(t *testing.T) {
+	besides(t, func(t *testing.T, backend string) {
+		o := startOrigin(t, slowAnswer(t, 0))
+		dead := freeAddr(t)
+		z := start(t, backend, fmt.Sprintf(`
+loops: 1
+listeners: [{address: LISTEN}]
+upstreams:
+  live: {endpoints: [{address: %q}], pool: {prewarm: 3}}
+  dead: {endpoints: [{address: %q}], pool: {prewarm: 3}}
+routes:
+  - {path: "/*", upstream: live}
+  - {path: "/dead", upstream: dead}
+`, o.addr, dead))
+		eventually(t, 5*time.Second, "connections are there before the first request", func() (bool, string) {
+			now, _ := o.open()
+			return now == 3, fmt.Sprintf("%d open", now)
+		})
+		eventually(t, 5*time.Second, "the log says what fails", func() (bool, string) {
+			return strings.Contains(z.out.String(), "upstream dead: "+dead+": connecting failed"), z.out.String()
+		})
+		m := z.metrics(t)
+		if up, failures := m.sum("zproxy_endpoint_up", dead), m.sum("zproxy_endpoint_failures_total", dead); up != 0 || failures == 0 {
+			t.Errorf("endpoint_up %v, endpoint_failures_total %v", up, failures)
+		}
+		c := dial(t, z.addr)
+		c.get("/")
+		c.Close()
+		if _, total := o.open(); total != 3 {
+			t.Errorf("%d connections, want the 3 that were there", total)
+		}
+		l, err := net.Listen("tcp", dead)
+		if err != nil {
+			t.Skipf("%s has been taken by somebody else meanwhile: %v", dead, err)
+		}
+		defer l.Close()
+		eventually(t, 15*time.Second, "the log says that it is back", func() (bool, string) {
+			return strings.Contains(z.out.String(), "upstream dead: "+dead+" is back"), z.out.String()
+		})
 	})
 }
 

@@ -42,6 +42,7 @@ type Server struct {
 	access   *accesslog.Logger
 	admin    *admin.Server
 	resolver *resolve.Resolver
+	watcher  *watcher
 	started  time.Time
 
 	state   atomic.Int32 // of states
@@ -105,6 +106,7 @@ func (s *Server) start() error {
 			return err
 		}
 	}
+	s.watcher = s.watch()
 	s.state.Store(stateReady)
 	// What parsing and starting left behind goes back to the kernel now.
 	debug.FreeOSMemory()
@@ -232,6 +234,9 @@ func (s *Server) ReopenLog() error {
 }
 
 func (s *Server) stopHelpers() {
+	if s.watcher != nil {
+		s.watcher.close()
+	}
 	if s.resolver != nil {
 		s.resolver.Stop()
 	}

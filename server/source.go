@@ -84,10 +84,11 @@ func (s *Server) endpoints(now int64) []metrics.EndpointState {
 	for _, c := range s.snap.Clusters() {
 		for _, e := range c.Endpoints() {
 			open := e.Open()
+			up, _ := e.State(now)
 			out = append(out, metrics.EndpointState{
 				Upstream: c.Name(), Endpoint: e.Address,
 				Open: uint64(open), Active: uint64(max(0, open-c.Idle(e.ID))),
-				Down: e.Down(now),
+				Failures: e.Failures(), Down: !up,
 			})
 		}
 	}

@@ -51,6 +51,7 @@ func (p *Pool) DialFailed(now int64, ep int) { p.DialFailedAt(now, ep, 0) }
 func (p *Pool) DialFailedAt(now int64, ep int, addr uint32) {
 	p.stats.DialErrors++
 	e := p.c.eps[ep]
+	e.failed.Add(1)
 	if e.avoidAddr(addr, now, now+int64(p.c.cfg.FailBackoffMax)) {
 		e.health.release(now)
 	} else {

@@ -25,6 +25,7 @@ type Endpoint struct {
 	set    atomic.Pointer[AddrSet]
 	cause  atomic.Pointer[string] // why the name does not resolve; nil: it does
 	keys   atomic.Uint32          // address keys given out
+	failed atomic.Uint64          // attempts to connect that failed, ever
 
 	_ linePad
 	// Written by all loops: open when a connection is dialled or closed, kept
@@ -75,6 +76,13 @@ func (e *Endpoint) Generation() uint32 {
 func (e *Endpoint) Down(now int64) bool {
 	return e.set.Load() == nil || !usable(e.health.word.Load(), now)
 }
+
+// Failures is how many attempts to connect have failed, over all loops.
+func (e *Endpoint) Failures() uint64 { return e.failed.Load() }
+
+// Failing reports whether connecting or responses failed last, whether the
+// back-off is over or not.
+func (e *Endpoint) Failing() bool { return e.set.Load() != nil && e.health.word.Load() != 0 }
 
 // State describes the endpoint for people: up, or what is wrong and until when.
 func (e *Endpoint) State(now int64) (up bool, reason string) {

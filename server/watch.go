@@ -1,0 +1,67 @@
+package server
+
+import (
+	"time"
+
+	"zproxy/upstream"
+)
+
+// watchInterval is how often the health of the endpoints is looked at. What
+// the loops found out about them is read, nothing is sent.
+const watchInterval = 250 * time.Millisecond
+
+// watcher tells the log which endpoints fail and which are back, also when no
+// request has met them yet: a prewarmed connection that cannot be made is the
+// first sign of a wrong address.
+type watcher struct {
+	s       *Server
+	stop    chan struct{}
+	failing map[*upstream.Endpoint]bool
+}
+
+func (s *Server) watch() *watcher {
+	w := &watcher{s: s, stop: make(chan struct{}), failing: map[*upstream.Endpoint]bool{}}
+	go w.run()
+	return w
+}
+
+// close does not wait: a loop that has just ended may owe the watcher a report.
+func (w *watcher) close() { close(w.stop) }
+
+func (w *watcher) run() {
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			w.look()
+		case <-w.stop:
+			return
+		}
+	}
+}
+
+func (w *watcher) look() {
+	for _, c := range w.s.snap.Clusters() {
+		for _, e := range c.Endpoints() {
+			if failing := e.Failing(); failing != w.failing[e] {
+				w.failing[e] = failing
+				w.report(c, e)
+			}
+		}
+	}
+}
+
+// report logs a change. The loops' clock says when the next try is, so one of
+// them is asked.
+func (w *watcher) report(c *upstream.Cluster, e *upstream.Endpoint) {
+	reports, err := w.s.reports()
+	if err != nil {
+		return // the loops are ending
+	}
+	if up, reason := e.State(reports[0].Now); up {
+		w.s.log.Printf("upstream %s: %s is back", c.Name(), e.Address)
+	} else {
+		w.s.log.Printf("upstream %s: %s: %s", c.Name(), e.Address, reason)
+	}
+}
