@@ -1,0 +1,204 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sys/unix"
+)
+
+// plan is what to send.
+type plan struct {
+	addr        netip.AddrPort
+	path        string
+	rate        float64
+	connections int
+	duration    time.Duration
+	warmUp      time.Duration
+	patience    time.Duration
+}
+
+// conn is one connection; it has one request at a time.
+type conn struct {
+	fd     int
+	due    time.Duration // when its request was, from the start
+	busy   bool
+	answer answer
+}
+
+type generator struct {
+	*plan
+	request  []byte
+	epoll    int
+	timer    int
+	start    time.Time
+	conns    map[int]*conn
+	idle     []*conn // first in, first out, so that all are used
+	sent     int64
+	total    int64
+	answered int64
+	errors   int64
+	times    *hdrhistogram.Histogram // ns
+	buffer   [64 << 10]byte
+}
+
+// longest is the longest time that is told apart from longer ones.
+const longest = 5 * time.Minute
+
+func (p *plan) run() (*Result, error) {
+	g := &generator{plan: p, conns: map[int]*conn{}, times: hdrhistogram.New(100, int64(longest), 3),
+		request: fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", p.path, p.addr)}
+	defer g.close()
+	if err := g.open(); err != nil {
+		return nil, err
+	}
+	g.total = int64(p.rate * p.duration.Seconds())
+	g.start = time.Now()
+	if err := g.loop(); err != nil {
+		return nil, err
+	}
+	us := func(quantile float64) float64 { return float64(g.times.ValueAtQuantile(quantile)) / 1e3 }
+	return &Result{Rate: p.rate, Requests: g.answered, Errors: g.errors, Unanswered: g.total - g.answered - g.errors,
+		P50Micros: us(50), P90Micros: us(90), P99Micros: us(99), P999Micros: us(99.9), MaxMicros: float64(g.times.Max()) / 1e3}, nil
+}
+
+func (g *generator) open() (err error) {
+	if g.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return fmt.Errorf("epoll: %w", err)
+	}
+	if g.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
+		return fmt.Errorf("timerfd: %w", err)
+	}
+	if err := g.watch(g.timer); err != nil {
+		return err
+	}
+	for range g.connections {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("socket: %w", err)
+		}
+		c := &conn{fd: fd}
+		g.conns[fd] = c
+		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(g.addr.Port()), Addr: g.addr.Addr().As4()}); err != nil {
+			return fmt.Errorf("connecting to %s: %w", g.addr, err)
+		}
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		if err := errors.Join(unix.SetNonblock(fd, true), g.watch(fd)); err != nil {
+			return err
+		}
+		g.idle = append(g.idle, c)
+	}
+	return nil
+}
+
+func (g *generator) watch(fd int) error {
+	return unix.EpollCtl(g.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
+}
+
+func (g *generator) close() {
+	for fd := range g.conns {
+		unix.Close(fd)
+	}
+	unix.Close(g.timer)
+	unix.Close(g.epoll)
+}
+
+// due is when request n is.
+func (g *generator) due(n int64) time.Duration {
+	return time.Duration(float64(n) / g.rate * 1e9)
+}
+
+func (g *generator) loop() error {
+	var events [256]unix.EpollEvent
+	for g.answered+g.errors < g.total && len(g.conns) > 0 {
+		now := time.Since(g.start)
+		if now > g.duration+g.patience {
+			return nil
+		}
+		g.sendDue(now)
+		if err := g.setTimer(); err != nil {
+			return err
+		}
+		n, err := unix.EpollWait(g.epoll, events[:], -1)
+		if err != nil && err != unix.EINTR {
+			return fmt.Errorf("epoll_wait: %w", err)
+		}
+		for i := range max(n, 0) {
+			if fd := int(events[i].Fd); fd == g.timer {
+				unix.Read(fd, g.buffer[:8])
+			} else if c := g.conns[fd]; c != nil {
+				g.receive(c)
+			}
+		}
+	}
+	return nil
+}
+
+// sendDue sends all that is due, as far as there are connections; the rest
+// waits, and its time runs.
+func (g *generator) sendDue(now time.Duration) {
+	for g.sent < g.total && len(g.idle) > 0 && g.due(g.sent) <= now {
+		c := g.idle[0]
+		g.idle = g.idle[1:]
+		c.due, c.busy = g.due(g.sent), true
+		g.sent++
+		// A request is far smaller than an empty socket buffer.
+		if n, err := unix.Write(c.fd, g.request); err != nil || n < len(g.request) {
+			g.drop(c)
+		}
+	}
+}
+
+// setTimer lets epoll wake up when the next request is due, or patience is
+// over. Without a free connection the wake-up is an answer.
+func (g *generator) setTimer() error {
+	at := g.duration + g.patience
+	if g.sent < g.total && len(g.idle) > 0 {
+		at = g.due(g.sent)
+	}
+	wait := max(at-time.Since(g.start), time.Nanosecond)
+	return unix.TimerfdSettime(g.timer, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(int64(wait))}, nil)
+}
+
+func (g *generator) receive(c *conn) {
+	n, err := unix.Read(c.fd, g.buffer[:])
+	if err == unix.EAGAIN || err == unix.EINTR {
+		return
+	}
+	if err != nil || n == 0 || !c.busy {
+		g.drop(c)
+		return
+	}
+	done, err := c.answer.feed(g.buffer[:n])
+	if err != nil {
+		g.drop(c)
+		return
+	}
+	if !done {
+		return
+	}
+	if c.due >= g.warmUp {
+		g.times.RecordValue(int64(min(time.Since(g.start)-c.due, longest)))
+	}
+	g.answered++
+	c.busy = false
+	g.idle = append(g.idle, c)
+}
+
+// drop gives a connection up, with its request.
+func (g *generator) drop(c *conn) {
+	if c.busy {
+		g.errors++
+	}
+	for i, other := range g.idle {
+		if other == c {
+			g.idle = append(g.idle[:i], g.idle[i+1:]...)
+			break
+		}
+	}
+	unix.Close(c.fd)
+	delete(g.conns, c.fd)
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+func serve(t *testing.T, h http.HandlerFunc) netip.AddrPort {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: h}
+	go s.Serve(l)
+	t.Cleanup(func() { s.Close() })
+	return l.Addr().(*net.TCPAddr).AddrPort()
+}
+
+func generate(t *testing.T, p plan) *Result {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	r, err := p.run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestEveryRequestIsSentAndTimed(t *testing.T) {
+	addr := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(20 * time.Millisecond)
+		io.WriteString(w, "ok")
+	})
+	began := time.Now()
+	r := generate(t, plan{addr: addr, path: "/", rate: 500, connections: 50, duration: time.Second, patience: 5 * time.Second})
+	if r.Requests != 500 || r.Errors != 0 || r.Unanswered != 0 {
+		t.Errorf("%+v, want 500 requests without errors", r)
+	}
+	// The machine may be slow; the server cannot be fast.
+	if r.P50Micros < 20e3 || r.P50Micros > 500e3 || r.MaxMicros < r.P99Micros || r.P99Micros < r.P50Micros {
+		t.Errorf("%+v, want times of 20 ms and a little", r)
+	}
+	if took := time.Since(began); took < 980*time.Millisecond {
+		t.Errorf("took %v, want the second that it was to take", took)
+	}
+}
+
+// A server that stops for a third of the run shows in far more than the few
+// requests that were under way.
+func TestStallCountsForAllThatWereDue(t *testing.T) {
+	const stall = 300 * time.Millisecond
+	var end time.Time
+	start := time.Now()
+	addr := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		if since := time.Since(start); since > stall && since < 2*stall {
+			time.Sleep(time.Until(end))
+		}
+		io.WriteString(w, "ok")
+	})
+	end = start.Add(2 * stall)
+	r := generate(t, plan{addr: addr, path: "/", rate: 200, connections: 2, duration: 3 * stall, patience: 5 * time.Second})
+	if r.Unanswered != 0 || r.Errors != 0 {
+		t.Fatalf("%+v, want no errors", r)
+	}
+	// Of 180 requests, 2 were held up by the server; the others of that time by these.
+	if r.P90Micros < float64(stall.Microseconds())/4 {
+		t.Errorf("%+v: the 90th percentile does not show a stop of %v in %v", r, stall, 3*stall)
+	}
+}
+
+func TestFailuresAreCounted(t *testing.T) {
+	p := plan{path: "/", rate: 100, connections: 4, duration: 200 * time.Millisecond, patience: 300 * time.Millisecond}
+	p.addr = serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	if r := generate(t, p); r.Requests != 0 || r.Errors != 4 || r.Unanswered != 16 {
+		t.Errorf("503: %+v, want 4 errors, one for each connection, and the rest unanswered", r)
+	}
+	hang := make(chan struct{})
+	p.addr = serve(t, func(http.ResponseWriter, *http.Request) { <-hang })
+	if r := generate(t, p); r.Requests != 0 || r.Unanswered != 20 {
+		t.Errorf("a server that hangs: %+v, want 20 unanswered", r)
+	}
+	close(hang)
+	p.addr = netip.MustParseAddrPort("127.0.0.1:1")
+	if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Errorf("nobody listens: %v, want an error that names the address", err)
+	}
+}
+
+func TestAnswerIsTheSameHoweverItIsSplit(t *testing.T) {
+	const text = "HTTP/1.1 200 OK\r\nserver: x\r\ncontent-LENGTH: 5\r\nA: b\r\n\r\nhello"
+	for i := 1; i <= len(text); i++ {
+		for j := i; j <= len(text); j++ {
+			var a answer
+			for round := range 2 {
+				parts := []string{text[:i], text[i:j], text[j:]}
+				done := 0
+				for _, p := range parts {
+					if p == "" {
+						continue
+					}
+					ok, err := a.feed([]byte(p))
+					if err != nil {
+						t.Fatalf("split at %d, %d, round %d: %v", i, j, round, err)
+					}
+					if ok {
+						done++
+					}
+				}
+				if done != 1 || a.inBody || len(a.head) > 0 {
+					t.Fatalf("split at %d, %d, round %d: done %d times, in body %v, %d bytes kept", i, j, round, done, a.inBody, len(a.head))
+				}
+			}
+		}
+	}
+}
+
+func TestBadAnswers(t *testing.T) {
+	for _, text := range []string{
+		"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+		"HTTP/1.1 200 OK\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab",
+	} {
+		var a answer
+		if done, err := a.feed([]byte(text)); err == nil {
+			t.Errorf("%s: done %v, no error", fmt.Sprintf("%q", text), done)
+		}
+	}
+}
