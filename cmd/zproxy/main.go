@@ -19,6 +19,7 @@ const usage = `zproxy is an HTTP reverse proxy: one event loop per CPU, io_uring
 
   zproxy run [-c FILE]     start; without -c with a built-in quickstart configuration
   zproxy check -c FILE     check a configuration and summarise it
+  zproxy tune              compare the machine's settings with the recommended ones; tune apply, tune revert
   zproxy version           build, kernel, and which backends work here
   zproxy help              this text
 
@@ -42,6 +43,8 @@ func run(args []string, out, errOut io.Writer) int {
 		return cmdRun(args[1:], out, errOut)
 	case "check":
 		return cmdCheck(args[1:], out, errOut)
+	case "tune":
+		return cmdTune(args[1:], os.Stdin, out, errOut)
 	case "version", "-version", "--version":
 		printVersion(out)
 		return 0

@@ -18,6 +18,7 @@ var layers = map[string]int{
 	"metrics": 2,
 
 	"buf":         3,
+	"tune":        3,
 	"router":      3,
 	"filter":      3,
 	"upstream":    3,
@@ -44,6 +45,8 @@ var layers = map[string]int{
 var onlyImports = map[string][]string{
 	// The loop cannot spell HTTP.
 	"loop": {"numa", "buf", "internal/slab", "internal/assert"},
+	// Settings of the machine: not the proxy's business, nor the proxy theirs.
+	"tune": {"numa"},
 	// What is measured against is not our own code.
 	"bench/origin": {},
 	// Numbers are shown, not fetched: whoever has them hands them over.
@@ -67,7 +70,7 @@ var confined = []struct {
 	{"import C", nil, true},
 }
 
-// banned is what the packages of the data path do without.
+// banned is what packages do without, those of the data path above all.
 var banned = []struct {
 	where []string
 	what  []string
@@ -81,6 +84,11 @@ var banned = []struct {
 		[]string{"loop", "proxy", "upstream"},
 		[]string{"import sync", "import log", "import reflect", "import encoding", "import fmt",
 			"go statement", "channel", "defer", "time.Now", "timer"},
+	},
+	// Not on the data path: it looks at the machine through an fs.FS, and whatever could write is in one file.
+	{
+		[]string{"tune"},
+		[]string{"import os", "import net", "import golang.org/x/sys", "go statement"},
 	},
 }
 
@@ -112,6 +120,7 @@ var exceptions = []exception{
 	{"loop/uring_features.go", []string{"import sync"}, "probes once per process"},
 	{"loop/uring_probe.go", []string{"import fmt", "defer", "time.Now"}, "tries the kernel out, once per process"},
 	{"proxy/snapshot.go", []string{"import fmt"}, "builds what a reload exchanges"},
+	{"tune/target.go", []string{"import os", "import golang.org/x/sys/unix"}, "the one file that opens files: the machine's settings and the note of what they were"},
 	{"upstream/cluster.go", []string{"import fmt"}, "errors of NewCluster"},
 	{"upstream/config.go", []string{"import fmt"}, "checks the configuration"},
 }
