@@ -96,6 +96,31 @@ func TestSmoke(t *testing.T) {
 	}
 }
 
+func TestSmokeLatency(t *testing.T) {
+	canMeasure(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	dir := filepath.Join(t.TempDir(), "results")
+	var out, errOut bytes.Buffer
+	status := command([]string{"-rounds", "1", "-duration", "1s", "-scenarios", "latency", "-out", dir, "-contenders", "zproxy-epoll"}, &out, &errOut)
+	if status != 0 {
+		t.Fatalf("status %d:\n%s", status, errOut.String())
+	}
+	noneLeft(t)
+	r, err := readResults(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Latency == nil || len(r.Latency.Rates) != len(shares) {
+		t.Fatalf("latency: %+v, want %d rates", r.Latency, len(shares))
+	}
+	for _, rate := range r.Latency.Rates {
+		c := rate.best()
+		if c == nil || c.P50.Median <= 0 || c.P99.Median < c.P50.Median {
+			t.Errorf("at %.0f/s: %+v", rate.PerSecond, c)
+		}
+	}
+}
+
 func TestCancelledRunStopsEverything(t *testing.T) {
 	canMeasure(t)
 	t.Setenv("TMPDIR", t.TempDir())
@@ -256,6 +281,17 @@ func TestReport(t *testing.T) {
 			t.Errorf("no row %q in\n%s", row, text)
 		}
 	}
+	r.Latency = latencyFixture()
+	text = string(r.Markdown())
+	for _, row := range []string{
+		"| latency | p99 at 50 % of capacity at most 1.00 x nginx | 0.50 | yes |",
+		"| 500 | zproxy-uring | 10 | 40 (20 to 80) | 90 | 0.50 (0.50 to 0.50) |",
+		"| 500 | nginx | 10 | 80 (40 to 160) | 90 | |",
+	} {
+		if !strings.Contains(text, row+"\n") {
+			t.Errorf("no row %q in\n%s", row, text)
+		}
+	}
 	for name, c := range r.charts() {
 		d := xml.NewDecoder(bytes.NewReader(c.SVG()))
 		for {
@@ -267,9 +303,25 @@ func TestReport(t *testing.T) {
 			}
 		}
 	}
-	if n := len(r.charts()); n != 3 {
-		t.Errorf("%d charts, want 3", n)
+	if n := len(r.charts()); n != 4 {
+		t.Errorf("%d charts, want 4", n)
 	}
+}
+
+// latencyFixture: times double from round to round, nginx takes twice as long
+// as the faster zproxy.
+func latencyFixture() *LatencyResult {
+	contender := func(name string, p99 float64) *LatencyContestant {
+		c := &LatencyContestant{Name: name}
+		for _, scale := range []float64{1, 2, 4} {
+			c.Rounds = append(c.Rounds, LatencyRound{Requests: 1000, P50Micros: 10, P99Micros: p99 * scale, P999Micros: 90})
+		}
+		return c
+	}
+	rate := &RateResult{Share: 0.5, PerSecond: 500, Contenders: []*LatencyContestant{
+		contender("zproxy-epoll", 60), contender("zproxy-uring", 20), contender("nginx", 40), {Name: "haproxy", Failed: "2 errors"}}}
+	rate.summarise()
+	return &LatencyResult{Name: "latency", Connections: 64, Capacity: 1000, Rates: []*RateResult{rate}}
 }
 
 func TestCompare(t *testing.T) {

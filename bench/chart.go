@@ -60,10 +60,27 @@ func (r *Results) charts() map[string]*chart {
 	if len(cpu.groups) > 0 {
 		out["cpu.svg"], out["throughput.svg"] = cpu, rate
 	}
+	if r.Latency != nil {
+		out["latency.svg"] = r.Latency.chart()
+	}
 	if len(per.bars) > 0 {
 		out["memory.svg"] = &chart{title: "Memory", groups: []barGroup{per, start}}
 	}
 	return out
+}
+
+func (l *LatencyResult) chart() *chart {
+	c := &chart{title: "Time of an answer, 99th percentile", unit: "us"}
+	for _, r := range l.Rates {
+		g := barGroup{name: fmt.Sprintf("%.0f requests/s, %.0f %% of capacity", r.PerSecond, 100*r.Share)}
+		for _, m := range r.Contenders {
+			if m.Failed == "" {
+				g.bars = append(g.bars, bar{m.Name, m.P99.Median, m.P99.Min, m.P99.Max})
+			}
+		}
+		c.groups = append(c.groups, g)
+	}
+	return c
 }
 
 // SVG draws the chart, readable on light and dark pages.

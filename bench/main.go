@@ -9,7 +9,9 @@
 // 127.0.0.1, and take turns under load: A B C A B C ... What is compared is the
 // proxy's CPU time per answered request as the scheduler accounts for it: what a
 // user pays, whatever else the machine does. Times drift with the machine,
-// so ratios are taken round by round. A round with errors is void.
+// so ratios are taken round by round. A round with errors is void. Besides:
+// memory of idle connections, and how long answers take at fixed rates (with
+// bench/load).
 //
 // Results go to bench/results/DATE-HOST/: report.md, results.json, charts, and
 // the configurations of all sides, made from the templates in bench/peers.
@@ -225,15 +227,7 @@ func run(ctx context.Context, set settings, progress io.Writer) (*Results, error
 		if !slices.Contains(set.scenarios, s.name) {
 			continue
 		}
-		if s.memory {
-			res.Memory, err = b.idle(s)
-		} else {
-			var one *ScenarioResult
-			if one, err = b.load(s); err == nil {
-				res.Scenarios = append(res.Scenarios, one)
-			}
-		}
-		if err != nil {
+		if err := b.scenario(s, res); err != nil {
 			return nil, err
 		}
 	}
@@ -247,6 +241,22 @@ func run(ctx context.Context, set settings, progress io.Writer) (*Results, error
 	}
 	b.say("results are in %s\n", out)
 	return res, nil
+}
+
+// scenario runs one of them and adds what it finds to res.
+func (b *bench) scenario(s *scenario, res *Results) (err error) {
+	switch {
+	case s.memory:
+		res.Memory, err = b.idle(s)
+	case s.openLoop:
+		res.Latency, err = b.latency(s)
+	default:
+		var one *ScenarioResult
+		if one, err = b.load(s); err == nil {
+			res.Scenarios = append(res.Scenarios, one)
+		}
+	}
+	return err
 }
 
 // freshDirectory names a directory of dir that is not there yet.

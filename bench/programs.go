@@ -40,7 +40,7 @@ func moduleRoot(ctx context.Context) (string, error) {
 func (b *bench) gather(root string) error {
 	// As `make build` does it.
 	flags := "-checklinkname=0 -s -w -X 'main.buildVersion=" + revision(root) + "'"
-	for _, p := range []struct{ name, dir string }{{"zproxy", "./cmd/zproxy"}, {"origin", "./bench/origin"}, {"floor", "./bench/floor"}} {
+	for _, p := range []struct{ name, dir string }{{"zproxy", "./cmd/zproxy"}, {"origin", "./bench/origin"}, {"floor", "./bench/floor"}, {"load", "./bench/load"}} {
 		b.say("building %s\n", p.name)
 		out := filepath.Join(b.dir, p.name+".bin")
 		cmd := exec.CommandContext(b.ctx, "go", "build", "-trimpath", "-tags", "giouring", "-ldflags", flags, "-o", out, p.dir)

@@ -23,6 +23,7 @@ type Results struct {
 	Settings    Settings          `json:"settings"`
 	Memory      []*MemoryResult   `json:"memory,omitempty"`
 	Scenarios   []*ScenarioResult `json:"scenarios,omitempty"`
+	Latency     *LatencyResult    `json:"latency,omitempty"`
 	Failures    []string          `json:"failures,omitempty"` // who has no result where, and why
 }
 
@@ -66,6 +67,9 @@ func (r *Results) Markdown() []byte {
 	for _, s := range r.Scenarios {
 		s.writeTable(&w)
 	}
+	if r.Latency != nil {
+		r.Latency.writeTable(&w)
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.charts())) {
 		fmt.Fprintf(&w, "![%s](%s)\n\n", strings.TrimSuffix(name, ".svg"), name)
 	}
@@ -79,6 +83,9 @@ func (r *Results) writeGoals(w *bytes.Buffer) {
 		for _, g := range s.Goals {
 			rows = append(rows, fmt.Sprintf("| %s | %s at most %.2f x %s | %.2f | %s |\n", s.Name, g.Subject, g.Max, g.Versus, g.Ratio, yes(g.Met)))
 		}
+	}
+	if r.Latency != nil {
+		rows = append(rows, r.Latency.goals()...)
 	}
 	if len(rows) > 0 {
 		fmt.Fprintf(w, "## Goals\n\n| scenario | goal | measured | met |\n|---|---|---|---|\n%s\n", strings.Join(rows, ""))

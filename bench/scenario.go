@@ -12,6 +12,7 @@ type scenario struct {
 	closing     bool // a new connection for every request
 	unixOrigin  bool
 	memory      bool // nothing is loaded: memory per idle connection
+	openLoop    bool // at fixed rates, to see how long answers take
 	contenders  []string
 	goals       []goal
 }
@@ -55,6 +56,7 @@ var scenarios = []scenario{
 		goals: []goal{{bestZproxy, "nginx", 0.50}}},
 	{name: "unix", title: "128 B answers, 64 connections, origin on a unix socket", connections: loadConns, body: smallBody, unixOrigin: true, contenders: everyone,
 		goals: []goal{{bestZproxy, "nginx", 0.85}}},
+	{name: "latency", title: "128 B answers, keep-alive, 64 connections, at fixed rates", connections: loadConns, body: smallBody, openLoop: true, contenders: everyone},
 	{name: "pipelined", title: "128 B answers, 16 requests in one write, 64 connections", connections: loadConns, body: smallBody, pipeline: 16, contenders: everyone},
 	{name: "small-1", title: "128 B answers, keep-alive, 1 connection", connections: 1, body: smallBody, contenders: everyone},
 	{name: "small-1000", title: "128 B answers, keep-alive, 1000 connections", connections: 1000, body: smallBody, contenders: everyone},
