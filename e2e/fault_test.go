@@ -142,15 +142,25 @@ func TestBrokenResponses(t *testing.T) {
 		})
 		z := bodyProxy(t, backend, broken.addr)
 		for i, k := range cases {
-			c := dial(t, z.addr)
-			// POST, so that nothing is asked twice.
-			c.write(fmt.Sprintf("POST /%d HTTP/1.1\r\nHost: e2e\r\nContent-Length: 0\r\n\r\n", i))
-			res := c.head("POST")
-			_, err := io.ReadAll(res.Body)
-			if res.StatusCode != k.status || (err != nil) != k.cut {
-				t.Errorf("%s: %s, body: %v; want %d, cut %v", k.name, res.Status, err, k.status, k.cut)
+			// To a client of HTTP/1.0 chunks end with the connection: a cut is
+			// seen as a reset, which may swallow the head as well.
+			for _, version := range []string{"HTTP/1.1", "HTTP/1.0"} {
+				c := dial(t, z.addr)
+				// POST, so that nothing is asked twice.
+				c.write(fmt.Sprintf("POST /%d %s\r\nHost: e2e\r\nContent-Length: 0\r\n\r\n", i, version))
+				res, err := readHead(c)
+				if err != nil && k.cut && version == "HTTP/1.0" {
+					continue
+				}
+				if err != nil {
+					t.Fatalf("%s, %s: %v", k.name, version, err)
+				}
+				_, err = io.ReadAll(res.Body)
+				if res.StatusCode != k.status || (err != nil) != k.cut {
+					t.Errorf("%s, %s: %s, body: %v; want %d, cut %v", k.name, version, res.Status, err, k.status, k.cut)
+				}
+				c.Close()
 			}
-			c.Close()
 		}
 	})
 }
