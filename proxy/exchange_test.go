@@ -75,6 +75,14 @@ var exchangeCases = []exchangeCase{
 		closes: true,
 	},
 	{
+		name:   "chunked response with a long head to an HTTP/1.0 client",
+		send:   "GET / HTTP/1.0\r\nHost: h\r\n\r\n",
+		origin: "GET / HTTP/1.1\r\nHost: h\r\n" + xff + "\r\n",
+		reply:  "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+		want:   "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc",
+		closes: true,
+	},
+	{
 		name:   "until-close response becomes chunked",
 		send:   "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
 		origin: "GET / HTTP/1.1\r\nHost: h\r\n" + xff + "\r\n",

@@ -358,7 +358,8 @@ func (w *Worker) finalHead(c *client, x *exchange, o *origin, v buf.View, n int)
 	at := n - len(w.out)
 	b := w.pool.Bytes(v)
 	copy(b[at:n], w.out)
-	if x.flags&xResponseChunked != 0 {
+	if w.resp.Body == proto.BodyChunked || x.flags&xResponseChunked != 0 {
+		// Framing to take off or to put on lies between the head and the data.
 		w.pool.Retain(v)
 		w.l.Send(c.conn, v.Slice(uint32(at), uint32(len(w.out))))
 		w.feedResponse(c, x, o, rest)
