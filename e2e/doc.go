@@ -9,7 +9,7 @@
 // exit with status 0.
 //
 // The binary is built by the tests. ZPROXY_BIN names another one to test.
-// nginx, curl and wrk come with `apt-get install nginx-core curl wrk`; without
+// nginx, curl, wrk and HAProxy come with `apt-get install nginx-core curl wrk haproxy`; without
 // them the tests are skipped, except where CI=true, where they fail. `go test
 // -short ./e2e` leaves out the bodies of 1 GiB.
 package e2e

@@ -20,9 +20,10 @@ import (
 type lane struct {
 	addr   string // of the proxy
 	origin *recorder
+	judge  hostile.Oracle
 }
 
-const lanes = 8
+const lanes = 16
 
 // recorder is an origin that keeps what it receives, judges it, and answers
 // every whole request with its target.
@@ -33,15 +34,16 @@ type recorder struct {
 	faults []error
 	begun  map[net.Conn]int // bytes of a message that is not whole
 	script *hostile.Response
+	judge  hostile.Oracle
 }
 
-func newRecorder(t *testing.T) *recorder {
+func newRecorder(t *testing.T, judge hostile.Oracle) *recorder {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &recorder{Listener: l, begun: map[net.Conn]int{}}
+	r := &recorder{Listener: l, begun: map[net.Conn]int{}, judge: judge}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -86,7 +88,7 @@ func (r *recorder) serve(c net.Conn) {
 		n, err := c.Read(b)
 		in = append(in, b[:n]...)
 		for len(in) > 0 {
-			m, n, fault := hostile.ParseRequest(string(in))
+			m, n, fault := r.judge.ParseRequest(string(in))
 			if fault != nil {
 				r.note(c, 0, fault)
 				return
@@ -165,6 +167,7 @@ func (r *recorder) settled(limit time.Duration) (got []hostile.Message, faults [
 // talk is what a client has seen of a connection.
 type talk struct {
 	net.Conn
+	judge    hostile.Oracle
 	methods  []string // of the requests, in turn
 	in       []byte
 	answers  []hostile.Received
@@ -174,12 +177,12 @@ type talk struct {
 	reset    bool
 }
 
-func open(addr string, methods ...string) (*talk, error) {
-	c, err := net.DialTimeout("tcp", addr, patience)
+func (l *lane) open(methods ...string) (*talk, error) {
+	c, err := net.DialTimeout("tcp", l.addr, patience)
 	if err != nil {
 		return nil, err
 	}
-	return &talk{Conn: c, methods: methods}, nil
+	return &talk{Conn: c, judge: l.judge, methods: methods}, nil
 }
 
 // send sends beside the reading: a proxy need not take what it refuses.
@@ -232,7 +235,7 @@ func (k *talk) parse() {
 		if len(k.answers) < len(k.methods) {
 			method = k.methods[len(k.answers)]
 		}
-		r, n, err := hostile.ParseResponse(string(k.in), method)
+		r, n, err := k.judge.ParseResponse(string(k.in), method)
 		switch {
 		case err != nil:
 			k.fault = err
@@ -250,7 +253,7 @@ func (k *talk) parse() {
 // probe asks for target and says what is wrong with the answer. On a fresh
 // connection it has to come.
 func (l *lane) probe(target string) string {
-	k, err := open(l.addr)
+	k, err := l.open()
 	if err != nil {
 		return err.Error()
 	}

@@ -28,15 +28,15 @@ type verdict struct {
 const rowLimit = 4 * time.Second
 
 // runRequest sends a row of the table of requests. Peers are held to the
-// number, method and content of what they forward; strict also to its fields.
-func (l *lane) runRequest(row *hostile.Request, i int, strict bool) verdict {
+// number, method and content of what they forward; zproxy also to its fields.
+func (l *lane) runRequest(row *hostile.Request, i int) verdict {
 	l.origin.begin(nil)
 	want := &row.Want
 	var methods []string
 	for _, m := range want.Got {
 		methods = append(methods, m.Method)
 	}
-	k, err := open(l.addr, methods...)
+	k, err := l.open(methods...)
 	if err != nil {
 		return verdict{err.Error(), unsafe}
 	}
@@ -54,7 +54,7 @@ func (l *lane) runRequest(row *hostile.Request, i int, strict bool) verdict {
 	got, faults, stuck := l.origin.settled(time.Second)
 	got = slices.DeleteFunc(slices.Clone(got), func(m hostile.Message) bool { return m.Target == "/again" })
 	after := l.probe(fmt.Sprintf("/probe-%d", i))
-	return judgeRequest(want, k, got, faults, stuck, here, after, strict)
+	return judgeRequest(want, k, got, faults, stuck, here, after, !l.judge.Fair)
 }
 
 func judgeRequest(want *hostile.Outcome, k *talk, got []hostile.Message, faults []error, stuck bool, here, after string, strict bool) verdict {
@@ -66,9 +66,9 @@ func judgeRequest(want *hostile.Outcome, k *talk, got []hostile.Message, faults 
 	}
 	switch {
 	case len(faults) > 0:
-		return verdict{label + ", ambiguous: " + faults[0].Error(), unsafe}
+		return verdict{label + ", passes on " + faults[0].Error(), unsafe}
 	case k.fault != nil:
-		return verdict{label + ", malformed answer: " + k.fault.Error(), unsafe}
+		return verdict{label + ", answers with " + k.fault.Error(), unsafe}
 	case want.Cut && len(got) > len(want.Got):
 		return verdict{"cut, passed as whole", unsafe}
 	case stuck:
@@ -134,6 +134,8 @@ func differs(want, got *hostile.Message, strict bool) string {
 		return "method " + got.Method
 	case got.Body != want.Body:
 		return fmt.Sprintf("content %.30q", got.Body)
+	case !strict && len(got.Trailers) > len(want.Trailers):
+		return "trailer field " + got.Trailers[0].Name
 	case !strict:
 		return ""
 	case got.Target != want.Target:
@@ -162,14 +164,14 @@ func wanted(o *hostile.Outcome) string {
 }
 
 // runResponse asks for a row of the table of responses.
-func (l *lane) runResponse(row *hostile.Response, i int, strict bool) verdict {
+func (l *lane) runResponse(row *hostile.Response, i int) verdict {
 	l.origin.begin(row)
 	request := row.Request
 	if request == "" {
 		request = "GET /case HTTP/1.1\r\nHost: h\r\n\r\n"
 	}
 	method, _, _ := strings.Cut(request, " ")
-	k, err := open(l.addr, method)
+	k, err := l.open(method)
 	if err != nil {
 		return verdict{err.Error(), unsafe}
 	}
@@ -184,14 +186,14 @@ func (l *lane) runResponse(row *hostile.Response, i int, strict bool) verdict {
 		here = k.probeOn("/again")
 	}
 	after := l.probe(fmt.Sprintf("/probe-%d", i))
-	return judgeResponse(&row.Want, k, here, after, strict)
+	return judgeResponse(row, k, here, after, !l.judge.Fair)
 }
 
-func judgeResponse(want *hostile.Answer, k *talk, here, after string, strict bool) verdict {
-	label := answered(k)
+func judgeResponse(row *hostile.Response, k *talk, here, after string, strict bool) verdict {
+	label, want := answered(k), &row.Want
 	switch {
 	case k.fault != nil:
-		return verdict{label + ", malformed: " + k.fault.Error(), unsafe}
+		return verdict{label + ", passes on " + k.fault.Error(), unsafe}
 	case after != "":
 		return verdict{label + ", the next client gets " + after, unsafe}
 	case here != "":
@@ -208,6 +210,8 @@ func judgeResponse(want *hostile.Answer, k *talk, here, after string, strict boo
 		return verdict{label: label}
 	case want.Cut && a.Status == 504:
 		return verdict{label, different}
+	case want.Cut && row.Then == hostile.StaysOpen:
+		return verdict{label, different} // repaired
 	case want.Cut:
 		return verdict{label + ", cut, passed as whole", unsafe}
 	case a.Status != want.Status:

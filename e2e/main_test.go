@@ -55,7 +55,7 @@ func testMain(m *testing.M) int {
 }
 
 // packages says where the programs come from that the tests need.
-var packages = map[string]string{"nginx": "nginx-core", "curl": "curl", "wrk": "wrk", "ss": "iproute2"}
+var packages = map[string]string{"nginx": "nginx-core", "haproxy": "haproxy", "curl": "curl", "wrk": "wrk", "ss": "iproute2"}
 
 // need makes sure that programs are there: without them the test is skipped,
 // and fails where CI=true promises a complete machine.

@@ -76,7 +76,6 @@ type Answer struct {
 	Cut      bool
 	With     []string // lines that have to be there
 	Without  []string // names that must not
-	Closes   bool     // the connection closes behind it
 }
 
 // Smuggled is in the target of every request that is not meant to be one.

@@ -13,12 +13,18 @@ var errShort = errors.New("incomplete")
 // fault is why bytes are no unambiguous message.
 func fault(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
+// Oracle judges messages. One that is Fair also takes what is not in its
+// plainest form, but valid and read by all in the same way: HTTP/1.0, a target
+// in absolute-form, options of Connection and trailer fields that ought to have
+// been removed, a status line without the space behind the status.
+type Oracle struct{ Fair bool }
+
 // ParseRequest reads the one message b begins with as an origin must be given
 // it: every byte in the one place the grammar has for it, in its plainest
 // form, with one way to tell where it ends. n == 0 without an error: the
 // message goes on behind b. What is invalid, or valid but known to be read in
 // more than one way, is an error.
-func ParseRequest(b string) (m Message, n int, err error) {
+func (o Oracle) ParseRequest(b string) (m Message, n int, err error) {
 	line, rest, err := cutLine(b)
 	if err != nil {
 		return m, 0, short(err)
@@ -31,10 +37,19 @@ func ParseRequest(b string) (m Message, n int, err error) {
 	if !isToken(m.Method) {
 		return m, 0, fault("method %q", m.Method)
 	}
-	if !isTarget(m.Target) {
+	path := m.Target
+	if rest, ok := strings.CutPrefix(path, "http://"); ok && o.Fair {
+		authority, _, _ := strings.Cut(rest, "/")
+		path = "/" + rest[len(authority):]
+		if !isAuthority(strings.TrimRight(authority, "?")) {
+			return m, 0, fault("request-target %q", m.Target)
+		}
+	}
+	if !isTarget(path) {
 		return m, 0, fault("request-target %q", m.Target)
 	}
-	if parts[2] != "HTTP/1.1" {
+	old := o.Fair && parts[2] == "HTTP/1.0"
+	if parts[2] != "HTTP/1.1" && !old {
 		return m, 0, fault("version %q", parts[2])
 	}
 	fields, rest, err := section(rest)
@@ -42,11 +57,13 @@ func ParseRequest(b string) (m Message, n int, err error) {
 		return m, 0, short(err)
 	}
 	hosts := values(fields, "host")
-	if len(hosts) != 1 || !isAuthority(hosts[0]) {
+	if len(hosts) == 1 {
+		m.Host = hosts[0]
+	}
+	if (len(hosts) != 1 || !isAuthority(m.Host)) && !(old && len(hosts) == 0) {
 		return m, 0, fault("Host %q", hosts)
 	}
-	m.Host = hosts[0]
-	f, err := framingOf(fields)
+	f, err := o.framingOf(fields)
 	if err != nil {
 		return m, 0, err
 	}
@@ -57,11 +74,11 @@ func ParseRequest(b string) (m Message, n int, err error) {
 			m.Fields = append(m.Fields, field)
 		}
 	}
-	m.Chunked, m.Close = f.chunked, f.close
+	m.Chunked, m.Close = f.chunked, f.close || old
 	if !f.chunked && f.length < 0 {
 		f.length = 0
 	}
-	m.Body, m.Trailers, rest, err = content(rest, f)
+	m.Body, m.Trailers, rest, err = o.content(rest, f)
 	if err != nil {
 		return m, 0, short(err)
 	}
@@ -80,10 +97,16 @@ type Received struct {
 
 // ParseResponse is ParseRequest for the response to a request with method. A
 // body that only the end of the connection ends is what is there: ToClose.
-func ParseResponse(b, method string) (r Received, n int, err error) {
+func (o Oracle) ParseResponse(b, method string) (r Received, n int, err error) {
 	line, rest, err := cutLine(b)
 	if err != nil {
 		return r, 0, short(err)
+	}
+	if o.Fair {
+		line = strings.Replace(line, "HTTP/1.0 ", "HTTP/1.1 ", 1)
+		if len(line) == 12 {
+			line += " "
+		}
 	}
 	if len(line) < 13 || line[:9] != "HTTP/1.1 " || line[12] != ' ' || !isValue(line[13:]) {
 		return r, 0, fault("status line %q", line)
@@ -96,7 +119,7 @@ func ParseResponse(b, method string) (r Received, n int, err error) {
 	if err != nil {
 		return r, 0, short(err)
 	}
-	f, err := framingOf(fields)
+	f, err := o.framingOf(fields)
 	if err != nil {
 		return r, 0, err
 	}
@@ -112,7 +135,7 @@ func ParseResponse(b, method string) (r Received, n int, err error) {
 		r.Body = rest
 		return r, len(b), nil
 	}
-	r.Body, r.Trailers, rest, err = content(rest, f)
+	r.Body, r.Trailers, rest, err = o.content(rest, f)
 	if err != nil {
 		return r, 0, short(err)
 	}
@@ -175,7 +198,7 @@ type framing struct {
 	close   bool
 }
 
-func framingOf(fields []Field) (f framing, err error) {
+func (o Oracle) framingOf(fields []Field) (f framing, err error) {
 	f.length = -1
 	lengths, codings := values(fields, "content-length"), values(fields, "transfer-encoding")
 	if len(lengths)+len(codings) > 1 {
@@ -193,6 +216,10 @@ func framingOf(fields []Field) (f framing, err error) {
 		f.chunked = true
 	}
 	for _, v := range values(fields, "connection") {
+		if o.Fair {
+			f.close = f.close || strings.EqualFold(v, "close")
+			continue
+		}
 		for _, option := range strings.Split(v, ",") {
 			switch strings.ToLower(strings.TrimSpace(option)) {
 			case "close":
@@ -217,7 +244,7 @@ func number(s string, base int) (int64, error) {
 }
 
 // content reads what follows the head.
-func content(b string, f framing) (body string, trailers []Field, rest string, err error) {
+func (o Oracle) content(b string, f framing) (body string, trailers []Field, rest string, err error) {
 	if !f.chunked {
 		if int64(len(b)) < f.length {
 			return "", nil, "", errShort
@@ -254,6 +281,9 @@ func content(b string, f framing) (body string, trailers []Field, rest string, e
 		return "", nil, "", err
 	}
 	for _, f := range trailers {
+		if o.Fair {
+			break
+		}
 		switch strings.ToLower(f.Name) {
 		case "host", "content-length", "transfer-encoding", "connection", "trailer", "te", "authorization", "content-encoding", "content-type":
 			return "", nil, "", fault("trailer field %s", f.Name)
