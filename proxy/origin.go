@@ -186,7 +186,7 @@ func (w *Worker) detachOrigin(x *exchange, reusable bool) {
 	case reusable && o.state == originBusy && o.flags&(originDirty|originEOF) == 0 && o.in.Empty():
 		w.resumeOrigin(o)
 		w.idleOrigin(oi, o)
-	case o.state == originTunnel && x.flags&xBothDone != xBothDone:
+	case o.state == originTunnel && (x.flags&xBothDone != xBothDone || w.l.Queued(o.conn) > 0):
 		w.abortOrigin(o)
 	default:
 		w.closeOrigin(o)
