@@ -222,6 +222,7 @@ func run(ctx context.Context, set settings, progress io.Writer) (*Results, error
 	if res.Environment.BusyBefore > quietShare {
 		b.say("This machine is not quiet: before anything was started, %.0f %% of its CPU time was in use. Ratios will be less certain.\n", 100*res.Environment.BusyBefore)
 	}
+	b.say("this takes about %v\n", b.estimate().Round(time.Minute))
 	for i := range scenarios {
 		s := &scenarios[i]
 		if !slices.Contains(set.scenarios, s.name) {
@@ -241,6 +242,30 @@ func run(ctx context.Context, set settings, progress io.Writer) (*Results, error
 	}
 	b.say("results are in %s\n", out)
 	return res, nil
+}
+
+// estimate is how long the scenarios take when no round is void.
+func (b *bench) estimate() (total time.Duration) {
+	for i := range scenarios {
+		s := &scenarios[i]
+		if !slices.Contains(b.set.scenarios, s.name) {
+			continue
+		}
+		one := warmUp + time.Duration(b.set.rounds)*b.round(s)
+		switch {
+		case s.memory:
+			// Some 0.2 ms for each connection, beside the pauses.
+			one = time.Duration(min(memoryRuns, b.set.rounds)) * (3*settle + time.Duration(b.set.idle)*200*time.Microsecond)
+		case s.openLoop:
+			one = warmUp + time.Duration(min(capacityRounds, b.set.rounds)+len(shares)*b.set.rounds)*b.round(s)
+		}
+		for _, name := range s.contenders {
+			if b.takesPart(name) && b.missing[name] == "" {
+				total += one
+			}
+		}
+	}
+	return total
 }
 
 // scenario runs one of them and adds what it finds to res.

@@ -139,8 +139,7 @@ func (r *Results) writeMemory(w *bytes.Buffer) {
 
 // cell makes text fit into a table.
 func cell(text string) string {
-	line, _, _ := strings.Cut(text, "\n")
-	return strings.ReplaceAll(line, "|", "\\|")
+	return strings.ReplaceAll(strings.Join(strings.Fields(text), " "), "|", "\\|")
 }
 
 func (s *ScenarioResult) writeTable(w *bytes.Buffer) {
@@ -178,7 +177,7 @@ func (s *ScenarioResult) writeTable(w *bytes.Buffer) {
 func (r *Results) writeEnvironment(w *bytes.Buffer) {
 	e := &r.Environment
 	fmt.Fprintf(w, "## Machine and versions\n\n| | |\n|---|---|\n")
-	row := func(k, v string) { fmt.Fprintf(w, "| %s | %s |\n", k, strings.ReplaceAll(cell(v), "\t", " ")) }
+	row := func(k, v string) { fmt.Fprintf(w, "| %s | %s |\n", k, cell(v)) }
 	row("kernel", e.Kernel)
 	row("CPU", fmt.Sprintf("%s, %d online, %d NUMA node(s)", e.CPU, e.CPUs, e.Nodes))
 	row("memory", e.Memory)
