@@ -141,7 +141,7 @@ func (e *epoll) receive(id ConnID, c *conn) {
 	l := e.l
 	for budget := blocksPerTick; budget > 0; {
 		if c.recvBlocks > 1 {
-			n, more := e.receiveMany(id, c, min(budget, int(c.recvBlocks)))
+			n, more := e.receiveMany(id, c, min(budget, int(c.recvBlocks)), budget == blocksPerTick)
 			if !more {
 				return
 			}
@@ -177,8 +177,9 @@ func (e *epoll) receive(id ConnID, c *conn) {
 }
 
 // receiveMany is receive into k blocks at once. It gives the number of blocks
-// used, and whether there may be more to read.
-func (e *epoll) receiveMany(id ConnID, c *conn, k int) (used int, more bool) {
+// used, and whether there may be more to read. Only the first read of a burst
+// says that so many blocks were too many: what follows a full one is a rest.
+func (e *epoll) receiveMany(id ConnID, c *conn, k int, first bool) (used int, more bool) {
 	l := e.l
 	got, room := 0, 0
 	for ; got < k; got++ {
@@ -212,7 +213,7 @@ func (e *epoll) receiveMany(id ConnID, c *conn, k int) (used int, more bool) {
 		used = i + 1
 		l.received(id, c, v.Slice(0, part))
 	}
-	if used <= k/2 {
+	if first && used <= k/2 {
 		c.recvBlocks = uint8(k / 2)
 	}
 	if n == 0 {
