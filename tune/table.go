@@ -211,7 +211,7 @@ var table = []Rule{
 	},
 	{
 		Name: "transparent_hugepage/enabled", Group: groupMemory, Wanted: "madvise",
-		Why:    "buffers ask for huge pages, and only they get them; with always, a small heap and idle stacks take 2 MiB each",
+		Why:    "buffers ask for huge pages, and only they get them; with always, memory of which little is used may take 2 MiB at a time",
 		Source: transhuge,
 		find:   file("sys/kernel/mm/transparent_hugepage/enabled", exactly("madvise")),
 	},
