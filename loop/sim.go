@@ -112,7 +112,8 @@ func (s *sim) disown(v *simSocket) {
 func (s *sim) dial(id ConnID, c *conn, r *Remote) {
 	w := s.w
 	w.Tally.Dials++
-	v, far := w.pair(netip.AddrPort{}, r.peer)
+	here := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10}), uint16(w.Tally.Dials))
+	v, far := w.pair(here, r.peer)
 	c.fd = v.fd
 	s.own(id, v)
 	v.dialing = true

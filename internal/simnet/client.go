@@ -163,6 +163,8 @@ func (c *client) write() {
 	c.said()
 	if err == nil {
 		c.writeSoon()
+	} else if err != loop.ErrWouldBlock && c.upgraded {
+		c.finish() // it has read the end already
 	}
 	// Otherwise the proxy does not read now, or not any more: a change will
 	// say which.
@@ -201,6 +203,9 @@ func (c *client) leave() {
 	case byHalfClose:
 		c.half = true
 		c.p.CloseWrite()
+		if c.upgraded {
+			c.finish()
+		}
 	default:
 		c.p.Close()
 		c.finish()

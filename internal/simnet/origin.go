@@ -15,15 +15,15 @@ type origin struct {
 	p *loop.Peer
 	s stream
 
-	q         *Request // being received or answered
-	received  int      // body bytes
-	whole     bool     // the request is here in full
-	begun     bool     // its answer has begun
-	faulty    bool     // the answer may go wrong as planned: the first attempt
-	out       []byte
-	wrote     int // of this answer
-	answered  bool
-	continued bool
+	q        *Request // being received or answered
+	received int      // body bytes
+	whole    bool     // the request is here in full
+	begun    bool     // its answer is on the agenda
+	encoded  bool     // ... and in out
+	faulty   bool     // the answer may go wrong as planned: the first attempt
+	out      []byte
+	wrote    int // of this answer
+	answered bool
 
 	slow    bool
 	deaf    bool
@@ -117,20 +117,22 @@ func (o *origin) id() int {
 
 // ended: the proxy has closed its direction, or all.
 func (o *origin) ended(err error) {
-	if o.q != nil && o.q.Upgrade && o.q.Answered != 101 && o.received == 0 {
-		// There never was a tunnel: the answer came too late.
+	if o.q != nil && o.q.Upgrade && (o.q.Answered != 101 || o.q.Heads > 1) && o.received == 0 {
+		// There never was a tunnel: the answer came too late, or another origin's
+		// was taken.
 		o.close(false)
 		return
 	}
 	if o.q != nil && o.q.Upgrade && o.s.state == inUntilClose && err == io.EOF {
 		o.s.state = inHead
 		if err := o.onEnd(); err != nil {
-			o.r.fail("origin: %v", err)
+			o.r.fail("origin: request %d: %v", o.id(), err)
 		}
 		if len(o.out) > 0 && !o.stopped {
 			o.deaf = true // it goes on sending through the tunnel
 			return
 		}
+		o.q.ReplyEnded = true
 	}
 	o.close(false)
 }
@@ -161,7 +163,7 @@ func (o *origin) onHead(h *head) (framing, int, error) {
 		return 0, 0, fmt.Errorf("%s %d is sent for the %d. time", q.Method, id, q.Heads)
 	}
 	o.r.trace(o.p, "origin has the head of %d", id)
-	o.q, o.received, o.whole, o.begun, o.answered, o.continued = q, 0, false, false, false, false
+	o.q, o.received, o.whole, o.begun, o.encoded, o.answered = q, 0, false, false, false, false
 	o.faulty = q.Heads == 1
 	o.served++
 	if q.Upgrade {
@@ -170,7 +172,6 @@ func (o *origin) onHead(h *head) (framing, int, error) {
 		return byClose, 0, nil
 	}
 	if q.Expect && o.r.rng.IntN(2) == 0 {
-		o.continued = true
 		o.out = append(o.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
 		o.writeSoon()
 	}
@@ -255,6 +256,7 @@ func (o *origin) beginSoon() {
 	q := o.q
 	o.r.World.After(q.Reply.DelayNs, func() {
 		if o.q == q && !o.gone {
+			o.encoded = true
 			o.wrote = -len(o.out) // of a 100 that is still on its way
 			o.out = append(o.out, q.encodeReply(o.r.rng)...)
 			o.writeSoon()
@@ -265,7 +267,7 @@ func (o *origin) beginSoon() {
 // limit cuts n to what the script lets this answer have, and says whether the
 // script's byte is reached.
 func (o *origin) limit(n, at int) (int, bool) {
-	if !o.faulty || at < 0 || !o.begun {
+	if !o.faulty || at < 0 || !o.encoded {
 		return n, false
 	}
 	return max(0, min(n, at-o.wrote)), o.wrote >= at
@@ -302,7 +304,7 @@ func (o *origin) write() {
 		}
 		return
 	}
-	if o.begun && o.wrote > 0 {
+	if o.encoded {
 		o.answered = true
 		o.replied()
 	}

@@ -101,9 +101,6 @@ func (s *stream) feed(b []byte) error {
 	}
 }
 
-// between says that the stream is at the boundary of two messages.
-func (s *stream) between() bool { return s.state == inHead && len(s.buf) == 0 }
-
 // step takes one piece off s.buf; false: it needs more bytes.
 func (s *stream) step() (bool, error) {
 	switch s.state {

@@ -1,0 +1,154 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// checkWorker holds what must be true between any two turns: who belongs to
+// whom, and how much one exchange may hold.
+func (s *simulation) checkWorker(w *simWorker) {
+	block := w.pool.BlockBytes()
+	// A backend may bring that much after Pause, of what was on its way.
+	slack := 64*block + w.limits.HeadBytes + 8192
+	busy := 0
+	for i, left := uint32(1), w.clients.Len(); left > 0; i++ {
+		if !w.clients.Live(i) {
+			continue
+		}
+		left--
+		c := w.clients.At(i)
+		if c.x != 0 {
+			busy++
+			if !w.xs.Live(c.x) || w.xs.At(c.x).client != i {
+				s.fail("client %d has exchange %d, which is not its own", i, c.x)
+				continue
+			}
+		}
+		if (c.x != 0) != (c.state == clientBusy || c.state == clientTunnel) {
+			s.fail("client %d in state %d has exchange %d", i, c.state, c.x)
+		}
+		if n := w.l.Queued(c.conn); n > highMark+slack {
+			s.fail("%d bytes wait for client %d", n, i)
+		}
+		if n := c.in.Bytes(); n > pipelineBytes+highMark+slack {
+			s.fail("%d bytes of client %d wait", n, i)
+		}
+		if n := c.in.Len(); n > 2*(c.in.Bytes()/block)+36 {
+			s.fail("%d bytes of client %d wait in %d blocks", c.in.Bytes(), i, n)
+		}
+	}
+	if busy != w.xs.Len() {
+		s.fail("%d exchanges, %d of them with clients", w.xs.Len(), busy)
+	}
+	for i, left := uint32(1), w.origins.Len(); left > 0; i++ {
+		if !w.origins.Live(i) {
+			continue
+		}
+		left--
+		o := w.origins.At(i)
+		if o.x != 0 && o.state != originExporting && (!w.xs.Live(o.x) || w.xs.At(o.x).origin != i) {
+			s.fail("origin %d in state %d has exchange %d, which is not its own", i, o.state, o.x)
+		}
+		if n := w.l.Queued(o.conn); n > highMark+slack {
+			s.fail("%d bytes wait for origin %d", n, i)
+		}
+	}
+	if n := w.pool.InUse(); n > w.blocks {
+		s.fail("%d blocks of %d", n, w.blocks)
+	}
+}
+
+// checkRest: nobody is there any more, so nothing is held.
+func (s *simulation) checkRest() {
+	for i, w := range s.workers {
+		st := w.l.Stats()
+		for _, x := range []struct {
+			what      string
+			got, want int
+		}{
+			{"blocks", w.pool.InUse(), 0}, {"clients", w.clients.Len(), 0}, {"exchanges", w.xs.Len(), 0},
+			{"timers", st.Timers, 1}, {"connections", st.Conns, w.origins.Len()}, {"runnable", len(w.runnable), 0},
+			{"client gauge", int(w.metrics.ClientConns), 0}, {"tunnels gauge", int(w.metrics.Tunnels), 0},
+			{"waiting", w.pools[0].Waiting(), 0},
+		} {
+			if x.got != x.want {
+				s.fail("at rest loop %d has %d %s, want %d", i, x.got, x.what, x.want)
+			}
+		}
+		for i := uint32(1); i <= uint32(w.origins.Cap()); i++ {
+			// (Prewarming goes on.)
+			if w.origins.Live(i) && w.origins.At(i).state != originIdle && s.prewarm == 0 {
+				s.fail("at rest origin %d is in state %d", i, w.origins.At(i).state)
+			}
+		}
+	}
+	// What is open is what the loops have, and no slot of a cap is lost.
+	open, have := 0, 0
+	for _, e := range s.snap.clusters[0].shared.Endpoints() {
+		open += e.Open()
+	}
+	for _, w := range s.workers {
+		have += w.origins.Len()
+	}
+	if open != have {
+		s.fail("at rest %d connections are counted, %d are there", open, have)
+	}
+}
+
+// checkLog: every request ends in one line, and none in two.
+func (s *simulation) checkLog() {
+	b, err := os.ReadFile(s.logPath)
+	if err != nil {
+		s.fail("access log: %v", err)
+		return
+	}
+	lines := make([]int, len(s.run.Requests))
+	total, requests, bare := 0, 0, 0
+	for line := range bytes.Lines(b) {
+		total++
+		var rec struct {
+			Target string
+			Status int
+			Out    int `json:"bytes_out"`
+			Reason string
+		}
+		if err := json.Unmarshal(line, &rec); err != nil {
+			s.fail("access log: %v in %q", err, line)
+			return
+		}
+		number, _, _ := strings.Cut(strings.TrimPrefix(rec.Target, "/r/"), "?")
+		id, err := strconv.Atoi(number)
+		if err != nil || id < 0 || id >= len(lines) {
+			bare++
+			if rec.Status != 408 {
+				s.fail("access log: %s", line)
+			}
+			continue
+		}
+		if lines[id]++; lines[id] > 1 {
+			s.fail("access log: request %d is there twice: %s", id, line)
+		}
+		q := s.run.Requests[id]
+		if q.Answered != 0 && rec.Status != q.Answered {
+			s.fail("access log: request %d was answered %d: %s", id, q.Answered, line)
+		}
+		if q.Complete && q.Method != "HEAD" && q.Answered == q.Reply.Status && rec.Out != q.BodyBytes() {
+			s.fail("access log: the answer to %d has %d bytes: %s", id, q.BodyBytes(), line)
+		}
+	}
+	for id, q := range s.run.Requests {
+		if lines[id] == 0 && (q.Answered != 0 && q.Answered != 408 || q.Heads > 0) {
+			s.fail("access log: no line for request %d, answered %d", id, q.Answered)
+		}
+	}
+	for _, w := range s.workers {
+		requests += int(w.metrics.Requests)
+	}
+	if total != requests+bare {
+		s.fail("access log: %d lines for %d requests and %d that were none", total, requests, bare)
+	}
+}

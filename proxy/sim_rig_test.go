@@ -1,0 +1,423 @@
+package proxy
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"zproxy/buf"
+	"zproxy/config"
+	"zproxy/internal/simnet"
+	"zproxy/loop"
+	"zproxy/metrics"
+	"zproxy/metrics/accesslog"
+)
+
+// simulation is one run of real workers in a simulated world; all of it
+// follows from the seed.
+type simulation struct {
+	seed    uint64
+	rng     *rand.Rand // of the set-up; the world has its own
+	world   *loop.World
+	run     *simnet.Run
+	workers []*simWorker
+	snap    *Snapshot
+	log     *accesslog.Logger
+	logPath string
+	calm    bool
+	text    string // the configuration
+	high    int    // mark above which a leg is paused, 0: the usual one
+	prewarm int
+	conns   int // to one endpoint, at most
+	turns   int
+	failed  []string
+}
+
+type simWorker struct {
+	*Worker
+	pool    *buf.Pool
+	metrics *metrics.Loop
+	blocks  int
+}
+
+var simListen = netip.MustParseAddrPort("10.0.0.1:80")
+
+// newSimulation sets the scene. dir is for the access log.
+func newSimulation(seed uint64, dir string) (*simulation, error) {
+	s := &simulation{seed: seed, rng: rand.New(rand.NewPCG(seed, 0xca1))}
+	s.calm = s.rng.IntN(4) == 0
+	s.world = loop.NewWorld(seed, s.faults())
+	s.run = simnet.NewRun(s.world, s.traits())
+	if *simTrace && *simSeed != 0 {
+		s.run.Trace = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+	}
+	s.logPath = filepath.Join(dir, fmt.Sprintf("%d.log", seed))
+	var err error
+	s.log, err = accesslog.Open(accesslog.Options{Path: s.logPath, BufferBytes: 512 << 10, Flush: 1 << 60, Loops: 3})
+	if err != nil {
+		return nil, err
+	}
+	s.high = []int{0, 1000, 5000, 20_000, 60_000}[s.rng.IntN(5)]
+	loops := max(1, s.rng.IntN(5)-1)
+	addrs := s.origins()
+	s.text = s.config(addrs)
+	cfg, err := config.Parse("sim.yaml", []byte(s.text))
+	if err != nil {
+		return nil, err
+	}
+	if s.snap, err = Compile(cfg, loops, nil); err != nil {
+		return nil, err
+	}
+	return s, s.start(loops)
+}
+
+func (s *simulation) pick(n int) int {
+	if n <= 0 {
+		return 0
+	}
+	return s.rng.IntN(n)
+}
+
+// some is a chance in percent that is often none at all.
+func (s *simulation) some(limit int) int {
+	if s.rng.IntN(3) == 0 {
+		return 0
+	}
+	return 1 + s.rng.IntN(limit)
+}
+
+func (s *simulation) faults() loop.Faults {
+	f := loop.Faults{ShortIO: s.some(80), Late: s.some(50), Overshoot: s.some(100), Offset: s.some(50), LoseOnReset: 50}
+	if s.calm {
+		return f
+	}
+	f.NoBlock, f.RefuseDial, f.SilentDial = s.some(20), s.some(20)/4, s.some(20)/8
+	if s.rng.IntN(4) == 0 {
+		f.Jump = s.some(10)
+	}
+	return f
+}
+
+func (s *simulation) traits() simnet.Traits {
+	t := simnet.Traits{
+		Calm: s.calm, Clients: 1 + s.pick(24), Requests: 1 + s.pick(40),
+		Body: 1 << (4 + s.pick(14)), Pipeline: s.some(60), BigHeads: s.some(5),
+		HangUp: s.some(10), Upgrade: s.some(10),
+	}
+	if s.calm {
+		return t
+	}
+	t.Leave, t.Cut, t.Early, t.IdleClose = s.some(20), s.some(10), s.some(20), s.some(50)
+	t.Stop, t.Slow = s.some(6), s.some(15)
+	return t
+}
+
+// origins are addresses; at some of them nobody may be at home.
+func (s *simulation) origins() []string {
+	var all, home []string
+	for i := range 1 + s.pick(4) {
+		addr := fmt.Sprintf("10.2.0.%d:8080", i+1)
+		all = append(all, addr)
+		if s.calm || s.pick(8) != 0 {
+			home = append(home, addr)
+		}
+	}
+	s.run.Origins(home)
+	return all
+}
+
+func (s *simulation) config(addrs []string) string {
+	var endpoints []string
+	for _, a := range addrs {
+		endpoints = append(endpoints, fmt.Sprintf("{address: %q, weight: %d}", a, 1+s.pick(3)))
+	}
+	balance := []string{"round_robin", "least_conn", "p2c"}[s.pick(3)]
+	s.conns = 1 + s.pick(30)
+	queue, retries := 1000, s.pick(3)
+	if !s.calm {
+		queue = s.pick(30)
+	}
+	idle := s.pick(s.conns + 1)
+	if s.pick(3) == 0 {
+		s.prewarm = s.pick(min(idle, 4) + 1)
+	}
+	perConn := 0
+	if s.pick(4) == 0 && !s.calm {
+		perConn = 1 + s.pick(5)
+	}
+	return fmt.Sprintf(`
+listeners: [{address: "%v"}]
+upstreams:
+  app:
+    endpoints: [%s]
+    balance: %s
+    pool: {max_connections: %d, max_idle: %d, prewarm: %d, queue: %d, queue_timeout: %s, idle_timeout: 4s}
+    timeouts: {connect: 2s, response: 6s, idle: 6s}
+    retries: %d
+routes: [{path: "/r/:id", upstream: app}]
+limits: {request_header_timeout: 5s, keepalive_timeout: 8s, request_body_timeout: 6s, send_timeout: 6s, requests_per_connection: %d}
+forwarding: {x_forwarded: %v, forwarded: %v}
+shutdown: {grace: 5s}
+`, simListen, strings.Join(endpoints, ", "), balance, s.conns, idle, s.prewarm, queue, []string{"600s", "1s"}[bit(!s.calm)],
+		retries, perConn, s.pick(2) == 0, s.pick(2) == 0)
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (s *simulation) start(loops int) error {
+	block := 4096 << s.pick(3)
+	blocks := simBlocks
+	if !s.calm {
+		blocks = []int{40, 100, 400, simBlocks}[s.pick(4)]
+	}
+	peers := make([]*Neighbour, loops)
+	for i := range loops {
+		pool := buf.NewPool(&simMemory{bytes: simBytes[i][:blocks*block], step: max(blocks/4, 1) * block}, block)
+		l, err := loop.NewSim(loop.Config{Index: i, Pool: pool, MaxConns: s.maxConns()}, s.world)
+		if err != nil {
+			return err
+		}
+		peers[i] = &Neighbour{Loop: l}
+		m := new(metrics.Loop)
+		s.workers = append(s.workers, &simWorker{pool: pool, metrics: m, blocks: blocks})
+		s.workers[i].Worker = NewWorker(Config{
+			Loop: l, Pool: pool, Snapshot: s.snap, Metrics: m, MaxBlocks: blocks,
+			Log: s.log.NewBuffer(&m.AccessLogDropped),
+		}, peers)
+		s.workers[i].Listen(s.world.Listen(simListen), 0)
+	}
+	for _, w := range s.workers {
+		w.begin()
+	}
+	s.run.Clients(simListen)
+	return nil
+}
+
+// simMemory is memory that is used by one run after the other: clearing new
+// memory would take longer than most runs.
+type simMemory struct {
+	bytes           []byte
+	step, committed int
+}
+
+var simBytes = [3][]byte{make([]byte, simBlocks*16384), make([]byte, simBlocks*16384), make([]byte, simBlocks*16384)}
+
+const simBlocks = 2048
+
+func (m *simMemory) Bytes() []byte  { return m.bytes }
+func (m *simMemory) Committed() int { return m.committed }
+
+func (m *simMemory) Grow() bool {
+	n := min(m.step, len(m.bytes)-m.committed)
+	m.committed += n
+	return n > 0
+}
+
+func (m *simMemory) Shrink() bool {
+	n := m.committed % m.step
+	if n == 0 {
+		n = min(m.step, m.committed)
+	}
+	m.committed -= n
+	return n > 0
+}
+
+func (s *simulation) maxConns() int {
+	if s.calm || s.pick(3) != 0 {
+		return 0
+	}
+	// Connections of both sides count: with fewer than the origins may take, no
+	// client would get in.
+	upstream := s.snap.clusters[0].shared
+	return len(upstream.Endpoints())*s.conns + 1 + s.pick(20)
+}
+
+func (s *simulation) fail(format string, args ...any) {
+	if len(s.failed) < 10 {
+		s.failed = append(s.failed, fmt.Sprintf(format, args...))
+	}
+}
+
+// Bounds of a run: beyond them something goes round in circles, or hangs.
+const (
+	simMaxTurns = 3_000_000
+	simPatience = int64(2000e9) // until every client is done
+	simRest     = int64(60e9)   // and until everything is back
+)
+
+// simulate runs one seed to its end and gives what was wrong.
+func simulate(seed uint64, dir string) (s *simulation, err error) {
+	if s, err = newSimulation(seed, dir); err != nil {
+		return nil, err
+	}
+	func() {
+		defer func() {
+			if p := recover(); p != nil {
+				s.fail("panic: %v\n%s", p, debug.Stack())
+			}
+		}()
+		s.play()
+	}()
+	s.log.Close()
+	if !s.broken() {
+		s.checkLog()
+	}
+	os.Remove(s.logPath)
+	s.failed = append(s.failed, s.run.Violations...)
+	return s, nil
+}
+
+func (s *simulation) play() {
+	if !s.until(simPatience, s.run.Done) {
+		s.fail("%d clients are still waiting after %v s:%s", s.run.Waiting(), simPatience/1e9, s.held())
+	}
+	if s.broken() {
+		return
+	}
+	s.world.Faults = loop.Faults{}
+	s.run.Traits.IdleClose = 0
+	end := s.world.Now() + simRest
+	if !s.until(2*simRest, func() bool { return s.world.Now() > end }) {
+		s.fail("time does not pass")
+		return
+	}
+	if s.broken() {
+		return
+	}
+	s.checkRest()
+	for _, w := range s.workers {
+		AskDrain(w.l)
+	}
+	if !s.until(simPatience, s.drained) {
+		s.fail("a worker does not drain")
+		return
+	}
+	for _, w := range s.workers {
+		w.log.Close()
+		if err := w.l.Destroy(); err != nil {
+			s.fail("Destroy: %v", err)
+		}
+		if n := w.pool.InUse(); n != 0 {
+			s.fail("%d blocks are in use after Destroy", n)
+		}
+	}
+	if n := s.world.OpenSockets(); n != 0 {
+		s.fail("%d sockets are open at the end", n)
+	}
+}
+
+// broken says that the run has shown what is wrong and needs no end.
+func (s *simulation) broken() bool { return len(s.failed)+len(s.run.Violations) > 0 }
+
+func (s *simulation) drained() bool {
+	for _, w := range s.workers {
+		if !w.stopped {
+			return false
+		}
+	}
+	return true
+}
+
+// until turns the world until done says so; false: time or turns are up.
+func (s *simulation) until(ns int64, done func() bool) bool {
+	end := s.world.Now() + ns
+	for {
+		s.world.RunDue()
+		first := s.world.Rand().IntN(len(s.workers))
+		for i := range s.workers {
+			w := s.workers[(first+i)%len(s.workers)]
+			if w.stopped {
+				continue
+			}
+			if s.high != 0 {
+				w.high, w.low = s.high, s.high/4 // so that small bodies reach the marks
+			}
+			turn := w.turn
+			if s.run.Trace != nil {
+				turn = w.tracedTurn
+			}
+			if err := turn(-1); err != nil {
+				s.fail("Poll: %v", err)
+				return false
+			}
+			if s.turns%8 == 0 || *simSeed != 0 {
+				s.checkWorker(w)
+			}
+		}
+		if s.turns++; s.turns > simMaxTurns {
+			s.fail("%d turns: the loop goes round in circles", s.turns)
+			return false
+		}
+		if s.broken() || done() {
+			return true
+		}
+		if s.world.Busy() {
+			continue
+		}
+		if !s.world.Advance() || s.world.Now() > end {
+			return false
+		}
+	}
+}
+
+// tracedTurn is Worker.turn for one who watches.
+func (w *simWorker) tracedTurn(maxWait time.Duration) error {
+	if len(w.runnable) > 0 {
+		maxWait = 0
+	}
+	if err := w.l.Poll(maxWait); err != nil {
+		return err
+	}
+	for ev := w.l.Next(); ev != nil; ev = w.l.Next() {
+		fmt.Printf("%12d %v: %v, owner %x, %d bytes, errno %d\n", w.l.Now(), w.l.Peer(ev.Conn), ev.Kind, ev.Owner, ev.N, int(ev.Errno))
+		w.handle(ev)
+	}
+	w.serveRunnable()
+	w.flushLog()
+	return nil
+}
+
+// replay is how to see the run again.
+func (s *simulation) replay() string {
+	return fmt.Sprintf("go test ./proxy -run 'TestSim$' -sim.seed=%d", s.seed)
+}
+
+func (s *simulation) report(t *testing.T) {
+	t.Helper()
+	t.Errorf("seed %d:\n  %s\nconfiguration:%s\nreplay: %s", s.seed, strings.Join(s.failed, "\n  "), s.text, s.replay())
+}
+
+// held describes who still waits for what.
+func (s *simulation) held() string {
+	var b strings.Builder
+	for n, w := range s.workers {
+		for i := uint32(1); i <= uint32(w.clients.Cap()); i++ {
+			if !w.clients.Live(i) {
+				continue
+			}
+			c := w.clients.At(i)
+			fmt.Fprintf(&b, "\n  loop %d client %d %v: state %d flags %b in %d queued %d", n, i, w.l.Peer(c.conn), c.state, c.flags, c.in.Bytes(), w.l.Queued(c.conn))
+			if c.x == 0 {
+				continue
+			}
+			x := w.xs.At(c.x)
+			fmt.Fprintf(&b, "; exchange %d: state %d flags %b backlog %d, body in %d out %d", c.x, x.state, x.flags, x.backlog.Bytes(), x.reqBytes, x.respBytes)
+			if x.origin != 0 {
+				o := w.origins.At(x.origin)
+				fmt.Fprintf(&b, "; origin %d: state %d flags %b in %d queued %d", x.origin, o.state, o.flags, o.in.Bytes(), w.l.Queued(o.conn))
+			}
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,96 @@
+package proxy
+
+import (
+	"flag"
+	"testing"
+	"time"
+
+	"zproxy/loop"
+)
+
+var (
+	simSeed     = flag.Uint64("sim.seed", 0, "run this seed of TestSim only")
+	simRequests = flag.Int("sim.requests", 100_000, "go through seeds until so many requests were simulated")
+	simFrom     = flag.Uint64("sim.from", 1, "the first seed")
+	simTrace    = flag.Bool("sim.trace", false, "with -sim.seed, tell what the peers do")
+	simFor      = flag.Duration("sim.for", 0, "go on for so long instead")
+)
+
+// TestSim runs real workers between simulated clients and origins, over many
+// seeds, and holds each run to all that must be true whatever happens.
+func TestSim(t *testing.T) {
+	dir := t.TempDir()
+	if *simSeed != 0 {
+		s, err := simulate(*simSeed, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%d requests, %d turns, calm %v, faults %+v, traits %+v%s", len(s.run.Requests), s.turns, s.calm, s.world.Faults, s.run.Traits, s.text)
+		if len(s.failed) > 0 {
+			s.report(t)
+		}
+		return
+	}
+	c := simCounts{began: time.Now()}
+	for seed := *simFrom; c.more(); seed++ {
+		s, err := simulate(seed, dir)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		c.add(s)
+		if len(s.failed) > 0 {
+			s.report(t)
+			break
+		}
+	}
+	c.print(t)
+}
+
+// simCounts is what a test run has gone through.
+type simCounts struct {
+	began                        time.Time
+	seeds, calm, requests, whole int
+	turns                        int
+	leaves, cuts, stops, earlies int
+	hangUps                      int
+	tally                        loop.Tally
+	stolen, retries, stale, own  uint64
+}
+
+func (c *simCounts) more() bool {
+	if *simFor > 0 {
+		return time.Since(c.began) < *simFor
+	}
+	return c.requests < *simRequests
+}
+
+func (c *simCounts) add(s *simulation) {
+	c.seeds++
+	c.calm += bit(s.calm)
+	c.requests += len(s.run.Requests)
+	for _, q := range s.run.Requests {
+		c.whole += bit(q.Complete)
+	}
+	c.turns += s.turns
+	c.leaves += s.run.Leaves
+	c.cuts += s.run.Cuts
+	c.stops += s.run.Stops
+	c.earlies += s.run.Earlies
+	c.hangUps += s.run.HangUps
+	c.tally.Add(&s.world.Tally)
+	for _, w := range s.workers {
+		c.stolen += w.metrics.UpstreamStolen
+		c.retries += w.metrics.UpstreamRetries
+		c.stale += w.metrics.UpstreamStale
+		c.own += w.metrics.ResponsesOwn
+	}
+}
+
+func (c *simCounts) print(t *testing.T) {
+	took := time.Since(c.began)
+	t.Logf("%d simulated requests over %d seeds (%d calm) in %.1f s, %.0f per second, %d turns", c.requests, c.seeds, c.calm,
+		took.Seconds(), float64(c.requests)/took.Seconds(), c.turns)
+	t.Logf("%d answered whole by origins, %d answered by the proxy; %d tried again, %d stale connections, %d stolen", c.whole, c.own, c.retries, c.stale, c.stolen)
+	t.Logf("peers: %d clients left, %d origins broke off, %d peers stopped, %d early answers, %d hang-ups", c.leaves, c.cuts, c.stops, c.earlies, c.hangUps)
+	t.Logf("world: %+v", c.tally)
+}
