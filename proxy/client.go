@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"zproxy/buf"
+	"zproxy/internal/plant"
 	"zproxy/loop"
 	"zproxy/proto"
 	"zproxy/proto/http1"
@@ -260,9 +261,7 @@ func (w *Worker) restrainClient(c *client) {
 	}
 	if full {
 		w.pauseClient(c)
-		if x.flags&xRequestDone == 0 {
-			w.l.Deadline(c.conn, 0)
-		}
+		w.clientDeadline(c, x)
 	}
 }
 
@@ -270,6 +269,9 @@ func (w *Worker) restrainClient(c *client) {
 func (w *Worker) resumeClient(c *client) {
 	if c.flags&clientPaused != 0 {
 		c.flags &^= clientPaused
+		if plant.Is(plant.Pause) && c.requests%4 == 3 {
+			return
+		}
 		w.l.Recv(c.conn)
 	}
 }
@@ -339,7 +341,7 @@ func (w *Worker) awaitBody(c *client) {
 		w.clientGone(c)
 		return
 	}
-	w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.requestBodyNs)
+	w.clientDeadline(c, w.xs.At(c.x))
 }
 
 // requestTrailers parses the trailer section at the front of c.in.
@@ -430,23 +432,6 @@ func (w *Worker) clientTimeout(i uint32, c *client) {
 		} else {
 			w.closeClient(c)
 		}
-	}
-}
-
-// busyTimeout: the client's deadline of an exchange means one of three waits,
-// told apart by where the exchange stands.
-func (w *Worker) busyTimeout(c *client, x *exchange) {
-	switch {
-	case x.state == xWaiting || x.state == xStealing:
-		w.m.QueueTimeouts++
-		w.failExchange(c, x, x.noConnection(&faultQueueTimeout))
-	case w.l.Queued(c.conn) > 0:
-		w.m.ClientAborts++
-		w.endExchange(c, x, "client did not take the response in time")
-		w.abortClient(c)
-	case x.flags&xRequestDone == 0:
-		w.m.Timeouts408++
-		w.requestFault(c, x, &faultBodyTimeout)
 	}
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"zproxy/buf"
+	"zproxy/internal/plant"
 	"zproxy/proto"
 	"zproxy/proto/http1"
 	"zproxy/upstream"
@@ -132,19 +133,20 @@ func (w *Worker) dispatch(c *client, x *exchange) {
 	case upstream.Steal:
 		w.askNeighbour(c, x, d.Endpoint, d.Loop)
 	case upstream.Wait:
-		w.await(c, x)
-		x.state = xWaiting
+		w.await(c, x, xWaiting)
 		w.wakeBy(p.NextDue(w.l.Now()))
 	default:
 		w.refuseDispatch(c, x, d.Reason)
 	}
 }
 
-func (w *Worker) await(c *client, x *exchange) {
+// await lets the exchange wait for a connection, in state how.
+func (w *Worker) await(c *client, x *exchange, how exchangeState) {
 	if x.state != xWaiting && x.state != xStealing {
 		w.m.Queued++
-		w.l.Deadline(c.conn, x.start+w.snap.clusters[x.cluster].queueNs)
 	}
+	x.state = how
+	w.clientDeadline(c, x)
 }
 
 func (w *Worker) dial(c *client, x *exchange, endpoint int) {
@@ -161,16 +163,17 @@ func (w *Worker) dial(c *client, x *exchange, endpoint int) {
 	x.origin, o.x = oi, c.x
 	x.endpoint = int32(endpoint)
 	x.dialed = w.l.Now()
-	w.l.Deadline(c.conn, 0)
+	w.clientDeadline(c, x)
 }
 
 // attach gives the exchange to a connected origin and sends what is there.
 func (w *Worker) attach(c *client, x *exchange, oi uint32, o *origin) {
-	if x.state == xWaiting || x.state == xStealing {
-		w.l.Deadline(c.conn, 0)
-	}
+	waited := x.state == xWaiting || x.state == xStealing
 	x.state = xForwarding
 	x.origin, x.endpoint = oi, int32(o.endpoint)
+	if waited {
+		w.clientDeadline(c, x)
+	}
 	x.given = w.l.Now()
 	o.x, o.state = c.x, originBusy
 	o.uses++
@@ -192,23 +195,7 @@ func (w *Worker) attach(c *client, x *exchange, oi uint32, o *origin) {
 	if c.state != clientBusy || x.flags&xRequestDone != 0 {
 		return
 	}
-	w.uploadDeadline(x, o)
-}
-
-// uploadDeadline sets the origin's deadline while its request is on the way:
-// it must take what it was given, or say whether it wants the body. When
-// neither is due the client is waited for, which has a deadline of its own.
-func (w *Worker) uploadDeadline(x *exchange, o *origin) {
-	cl := w.snap.clusters[x.cluster]
-	switch {
-	case x.flags&xResponseBegun != 0: // see restrainOrigin
-	case x.flags&(xExpect|xBodyGiven) == xExpect:
-		w.l.Deadline(o.conn, w.l.Now()+cl.responseNs)
-	case w.l.Queued(o.conn) > 0:
-		w.l.Deadline(o.conn, w.l.Now()+cl.idleNs)
-	default:
-		w.l.Deadline(o.conn, 0)
-	}
+	w.originDeadline(x, o)
 }
 
 // requestBacklog is how many bytes of the request wait for the origin.
@@ -233,6 +220,7 @@ func (w *Worker) resumeRequest(c *client, x *exchange) {
 // exchange: what goes wrong shows in xBroken or in an event to come.
 func (w *Worker) requestData(x *exchange, v buf.View) {
 	x.reqBytes += uint64(v.Len)
+	x.flags &^= xExpect // or it has got tired of waiting
 	switch {
 	case x.flags&xOriginDeaf != 0:
 		w.pool.Release(v)
@@ -248,7 +236,7 @@ func (w *Worker) requestData(x *exchange, v buf.View) {
 func (w *Worker) requestEnd(c *client, x *exchange, t *proto.Head) {
 	x.flags |= xRequestDone
 	x.flags &^= xRequestTrailers
-	w.l.Deadline(c.conn, 0)
+	w.clientDeadline(c, x)
 	if t != nil && x.flags&xRequestChunked != 0 {
 		w.out = http1.AppendTrailers(w.out[:0], t)
 		x.trailer = w.keep(x, w.out)
@@ -286,7 +274,7 @@ func (w *Worker) breakClient(c *client, x *exchange, why string) {
 	toClose := x.flags&xResponseToClose != 0
 	w.m.OriginAborts++
 	w.endExchange(c, x, why)
-	if toClose {
+	if toClose && !plant.Is(plant.Cut) {
 		w.abortClient(c)
 		return
 	}

@@ -70,8 +70,7 @@ func (w *Worker) mail(m loop.Mail) {
 // its turn until the answer comes.
 func (w *Worker) askNeighbour(c *client, x *exchange, endpoint, to int) {
 	if x.state != xStealing {
-		w.await(c, x)
-		x.state = xStealing
+		w.await(c, x, xStealing)
 	}
 	m := loop.Mail{
 		Kind: mailSteal, From: int32(w.index),

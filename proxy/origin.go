@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"zproxy/buf"
+	"zproxy/internal/plant"
 	"zproxy/loop"
 	"zproxy/proto"
 	"zproxy/proto/http1"
@@ -16,7 +17,6 @@ const (
 	originIdle                   // in its pool
 	originBusy                   // carries an exchange
 	originTunnel
-	originFlush     // tunnel's last bytes on their way out
 	originExporting // leaves for a neighbour
 	originClosing
 )
@@ -183,7 +183,7 @@ func (w *Worker) detachOrigin(x *exchange, reusable bool) {
 	switch {
 	case o.state == originConnecting:
 		// The dial goes on; the connection will serve somebody else.
-	case reusable && o.state == originBusy && o.flags&(originDirty|originEOF) == 0 && o.in.Empty():
+	case (reusable || plant.Is(plant.Swap)) && o.state == originBusy && o.flags&(originDirty|originEOF) == 0 && o.in.Empty():
 		w.resumeOrigin(o)
 		w.idleOrigin(oi, o)
 	case o.state == originTunnel && (x.flags&xBothDone != xBothDone || w.l.Queued(o.conn) > 0):
@@ -252,7 +252,7 @@ func (w *Worker) parseResponse(c *client, x *exchange, o *origin, v buf.View) {
 			w.finalHead(c, x, o, v, n)
 			return
 		}
-		if !w.interim(c, x) {
+		if !w.interim(c, x, o) {
 			w.pool.Release(v)
 			return
 		}
@@ -285,7 +285,7 @@ func (w *Worker) parseJoined(c *client, x *exchange, o *origin) {
 	default:
 		o.scanned = 0
 		w.pool.Consume(&o.in, n)
-		if w.interim(c, x) && !o.in.Empty() {
+		if w.interim(c, x, o) && !o.in.Empty() {
 			w.parseJoined(c, x, o)
 		}
 	}
@@ -293,7 +293,7 @@ func (w *Worker) parseJoined(c *client, x *exchange, o *origin) {
 
 // interim passes a 1xx response on (RFC 9110 15.2): to HTTP/1.1 clients only,
 // and not without bound. False means the exchange has ended.
-func (w *Worker) interim(c *client, x *exchange) bool {
+func (w *Worker) interim(c *client, x *exchange, o *origin) bool {
 	if x.interims++; x.interims > interimLimit {
 		w.failExchange(c, x, &faultInterimFlood)
 		return false
@@ -302,6 +302,7 @@ func (w *Worker) interim(c *client, x *exchange) bool {
 		x.flags &^= xExpect
 		if x.flags&xRequestDone == 0 {
 			w.awaitBody(c)
+			w.originDeadline(x, o)
 		}
 	}
 	if x.minor == 0 {
@@ -460,16 +461,12 @@ func (w *Worker) responseTrailers(c *client, x *exchange, o *origin) {
 // restrainOrigin stops reading an origin whose client does not keep up, and
 // sets the deadline of whoever is waited for.
 func (w *Worker) restrainOrigin(c *client, x *exchange, o *origin) {
-	if w.l.Queued(c.conn) <= w.high {
-		w.l.Deadline(o.conn, w.l.Now()+w.snap.clusters[x.cluster].idleNs)
-		return
-	}
-	if o.flags&originPaused == 0 {
+	if o.flags&originPaused == 0 && w.l.Queued(c.conn) > w.high {
 		o.flags |= originPaused
 		w.l.Pause(o.conn)
-		w.l.Deadline(o.conn, 0)
-		w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.sendNs)
+		w.clientDeadline(c, x)
 	}
+	w.originDeadline(x, o)
 }
 
 // originSent: request bytes have left; a body that waited goes on.
@@ -493,8 +490,9 @@ func (w *Worker) originSent(o *origin, ev *loop.Event) {
 			x.flags |= xBodyGiven
 			w.pool.Drop(&x.backlog)
 		}
-	} else if x.flags&xRequestDone == 0 {
-		w.uploadDeadline(x, o)
+	}
+	if x.flags&(xRequestDone|xBodyGiven) != xRequestDone {
+		w.originDeadline(x, o)
 	}
 	if x.flags&xRequestDone == 0 && (ev.Errno != 0 || w.l.Queued(o.conn) <= w.low) {
 		w.resumeRequest(c, x)
@@ -512,10 +510,6 @@ func (w *Worker) originRecvEnd(o *origin, errno unix.Errno) {
 		w.originCut(w.clients.At(x.client), x, o, errno)
 	case originTunnel:
 		w.tunnelOriginEnd(o, errno)
-	case originFlush:
-		if errno != 0 {
-			w.closeOrigin(o)
-		}
 	}
 }
 
@@ -544,19 +538,4 @@ func (w *Worker) originCut(c *client, x *exchange, o *origin, errno unix.Errno) 
 		w.pools[o.cluster].ResponseFailed(w.l.Now(), int(o.endpoint))
 	}
 	w.failExchange(c, x, &faultOriginClosed)
-}
-
-// originTimeout: what it means depends on what the origin was to do.
-func (w *Worker) originTimeout(o *origin) {
-	switch o.state {
-	case originConnecting:
-		w.dialFailed(o, &faultConnectTimeout)
-	case originBusy:
-		x := w.xs.At(o.x)
-		w.m.Timeouts504++
-		w.pools[o.cluster].ResponseFailed(w.l.Now(), int(o.endpoint))
-		w.failExchange(w.clients.At(x.client), x, &faultResponseTimeout)
-	case originFlush:
-		w.closeOrigin(o)
-	}
 }

@@ -175,6 +175,11 @@ func startOrigin(t *testing.T, serve func(n int, c net.Conn)) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, l, serve)
+}
+
+func serveOn(t *testing.T, l net.Listener, serve func(n int, c net.Conn)) string {
+	t.Helper()
 	var conns sync.Map
 	t.Cleanup(func() {
 		l.Close()

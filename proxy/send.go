@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"zproxy/buf"
+	"zproxy/internal/plant"
 	"zproxy/loop"
 	"zproxy/proto"
 	"zproxy/proto/http1"
@@ -26,6 +27,9 @@ func (w *Worker) sendBytes(conn loop.ConnID, x *exchange, b []byte) {
 // sendData queues body bytes, as one chunk when chunked is set. It takes v's
 // reference.
 func (w *Worker) sendData(conn loop.ConnID, x *exchange, v buf.View, chunked bool) {
+	if plant.Is(plant.Byte) && v.Len%64 == 63 {
+		v.Len--
+	}
 	if !chunked {
 		w.l.Send(conn, v)
 		return
@@ -79,7 +83,9 @@ func (w *Worker) sendLastChunk(conn loop.ConnID, x *exchange, section []byte) {
 func (w *Worker) originHead(x *exchange, o *origin) {
 	x.flags |= xHeadGiven
 	if x.head.ID != 0 && x.headQ.Empty() {
-		w.pool.Retain(x.head)
+		if !plant.Is(plant.Release) {
+			w.pool.Retain(x.head)
+		}
 		w.l.Send(o.conn, x.head)
 		return
 	}
@@ -92,7 +98,7 @@ func (w *Worker) originHead(x *exchange, o *origin) {
 func (w *Worker) originData(x *exchange, o *origin, v buf.View) {
 	x.flags |= xBodyGiven
 	w.sendData(o.conn, x, v, x.flags&xRequestChunked != 0)
-	w.l.Deadline(o.conn, w.l.Now()+w.snap.clusters[x.cluster].idleNs)
+	w.originDeadline(x, o)
 }
 
 // originBacklog gives o the body bytes that waited for it, as one chunk when
@@ -124,9 +130,7 @@ func (w *Worker) originEnd(x *exchange, o *origin) {
 		}
 		w.sendLastChunk(o.conn, x, section)
 	}
-	if x.flags&xResponseBegun == 0 {
-		w.l.Deadline(o.conn, w.l.Now()+w.snap.clusters[x.cluster].responseNs)
-	}
+	w.originDeadline(x, o)
 }
 
 // responseHead writes the head of w.resp as the client gets it into w.out and
@@ -177,11 +181,9 @@ func (w *Worker) clientSent(i uint32, c *client, ev *loop.Event) {
 		}
 		if queued <= w.low {
 			w.resumeOrigin(o)
-			w.l.Deadline(c.conn, 0)
-			w.l.Deadline(o.conn, w.l.Now()+w.snap.clusters[x.cluster].idleNs)
-		} else {
-			w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.sendNs)
+			w.originDeadline(x, o)
 		}
+		w.clientDeadline(c, x)
 	case clientTunnel:
 		x := w.xs.At(c.x)
 		w.tunnelDrained(c, x, w.origins.At(x.origin))

@@ -1,0 +1,66 @@
+package proxy
+
+// Each side of an exchange has one deadline, and only a side that is waited for
+// has one that runs: clientDeadline and originDeadline decide that from the
+// state of the exchange alone, and are called whenever it has changed or
+// something has moved. Between them one is always running.
+
+// clientDeadline sets the deadline of a client whose exchange is under way.
+func (w *Worker) clientDeadline(c *client, x *exchange) {
+	at := int64(0)
+	switch {
+	case x.state == xWaiting || x.state == xStealing:
+		at = x.start + w.snap.clusters[x.cluster].queueNs
+	case x.origin != 0 && w.origins.At(x.origin).flags&originPaused != 0:
+		at = w.l.Now() + w.snap.limits.sendNs
+	case x.flags&(xRequestDone|xExpect) == 0 && c.flags&clientPaused == 0:
+		at = w.l.Now() + w.snap.limits.requestBodyNs
+	}
+	w.l.Deadline(c.conn, at)
+}
+
+// originDeadline sets the deadline of an origin that carries x: it must take
+// what it was given, say whether it wants the body, answer, go on answering.
+func (w *Worker) originDeadline(x *exchange, o *origin) {
+	cl := w.snap.clusters[x.cluster]
+	at := int64(0)
+	switch {
+	case o.flags&originPaused != 0: // its client is to take what there is
+	case x.flags&xResponseBegun != 0:
+		at = w.l.Now() + cl.idleNs
+	case x.flags&(xRequestGiven|xOriginDeaf|xExpect) != 0:
+		at = w.l.Now() + cl.responseNs
+	case w.l.Queued(o.conn) > 0:
+		at = w.l.Now() + cl.idleNs
+	}
+	w.l.Deadline(o.conn, at)
+}
+
+// busyTimeout: what was waited for is told apart as in clientDeadline.
+func (w *Worker) busyTimeout(c *client, x *exchange) {
+	switch {
+	case x.state == xWaiting || x.state == xStealing:
+		w.m.QueueTimeouts++
+		w.failExchange(c, x, x.noConnection(&faultQueueTimeout))
+	case w.l.Queued(c.conn) > 0:
+		w.m.ClientAborts++
+		w.endExchange(c, x, "client did not take the response in time")
+		w.abortClient(c)
+	case x.flags&xRequestDone == 0:
+		w.m.Timeouts408++
+		w.requestFault(c, x, &faultBodyTimeout)
+	}
+}
+
+// originTimeout: what it means depends on what the origin was to do.
+func (w *Worker) originTimeout(o *origin) {
+	switch o.state {
+	case originConnecting:
+		w.dialFailed(o, &faultConnectTimeout)
+	case originBusy:
+		x := w.xs.At(o.x)
+		w.m.Timeouts504++
+		w.pools[o.cluster].ResponseFailed(w.l.Now(), int(o.endpoint))
+		w.failExchange(w.clients.At(x.client), x, &faultResponseTimeout)
+	}
+}

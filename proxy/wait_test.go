@@ -1,0 +1,161 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"zproxy/loop"
+)
+
+// narrow listens for connections that hold few bytes on their way in, so that
+// a peer that does not read is felt at once.
+func narrow(t *testing.T, serve func(n int, c net.Conn)) string {
+	t.Helper()
+	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<10) })
+	}}
+	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serveOn(t, l, serve)
+}
+
+// narrowUpstream is an upstream whose connections hold few bytes on their way out.
+const narrowUpstream = "upstreams: {app: {endpoints: [{address: \"ORIGIN\"}], socket: {send_buffer: 8KiB}, %s}}\n"
+
+// occupy makes a first request take the only connection that the upstream may
+// have, and gives the client that sent it.
+func (r *rig) occupy() net.Conn {
+	r.t.Helper()
+	c := r.dial()
+	io.WriteString(c, simpleGet)
+	for r.reports()[0].Exchanges == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	return c
+}
+
+// A request waits in the queue for its time and no longer, also when its body
+// arrives meanwhile.
+func TestQueueTimeoutOfRequestsWithBody(t *testing.T) {
+	bodies := map[string]string{
+		"whole":    "Content-Length: 5\r\n\r\nhello",
+		"partial":  "Content-Length: 50\r\n\r\nhello",
+		"enormous": "Content-Length: 5000000\r\n\r\n" + strings.Repeat("x", 2*highMark),
+	}
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		for name, body := range bodies {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				origin := startOrigin(t, func(n int, c net.Conn) { readN(c, 1<<20) })
+				text := "upstreams: {app: {endpoints: [{address: \"ORIGIN\"}], pool: {max_connections: 1, max_idle: 1, queue_timeout: 200ms}}}\n"
+				r := start(t, io_, 1, yaml(origin, text), nil)
+				first := r.occupy()
+				c := r.dial()
+				go io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\n"+body)
+				c.SetReadDeadline(time.Now().Add(3 * time.Second))
+				if head, err := readHead(c); !strings.HasPrefix(head, "HTTP/1.1 503") {
+					t.Errorf("got %q, %v; want a 503", head, err)
+				}
+				first.(*net.TCPConn).SetLinger(0)
+				first.Close()
+			})
+		}
+	})
+}
+
+// An origin that takes nothing of a body that had to wait for it has its idle
+// timeout to do so.
+func TestOriginTakesNothingOfBacklog(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		release := make(chan bool)
+		defer close(release)
+		origin := narrow(t, func(n int, c net.Conn) {
+			readHead(c)
+			<-release
+			c.Write([]byte(ok2))
+			<-release
+		})
+		text := fmt.Sprintf(narrowUpstream, "timeouts: {idle: 200ms}, pool: {max_connections: 1, max_idle: 1}")
+		r := start(t, io_, 1, yaml(origin, text), nil)
+		r.occupy()
+		c := r.dial()
+		go io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5000000\r\n\r\n"+strings.Repeat("x", 2*highMark))
+		for r.reports()[0].Buf.InUse < highMark/(16<<10) {
+			time.Sleep(time.Millisecond) // until the body is held back
+		}
+		release <- true
+		c.SetReadDeadline(time.Now().Add(3 * time.Second))
+		if head, err := readHead(c); !strings.HasPrefix(head, "HTTP/1.1 504") {
+			t.Errorf("got %q, %v; want a 504", head, err)
+		}
+	})
+}
+
+// A client that stops in the middle of its body is told so, and the origin,
+// which has taken all there was, is not blamed.
+func TestSlowBodyIsTheClientsFault(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		origin := startOrigin(t, func(n int, c net.Conn) { readN(c, 1<<20) })
+		text := "limits: {request_body_timeout: 300ms}\nupstreams: {app: {endpoints: [{address: \"ORIGIN\"}], timeouts: {idle: 100ms, response: 100ms}}}\n"
+		r := start(t, io_, 1, yaml(origin, text), nil)
+		c := r.dial()
+		io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nh")
+		time.Sleep(50 * time.Millisecond)
+		io.WriteString(c, "e")
+		if head, err := readHead(c); !strings.HasPrefix(head, "HTTP/1.1 408") {
+			t.Errorf("got %q, %v; want a 408", head, err)
+		}
+		if rep := r.settled()[0]; rep.Pools[0].ResponseErrors != 0 {
+			t.Errorf("the origin has %d failed responses, want none", rep.Pools[0].ResponseErrors)
+		}
+	})
+}
+
+// A client that waits for the origin's 100 has no body to send yet.
+func TestExpectWaitsForTheOrigin(t *testing.T) {
+	onBackends(t, func(t *testing.T, io loop.IO) {
+		origin := startOrigin(t, func(n int, c net.Conn) { readN(c, 1<<20) })
+		text := "limits: {request_body_timeout: 100ms}\nupstreams: {app: {endpoints: [{address: \"ORIGIN\"}], timeouts: {response: 300ms}}}\n"
+		r := start(t, io, 1, yaml(origin, text), nil)
+		if got := r.ask("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"); got != "HTTP/1.1 504 Gateway Timeout" {
+			t.Errorf("got %s, want a 504", got)
+		}
+	})
+}
+
+// The end of an upload does not let a client off that takes no answer.
+func TestSendTimeoutOutlastsTheUpload(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		origin := startOrigin(t, func(n int, c net.Conn) {
+			readHead(c)
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+			for chunk := make([]byte, 64<<10); ; {
+				if _, err := c.Write(chunk); err != nil {
+					return
+				}
+			}
+		})
+		r := start(t, io_, 1, yaml(origin, "limits: {send_timeout: 1s}\n"), nil)
+		c := r.dial()
+		io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+		for held := 0; held < 3; { // until the origin is held back
+			time.Sleep(20 * time.Millisecond)
+			held++
+			if r.reports()[0].Buf.InUse < highMark/(16<<10) {
+				held = 0
+			}
+		}
+		io.WriteString(c, "0\r\n\r\n")
+		r.settled()
+	})
+}
