@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"zproxy/internal/plant"
 	"zproxy/metrics/accesslog"
 	"zproxy/proto"
 	"zproxy/proto/http1"
@@ -37,6 +38,9 @@ func (w *Worker) account(c *client, x *exchange, why string) {
 		}
 	}
 	w.logHead(x, r)
+	if plant.Is(plant.Log) && x.status == statusClientGone {
+		return
+	}
 	w.log.Add(r)
 }
 

@@ -10,6 +10,7 @@ const (
 // import that parent.
 var layers = map[string]int{
 	"internal/assert": 0,
+	"internal/plant":  0,
 	"internal/slab":   1,
 
 	"numa":    2,
@@ -130,6 +131,7 @@ var exceptions = []exception{
 var buildTags = map[string]bool{
 	"giouring": true, // make build
 	"assert":   true, // make test, the simulator
+	"plant":    true, // the test of the simulator's oracles
 	"race":     true,
 	"linux":    true,
 	"amd64":    true,

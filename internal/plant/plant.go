@@ -1,0 +1,17 @@
+// Package plant puts known bugs into the proxy, so that a test can see the
+// simulator find them: oracles that were never seen to fail prove nothing.
+//
+// A plain build has none of it: Is is false there, known to the compiler. With
+// `-tags plant` the environment variable ZPROXY_PLANT names the one bug that
+// is let loose.
+package plant
+
+// The bugs. Where each one is planted, its name stands in the code.
+const (
+	Release = "release" // a block is released once too often
+	Byte    = "byte"    // a byte of a body is lost now and then
+	Swap    = "swap"    // a connection is used again in the middle of an answer
+	Cut     = "cut"     // an answer that was cut short ends in order
+	Pause   = "pause"   // a paused client is not always resumed
+	Log     = "log"     // a request of a client that leaves is not logged
+)
