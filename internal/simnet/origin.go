@@ -120,6 +120,7 @@ func (o *origin) ended(err error) {
 	if o.q != nil && o.q.Upgrade && (o.q.Answered != 101 || o.q.Heads > 1) && o.received == 0 {
 		// There never was a tunnel: the answer came too late, or another origin's
 		// was taken.
+		o.q.ReplyEnded = o.q.ReplyEnded || o.encoded
 		o.close(false)
 		return
 	}
