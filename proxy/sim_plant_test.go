@@ -1,0 +1,53 @@
+package proxy
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"zproxy/internal/plant"
+)
+
+// plantedWithin is how long the simulator may take to find a planted bug.
+const plantedWithin = 10 * time.Second
+
+// TestSimFindsPlantedBugs: with each of the known bugs let loose TestSim
+// fails in time and says how to see it again; with none it does not.
+func TestSimFindsPlantedBugs(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("the go command is not in PATH: it builds the package with the planted bugs")
+	}
+	bin := filepath.Join(t.TempDir(), "planted.test")
+	if out, err := exec.Command("go", "test", "-c", "-tags", "plant", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("building with -tags plant: %v\n%s", err, out)
+	}
+	for _, bug := range []string{plant.Release, plant.Byte, plant.Swap, plant.Cut, plant.Pause, plant.Log} {
+		t.Run(bug, func(t *testing.T) {
+			began := time.Now()
+			out, err := runPlanted(bin, bug, "-sim.for="+plantedWithin.String())
+			found := regexp.MustCompile(`seed (\d+):\n +(.*)`).FindStringSubmatch(out)
+			if err == nil || found == nil || !strings.Contains(out, "replay: go test ./proxy") {
+				t.Fatalf("not found within %v: %v\n%s", plantedWithin, err, out)
+			}
+			t.Logf("found after %.2f s in seed %s: %s", time.Since(began).Seconds(), found[1], found[2])
+			again, err := runPlanted(bin, bug, "-sim.seed="+found[1])
+			if err == nil || !strings.Contains(again, found[2]) {
+				t.Errorf("seed %s does not show it again: %v\n%s", found[1], err, again)
+			}
+		})
+	}
+	if out, err := runPlanted(bin, "none", "-sim.requests=5000"); err != nil {
+		t.Errorf("without a bug: %v\n%s", err, out)
+	}
+}
+
+func runPlanted(bin, bug, flag string) (string, error) {
+	cmd := exec.Command(bin, "-test.run=TestSim$", "-test.v", flag)
+	cmd.Env = append(os.Environ(), "ZPROXY_PLANT="+bug)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
