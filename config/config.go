@@ -150,6 +150,7 @@ type Limits struct {
 	KeepaliveTimeout      time.Duration
 	RequestBodyTimeout    time.Duration
 	SendTimeout           time.Duration
+	MinRate               Size // bytes per second, 0: no limit
 	Connections           int // per loop, 0: from the open-files limit
 	RequestsPerConnection int // 0: no limit
 }

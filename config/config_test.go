@@ -68,7 +68,7 @@ func TestReference(t *testing.T) {
 			{Pos: Pos{17, 5}, Path: "/health", Respond: &Respond{Status: 200, Body: "ok\n", ContentType: "text/plain; charset=utf-8"}},
 			{Pos: Pos{18, 5}, Path: "/*", Upstream: "app"}},
 		Limits: Limits{HeaderBytes: 64 << 10, Headers: 128, RequestHeaderTimeout: 10 * time.Second,
-			KeepaliveTimeout: 75 * time.Second, RequestBodyTimeout: time.Minute, SendTimeout: time.Minute},
+			KeepaliveTimeout: 75 * time.Second, RequestBodyTimeout: time.Minute, SendTimeout: time.Minute, MinRate: 128},
 		Forwarding: Forwarding{XForwarded: true},
 		AccessLog:  AccessLog{Format: "json", BufferBytes: 64 << 10, Flush: time.Second},
 		Shutdown:   Shutdown{Grace: 30 * time.Second},

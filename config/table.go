@@ -299,6 +299,10 @@ func limitFields() []field {
 			doc: "Longest pause while a request's body is read; then 408 and the connection is closed."},
 		{key: "send_timeout", kind: kindDuration, def: "60s", min: ms, max: hour, at: at(func(l *Limits) *time.Duration { return &l.SendTimeout }),
 			doc: "Longest time in which a client takes not one byte of its answer; then the connection is closed."},
+		{key: "min_rate", kind: kindSize, def: "128", max: gib, at: at(func(l *Limits) *Size { return &l.MinRate }),
+			zero: "however slow", doc: "Bytes per second that a client has to send of a body, and to take of an answer that waits for it, at the least. " +
+				"What counts is the mean of `request_body_timeout` or `send_timeout`, or a little longer; who stays below is treated as if it had paused for that long. " +
+				"It does not hold in a tunnel, nor while the client waits for the origin."},
 		{key: "connections", kind: kindCount, def: "0", max: 1 << 24, at: at(func(l *Limits) *int { return &l.Connections }),
 			zero: "the loop's share of the limit on open files, less what the pools may need", doc: "Connections of one loop, to clients and origins together. At the limit accepting waits."},
 		{key: "requests_per_connection", kind: kindCount, def: "0", max: 1 << 30, at: at(func(l *Limits) *int { return &l.RequestsPerConnection }),

@@ -112,6 +112,17 @@ func (l *Loop) Queued(id ConnID) int {
 	return c.sendq.Bytes()
 }
 
+// Unacked is how many bytes of what was Sent the kernel holds that the peer has
+// not acknowledged; 0 where nobody knows. It asks the kernel: not for every
+// message.
+func (l *Loop) Unacked(id ConnID) int {
+	c := l.live(id)
+	if c == nil || c.fd < 0 {
+		return 0
+	}
+	return unackedFD(c.fd)
+}
+
 // Shutdown ends the sending direction once everything is sent. Later Sends are
 // dropped. There is no event.
 func (l *Loop) Shutdown(id ConnID) {

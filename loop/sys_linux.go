@@ -36,6 +36,15 @@ func shutdownFD(fd int32) {
 	unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
 }
 
+// unackedFD is what waits in fd's send buffer, 0 for what is no socket.
+func unackedFD(fd int32) int {
+	var n int32
+	if _, _, e := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCOUTQ, uintptr(unsafe.Pointer(&n))); e != 0 {
+		return 0
+	}
+	return int(n)
+}
+
 // socketError takes the error that is pending on fd.
 func socketError(fd int32) unix.Errno {
 	var value, size int32 = 0, 4

@@ -29,7 +29,7 @@ const (
 	clientStalled              // takes no answers: its next request waits until it does
 )
 
-// client is one accepted connection. Pointer-free; about 80 bytes.
+// client is one accepted connection. Pointer-free; about 100 bytes.
 type client struct {
 	conn     loop.ConnID
 	in       buf.Chain // received, not yet parsed
@@ -37,6 +37,9 @@ type client struct {
 	scanned  int64     // the parser's note of how far it got in in
 	requests uint32
 	drained  uint32 // bytes discarded while lingering
+	sent     uint64 // bytes given to the kernel
+	takeMark uint64 // bytes taken at takeFrom
+	takeFrom int64  // since when its rate is watched, 0: it is not
 	listener uint16
 	state    clientState
 	flags    uint8
@@ -137,7 +140,7 @@ func (w *Worker) stall(c *client) bool {
 	}
 	c.flags |= clientStalled
 	w.pauseClient(c)
-	w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.sendNs)
+	w.l.Deadline(c.conn, w.takeBy(c))
 	return true
 }
 
@@ -147,7 +150,7 @@ func (w *Worker) idleSent(i uint32, c *client) {
 	queued := w.l.Queued(c.conn)
 	if c.flags&clientStalled != 0 {
 		if queued > w.low {
-			w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.sendNs)
+			w.l.Deadline(c.conn, w.takeBy(c))
 			return
 		}
 		c.flags &^= clientStalled
@@ -157,7 +160,7 @@ func (w *Worker) idleSent(i uint32, c *client) {
 	switch {
 	case c.flags&clientRunnable != 0 || c.state == clientHead:
 	case queued > 0:
-		w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.sendNs)
+		w.l.Deadline(c.conn, w.takeBy(c))
 	default:
 		w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.keepaliveNs)
 	}
@@ -413,7 +416,9 @@ func (w *Worker) clientTimeout(i uint32, c *client) {
 	switch c.state {
 	case clientIdle:
 		if w.l.Queued(c.conn) > 0 {
-			w.abortClient(c) // its last answer is cut: that must be seen
+			if !w.stillTakes(c) {
+				w.abortClient(c) // its last answer is cut: that must be seen
+			}
 		} else {
 			w.closeClient(c)
 		}
@@ -425,10 +430,14 @@ func (w *Worker) clientTimeout(i uint32, c *client) {
 	case clientTunnel:
 		w.tunnelTimeout(c)
 	case clientFlush:
-		w.abortClient(c)
+		if !w.stillTakes(c) {
+			w.abortClient(c)
+		}
 	case clientLinger:
 		if w.l.Queued(c.conn) > 0 {
-			w.abortClient(c)
+			if !w.stillTakes(c) {
+				w.abortClient(c)
+			}
 		} else {
 			w.closeClient(c)
 		}
@@ -483,11 +492,11 @@ func (w *Worker) closeAfterFlush(c *client, linger bool) {
 // lingerDeadline: the answer must go on leaving; once it has, the peer has
 // lingerNs to close.
 func (w *Worker) lingerDeadline(c *client) {
-	wait := lingerNs
+	at := w.l.Now() + lingerNs
 	if w.l.Queued(c.conn) > 0 {
-		wait = w.snap.limits.sendNs
+		at = w.takeBy(c)
 	}
-	w.l.Deadline(c.conn, w.l.Now()+wait)
+	w.l.Deadline(c.conn, at)
 }
 
 // nextRequest readies a kept-alive client for its next request.

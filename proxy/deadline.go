@@ -12,9 +12,11 @@ func (w *Worker) clientDeadline(c *client, x *exchange) {
 	case x.state == xWaiting || x.state == xStealing:
 		at = x.start + w.snap.clusters[x.cluster].queueNs
 	case x.origin != 0 && w.origins.At(x.origin).flags&originPaused != 0:
-		at = w.l.Now() + w.snap.limits.sendNs
+		at = w.takeBy(c)
 	case x.flags&(xRequestDone|xExpect) == 0 && c.flags&clientPaused == 0:
-		at = w.l.Now() + w.snap.limits.requestBodyNs
+		at = w.giveBy(x)
+	default:
+		x.bodyFrom = 0
 	}
 	w.l.Deadline(c.conn, at)
 }
@@ -43,10 +45,16 @@ func (w *Worker) busyTimeout(c *client, x *exchange) {
 		w.m.QueueTimeouts++
 		w.failExchange(c, x, x.noConnection(&faultQueueTimeout))
 	case w.l.Queued(c.conn) > 0:
+		if w.stillTakes(c) {
+			return
+		}
 		w.m.ClientAborts++
 		w.endExchange(c, x, "client did not take the response in time")
 		w.abortClient(c)
 	case x.flags&xRequestDone == 0:
+		if w.stillGives(c, x) {
+			return
+		}
 		w.m.Timeouts408++
 		w.requestFault(c, x, &faultBodyTimeout)
 	}

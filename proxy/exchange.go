@@ -41,6 +41,7 @@ const (
 	xOriginDone                   // tunnel: the origin has closed its write side
 	xConnectFailed                // an endpoint could not be connected to
 	xConnectTimedOut              // the last one that could not took too long
+	xMayFollow                    // the client may send more behind this request
 )
 
 // exchange is one request and its response: what joins a client to an origin.
@@ -60,6 +61,8 @@ type exchange struct {
 	respBody http1.Body
 
 	reqBytes, respBytes uint64
+	bodySeen, bodyMark  uint64 // reqBytes at bodyAt and at bodyFrom
+	bodyAt, bodyFrom    int64  // when the body last moved; since when its rate is watched, 0: it is not
 	tried               uint64 // endpoints that failed this exchange, by bit: others first, then on a fresh connection
 
 	start, dialed, given     int64 // Now() ns: head received, dial begun, head given to the origin
@@ -90,6 +93,9 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head) {
 	}
 	if h.Expect100 {
 		x.flags |= xExpect
+	}
+	if h.KeepAlive {
+		x.flags |= xMayFollow
 	}
 	limit := w.snap.limits.requestsPerConnection
 	if h.KeepAlive && !w.draining && (limit == 0 || c.requests < limit) {
@@ -271,14 +277,21 @@ func (w *Worker) failExchange(c *client, x *exchange, f *proto.Fault) {
 // sees the cut: no last chunk, fewer bytes than Content-Length said, or, for
 // a body that ends with the connection, a reset (RFC 9112 8).
 func (w *Worker) breakClient(c *client, x *exchange, why string) {
-	toClose := x.flags&xResponseToClose != 0
+	toClose, linger := x.flags&xResponseToClose != 0, x.lingers()
 	w.m.OriginAborts++
 	w.endExchange(c, x, why)
 	if toClose && !plant.Is(plant.Cut) {
 		w.abortClient(c)
 		return
 	}
-	w.closeAfterFlush(c, false)
+	w.closeAfterFlush(c, linger)
+}
+
+// lingers says that the client may have sent something that was not read, or
+// be about to: to close at once would answer that with a reset, which may
+// overtake the responses on their way (RFC 9112 9.6).
+func (x *exchange) lingers() bool {
+	return x.flags&xRequestDone == 0 || x.flags&xMayFollow != 0
 }
 
 // finishExchange ends an exchange whose response was given to the client
@@ -286,7 +299,7 @@ func (w *Worker) breakClient(c *client, x *exchange, why string) {
 func (w *Worker) finishExchange(c *client, x *exchange, reusable bool) {
 	i := x.client
 	keep := x.flags&(xKeepAlive|xRequestDone) == xKeepAlive|xRequestDone && x.flags&xResponseToClose == 0
-	linger := x.flags&xRequestDone == 0
+	linger := x.lingers()
 	w.detachOrigin(x, reusable && x.flags&xRequestGiven != 0)
 	w.endExchange(c, x, "")
 	if keep {

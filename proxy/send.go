@@ -168,7 +168,11 @@ func (w *Worker) clientSent(i uint32, c *client, ev *loop.Event) {
 		w.clientSendBroken(c)
 		return
 	}
+	c.sent += uint64(ev.N)
 	queued := w.l.Queued(c.conn)
+	if queued == 0 {
+		c.takeFrom = 0
+	}
 	switch c.state {
 	case clientBusy:
 		x := w.xs.At(c.x)
@@ -191,7 +195,7 @@ func (w *Worker) clientSent(i uint32, c *client, ev *loop.Event) {
 		if queued == 0 {
 			w.closeClient(c)
 		} else {
-			w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.sendNs)
+			w.l.Deadline(c.conn, w.takeBy(c))
 		}
 	case clientLinger:
 		if queued == 0 && c.flags&clientEOF != 0 {

@@ -47,6 +47,7 @@ type limits struct {
 	requestHeaderNs       int64
 	requestBodyNs         int64
 	sendNs                int64
+	minRate               uint64 // bytes/s, 0: none
 	keepaliveNs           int64
 	requestsPerConnection uint32
 }
@@ -61,6 +62,7 @@ func Compile(c *config.Config, loops int, near [][]int) (*Snapshot, error) {
 			requestHeaderNs:       int64(c.Limits.RequestHeaderTimeout),
 			requestBodyNs:         int64(c.Limits.RequestBodyTimeout),
 			sendNs:                int64(c.Limits.SendTimeout),
+			minRate:               uint64(c.Limits.MinRate),
 			keepaliveNs:           int64(c.Limits.KeepaliveTimeout),
 			requestsPerConnection: uint32(c.Limits.RequestsPerConnection),
 		},

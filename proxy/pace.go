@@ -1,0 +1,73 @@
+package proxy
+
+// Peers that are slow on purpose hold what they hold for little: one byte
+// before every timeout keeps a connection for ever. So, beside the longest
+// pause, there is a least rate (limits.min_rate), over spans of at least the
+// timeout in question. It is looked at where a deadline is set anyway: takeBy
+// and giveBy then return the present, and stillTakes and stillGives judge when
+// the deadline has come.
+
+// takeBy is the deadline of a client that has bytes queued for it. Its rate
+// runs from the first of a row of calls; clientSent ends the row when nothing
+// is queued.
+func (w *Worker) takeBy(c *client) int64 {
+	now, lim := w.l.Now(), &w.snap.limits
+	if lim.minRate > 0 {
+		if c.takeFrom == 0 {
+			c.takeFrom, c.takeMark = now, w.taken(c)
+		} else if now-c.takeFrom >= lim.sendNs {
+			return now
+		}
+	}
+	return now + lim.sendNs
+}
+
+// taken is how many bytes of its answers the client's host has acknowledged:
+// what waits in the kernel has not been taken.
+func (w *Worker) taken(c *client) uint64 { return c.sent - uint64(w.l.Unacked(c.conn)) }
+
+// stillTakes judges a client whose deadline has come while bytes were queued;
+// true: it is fast enough and has got another one.
+func (w *Worker) stillTakes(c *client) bool {
+	if c.takeFrom == 0 {
+		return false
+	}
+	took := w.taken(c) - c.takeMark
+	if took == 0 || took < leastBytes(w.snap.limits.minRate, w.l.Now()-c.takeFrom) {
+		return false
+	}
+	c.takeFrom = 0
+	w.l.Deadline(c.conn, w.takeBy(c))
+	return true
+}
+
+// giveBy is the deadline of a client that is to send more of a request's body.
+func (w *Worker) giveBy(x *exchange) int64 {
+	now, lim := w.l.Now(), &w.snap.limits
+	if lim.minRate > 0 {
+		if x.reqBytes != x.bodySeen {
+			x.bodySeen, x.bodyAt = x.reqBytes, now
+		}
+		if x.bodyFrom == 0 {
+			x.bodyFrom, x.bodyAt, x.bodyMark = now, now, x.reqBytes
+		} else if now-x.bodyFrom >= lim.requestBodyNs {
+			return now
+		}
+	}
+	return now + lim.requestBodyNs
+}
+
+// stillGives judges a client whose deadline has come in mid-body; true: it has
+// not paused for too long, is fast enough and has got another deadline.
+func (w *Worker) stillGives(c *client, x *exchange) bool {
+	now, lim := w.l.Now(), &w.snap.limits
+	if x.bodyFrom == 0 || now-x.bodyAt >= lim.requestBodyNs || x.reqBytes-x.bodyMark < leastBytes(lim.minRate, now-x.bodyFrom) {
+		return false
+	}
+	x.bodyFrom = 0
+	w.l.Deadline(c.conn, w.giveBy(x))
+	return true
+}
+
+// leastBytes is what rate (bytes/s) makes in ns.
+func leastBytes(rate uint64, ns int64) uint64 { return rate * uint64(ns/1e6) / 1000 }
