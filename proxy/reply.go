@@ -68,7 +68,7 @@ func (w *Worker) giveAnswer(c *client, x *exchange, a *answer, fields []byte, wh
 	i := x.client
 	keep := x.flags&(xKeepAlive|xRequestDone) == xKeepAlive|xRequestDone
 	w.writeAnswer(c, x, a, fields, keep, x.method == proto.HEAD)
-	linger := x.flags&xRequestDone == 0
+	linger := x.lingers()
 	if x.flags&xBroken != 0 {
 		keep, linger = false, false
 	}
