@@ -382,17 +382,14 @@ func (w *Worker) clientRecvEnd(i uint32, c *client, errno unix.Errno) {
 		}
 	case clientTunnel:
 		w.tunnelClientEnd(c, errno)
-	case clientFlush:
-		if errno != 0 {
+	case clientFlush, clientLinger:
+		if errno != 0 || w.l.Queued(c.conn) == 0 {
 			w.closeClient(c)
 		}
-	case clientClosing:
 	case clientIdle, clientHead:
 		if c.flags&(clientRunnable|clientStalled) == 0 || errno != 0 {
 			w.closeAfterFlush(c, false)
 		}
-	default:
-		w.closeClient(c)
 	}
 }
 
