@@ -120,7 +120,7 @@ func (w *Worker) clientHeadBytes(i uint32, c *client, v buf.View) {
 	if c.flags&clientRunnable == 0 && !w.stall(c) {
 		w.parsePending(i, c)
 	}
-	if c.in.Bytes() > pipelineBytes {
+	if c.in.Bytes() > pipelineBytes && c.state != clientHead {
 		w.pauseClient(c)
 	}
 }
@@ -234,7 +234,9 @@ func (w *Worker) awaitHead(c *client) {
 	}
 	if c.flags&clientEOF != 0 {
 		w.closeAfterFlush(c, false)
+		return
 	}
+	w.resumeClient(c) // it may have been paused for what came behind another request
 }
 
 // clientBusyBytes takes bytes that arrive while an exchange is under way:

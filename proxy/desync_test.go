@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"io"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +26,54 @@ func TestRefusalReachesHalfClosedClient(t *testing.T) {
 		unix.Shutdown(s.client, unix.SHUT_WR)
 		if got := string(b[:s.read(s.client, b)]); !strings.HasPrefix(got, "HTTP/1.1 400") {
 			t.Errorf("got %q, want a 400", got)
+		}
+	})
+}
+
+// A head may be as long as the configuration allows, and a long one may come
+// behind other requests.
+func TestLongHeads(t *testing.T) {
+	long := func(n int) string {
+		var b strings.Builder
+		b.WriteString("GET / HTTP/1.1\r\nHost: h\r\n")
+		for b.Len() < n {
+			b.WriteString("X-Long: " + strings.Repeat("x", 8000) + "\r\n")
+		}
+		return b.String() + "\r\n"
+	}
+	cases := []struct {
+		name, config string
+		heads        []string
+	}{
+		{"one of 200 KiB", "limits: {header_bytes: 256KiB}\n", []string{long(200 << 10)}},
+		{"pipelined", "", []string{simpleGet, long(30 << 10), long(56 << 10)}},
+	}
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		for _, tc := range cases {
+			t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
+				origin := startOrigin(t, func(_ int, c net.Conn) {
+					for {
+						if _, err := readHead(c); err != nil {
+							return
+						}
+						time.Sleep(50 * time.Millisecond)
+						c.Write([]byte(ok2))
+					}
+				})
+				r := start(t, io_, 1, yaml(origin, tc.config), nil)
+				c := r.dial()
+				c.SetDeadline(time.Now().Add(3 * time.Second))
+				all := strings.Join(tc.heads, "")
+				io.WriteString(c, all[:len(all)-5])
+				time.Sleep(300 * time.Millisecond)
+				io.WriteString(c, all[len(all)-5:])
+				for i := range tc.heads {
+					if head, err := readHead(c); !strings.HasPrefix(head, "HTTP/1.1 200") {
+						t.Fatalf("answer %d: %q, %v", i, head, err)
+					}
+					readN(c, 2)
+				}
+			})
 		}
 	})
 }
