@@ -87,6 +87,8 @@ type backend interface {
 
 	// peer asks the kernel for the remote address.
 	peer(c *conn) netip.AddrPort
+	// unacked asks it for the bytes sent that the peer has not acknowledged.
+	unacked(c *conn) int
 
 	// destroy gives everything back: no block, descriptor or mapping is left.
 	// Operations still in flight are cancelled and waited for; nothing is

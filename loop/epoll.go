@@ -205,5 +205,6 @@ func (e *epoll) detach(_ ConnID, c *conn) bool {
 }
 
 func (e *epoll) peer(c *conn) netip.AddrPort { return kernelPeer(c.fd) }
+func (e *epoll) unacked(c *conn) int         { return unackedFD(c.fd) }
 
 func (e *epoll) destroy() error { return unix.Close(e.fd) }

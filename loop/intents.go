@@ -120,7 +120,7 @@ func (l *Loop) Unacked(id ConnID) int {
 	if c == nil || c.fd < 0 {
 		return 0
 	}
-	return unackedFD(c.fd)
+	return l.be.unacked(c)
 }
 
 // Shutdown ends the sending direction once everything is sent. Later Sends are

@@ -286,6 +286,9 @@ func (s *sim) detach(id ConnID, c *conn) bool {
 
 func (s *sim) peer(c *conn) netip.AddrPort { return s.w.socket(c.fd).far.addr }
 
+// unacked: what has arrived is not acknowledged before it is read.
+func (s *sim) unacked(c *conn) int { return len(s.w.socket(c.fd).far.in) }
+
 func (s *sim) destroy() error {
 	if i := slices.Index(s.w.sims, s); i >= 0 {
 		s.w.sims = slices.Delete(s.w.sims, i, i+1)

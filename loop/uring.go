@@ -195,6 +195,7 @@ func (u *uring) trim() {
 }
 
 func (u *uring) peer(c *conn) netip.AddrPort { return kernelPeer(c.fd) }
+func (u *uring) unacked(c *conn) int         { return unackedFD(c.fd) }
 
 // What destroy waits for operations to end, at most.
 const destroyWaitNs = int64(2e9)
