@@ -77,3 +77,29 @@ func TestLongHeads(t *testing.T) {
 		}
 	})
 }
+
+// What an idle origin connection has sent by itself is no answer to a request
+// that has not left yet.
+func TestUnsolicitedResponseIsNoAnswer(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		s := newStepped(t, io_, "", nil)
+		b := make([]byte, 4096)
+		s.read(s.origin, b)
+		unix.Write(s.origin, []byte(okResponse))
+		s.read(s.client, b)
+		for range 10 {
+			s.turn() // until the connection is idle, and nothing is on its way
+		}
+		unix.Write(s.client, []byte(getRequest))
+		unix.Write(s.origin, []byte("HTTP/1.1 200 Poison\r\nContent-Length: 0\r\n\r\n"))
+		for range 100 {
+			s.turn()
+			if n, err := unix.Read(s.client, b); err == nil {
+				t.Fatalf("the client got %q", b[:n])
+			}
+		}
+		if m := s.w.m; m.UpstreamConnects != 2 {
+			t.Errorf("%d connections to the origin, want a second one for the request", m.UpstreamConnects)
+		}
+	})
+}

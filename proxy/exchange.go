@@ -182,6 +182,7 @@ func (w *Worker) attach(c *client, x *exchange, oi uint32, o *origin) {
 	}
 	x.given = w.l.Now()
 	o.x, o.state = c.x, originBusy
+	o.flags |= originUnsent
 	o.uses++
 	w.originHead(x, o)
 	if !x.backlog.Empty() {

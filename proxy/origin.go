@@ -26,6 +26,7 @@ const (
 	originPaused                // reading is suspended
 	originEOF                   // the origin closed its write side
 	originUncounted             // its slot in the cap has been given back
+	originUnsent                // nothing of its request has left yet
 )
 
 // interimLimit bounds the 1xx responses of one exchange.
@@ -205,6 +206,12 @@ func (w *Worker) originReceived(oi uint32, o *origin, v buf.View) {
 	case originBusy:
 		x := w.xs.At(o.x)
 		c := w.clients.At(x.client)
+		if o.flags&originUnsent != 0 {
+			// As below: the connection is as good as closed.
+			w.pool.Release(v)
+			w.originCut(c, x, o, 0)
+			return
+		}
 		if x.flags&xResponseBegun != 0 {
 			w.feedResponse(c, x, o, v)
 			return
@@ -472,6 +479,7 @@ func (w *Worker) restrainOrigin(c *client, x *exchange, o *origin) {
 // originSent: request bytes have left; a body that waited goes on.
 func (w *Worker) originSent(o *origin, ev *loop.Event) {
 	w.m.UpstreamBytesOut += uint64(ev.N)
+	o.flags &^= originUnsent
 	if o.x == 0 {
 		return
 	}
