@@ -103,3 +103,33 @@ func TestUnsolicitedResponseIsNoAnswer(t *testing.T) {
 		}
 	})
 }
+
+// A connection on whose way a request body still is carries no other request.
+func TestConnectionWithUnsentBodyIsNotReused(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		done := make(chan bool)
+		t.Cleanup(func() { close(done) })
+		origin := narrow(t, func(n int, c net.Conn) {
+			head, err := readHead(c)
+			if err != nil {
+				return
+			}
+			if strings.HasPrefix(head, "POST") {
+				time.Sleep(100 * time.Millisecond) // until all of it is with the proxy
+			}
+			c.Write([]byte(ok2))
+			<-done
+		})
+		text := "upstreams: {app: {endpoints: [{address: \"ORIGIN\"}], socket: {send_buffer: 8KiB}, timeouts: {response: 2s}}}\n"
+		r := start(t, io_, 1, yaml(origin, text), nil)
+		c := r.dial()
+		io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 400000\r\n\r\n"+strings.Repeat("x", 400000))
+		for range 2 {
+			if head, err := readHead(c); !strings.HasPrefix(head, "HTTP/1.1 200") {
+				t.Fatalf("got %q, %v", head, err)
+			}
+			readN(c, 2)
+			io.WriteString(c, simpleGet)
+		}
+	})
+}

@@ -184,7 +184,7 @@ func (w *Worker) detachOrigin(x *exchange, reusable bool) {
 	switch {
 	case o.state == originConnecting:
 		// The dial goes on; the connection will serve somebody else.
-	case (reusable || plant.Is(plant.Swap)) && o.state == originBusy && o.flags&(originDirty|originEOF) == 0 && o.in.Empty():
+	case (reusable || plant.Is(plant.Swap)) && o.state == originBusy && w.atRest(o):
 		w.resumeOrigin(o)
 		w.idleOrigin(oi, o)
 	case o.state == originTunnel && (x.flags&xBothDone != xBothDone || w.l.Queued(o.conn) > 0):
@@ -192,6 +192,12 @@ func (w *Worker) detachOrigin(x *exchange, reusable bool) {
 	default:
 		w.closeOrigin(o)
 	}
+}
+
+// atRest: the next byte either way belongs to the next exchange. An origin that
+// answers early may have left a body unread, and whatever is behind it.
+func (w *Worker) atRest(o *origin) bool {
+	return o.flags&(originDirty|originEOF) == 0 && o.in.Empty() && w.l.Queued(o.conn) == 0
 }
 
 func (w *Worker) resumeOrigin(o *origin) {
