@@ -28,8 +28,10 @@ func (t *Target) Apply(plan []Finding, out io.Writer) error {
 	}
 	t.newBoot(s)
 	for _, f := range plan {
-		if s.find(f.File) == nil {
-			s.Changes = append(s.Changes, change{Setting: f.Setting, File: f.File, Before: f.Now})
+		if c := s.find(f.File); c != nil {
+			c.Want, c.After = f.Want, ""
+		} else {
+			s.Changes = append(s.Changes, change{Setting: f.Setting, File: f.File, Before: f.Now, Want: f.Want})
 		}
 	}
 	// First on disk, then in the kernel: whatever happens in between can be reverted.
@@ -115,7 +117,7 @@ func (t *Target) putBack(c change, force bool, out io.Writer) error {
 	if now == c.Before {
 		return nil
 	}
-	if c.After != "" && now != c.After && !force {
+	if c.After != "" && now != c.After && now != c.Want && !force {
 		return fmt.Errorf("%s: was set to %s, is %s by now and stays so; --force puts it back to %s", c.Setting, c.After, now, shown(c.Before))
 	}
 	if err := t.set(c.File, c.Before); err != nil {

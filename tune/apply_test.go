@@ -124,6 +124,40 @@ func TestApplyPartly(t *testing.T) {
 	}
 }
 
+// The kernel may give fewer huge pages than asked for. After a restart, with more memory free, tmpfiles.d gets them all,
+// and Revert still knows them as its own.
+func TestFewerPagesThanAsked(t *testing.T) {
+	target := lay(t, server())
+	before := contents(t, target)
+	if _, err := apply(t, target, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	const file = "sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages"
+	s, err := target.loadState()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.find(file).After = "37"
+	if err := target.saveState(s); err != nil {
+		t.Fatal(err)
+	}
+	if err := target.set(file, "37"); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	persist(t, target, dir)
+	if text, _, err := readFile(filepath.Join(dir, "tmpfiles.d/zproxy.conf")); !strings.Contains(text, "/"+file+" - - - - 128\n") {
+		t.Errorf("%v, %s", err, text)
+	}
+	if err := target.set(file, "128"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := revert(t, target, false); err != nil {
+		t.Error(err)
+	}
+	compare(t, before, contents(t, target))
+}
+
 // A crash between noting and writing, or between writing and noting what came of it, leaves entries without After.
 func TestRevertAfterCrash(t *testing.T) {
 	target := lay(t, server())

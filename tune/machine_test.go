@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 )
 
 // server is the fake root of a machine of two nodes with four CPUs each, fresh from the installer: a PCI card with
@@ -102,6 +103,29 @@ func limitsText(files, filesHard, locked, lockedHard string) string {
 		"Max open files            %-20s %-20s files\nMax locked memory         %-20s %-20s bytes", files, filesHard, locked, lockedHard)
 }
 
+var links = map[string]string{
+	"sys/class/net/eth0/device": "../../../devices/pci0/0000:3b:00.0",
+	"sys/class/net/eth1/device": "../../../devices/pci0/0000:3b:00.0",
+	"sys/class/net/eth2/device": "../../../devices/pci1/0000:af:00.0/virtio5",
+}
+
+// judged checks a fake root that is in memory only.
+func judged(t *testing.T, files map[string]string, opt Options) []Finding {
+	t.Helper()
+	root := fstest.MapFS{}
+	for name, text := range files {
+		root[name] = &fstest.MapFile{Data: []byte(text + "\n"), Mode: 0o644}
+	}
+	for link, to := range links {
+		root[link] = &fstest.MapFile{Data: []byte(to), Mode: fs.ModeSymlink | 0o777}
+	}
+	m, err := Read(root, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Check()
+}
+
 // lay puts a fake root on disk, with the links that sysfs has.
 func lay(t *testing.T, files map[string]string) *Target {
 	t.Helper()
@@ -115,12 +139,7 @@ func lay(t *testing.T, files map[string]string) *Target {
 			t.Fatal(err)
 		}
 	}
-	for link, to := range map[string]string{
-		"sys/class/net/eth0/device": "../../../devices/pci0/0000:3b:00.0",
-		"sys/class/net/eth1/device": "../../../devices/pci0/0000:3b:00.0",
-		"sys/class/net/eth2/device": "../../../devices/pci1/0000:af:00.0/virtio5",
-		"sys/class/net/lo":          "../../devices/virtual/net/lo",
-	} {
+	for link, to := range links {
 		if _, err := os.Stat(filepath.Dir(filepath.Join(root, link))); err != nil {
 			continue
 		}
@@ -173,7 +192,7 @@ func contents(t *testing.T, target *Target) map[string]string {
 }
 
 func TestCheck(t *testing.T) {
-	findings := check(t, lay(t, server()), Options{ListenPorts: []int{80, 20080}})
+	findings := judged(t, server(), Options{ListenPorts: []int{80, 20080}})
 	for _, want := range []struct {
 		setting   string
 		state     State
@@ -288,7 +307,7 @@ func TestCheckCases(t *testing.T) {
 		files := server()
 		maps.Copy(files, c.change)
 		maps.DeleteFunc(files, func(_, text string) bool { return text == "-" })
-		f := get(t, check(t, lay(t, files), c.opt), c.setting)
+		f := get(t, judged(t, files, c.opt), c.setting)
 		if f.State != c.state || f.Now != c.now || f.Want != c.want {
 			t.Errorf("%s: %v, now %q, want %q; expected %v, %q, %q", c.about, f.State, f.Now, f.Want, c.state, c.now, c.want)
 		}
@@ -297,7 +316,15 @@ func TestCheckCases(t *testing.T) {
 
 // A container or a small virtual machine has little of all this; what is not there is no fault.
 func TestBareMachine(t *testing.T) {
-	findings := check(t, lay(t, map[string]string{"sys/devices/system/cpu/online": "0", "proc/meminfo": "MemTotal: 1048576 kB"}), Options{})
+	bare := fstest.MapFS{
+		"sys/devices/system/cpu/online": &fstest.MapFile{Data: []byte("0\n")},
+		"proc/meminfo":                  &fstest.MapFile{Data: []byte("MemTotal: 1048576 kB\n")},
+	}
+	m, err := Read(bare, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	findings := m.Check()
 	for _, f := range findings {
 		if f.State != Absent && f.Rule.Name != "irqbalance" {
 			t.Errorf("%s: %v, now %q", f.Setting, f.State, f.Now)

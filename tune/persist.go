@@ -88,9 +88,9 @@ func persistent(changes []change, program string, args []string) []persistentFil
 		switch kindOf(c.File) {
 		case kindSysctl:
 			name := strings.ReplaceAll(strings.TrimPrefix(c.File, "proc/sys/"), "/", ".")
-			fmt.Fprintf(&sysctls, "%s = %s\n", name, c.After)
+			fmt.Fprintf(&sysctls, "%s = %s\n", name, c.Want)
 		case kindFile:
-			fmt.Fprintf(&files, "w /%s - - - - %s\n", c.File, c.After)
+			fmt.Fprintf(&files, "w /%s - - - - %s\n", c.File, c.Want)
 		case kindNIC:
 			nic = true
 		}

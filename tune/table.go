@@ -60,7 +60,7 @@ var table = []Rule{
 		Why:    "each connection to one origin address takes a port: 49152 instead of 28232, and those usual for listeners stay out",
 		Source: ipSysctl,
 		Detail: "A wider range, from 1024, would hand out ports such as 8080 to outgoing connections, and a listener that is restarted " +
-			"may then find its port taken. The kernel wants one even and one odd end, and the lower end not below " +
+			"may then find its port taken. One end should be even and one odd, and the lower end must not be below " +
 			"net.ipv4.ip_unprivileged_port_start.",
 		find: sysctl(portRange),
 	},
@@ -134,7 +134,7 @@ var table = []Rule{
 	},
 	{
 		Name: "net.ipv4.tcp_mem", Group: groupSockets, Wanted: "1/8, 3/16 and 1/4 of the memory, in pages",
-		Why:    "above the middle value all connections' windows shrink; the default is a sixteenth of the memory, a proxy is there for sockets",
+		Why:    "above the middle value TCP holds all connections back; by default that is a sixteenth of the memory, and a proxy is there for sockets",
 		Source: ipSysctl + "; net/ipv4/tcp.c, tcp_init_mem",
 		find:   sysctl(tcpMemory),
 	},

@@ -64,11 +64,13 @@ type state struct {
 	Files   []saved  `json:"files"`
 }
 
-// change is one setting. After is what the kernel made of what was written, "" until that is known.
+// change is one setting. After is what the kernel made of Want, "" until that is known: it may have found fewer huge
+// pages, for one.
 type change struct {
 	Setting string `json:"setting"`
 	File    string `json:"file"`
 	Before  string `json:"before"`
+	Want    string `json:"want"`
 	After   string `json:"after"`
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -64,7 +65,10 @@ func cmdTune(args []string, in io.Reader, out, errOut io.Writer) int {
 		fmt.Fprintf(errOut, "zproxy tune: unknown command %q\n\n%s", verb, tuneUsage)
 		return 2
 	}
-	if fs.Parse(args) != nil {
+	switch err := fs.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
 		return 2
 	}
 	if fs.NArg() > 0 || verb == "revert" && f.only != "" {
@@ -126,14 +130,13 @@ func (f *tuneFlags) apply(target *tune.Target, findings []tune.Finding, in io.Re
 			return false, nil
 		}
 	}
+	var failed error // of some settings: the others are to survive a restart all the same
 	if len(plan) > 0 {
 		fmt.Fprintln(out)
-		if err := target.Apply(plan, out); err != nil {
-			return false, err
-		}
+		failed = target.Apply(plan, out)
 	}
 	if f.persist == "" {
-		return true, nil
+		return true, failed
 	}
 	program, err := os.Executable()
 	if err != nil {
@@ -147,7 +150,7 @@ func (f *tuneFlags) apply(target *tune.Target, findings []tune.Finding, in io.Re
 		}
 		args = []string{"-c", file}
 	}
-	return true, target.Persist(f.persist, program, args, out)
+	return true, errors.Join(failed, target.Persist(f.persist, program, args, out))
 }
 
 // tuneOptions takes from a configuration what the recommendations depend on.
