@@ -356,14 +356,19 @@ func (w *Worker) finalHead(c *client, x *exchange, o *origin, v buf.View, n int)
 	w.responseHead(x)
 	x.flags |= xResponseBegun
 	x.respBody.Start(w.resp.Body, w.resp.Length)
-	if v.ID == 0 {
+	if v.ID == 0 || len(w.out) > n {
 		w.sendBytes(c.conn, x, w.out)
+		if !w.legsHold(c, x) {
+			w.pool.Release(v)
+			return
+		}
+	}
+	if v.ID == 0 {
 		w.feedWaiting(c, x, o)
 		return
 	}
 	rest := v.Slice(uint32(n), v.Len-uint32(n))
 	if len(w.out) > n {
-		w.sendBytes(c.conn, x, w.out)
 		w.feedResponse(c, x, o, rest)
 		return
 	}
