@@ -251,6 +251,12 @@ func (w *Worker) requestEnd(c *client, x *exchange, t *proto.Head) {
 	if x.flags&xOriginDeaf == 0 && x.state == xForwarding {
 		w.originEnd(x, w.origins.At(x.origin))
 	}
+	if x.flags&xBroken != 0 {
+		// Its trailers or its last chunk found no memory: the origin must not
+		// wait for them, nor take what follows for them.
+		w.failExchange(c, x, &faultMemory)
+		return
+	}
 	if !c.in.Empty() {
 		w.restrainClient(c)
 	}
