@@ -380,12 +380,26 @@ func (w *simWorker) tracedTurn(maxWait time.Duration) error {
 		return err
 	}
 	for ev := w.l.Next(); ev != nil; ev = w.l.Next() {
-		fmt.Printf("%12d %v: %v, owner %x, %d bytes, errno %d\n", w.l.Now(), w.l.Peer(ev.Conn), ev.Kind, ev.Owner, ev.N, int(ev.Errno))
+		fmt.Printf("%12d loop %d, %v: %v, %s, %d bytes, errno %d\n", w.l.Now(), w.index, w.l.Peer(ev.Conn), ev.Kind, w.owner(ev), ev.N, int(ev.Errno))
 		w.handle(ev)
 	}
 	w.serveRunnable()
 	w.flushLog()
 	return nil
+}
+
+// owner says whom an event is for.
+func (w *simWorker) owner(ev *loop.Event) string {
+	i := ev.Owner & ownerMask
+	switch ev.Owner >> ownerShift {
+	case ownerClient:
+		c := w.clients.At(i)
+		return fmt.Sprintf("client %d in state %d, exchange %d", i, c.state, c.x)
+	case ownerOrigin:
+		o := w.origins.At(i)
+		return fmt.Sprintf("origin %d in state %d, exchange %d", i, o.state, o.x)
+	}
+	return "nobody"
 }
 
 // replay is how to see the run again.
