@@ -26,6 +26,9 @@ func (t *Target) Apply(plan []Finding, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if err := t.sameNetwork(s); err != nil {
+		return err
+	}
 	t.newBoot(s)
 	for _, f := range plan {
 		if c := s.find(f.File); c != nil {
@@ -89,6 +92,9 @@ func (t *Target) Revert(force bool, out io.Writer) error {
 	if len(s.Changes) == 0 && len(s.Files) == 0 {
 		fmt.Fprintln(out, "nothing to revert")
 		return nil
+	}
+	if err := t.sameNetwork(s); err != nil {
+		return err
 	}
 	t.newBoot(s)
 	var failed error

@@ -70,6 +70,23 @@ func applyHere(t *testing.T, dir string) {
 			t.Errorf("%s was to be changed:\n%s", name, out.String())
 		}
 	}
+	elsewhere, err := target.loadState()
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := *elsewhere
+	elsewhere.Network = "net:[1]"
+	if err := target.saveState(elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{target.Apply(plan, &out), target.Revert(true, &out)} {
+		if err == nil || !strings.Contains(err.Error(), "another network namespace") {
+			t.Errorf("values of another namespace: %v", err)
+		}
+	}
+	if err := target.saveState(&here); err != nil {
+		t.Fatal(err)
+	}
 	for _, f := range net() {
 		if f.State == Wrong {
 			t.Errorf("%s is %s, not %s", f.Setting, f.Now, f.Want)

@@ -60,6 +60,7 @@ func (t *Target) set(file, value string) error {
 // state is what Apply has changed and not yet reverted.
 type state struct {
 	BootID  string   `json:"boot_id"`
+	Network string   `json:"network_namespace"`
 	Changes []change `json:"changes"`
 	Files   []saved  `json:"files"`
 }
@@ -110,6 +111,21 @@ func (t *Target) loadState() (*state, error) {
 		}
 	}
 	return s, nil
+}
+
+// sameNetwork refuses what was noted in another network namespace: its values are not those of this one. After a
+// restart there is no telling.
+func (t *Target) sameNetwork(s *state) error {
+	here, err := t.root.Readlink("proc/self/ns/net")
+	if err != nil {
+		return nil // a root without processes has one network
+	}
+	boot, err := t.value("proc/sys/kernel/random/boot_id")
+	if err == nil && s.BootID == boot && s.Network != "" && s.Network != here && len(s.Changes) > 0 {
+		return fmt.Errorf("%s: has what was changed in another network namespace (%s, this is %s): revert that there first", t.state, s.Network, here)
+	}
+	s.Network = here
+	return nil
 }
 
 // saveState writes the file, or removes it when there is nothing left to revert.
