@@ -352,7 +352,11 @@ func TestMbind(t *testing.T) {
 }
 
 func TestArenaBoundHugePages(t *testing.T) {
-	reserveHugePages(t, 2)
+	top, err := Detect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reserveHugePages(t, 2*len(top.Nodes)) // the kernel shares them out evenly
 	a := newArena(t, ArenaConfig{MaxBytes: 4 * mebi, StepBytes: 4 * mebi, Node: -1, Huge: HugeAlways})
 	a.Shrink()
 	a.node = 0

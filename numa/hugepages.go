@@ -91,8 +91,8 @@ func (a *Arena) populateHuge(p unsafe.Pointer, n int) error {
 		return nil
 	case err == unix.EINVAL:
 		return errors.New("this kernel cannot populate them safely (needs Linux 5.16)")
-	case a.report.Bound:
-		return fmt.Errorf("node %d has not enough free ones (%w)", a.node, err)
+	case a.report.Bound && err == unix.EFAULT: // instead of SIGBUS
+		return fmt.Errorf("node %d has too few free ones", a.node)
 	}
 	return fmt.Errorf("the cgroup's hugetlb.2MB.max or cpuset.mems may be too low (%w)", err)
 }
