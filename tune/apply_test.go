@@ -232,6 +232,8 @@ func TestRevertAfterRestart(t *testing.T) {
 	}
 }
 
+var somaxconnOnly = map[string]string{"proc/sys/net/core/somaxconn": "4096"}
+
 func TestStateFileIsNotTrusted(t *testing.T) {
 	const good = `{"changes": [{"setting": "s", "file": "proc/sys/net/core/somaxconn", "before": "1"}]}`
 	for _, c := range []struct {
@@ -245,7 +247,7 @@ func TestStateFileIsNotTrusted(t *testing.T) {
 		{"outside", strings.Replace(good, "proc/sys/net/core/somaxconn", "etc/passwd", 1), 0o600, "no setting of the kernel"},
 		{"upwards", strings.Replace(good, "proc/sys/net/core/somaxconn", "proc/../etc/passwd", 1), 0o600, "no setting of the kernel"},
 	} {
-		target := lay(t, server())
+		target := lay(t, somaxconnOnly)
 		path := filepath.Join(target.root.Name(), StateFile)
 		if err := writeFile(path, c.text); err != nil {
 			t.Fatal(err)
@@ -262,7 +264,7 @@ func TestStateFileIsNotTrusted(t *testing.T) {
 		}
 	}
 
-	target := lay(t, server())
+	target := lay(t, somaxconnOnly)
 	path := filepath.Join(target.root.Name(), StateFile)
 	elsewhere := filepath.Join(t.TempDir(), "state")
 	if err := writeFile(elsewhere, good); err != nil {
