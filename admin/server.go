@@ -16,8 +16,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"zproxy/metrics"
 )
 
@@ -32,7 +30,7 @@ type Source interface {
 // Limits of the server. They keep a careless or hostile client of the admin
 // address from costing the proxy more than a corner of its memory.
 const (
-	maxConnections = 32
+	maxConnections = 128
 	maxConcurrent  = 4 // answers of /metrics and /status under way
 	maxHeaderBytes = 8 << 10
 	readTimeout    = 5 * time.Second
@@ -69,11 +67,12 @@ func Serve(addr string, src Source) (*Server, error) {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         (&crowd{limit: maxConnections}).note,
 		ErrorLog:          log.New(os.Stderr, "zproxy: admin: ", 0),
 	}
 	go func() {
 		defer close(s.served)
-		err := s.http.Serve(netutil.LimitListener(listener, maxConnections))
+		err := s.http.Serve(listener)
 		if !errors.Is(err, http.ErrServerClosed) {
 			s.http.ErrorLog.Printf("stopped: %v", err)
 		}

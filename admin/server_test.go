@@ -357,3 +357,25 @@ func TestShutdownWaitsForAnswers(t *testing.T) {
 		t.Error("still listening")
 	}
 }
+
+// Connections that ask nothing make way for one that does, however many they
+// are.
+func TestSilentConnectionsShutNobodyOut(t *testing.T) {
+	s := serve(t, &fake{})
+	for range 3 * maxConnections {
+		c, err := net.Dial("tcp", s.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	client := http.Client{Timeout: time.Second}
+	res, err := client.Get("http://" + s.Addr().String() + "/healthz")
+	if err != nil {
+		t.Fatalf("beside %d silent connections: %v", 3*maxConnections, err)
+	}
+	res.Body.Close()
+	if res.StatusCode != 200 {
+		t.Errorf("%s", res.Status)
+	}
+}
