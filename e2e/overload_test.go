@@ -1,0 +1,512 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// undisturbed is what a healthy client sees whatever others do: every request
+// answered, none slowly.
+func undisturbed(t *testing.T, beside string, l *load) {
+	t.Helper()
+	answered, failed, slowest := l.stop(t)
+	if failed > 0 || answered < 50 || slowest > fastLimit {
+		t.Errorf("beside %s %d requests were answered and %d not, the slowest in %v", beside, answered, failed, slowest)
+	}
+	t.Logf("beside %s: %d requests answered, the slowest in %v", beside, answered, slowest)
+}
+
+// drip sends b a few bytes at a time until it is sent or nobody takes it, and
+// gives how long it took.
+func drip(c net.Conn, b string, size int, every time.Duration) time.Duration {
+	begun := time.Now()
+	for len(b) > 0 {
+		n := min(size, len(b))
+		if _, err := io.WriteString(c, b[:n]); err != nil {
+			break
+		}
+		b = b[n:]
+		time.Sleep(every)
+	}
+	return time.Since(begun)
+}
+
+// endOf reads to the end and gives what came and when.
+func endOf(c net.Conn) (text string, after time.Duration) {
+	begun := time.Now()
+	c.SetReadDeadline(begun.Add(patience))
+	b, _ := io.ReadAll(c)
+	return string(b), time.Since(begun)
+}
+
+const slowConfig = `
+loops: 1
+listeners: [{address: LISTEN}]
+upstreams: {app: {endpoints: [{address: %q}]}}
+routes: [{path: "/*", upstream: app}]
+limits: {request_header_timeout: 1s, request_body_timeout: 1s, send_timeout: 1s, min_rate: 1000}
+`
+
+// Heads and bodies that drip in are answered 408 in time, however regularly
+// they drip; a body that is slow, but not too slow, arrives whole.
+func TestSlowloris(t *testing.T) {
+	besides(t, func(t *testing.T, backend string) {
+		origin := startHashing(t)
+		z := start(t, backend, fmt.Sprintf(slowConfig, origin.addr))
+		fast := startLoad(z.addr, "/", uploaded(0, sumOfStream(t, 0), "length", ""), 4)
+		var slow sync.WaitGroup
+		refused := func(kind, text string, size int, limit time.Duration) {
+			c := dial(t, z.addr)
+			slow.Go(func() {
+				go drip(c.Conn, text, size, 50*time.Millisecond)
+				if got, after := endOf(c.Conn); !strings.HasPrefix(got, "HTTP/1.1 408 ") || after > limit {
+					t.Errorf("%s: %.40q after %v, want a 408 within %v", kind, got, after, limit)
+				}
+			})
+		}
+		for range 50 {
+			refused("a head", "GET / HTTP/1.1\r\nHost: h\r\n"+strings.Repeat("X: y\r\n", 1000), 1, 2*time.Second)
+			refused("a body", "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n"+strings.Repeat("a", 100), 1+70, 3*time.Second)
+		}
+		for range 10 {
+			long := "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("a", 2000)
+			refused("a body of 200 bytes/s", long, 10, 8*time.Second)
+			refused("chunks of 20 bytes/s", "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"+strings.Repeat("1\r\na\r\n", 200), 6, 4*time.Second)
+		}
+		const size = 8000
+		c := dial(t, z.addr)
+		body, err := io.ReadAll(stream(size))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.write(fmt.Sprintf("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", size))
+		took := drip(c.Conn, string(body), 100, 50*time.Millisecond) // 2000 bytes/s
+		if _, got := c.response("PUT"); got != uploaded(size, sumOfStream(t, size), "length", "") || took < 2*time.Second {
+			t.Errorf("a body sent in %v: %s", took, got)
+		}
+		slow.Wait()
+		c.Close()
+		undisturbed(t, "dripping heads and bodies", fast)
+	})
+}
+
+// Clients that take their answer too slowly are cut off; one that is slow
+// behind large buffers, but not too slow, gets every byte.
+func TestSlowTakers(t *testing.T) {
+	const size = 64 * mib
+	besides(t, func(t *testing.T, backend string) {
+		path, sum := bodyFile(t, size, "64MiB")
+		z := start(t, backend, fmt.Sprintf(slowConfig, startNginx(t, bodyDir).addr))
+		fast := startLoad(z.addr, "/hello", "hello\n", 4)
+		var slow sync.WaitGroup
+		for i := range 10 {
+			c := dialSmall(t, z.addr)
+			c.write("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
+			slow.Go(func() {
+				// Half of them take 200 bytes/s, the others nothing at all.
+				for begun := time.Now(); time.Since(begun) < 6*time.Second; time.Sleep(50 * time.Millisecond) {
+					if i%2 == 0 {
+						io.CopyN(io.Discard, c.Conn, 10)
+					}
+				}
+				if n, err := io.Copy(io.Discard, c.Conn); err == nil || n > mib {
+					t.Errorf("after 6 s a client that was too slow still got %d bytes, %v", n, err)
+				}
+			})
+		}
+		c := dial(t, z.addr)
+		c.write("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
+		res := c.head("GET")
+		if n, got, err := sumUp(&pace{res.Body, time.Now().Add(6 * time.Second)}); err != nil || n != size || got != sum {
+			t.Errorf("a client that takes 100 KB/s: %d bytes, %v", n, err)
+		}
+		c.Close()
+		slow.Wait()
+		undisturbed(t, "clients that hardly read", fast)
+	})
+}
+
+// processCPU is the CPU time a proxy has taken.
+func (z *zproxy) processCPU(t *testing.T) time.Duration {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", z.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	user, _ := strconv.Atoi(f[11])
+	system, _ := strconv.Atoi(f[12])
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// flood opens connections until stopped or n are open, and says nothing on
+// them. A dial may wait in the kernel's queue or fail: that is what is tested.
+type flood struct {
+	mu     sync.Mutex
+	conns  []net.Conn
+	failed atomic.Int64
+	end    chan struct{}
+	all    sync.WaitGroup
+}
+
+func startFlood(addr string, n int) *flood {
+	f := &flood{end: make(chan struct{})}
+	for range 16 {
+		f.all.Go(func() {
+			for range n / 16 {
+				select {
+				case <-f.end:
+					return
+				default:
+				}
+				c, err := net.DialTimeout("tcp", addr, 200*time.Millisecond)
+				if err != nil {
+					f.failed.Add(1)
+					continue
+				}
+				f.mu.Lock()
+				f.conns = append(f.conns, c)
+				f.mu.Unlock()
+			}
+		})
+	}
+	return f
+}
+
+func (f *flood) stop() (opened int) {
+	close(f.end)
+	f.all.Wait()
+	for _, c := range f.conns {
+		c.(*net.TCPConn).SetLinger(0)
+		c.Close()
+	}
+	return len(f.conns)
+}
+
+// fresh opens a connection and asks, again and again until it is answered.
+func fresh(t *testing.T, z *zproxy, limit time.Duration) {
+	t.Helper()
+	eventually(t, limit, "a new client is served", func() (bool, string) {
+		c, err := net.DialTimeout("tcp", z.addr, time.Second)
+		if err != nil {
+			return false, err.Error()
+		}
+		defer c.Close()
+		k := &talk{Conn: c}
+		k.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n", 0)
+		k.listen(1, false, time.Second)
+		return len(k.answers) == 1 && k.answers[0].Status == 200, fmt.Sprintf("%d answers", len(k.answers))
+	})
+}
+
+// Connections beyond the limit cost nothing: those that are served go on being
+// served, and there is room again when the flood has gone.
+func TestConnectionFlood(t *testing.T) {
+	const many = 6000
+	enoughFiles(t, many)
+	eachBackend(t, func(t *testing.T, backend string) {
+		z := start(t, backend, fmt.Sprintf(`
+loops: 1
+listeners: [{address: LISTEN, socket: {backlog: 128}}]
+upstreams: {app: {endpoints: [{address: %q}]}}
+routes: [{path: "/*", upstream: app}]
+limits: {connections: 300, request_header_timeout: 2s}
+`, startNginx(t, t.TempDir()).addr))
+		fast := startLoad(z.addr, "/hello", "hello\n", 16)
+		time.Sleep(200 * time.Millisecond)
+		f := startFlood(z.addr, many)
+		time.Sleep(1500 * time.Millisecond)
+		// What the kernel had accepted before it was told to stop comes on top: a
+		// backlog at the most.
+		if n := z.metrics(t).sum("zproxy_client_connections"); n > 300+128 {
+			t.Errorf("%v client connections, the limit is 300", n)
+		}
+		undisturbed(t, "a flood of connections", fast)
+		cpu := z.processCPU(t)
+		time.Sleep(500 * time.Millisecond)
+		if spent := z.processCPU(t) - cpu; spent > 200*time.Millisecond {
+			t.Errorf("%v of CPU in half a second with nothing but a flood that waits", spent)
+		}
+		opened := f.stop()
+		if opened+int(f.failed.Load()) < 400 {
+			t.Errorf("the flood came to %d connections, %d failed", opened, f.failed.Load())
+		}
+		t.Logf("flood of %d connections, %d more not accepted by the kernel", opened, f.failed.Load())
+		fresh(t, z, 5*time.Second)
+	})
+}
+
+// Out of descriptors (EMFILE), the proxy neither spins nor stops: who is
+// connected is served, and new ones are again once there are descriptors.
+func TestOutOfDescriptors(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		// io_uring notes the limit when an accept is begun, so it holds from the start.
+		binary := zproxyBin
+		zproxyBin = writeFile(t, filepath.Join(t.TempDir(), "limited"), "#!/bin/sh\nulimit -n 200\nexec "+binary+" \"$@\"\n")
+		defer func() { zproxyBin = binary }()
+		if err := os.Chmod(zproxyBin, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		z := start(t, backend, fmt.Sprintf(`
+loops: 1
+listeners: [{address: LISTEN}]
+upstreams: {app: {endpoints: [{address: %q}], pool: {prewarm: 16}}}
+routes: [{path: "/*", upstream: app}]
+limits: {connections: 100000}
+`, startNginx(t, t.TempDir()).addr))
+		fast := startLoad(z.addr, "/hello", "hello\n", 8)
+		time.Sleep(300 * time.Millisecond)
+		f := startFlood(z.addr, 1000)
+		f.all.Wait()
+		time.Sleep(300 * time.Millisecond)
+		undisturbed(t, "a lack of descriptors", fast)
+		cpu := z.processCPU(t)
+		time.Sleep(time.Second)
+		if spent := z.processCPU(t) - cpu; spent > 300*time.Millisecond {
+			t.Errorf("%v of CPU in a second in which there is nothing to do but to wait for descriptors", spent)
+		}
+		f.stop()
+		fresh(t, z, 5*time.Second)
+		if n := z.metrics(t).sum("zproxy_loop_accept_errors_total"); n == 0 {
+			t.Error("no error of accept was counted: there was no lack")
+		}
+	})
+}
+
+// Buffer memory is used up by uploads that their origin does not take: new
+// work is shed, with 503 or by not reading it, and what was begun finishes.
+func TestMemoryUsedUp(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		var release = make(chan struct{})
+		stuck := startOrigin(t, func(c *originConn) {
+			c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+			<-release
+			for r := c.request(); r != nil; r = c.request() {
+				n, sum, err := sumUp(r.Body)
+				if err != nil {
+					return
+				}
+				c.write(ok(uploaded(n, sum, "length", "")))
+			}
+		})
+		z := start(t, backend, fmt.Sprintf(`
+loops: 1
+buffers: {max_per_loop: 2MiB}
+listeners: [{address: LISTEN}]
+upstreams:
+  stuck: {endpoints: [{address: %q}], timeouts: {idle: 20s}, socket: {send_buffer: 16KiB}}
+routes:
+  - {path: "/up", upstream: stuck}
+  - {path: "/own", respond: {body: "own\n"}}
+limits: {request_body_timeout: 20s}
+access_log: {path: LOGFILE, flush: 20ms}
+`, stuck.addr))
+		const size = 2 * mib
+		want := uploaded(size, sumOfStream(t, size), "length", "")
+		var whole, refused, other atomic.Int64
+		var uploads sync.WaitGroup
+		for range 24 {
+			c := dial(t, z.addr)
+			uploads.Go(func() {
+				go func() {
+					io.WriteString(c.Conn, fmt.Sprintf("PUT /up HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", size))
+					io.Copy(c.Conn, stream(size))
+				}()
+				res, err := readHead(c)
+				if err != nil {
+					other.Add(1)
+					return
+				}
+				b, _ := io.ReadAll(res.Body)
+				switch {
+				case res.StatusCode == 200 && string(b) == want:
+					whole.Add(1)
+				case res.StatusCode == 503:
+					refused.Add(1)
+				default:
+					t.Errorf("an upload was answered %s: %.60s", res.Status, b)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		m := z.metrics(t)
+		held := m.sum("zproxy_buffer_blocks_in_use") * m.sum("zproxy_buffer_block_bytes")
+		if held > 2*mib {
+			t.Errorf("%v bytes of buffers in use, the limit is 2 MiB", held)
+		}
+		// A healthy client meanwhile is answered, or told to come back, or waits:
+		// it is never given half an answer.
+		for range 5 {
+			c := dial(t, z.addr)
+			c.write("GET /own HTTP/1.1\r\nHost: h\r\n\r\n")
+			c.SetReadDeadline(time.Now().Add(2 * time.Second))
+			res, err := readHead(c)
+			var timeout net.Error
+			switch {
+			case err == nil && (res.StatusCode == 200 || res.StatusCode == 503):
+			case errors.As(err, &timeout) && timeout.Timeout():
+			default:
+				t.Errorf("a client beside got %v, %v", res, err)
+			}
+			c.Close()
+		}
+		close(release)
+		uploads.Wait()
+		if whole.Load() < 12 {
+			t.Errorf("of 24 uploads %d arrived whole, %d were refused, %d ended without an answer", whole.Load(), refused.Load(), other.Load())
+		}
+		t.Logf("%.1f MiB held; %d uploads whole, %d refused with 503, %d reset in mid-upload; %s", held/mib, whole.Load(), refused.Load(), other.Load(), z.failures())
+		c := dial(t, z.addr)
+		if got := c.get("/own"); got != "own\n" {
+			t.Errorf("afterwards: %q", got)
+		}
+		c.Close()
+	})
+}
+
+// An origin that accepts and never answers, and one that dies in the middle of
+// its answers, cost nobody anything who does not ask them.
+func TestSickOriginsBesideHealthy(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		silent := startOrigin(t, func(c *originConn) { io.Copy(io.Discard, c.Conn) })
+		dying := startOrigin(t, func(c *originConn) {
+			if c.request() != nil {
+				c.write("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("a", 50000))
+				time.Sleep(time.Millisecond)
+				c.Conn.(*net.TCPConn).SetLinger(0)
+			}
+		})
+		z := start(t, backend, fmt.Sprintf(`
+loops: 1
+listeners: [{address: LISTEN}]
+upstreams:
+  silent: {endpoints: [{address: %q}], timeouts: {response: 500ms}, pool: {max_connections: 16, queue: 16, queue_timeout: 300ms}}
+  dying: {endpoints: [{address: %q}]}
+  app: {endpoints: [{address: %q}]}
+routes:
+  - {path: "/silent", upstream: silent}
+  - {path: "/dying", upstream: dying}
+  - {path: "/*", upstream: app}
+`, silent.addr, dying.addr, startNginx(t, t.TempDir()).addr))
+		fast := startLoad(z.addr, "/hello", "hello\n", 8)
+		var asking sync.WaitGroup
+		var mu sync.Mutex
+		statuses := map[int]int{}
+		deadline := time.Now().Add(1500 * time.Millisecond)
+		for i := range 64 {
+			asking.Go(func() {
+				for time.Now().Before(deadline) {
+					path, wants := "/silent", []int{503, 504}
+					if i%2 == 1 {
+						path, wants = "/dying", []int{-1}
+					}
+					status := askOnce(z.addr, path)
+					mu.Lock()
+					statuses[status]++
+					mu.Unlock()
+					if status != wants[0] && status != wants[len(wants)-1] {
+						t.Errorf("%s: status %d (-1: cut), want one of %v", path, status, wants)
+						return
+					}
+				}
+			})
+		}
+		asking.Wait()
+		undisturbed(t, "sick origins", fast)
+		t.Logf("by status, -1 a visible cut: %v", statuses)
+	})
+}
+
+// askOnce gives the status of one answer, -1 for one that is cut, 0 for none.
+func askOnce(addr, path string) int {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return 0
+	}
+	defer c.Close()
+	k := &talk{Conn: c}
+	k.send("GET "+path+" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 0)
+	k.listen(1, true, patience)
+	switch {
+	case len(k.answers) == 1 && k.fault == nil:
+		return k.answers[0].Status
+	case k.ended && len(k.answers) == 0 && len(k.in) > 0:
+		return -1
+	}
+	return 0
+}
+
+// A disk that is full costs log lines, which are counted, and nothing else.
+func TestLogDiskFull(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skipf("there is no /dev/full (mknod /dev/full c 1 7): %v", err)
+	}
+	besides(t, func(t *testing.T, backend string) {
+		z := start(t, backend, fmt.Sprintf(`
+listeners: [{address: LISTEN}]
+upstreams: {app: {endpoints: [{address: %q}]}}
+routes: [{path: "/*", upstream: app}]
+access_log: {path: /dev/full, flush: 20ms, buffer_bytes: 4KiB}
+`, startNginx(t, t.TempDir()).addr))
+		fast := startLoad(z.addr, "/hello", "hello\n", 8)
+		eventually(t, 5*time.Second, "lost lines are counted and reported", func() (bool, string) {
+			dropped := z.metrics(t).sum("zproxy_access_log_dropped_total")
+			return dropped > 0 && strings.Contains(z.out.String(), syscall.ENOSPC.Error()), fmt.Sprintf("%v dropped", dropped)
+		})
+		undisturbed(t, "a full disk", fast)
+		if n := strings.Count(z.out.String(), syscall.ENOSPC.Error()); n > 3 {
+			t.Errorf("%d reports of the same", n)
+		}
+	})
+}
+
+// The admin pages are there while the proxy is busy, and asking for them all
+// the time slows nobody down.
+func TestAdminUnderLoad(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		z := start(t, backend, fmt.Sprintf(`
+listeners: [{address: LISTEN}]
+upstreams: {app: {endpoints: [{address: %q}]}}
+routes: [{path: "/*", upstream: app}]
+`, startNginx(t, t.TempDir()).addr))
+		fast := startLoad(z.addr, "/hello", "hello\n", 32)
+		var pages, failed atomic.Int64
+		var asking sync.WaitGroup
+		deadline := time.Now().Add(1500 * time.Millisecond)
+		for i := range 4 {
+			asking.Go(func() {
+				for time.Now().Before(deadline) {
+					res, err := adminClient.Get("http://" + z.admin + []string{"/metrics", "/status", "/healthz", "/readyz"}[i])
+					if err != nil {
+						failed.Add(1)
+						continue
+					}
+					io.Copy(io.Discard, res.Body)
+					res.Body.Close()
+					if pages.Add(1); res.StatusCode != 200 {
+						failed.Add(1)
+					}
+				}
+			})
+		}
+		// Connections that say nothing there must not shut others out.
+		idle := startFlood(z.admin, 320)
+		asking.Wait()
+		opened := idle.stop()
+		if failed.Load() > 0 || pages.Load() < 20 {
+			t.Errorf("%d admin pages, %d failed, beside %d idle connections", pages.Load(), failed.Load(), opened)
+		}
+		undisturbed(t, "a busy admin listener", fast)
+	})
+}
