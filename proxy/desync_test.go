@@ -133,3 +133,28 @@ func TestConnectionWithUnsentBodyIsNotReused(t *testing.T) {
 		}
 	})
 }
+
+// Trailers that cannot be kept until they leave are refused; the request does
+// not go on as whole without them.
+func TestLongTrailersAreRefused(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		arrived := make(chan string, 1)
+		origin := startOrigin(t, func(_ int, c net.Conn) {
+			got, _ := io.ReadAll(c)
+			arrived <- string(got)
+		})
+		r := start(t, io_, 1, yaml(origin, "buffers: {block: 4KiB, max_per_loop: 8MiB}\n"), nil)
+		c := r.dial()
+		io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+		for r.reports()[0].Metrics.UpstreamBytesOut == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		io.WriteString(c, "0\r\nX-T: "+strings.Repeat("t", 5000)+"\r\n\r\n")
+		if head, err := readHead(c); !strings.HasPrefix(head, "HTTP/1.1 431") {
+			t.Errorf("got %q, %v; want a 431", head, err)
+		}
+		if got := <-arrived; strings.Contains(got, "\r\n0\r\n") {
+			t.Errorf("the origin got %q, the end included", got)
+		}
+	})
+}

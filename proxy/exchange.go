@@ -246,9 +246,13 @@ func (w *Worker) requestEnd(c *client, x *exchange, t *proto.Head) {
 	w.clientDeadline(c, x)
 	if t != nil && x.flags&xRequestChunked != 0 {
 		w.out = http1.AppendTrailers(w.out[:0], t)
+		if len(w.out) > w.pool.BlockBytes() {
+			w.requestFault(c, x, proto.RequestFault(proto.FaultHeadTooLarge))
+			return
+		}
 		x.trailer = w.keep(x, w.out)
 	}
-	if x.flags&xOriginDeaf == 0 && x.state == xForwarding {
+	if x.flags&(xOriginDeaf|xBroken) == 0 && x.state == xForwarding {
 		w.originEnd(x, w.origins.At(x.origin))
 	}
 	if x.flags&xBroken != 0 {
