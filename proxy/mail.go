@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"golang.org/x/sys/unix"
-
 	"zproxy/buf"
 	"zproxy/loop"
 	"zproxy/metrics"
@@ -56,6 +54,7 @@ func (w *Worker) mail(m loop.Mail) {
 	case mailNone:
 		w.stealFailed(m)
 	case mailWake:
+		w.pools[m.A].Woken()
 		w.serveWaiters(int(m.A))
 	case mailClient:
 		w.openClient(w.l.Adopt(int(m.FD), 0), int(m.A))
@@ -87,7 +86,7 @@ func (w *Worker) give(m loop.Mail) {
 	cluster, endpoint := int(uint32(m.A)), int(m.B)
 	conn, addr, ok := w.pools[cluster].TakeIdleAddr(endpoint)
 	if !ok {
-		w.post(int(m.From), loop.Mail{Kind: mailNone, From: int32(w.index), A: m.A})
+		w.deliver(int(m.From), loop.Mail{Kind: mailNone, From: int32(w.index), A: m.A})
 		return
 	}
 	o := w.origins.At(uint32(conn))
@@ -105,17 +104,37 @@ func (w *Worker) exportedOrigin(o *origin, fd int) {
 			Kind: mailGift, From: int32(w.index), FD: int32(fd),
 			A: asked, B: uint64(o.endpoint) | uint64(o.addr)<<32,
 		}
-		if w.post(to, m) {
-			w.m.UpstreamGiven++
-			return
-		}
-		unix.Close(fd)
+		w.deliver(to, m)
+		w.m.UpstreamGiven++
+		return
 	}
 	w.pools[o.cluster].Closed(int(o.endpoint))
-	w.post(to, loop.Mail{Kind: mailNone, From: int32(w.index), A: asked})
+	w.deliver(to, loop.Mail{Kind: mailNone, From: int32(w.index), A: asked})
 }
 
 func (w *Worker) post(to int, m loop.Mail) bool { return w.peers[to].Loop.Post(m) }
+
+// letter is mail that found its mailbox full.
+type letter struct {
+	to   int
+	mail loop.Mail
+}
+
+// deliver posts what somebody waits for: if the mailbox is full, again with
+// every turn until it is not.
+func (w *Worker) deliver(to int, m loop.Mail) {
+	if len(w.letters) > 0 || !w.post(to, m) {
+		w.letters = append(w.letters, letter{to, m})
+	}
+}
+
+func (w *Worker) deliverAgain() {
+	n := 0
+	for n < len(w.letters) && w.post(w.letters[n].to, w.letters[n].mail) {
+		n++
+	}
+	w.letters = append(w.letters[:0], w.letters[n:]...)
+}
 
 // stealing finds the exchange that asked; nil when it has ended since. Its
 // slot may have passed to another exchange that asks for the same: that one
@@ -229,7 +248,7 @@ func (w *Worker) serveWaiters(cluster int) {
 		}
 	}
 	if to, ok := w.snap.clusters[cluster].shared.WakeLoop(w.index); ok {
-		w.post(to, loop.Mail{Kind: mailWake, From: int32(w.index), A: uint64(cluster)})
+		w.deliver(to, loop.Mail{Kind: mailWake, From: int32(w.index), A: uint64(cluster)})
 	}
 }
 

@@ -108,6 +108,7 @@ type Worker struct {
 	spans   []extraSpan
 
 	runnable  []uint32 // clients with a pipelined request left to serve
+	letters   []letter // mail that found a full mailbox
 	expired   []uint64
 	timer     loop.ConnID
 	date      [29]byte
@@ -178,6 +179,8 @@ func (w *Worker) begin() {
 func (w *Worker) turn(maxWait time.Duration) error {
 	if len(w.runnable) > 0 {
 		maxWait = 0
+	} else if len(w.letters) > 0 {
+		maxWait = time.Millisecond
 	}
 	if err := w.l.Poll(maxWait); err != nil {
 		return err
@@ -186,6 +189,9 @@ func (w *Worker) turn(maxWait time.Duration) error {
 		w.handle(ev)
 	}
 	w.serveRunnable()
+	if len(w.letters) > 0 {
+		w.deliverAgain()
+	}
 	w.flushLog()
 	return nil
 }

@@ -346,6 +346,10 @@ func (p *Pool) NextWaiter(now int64) (waiter uint32, ok bool) {
 	return waiter, true
 }
 
+// Woken tells that the mail of a WakeLoop has arrived. Call NextWaiter after
+// it: what comes free from here on is worth another mail.
+func (p *Pool) Woken() { p.pub.called.Store(false) }
+
 // RemoveWaiter takes a request out of the queue: its time is over, or its
 // client left. False when it does not wait.
 func (p *Pool) RemoveWaiter(waiter uint32) bool {

@@ -171,13 +171,25 @@ func TestWakeLoopTakesTurns(t *testing.T) {
 		c.Pool(i).Acquire(1, 1, 0, 0)
 	}
 	c.Pool(0).Acquire(1, 1, 0, 0) // its own waiters are its own affair
-	seen := map[int]int{}
-	for range 12 {
-		l, ok := c.WakeLoop(0)
-		if !ok {
-			t.Fatal("three loops wait, none named")
+	heard := func() {
+		for i := 1; i < 4; i++ {
+			c.Pool(i).Woken()
 		}
-		seen[l]++
+	}
+	heard()
+	seen := map[int]int{}
+	for range 4 {
+		for range 3 {
+			l, ok := c.WakeLoop(0)
+			if !ok {
+				t.Fatal("three loops wait, none named")
+			}
+			seen[l]++
+		}
+		if l, ok := c.WakeLoop(0); ok {
+			t.Fatalf("loop %d is named again, and has not heard of the first time", l)
+		}
+		heard()
 	}
 	if seen[0] != 0 || seen[1] == 0 || seen[2] == 0 || seen[3] == 0 {
 		t.Errorf("woken: %v, expected loops 1, 2 and 3 in turn", seen)

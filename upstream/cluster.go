@@ -31,6 +31,7 @@ type published struct {
 	_       linePad
 	idle    [MaxEndpoints]atomic.Int32
 	waiters atomic.Int32
+	called  atomic.Bool // a wake is on its way: another would tell nothing new
 	_       linePad
 }
 
@@ -124,7 +125,8 @@ func (c *Cluster) ResolveFailed(ep int, reason string) { c.eps[ep].cause.Store(&
 // WakeLoop says which other loop has waiting requests. After a connection came
 // back or a slot came free on loop self and nobody there waits for it, the
 // caller posts that loop a mail; see the package comment. Without waiters
-// anywhere it costs one load.
+// anywhere it costs one load. A loop is named once until it has called Woken,
+// so the mail must not get lost.
 func (c *Cluster) WakeLoop(self int) (loop int, ok bool) {
 	if c.waiting.Load() == 0 {
 		return 0, false
@@ -133,7 +135,8 @@ func (c *Cluster) WakeLoop(self int) (loop int, ok bool) {
 	n := len(c.pools)
 	at := int(c.wakeAt.Add(1) % uint32(n))
 	for range n {
-		if at != self && c.pools[at].pub.waiters.Load() > 0 {
+		pub := &c.pools[at].pub
+		if at != self && pub.waiters.Load() > 0 && pub.called.CompareAndSwap(false, true) {
 			return at, true
 		}
 		if at++; at == n {

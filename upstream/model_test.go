@@ -220,6 +220,7 @@ func (m *model) deliver() {
 	m.note("mail %+v", mail)
 	switch mail.kind {
 	case "wake":
+		p.Woken()
 		m.serve(mail.to)
 	case "steal":
 		back := modelMail{to: mail.from, from: mail.to, kind: "none", ep: mail.ep, waiter: mail.waiter}

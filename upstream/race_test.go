@@ -120,6 +120,8 @@ func (l *raceLoop) end() bool {
 
 func (l *raceLoop) mail(m raceMail) {
 	switch m.kind {
+	case 'w':
+		l.p.Woken()
 	case 's':
 		if conn, ok := l.p.TakeIdle(m.ep); ok {
 			l.post(m.from, raceMail{kind: 'g', ep: m.ep, waiter: m.waiter, conn: conn})
@@ -280,6 +282,9 @@ func TestNoLostWakeUp(t *testing.T) {
 				a.PutAddr(1, 7, 0, 1)
 			}
 			_, ok := c.WakeLoop(0)
+			if ok {
+				b.Woken()
+			}
 			woke.Store(ok)
 			turn.Store(n + 1)
 		}
