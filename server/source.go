@@ -24,14 +24,18 @@ func (c collector) Deliver(r *proxy.Report) { c <- r }
 // reports asks every loop for its account, in loop order.
 func (s *Server) reports() ([]*proxy.Report, error) {
 	c := make(collector, len(s.peers))
+	deadline := time.NewTimer(reportTimeout)
+	defer deadline.Stop()
 	for i, p := range s.peers {
-		if !proxy.AskReport(p.Loop, c) {
-			return nil, fmt.Errorf("loop %d: mailbox full", i)
+		for !proxy.AskReport(p.Loop, c) {
+			select {
+			case <-deadline.C:
+				return nil, fmt.Errorf("loop %d: its mailbox has been full for %v", i, reportTimeout)
+			case <-time.After(time.Millisecond):
+			}
 		}
 	}
 	out := make([]*proxy.Report, len(s.peers))
-	deadline := time.NewTimer(reportTimeout)
-	defer deadline.Stop()
 	for range s.peers {
 		select {
 		case r := <-c:
