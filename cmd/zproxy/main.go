@@ -58,7 +58,7 @@ func run(args []string, out, errOut io.Writer) int {
 
 // configFlag parses the flags of a command that takes -c FILE.
 func configFlag(name string, args []string, errOut io.Writer) (file string, ok bool) {
-	fs := flag.NewFlagSet("zproxy "+name, flag.ContinueOnError)
+	fs := flag.NewFlagSet("zproxy "+name, flag.ContinueOnError) // prints its own complaint
 	fs.SetOutput(errOut)
 	fs.StringVar(&file, "c", "", "configuration `FILE`")
 	if fs.Parse(args) != nil {
@@ -151,10 +151,9 @@ const tryThis = `
 zproxy is running with its quickstart configuration. Try, in another terminal:
 
   curl -i http://127.0.0.1:8080/             a request through the proxy to its built-in origin
-
   curl -s http://127.0.0.1:9901/metrics      what it counts
   curl -s http://127.0.0.1:9901/status       loops, buffers, pools
 
-Ctrl-C stops it. For an origin of your own:  zproxy run -c examples/...yaml
+Ctrl-C stops it. For an origin of your own, start from a file in examples/:  zproxy run -c FILE
 
 `
