@@ -112,10 +112,14 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head) {
 	w.routeExchange(c, x, h)
 }
 
-// admit refuses what this proxy does not do, whatever the route.
+// admit refuses what this proxy does not do, whatever the route, and what it
+// has no memory for.
 func (w *Worker) admit(h *proto.Head) *proto.Fault {
 	if h.Method == proto.CONNECT {
 		return &faultConnect
+	}
+	if w.crowded {
+		return &faultMemory
 	}
 	if limit := w.snap.limits.bodyBytes; limit > 0 && h.Body == proto.BodyLength && uint64(h.Length) > limit {
 		return &faultBodyTooLarge

@@ -115,6 +115,7 @@ type Worker struct {
 	dateSec   int64
 	high      int
 	low       int
+	crowded   bool // so little memory is left that new requests are turned away
 	maxBlocks int
 	arena     *numa.Arena
 	timerAt   int64
@@ -188,6 +189,7 @@ func (w *Worker) turn(maxWait time.Duration) error {
 	for ev := w.l.Next(); ev != nil; ev = w.l.Next() {
 		w.handle(ev)
 	}
+	w.setMarks()
 	w.serveRunnable()
 	if len(w.letters) > 0 {
 		w.deliverAgain()
@@ -264,7 +266,6 @@ func (w *Worker) housekeeping() {
 		w.serveWaiters(i)
 	}
 	w.l.Trim()
-	w.setMarks()
 	if w.draining {
 		w.drainStep(now)
 		w.setTimer(now + drainStepNs)
@@ -287,7 +288,9 @@ func (w *Worker) wakeBy(at int64) {
 }
 
 // setMarks keeps slow receivers from holding the whole pool: the more of it
-// is in use, the less each leg may queue.
+// is in use, the less each leg may queue, and where it is nearly used up, no
+// leg takes more before all it has is gone. The last part is for the work that
+// has begun: new requests are turned away (admit).
 func (w *Worker) setMarks() {
 	used, limit := w.pool.InUse(), w.maxBlocks
 	switch {
@@ -295,9 +298,12 @@ func (w *Worker) setMarks() {
 		w.high, w.low = highMark, lowMark
 	case used*2 < limit:
 		w.high, w.low = highMark/4, lowMark/4
-	default:
+	case used*4 < limit*3:
 		w.high, w.low = highMark/16, lowMark/16
+	default:
+		w.high, w.low = 0, 0
 	}
+	w.crowded = used*16 >= limit*15
 }
 
 // flushLog hands lines over when they are due.
