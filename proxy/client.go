@@ -47,7 +47,7 @@ type client struct {
 
 func (w *Worker) accepted(conn loop.ConnID, listener int) {
 	w.m.Accepted++
-	if to := w.lessLoaded(); to >= 0 {
+	if to := w.lessLoaded(); to >= 0 && !w.draining {
 		w.handOver(conn, listener, to)
 		return
 	}

@@ -31,7 +31,6 @@ func ownerOf(table, index uint32) uint32 { return table<<ownerShift | index }
 
 const (
 	housekeepingNs = int64(time.Second)
-	drainStepNs    = int64(20 * time.Millisecond)
 	// staleRetries bounds how many dead kept-alive connections one request may
 	// meet before it is given up.
 	staleRetries = 3
@@ -58,7 +57,9 @@ type Neighbour struct {
 	Loop  *loop.Loop
 	Node  int
 	Conns atomic.Int64
-	_     [104]byte // what one loop writes stays off the lines of the others
+	// drained: it has nothing more to do and waits for the others.
+	drained atomic.Bool
+	_       [96]byte // what one loop writes stays off the lines of the others
 }
 
 // Config is what a Worker is built from. Loop and Pool belong to the worker's
@@ -122,9 +123,11 @@ type Worker struct {
 
 	listeners []int
 	draining  bool
-	drainBy   int64
-	stopped   bool
-	record    accesslog.Record
+	// Whoever is left then is cut off; before that, whoever has sent no request.
+	drainBy, drainFreshBy int64
+
+	stopped bool
+	record  accesslog.Record
 }
 
 // NewWorker prepares the worker of c.Loop. peers has one entry per loop, in
@@ -162,6 +165,7 @@ func (w *Worker) Run() error {
 	w.begin()
 	for !w.stopped {
 		if err := w.turn(-1); err != nil {
+			w.peers[w.index].drained.Store(true) // nobody is to wait for it
 			return err
 		}
 	}

@@ -1,0 +1,59 @@
+package proxy
+
+import "time"
+
+const (
+	drainStepNs = int64(20 * time.Millisecond)
+	// drainFreshNs is how long clients that connected just before the drain
+	// may take to send a request.
+	drainFreshNs = int64(time.Second)
+)
+
+// drain stops accepting and closes whoever is between requests.
+func (w *Worker) drain() {
+	if w.draining {
+		return
+	}
+	now := w.l.Now()
+	w.draining = true
+	w.drainBy = now + w.snap.graceNs
+	w.drainFreshBy = min(w.drainBy, now+drainFreshNs)
+	for _, fd := range w.listeners {
+		w.l.StopAccept(fd)
+	}
+	w.listeners = nil
+	w.drainClients(now)
+	w.setTimer(now + drainStepNs)
+}
+
+// drainStep ends the worker when no worker has anything left to do: until then
+// it answers its neighbours, who may need the connections it holds. It does
+// not come with drain itself, so that what the listeners still gave is seen.
+func (w *Worker) drainStep(now int64) {
+	w.drainClients(now)
+	w.peers[w.index].drained.Store(w.clients.Len() == 0 && w.xs.Len() == 0)
+	w.stopped = true
+	for _, p := range w.peers {
+		w.stopped = w.stopped && p.drained.Load()
+	}
+}
+
+// drainClients closes clients between requests, and resets all when the grace
+// is over.
+func (w *Worker) drainClients(now int64) {
+	for i := uint32(1); i <= uint32(w.clients.Cap()); i++ {
+		if !w.clients.Live(i) {
+			continue
+		}
+		c := w.clients.At(i)
+		switch {
+		case now >= w.drainBy:
+			if c.x != 0 {
+				w.endExchange(c, w.xs.At(c.x), "shutdown: grace period over")
+			}
+			w.abortClient(c)
+		case c.state == clientIdle && c.flags&clientRunnable == 0 && (c.requests > 0 || now >= w.drainFreshBy):
+			w.closeAfterFlush(c, false)
+		}
+	}
+}

@@ -1,0 +1,86 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"zproxy/loop"
+)
+
+// onEachLoop dials until every one of the rig's two loops has a client of its
+// own, and gives one of each.
+func (r *rig) onEachLoop() [2]net.Conn {
+	r.t.Helper()
+	var of [2]net.Conn
+	had := [2]int{}
+	for of[0] == nil || of[1] == nil {
+		c := r.dial()
+		for found := false; !found; {
+			for i, rep := range r.reports() {
+				if rep.Clients > had[i] {
+					had[i], of[i], found = rep.Clients, c, true
+				}
+			}
+		}
+	}
+	return of
+}
+
+// A loop that has drained leaves nothing behind that counts against the caps:
+// requests that other loops have still to finish need the connections.
+func TestDrainedLoopGivesItsConnectionsBack(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		origin := startOrigin(t, func(n int, c net.Conn) {
+			for {
+				if _, err := readHead(c); err != nil {
+					return
+				}
+				c.Write([]byte(ok2))
+			}
+		})
+		r := start(t, io_, 2, yaml(origin, "upstreams: {app: {endpoints: [{address: \"ORIGIN\"}], pool: {max_connections: 1, max_idle: 1, queue_timeout: 1s}}}\n"), nil)
+		of := r.onEachLoop()
+		io.WriteString(of[1], simpleGet)
+		readHead(of[1])
+		for r.reports()[1].Pools[0].Idle == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		io.WriteString(of[0], simpleGet[:20])
+		for r.reports()[0].Metrics.BytesIn == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		for _, p := range r.peers {
+			AskDrain(p.Loop)
+		}
+		time.Sleep(200 * time.Millisecond) // the other loop has nothing left to do
+		io.WriteString(of[0], simpleGet[20:])
+		if head, err := readHead(of[0]); !strings.HasPrefix(head, "HTTP/1.1 200") {
+			t.Errorf("got %q, %v; want a 200", head, err)
+		}
+	})
+}
+
+// A client that has just connected may still send its request.
+func TestDrainWaitsForFirstRequests(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		r := start(t, io_, 1, yaml("127.0.0.1:1", "routes: [{path: \"/*\", respond: {status: 200, body: ok}}]\n"), nil)
+		fresh, idle := r.dial(), r.dial()
+		io.WriteString(idle, simpleGet)
+		readHead(idle)
+		for r.reports()[0].Clients < 2 {
+			time.Sleep(time.Millisecond)
+		}
+		AskDrain(r.peers[0].Loop)
+		if _, closed := hear(idle, func(string) bool { return false }); !closed {
+			t.Error("the idle connection was not closed")
+		}
+		time.Sleep(100 * time.Millisecond)
+		io.WriteString(fresh, simpleGet)
+		if head, err := readHead(fresh); !strings.HasPrefix(head, "HTTP/1.1 200") {
+			t.Errorf("got %q, %v; want a 200", head, err)
+		}
+	})
+}
