@@ -149,10 +149,13 @@ func tryRecv(g *ring, f *Features) error {
 const featRecvLimit = "recv_limit"
 
 func recvTwo(g *ring, b *pbufRing, fds [2]int) error {
-	mem := make([]byte, 128) // stays reachable until the operation has ended
+	mem := make([]byte, 192) // stays reachable until the operation has ended
 	defer runtime.KeepAlive(mem)
-	b.put(mem[:64:64])
-	b.put(mem[64:])
+	// One more than is needed: kernels that do not know how much a unix socket
+	// holds look for more, and end the receive when they find no buffer for it.
+	for rest := mem; len(rest) > 0; rest = rest[64:] {
+		b.put(rest[:64:64])
+	}
 	b.publish()
 	u := packUserData(urRecv, 1, 1)
 	prepRecvMultishot(g.sqe(), int32(fds[0]), b.group, 0, false, u)
@@ -165,11 +168,12 @@ func recvTwo(g *ring, b *pbufRing, fds [2]int) error {
 			return err
 		}
 		bid := c.Flags >> cqeBufferShift
-		if c.Res != 1 || c.Flags&(cqeBuffer|cqeMore) != cqeBuffer|cqeMore || bid > 1 || mem[64*bid] != want {
+		if c.Res != 1 || c.Flags&(cqeBuffer|cqeMore) != cqeBuffer|cqeMore || bid > 2 || mem[64*bid] != want {
 			return fmt.Errorf("result %d, flags %#x", c.Res, c.Flags)
 		}
 	}
-	return g.cancelled(u)
+	// What is left in the ring must not be written to once mem is gone.
+	return errors.Join(g.cancelled(u), b.reset())
 }
 
 // recvLimited wants a multishot receive to end with the one that reaches its
