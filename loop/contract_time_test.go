@@ -64,14 +64,23 @@ func testDeadlineLastWord(r *rig) {
 
 func testWaiting(r *rig) {
 	for _, wait := range []time.Duration{0, 10 * time.Millisecond} {
+		short := 0
 		for range 5 {
 			begin := time.Now()
 			if err := r.l.Poll(wait); err != nil {
 				r.Fatal(err)
 			}
-			if d := time.Since(begin); d < wait || d > wait+time.Second {
+			d := time.Since(begin)
+			if d > wait+time.Second {
 				r.Errorf("Poll(%v) took %v", wait, d)
 			}
+			if d < wait {
+				short++
+			}
+		}
+		// A signal of the runtime ends a wait, which happens now and then.
+		if short > 2 {
+			r.Errorf("Poll(%v) did not wait %d times out of 5", wait, short)
 		}
 	}
 	wall := time.Now().UnixMilli()
