@@ -146,7 +146,7 @@ func testRandomClose(r *rig) {
 		running = time.Now().Before(end)
 		if running && len(open) < 30 {
 			clients++
-			go noisyClient(addr, clients)
+			go noisyClient(r, addr, clients)
 		}
 		if err := r.l.Poll(time.Millisecond); err != nil {
 			r.Fatal(err)
@@ -188,8 +188,8 @@ func testRandomClose(r *rig) {
 	r.equal("Conns", r.l.Conns(), 0)
 }
 
-func noisyClient(addr string, seed int) {
-	c, err := net.Dial("tcp", addr)
+func noisyClient(r *rig, addr string, seed int) {
+	c, err := r.dial(addr)
 	if err != nil {
 		return
 	}
@@ -207,7 +207,7 @@ func noisyClient(addr string, seed int) {
 		time.Sleep(time.Duration(seed%3) * time.Millisecond)
 	}
 	if seed%4 == 0 {
-		c.(*net.TCPConn).SetLinger(0)
+		c.(tcpConn).SetLinger(0)
 	}
 }
 

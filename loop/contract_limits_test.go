@@ -41,10 +41,7 @@ func (r *rig) remote(addr string, o SockOpts) *Remote {
 }
 
 func testDial(r *rig) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		r.Fatal(err)
-	}
+	ln := r.origin()
 	defer ln.Close()
 	for range 20 {
 		id := r.l.Dial(r.remote(ln.Addr().String(), SockOpts{NoDelay: true, KeepAliveSec: 9, SndBuf: 1 << 16}), 5)
@@ -158,10 +155,7 @@ func testDialClose(r *rig) {
 }
 
 func testDialEarly(r *rig) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		r.Fatal(err)
-	}
+	ln := r.origin()
 	defer ln.Close()
 	id := r.l.Dial(r.remote(ln.Addr().String(), SockOpts{}), 0)
 	want := pattern(1, 100_000)
@@ -535,7 +529,7 @@ func testStopAccept(r *rig) {
 	r.l.StopAccept(fd)
 	r.l.StopAccept(12345)
 	r.quiet(20 * time.Millisecond)
-	if c, err := net.DialTimeout("tcp", addr, 100*time.Millisecond); err == nil {
+	if c, err := r.dial(addr); err == nil {
 		c.Close()
 		r.Error("somebody still listens")
 	}

@@ -386,7 +386,7 @@ func testOwner(r *rig) {
 func testPeer(r *rig) {
 	id, c := r.tcpPair(SockOpts{})
 	r.equal("peer of an accepted connection", r.l.Peer(id), c.LocalAddr())
-	fd, err := c.File()
+	fd, err := c.(*net.TCPConn).File()
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -38,6 +38,13 @@ func TestContract(t *testing.T) {
 			}
 		})
 	}
+	t.Run(simIO.String(), func(t *testing.T) {
+		for _, ct := range contractTests {
+			if kernelOnly[ct.name] == "" {
+				t.Run(ct.name, func(t *testing.T) { ct.run(newRig(t, simIO)) })
+			}
+		}
+	})
 }
 
 // usableBackends are those compiled in that this kernel can run.
@@ -65,6 +72,15 @@ type rig struct {
 	l    *Loop
 	pool *buf.Pool
 	fds  int // open before
+	sim  *simBench
+}
+
+// tcpConn is what the tests want of a client: a TCP connection, or a simulated
+// one.
+type tcpConn interface {
+	net.Conn
+	CloseWrite() error
+	SetLinger(sec int) error
 }
 
 func newRig(t *testing.T, io IO) *rig { return newRigWith(t, Config{IO: io}, 256) }
@@ -81,7 +97,14 @@ func newRigWith(t *testing.T, cfg Config, blocks int) *rig {
 	r := &rig{T: t, io: cfg.IO, fds: countFDs(t)}
 	r.pool = buf.NewPool(buf.NewSliceMemory(blocks*testBlock, min(blocks, 16)*testBlock), testBlock)
 	cfg.Pool = r.pool
-	l, err := New(cfg)
+	var l *Loop
+	var err error
+	if cfg.IO == simIO {
+		r.sim = benchOf(t)
+		l, err = r.sim.open(cfg)
+	} else {
+		l, err = New(cfg)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,6 +252,11 @@ func (r *rig) closed(id ConnID) {
 // listen opens a TCP listener on loopback and accepts on it.
 func (r *rig) listen(o SockOpts, owner uint32) (fd int, addr string) {
 	r.Helper()
+	if r.sim != nil {
+		fd, addr = r.sim.listen()
+		r.l.Accept(fd, owner)
+		return fd, addr
+	}
 	fds, err := OpenListeners("127.0.0.1:0", 1, nil, o)
 	if err != nil {
 		r.Fatal(err)
@@ -242,19 +270,43 @@ func (r *rig) listen(o SockOpts, owner uint32) (fd int, addr string) {
 }
 
 // client connects to addr.
-func (r *rig) client(addr string) *net.TCPConn {
+func (r *rig) client(addr string) tcpConn {
 	r.Helper()
-	c, err := net.DialTimeout("tcp", addr, testTimeout)
+	c, err := r.dial(addr)
 	if err != nil {
 		r.Fatal(err)
 	}
 	c.SetDeadline(time.Now().Add(4 * testTimeout))
 	r.Cleanup(func() { c.Close() })
-	return c.(*net.TCPConn)
+	return c.(tcpConn)
+}
+
+func (r *rig) dial(addr string) (net.Conn, error) {
+	if r.sim != nil {
+		return r.sim.dial(addr)
+	}
+	return net.DialTimeout("tcp", addr, testTimeout)
+}
+
+// origin listens for what the loop dials.
+func (r *rig) origin() interface {
+	Addr() net.Addr
+	Accept() (net.Conn, error)
+	Close() error
+} {
+	r.Helper()
+	if r.sim != nil {
+		return r.sim.origin()
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.Fatal(err)
+	}
+	return ln
 }
 
 // tcpPair is a connection accepted by the loop, and its client.
-func (r *rig) tcpPair(o SockOpts) (ConnID, *net.TCPConn) {
+func (r *rig) tcpPair(o SockOpts) (ConnID, tcpConn) {
 	r.Helper()
 	_, addr := r.listen(o, 7)
 	c := r.client(addr)
@@ -264,6 +316,12 @@ func (r *rig) tcpPair(o SockOpts) (ConnID, *net.TCPConn) {
 // unixPair is one end of a socketpair adopted by the loop, and the other end.
 func (r *rig) unixPair() (ConnID, net.Conn) {
 	r.Helper()
+	if r.sim != nil {
+		fd, c := r.sim.pair()
+		c.SetDeadline(time.Now().Add(4 * testTimeout))
+		r.Cleanup(func() { c.Close() })
+		return r.l.Adopt(fd, 7), c
+	}
 	p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		r.Fatal(err)

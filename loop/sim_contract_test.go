@@ -1,0 +1,285 @@
+package loop
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The contract tests talk to the loop from other goroutines and measure real
+// time. So, for them, a World follows the real clock and is locked.
+
+// kernelOnly names the contract tests that are about what only a kernel has.
+var kernelOnly = map[string]string{
+	"dial a unix socket":            "a World has no files",
+	"dial in vain":                  "a World has no files",
+	"dial and close":                "its backlog is the kernel's",
+	"descriptors run out":           "a World has no limit on descriptors",
+	"a unix listener for two loops": "a World has no files",
+	"adopt what has bytes waiting":  "the socket is the kernel's",
+	"destroy with everything open":  "what travels by mail is a descriptor of the kernel's",
+	"peer address":                  "it is asked for a duplicate of a descriptor",
+	"no allocation":                 "a World allocates",
+}
+
+// simBench is a World and its lock.
+type simBench struct {
+	mu    sync.Mutex
+	w     *World
+	names uint16
+}
+
+// benches are the worlds of the tests that run: loops of one test share one.
+var benches sync.Map
+
+func benchOf(t *testing.T) *simBench {
+	b, ok := benches.Load(t)
+	if !ok {
+		fresh := &simBench{w: NewWorld(uint64(len(t.Name())), Faults{Late: 10, Overshoot: 30, Offset: 20})}
+		fresh.w.room = 256 << 10 // peers write from the goroutine that polls
+		benches.Store(t, fresh)
+		t.Cleanup(func() { benches.Delete(t) })
+		return fresh
+	}
+	return b.(*simBench)
+}
+
+// open makes a loop in the world.
+func (b *simBench) open(cfg Config) (*Loop, error) {
+	return newLoop(cfg, simIO, -1, func(l *Loop) (backend, error) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return &lockedSim{s: openSim(l, b.w), b: b}, nil
+	})
+}
+
+// addr is an address that nobody has yet.
+func (b *simBench) addr() netip.AddrPort {
+	b.names++
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 9, 9, 9}), b.names)
+}
+
+// locked runs f with the lock and at the right time.
+func (b *simBench) locked(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.w.now = max(b.w.now, monotonic())
+	b.w.RunDue()
+	f()
+}
+
+// lockedSim is a sim that others may reach while it waits.
+type lockedSim struct {
+	s      *sim
+	b      *simBench
+	inside bool // the loop holds the lock: what is complete may end a connection
+}
+
+func (k *lockedSim) locked(f func()) {
+	if k.inside {
+		f()
+		return
+	}
+	k.b.locked(func() {
+		k.inside = true
+		f()
+		k.inside = false
+	})
+}
+
+func (k *lockedSim) now() int64  { return monotonic() }
+func (k *lockedSim) wall() int64 { return wallClock() }
+
+func (k *lockedSim) acceptOn(ln *listener)  {}
+func (k *lockedSim) acceptOff(ln *listener) {}
+func (k *lockedSim) acceptStop(ln *listener) {
+	k.locked(func() { k.s.acceptStop(ln) })
+}
+func (k *lockedSim) dial(id ConnID, c *conn, r *Remote) {
+	k.locked(func() { k.s.dial(id, c, r) })
+}
+func (k *lockedSim) adopt(id ConnID, c *conn)    { k.locked(func() { k.s.adopt(id, c) }) }
+func (k *lockedSim) recvOn(id ConnID, c *conn)   { k.locked(func() { k.s.recvOn(id, c) }) }
+func (k *lockedSim) recvOff(id ConnID, c *conn)  { k.locked(func() { k.s.recvOff(id, c) }) }
+func (k *lockedSim) flush(id ConnID, c *conn)    { k.locked(func() { k.s.flush(id, c) }) }
+func (k *lockedSim) shutdown(id ConnID, c *conn) { k.locked(func() { k.s.shutdown(id, c) }) }
+func (k *lockedSim) cancel(id ConnID, c *conn)   { k.locked(func() { k.s.cancel(id, c) }) }
+func (k *lockedSim) close(id ConnID, c *conn)    { k.locked(func() { k.s.close(id, c) }) }
+func (k *lockedSim) detach(id ConnID, c *conn) (ok bool) {
+	k.locked(func() { ok = k.s.detach(id, c) })
+	return ok
+}
+func (k *lockedSim) peer(c *conn) (a netip.AddrPort) {
+	k.locked(func() { a = k.s.peer(c) })
+	return a
+}
+func (k *lockedSim) unacked(c *conn) (n int) {
+	k.locked(func() { n = k.s.unacked(c) })
+	return n
+}
+func (k *lockedSim) destroy() (err error) {
+	k.locked(func() { err = k.s.destroy() })
+	return err
+}
+
+// wait waits for real.
+func (k *lockedSim) wait(waitNs int64) error {
+	end := monotonic() + waitNs
+	for {
+		busy := true
+		k.locked(func() {
+			k.s.wait(waitNs)
+			busy = k.s.until <= k.b.w.now
+		})
+		if busy || waitNs >= 0 && monotonic() >= end {
+			return nil
+		}
+		time.Sleep(20 * time.Microsecond)
+	}
+}
+
+// simConn is a Peer that blocks.
+type simConn struct {
+	b      *simBench
+	p      *Peer
+	mu     sync.Mutex
+	readBy time.Time
+	byWhen time.Time // writing
+	reset  bool
+}
+
+// try repeats f until it does something else than block.
+func (c *simConn) try(by *time.Time, f func() (int, error)) (n int, err error) {
+	for {
+		c.b.locked(func() { n, err = f() })
+		if err != ErrWouldBlock {
+			return n, err
+		}
+		c.mu.Lock()
+		late := !by.IsZero() && time.Now().After(*by)
+		c.mu.Unlock()
+		if late {
+			return 0, os.ErrDeadlineExceeded
+		}
+		time.Sleep(20 * time.Microsecond)
+	}
+}
+
+func (c *simConn) Read(b []byte) (int, error) {
+	return c.try(&c.readBy, func() (int, error) { return c.p.Read(b) })
+}
+
+func (c *simConn) Write(b []byte) (done int, err error) {
+	for done < len(b) {
+		n, err := c.try(&c.byWhen, func() (int, error) { return c.p.Write(b[done:]) })
+		done += n
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+func (c *simConn) Close() error {
+	c.b.locked(func() {
+		if c.reset {
+			c.p.Reset()
+		} else {
+			c.p.Close()
+		}
+	})
+	return nil
+}
+
+func (c *simConn) CloseWrite() error {
+	c.b.locked(c.p.CloseWrite)
+	return nil
+}
+
+func (c *simConn) SetLinger(sec int) error {
+	c.reset = sec == 0
+	return nil
+}
+
+func (c *simConn) SetDeadline(t time.Time) error {
+	c.SetReadDeadline(t)
+	return c.SetWriteDeadline(t)
+}
+
+func (c *simConn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	c.readBy = t
+	c.mu.Unlock()
+	return nil
+}
+
+func (c *simConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	c.byWhen = t
+	c.mu.Unlock()
+	return nil
+}
+
+func (c *simConn) LocalAddr() net.Addr  { return net.TCPAddrFromAddrPort(c.p.Addr()) }
+func (c *simConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.p.FarAddr()) }
+
+// simOrigin accepts what the loop dials.
+type simOrigin struct {
+	b    *simBench
+	addr netip.AddrPort
+	came chan *Peer
+}
+
+func (b *simBench) origin() *simOrigin {
+	o := &simOrigin{b: b, came: make(chan *Peer, 100)}
+	b.locked(func() {
+		o.addr = b.addr()
+		b.w.Serve(o.addr.String(), func(p *Peer) { o.came <- p })
+	})
+	return o
+}
+
+func (o *simOrigin) Addr() net.Addr { return net.TCPAddrFromAddrPort(o.addr) }
+func (o *simOrigin) Close() error {
+	o.b.locked(func() { o.b.w.Serve(o.addr.String(), nil) })
+	return nil
+}
+func (o *simOrigin) Accept() (net.Conn, error) { return &simConn{b: o.b, p: <-o.came}, nil }
+
+// dial connects to a listener.
+func (b *simBench) dial(addr string) (c net.Conn, err error) {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.ECONNREFUSED
+	b.locked(func() {
+		if p := b.w.Connect(b.addr(), to); p != nil {
+			c, err = &simConn{b: b, p: p}, nil
+		}
+	})
+	return c, err
+}
+
+// listen gives a listener for Accept.
+func (b *simBench) listen() (fd int, addr string) {
+	b.locked(func() {
+		a := b.addr()
+		fd, addr = b.w.Listen(a), a.String()
+	})
+	return fd, addr
+}
+
+// pair is a descriptor for Adopt and its far end.
+func (b *simBench) pair() (fd int, c net.Conn) {
+	b.locked(func() {
+		near, far := b.w.pair(netip.AddrPort{}, netip.AddrPort{})
+		fd, c = int(near.fd), &simConn{b: b, p: &Peer{far}}
+	})
+	return fd, c
+}
