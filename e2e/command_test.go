@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -209,5 +210,37 @@ func TestSignalWhileStarting(t *testing.T) {
 				t.Fatalf("exit status %d:\n%s", status, z.out.String())
 			}
 		}
+	}
+}
+
+// When the reader of its messages is gone it goes on, and drains on SIGTERM.
+func TestNobodyReadsItsMessages(t *testing.T) {
+	t.Parallel()
+	addr := freeAddr(t)
+	file := writeFile(t, filepath.Join(t.TempDir(), "zproxy.yaml"), fmt.Sprintf(
+		"listeners: [{address: %q}]\nroutes: [{path: \"/*\", respond: {body: ok}}]\n", addr))
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(zproxyBin, "run", "-c", file)
+	cmd.Stdout, cmd.Stderr = writer, writer
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	late := time.AfterFunc(10*time.Second, func() { cmd.Process.Kill() })
+	defer late.Stop()
+	writer.Close()
+	reader.Close()
+	eventually(t, 5*time.Second, "it listens", func() (bool, string) {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil, ""
+	})
+	cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ended with %v, want status 0", err)
 	}
 }

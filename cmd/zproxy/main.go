@@ -104,6 +104,8 @@ func cmdRun(args []string, out, errOut io.Writer) int {
 			return 1
 		}
 	}
+	// Messages that nobody reads any more are lost, and the proxy goes on.
+	signal.Ignore(unix.SIGPIPE)
 	// From here on a signal is kept until it can be obeyed: whoever sees the
 	// listeners accept may send one.
 	stop := make(chan os.Signal, 2)
