@@ -32,6 +32,7 @@ type simulation struct {
 	logPath string
 	calm    bool
 	text    string // the configuration
+	early   bool   // it is shut down while there are clients
 	high    int    // mark above which a leg is paused, 0: the usual one
 	prewarm int
 	conns   int // to one endpoint, at most
@@ -179,7 +180,7 @@ func (s *simulation) start(loops int) error {
 	block := 4096 << s.pick(3)
 	blocks := simBlocks
 	if !s.calm {
-		blocks = []int{40, 100, 400, simBlocks}[s.pick(4)]
+		blocks = []int{12, 24, 40, 100, 400, simBlocks}[s.pick(6)]
 	}
 	peers := make([]*Neighbour, loops)
 	for i := range loops {
@@ -201,6 +202,10 @@ func (s *simulation) start(loops int) error {
 		w.begin()
 	}
 	s.run.Clients(simListen)
+	if s.early = !s.calm && s.pick(6) == 0; s.early {
+		s.run.Traits.Refused = true
+		s.world.After(int64(s.pick(2e9)), s.drain)
+	}
 	return nil
 }
 
@@ -285,6 +290,21 @@ func (s *simulation) play() {
 	if s.broken() {
 		return
 	}
+	if !s.early {
+		s.rest()
+	}
+	if !s.broken() && !s.until(simPatience, s.drained) {
+		s.fail("a worker does not drain")
+		return
+	}
+	if n := s.world.OpenSockets(); n != 0 && !s.broken() {
+		s.fail("%d sockets are open at the end", n)
+	}
+}
+
+// rest lets all that has a timeout run into it, looks at what is left, and
+// shuts down.
+func (s *simulation) rest() {
 	s.world.Faults = loop.Faults{}
 	s.run.Traits.IdleClose = 0
 	end := s.world.Now() + simRest
@@ -296,24 +316,23 @@ func (s *simulation) play() {
 		return
 	}
 	s.checkRest()
+	s.drain()
+}
+
+func (s *simulation) drain() {
 	for _, w := range s.workers {
 		AskDrain(w.l)
 	}
-	if !s.until(simPatience, s.drained) {
-		s.fail("a worker does not drain")
-		return
+}
+
+// end takes a worker that has drained out of the world.
+func (s *simulation) end(w *simWorker) {
+	w.log.Close()
+	if err := w.l.Destroy(); err != nil {
+		s.fail("Destroy: %v", err)
 	}
-	for _, w := range s.workers {
-		w.log.Close()
-		if err := w.l.Destroy(); err != nil {
-			s.fail("Destroy: %v", err)
-		}
-		if n := w.pool.InUse(); n != 0 {
-			s.fail("%d blocks are in use after Destroy", n)
-		}
-	}
-	if n := s.world.OpenSockets(); n != 0 {
-		s.fail("%d sockets are open at the end", n)
+	if n := w.pool.InUse(); n != 0 {
+		s.fail("%d blocks are in use after Destroy", n)
 	}
 }
 
@@ -350,6 +369,10 @@ func (s *simulation) until(ns int64, done func() bool) bool {
 			if err := turn(-1); err != nil {
 				s.fail("Poll: %v", err)
 				return false
+			}
+			if w.stopped {
+				s.end(w)
+				continue
 			}
 			if s.turns%8 == 0 || *simSeed != 0 {
 				s.checkWorker(w)

@@ -50,7 +50,8 @@ func TestSim(t *testing.T) {
 type simCounts struct {
 	began                        time.Time
 	seeds, calm, requests, whole int
-	turns                        int
+	turns, most                  int
+	mostIn                       uint64 // seed
 	leaves, cuts, stops, earlies int
 	hangUps                      int
 	tally                        loop.Tally
@@ -72,6 +73,9 @@ func (c *simCounts) add(s *simulation) {
 		c.whole += bit(q.Complete)
 	}
 	c.turns += s.turns
+	if s.turns > c.most {
+		c.most, c.mostIn = s.turns, s.seed
+	}
 	c.leaves += s.run.Leaves
 	c.cuts += s.run.Cuts
 	c.stops += s.run.Stops
@@ -88,8 +92,8 @@ func (c *simCounts) add(s *simulation) {
 
 func (c *simCounts) print(t *testing.T) {
 	took := time.Since(c.began)
-	t.Logf("%d simulated requests over %d seeds (%d calm) in %.1f s, %.0f per second, %d turns", c.requests, c.seeds, c.calm,
-		took.Seconds(), float64(c.requests)/took.Seconds(), c.turns)
+	t.Logf("%d simulated requests over %d seeds (%d calm) in %.1f s, %.0f per second, %d turns, at most %d (seed %d)", c.requests, c.seeds, c.calm,
+		took.Seconds(), float64(c.requests)/took.Seconds(), c.turns, c.most, c.mostIn)
 	t.Logf("%d answered whole by origins, %d answered by the proxy; %d tried again, %d stale connections, %d stolen", c.whole, c.own, c.retries, c.stale, c.stolen)
 	t.Logf("peers: %d clients left, %d origins broke off, %d peers stopped, %d early answers, %d hang-ups", c.leaves, c.cuts, c.stops, c.earlies, c.hangUps)
 	t.Logf("world: %+v", c.tally)

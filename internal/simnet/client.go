@@ -50,12 +50,14 @@ type mark struct {
 func (r *Run) startClient(from, to netip.AddrPort) {
 	c := &client{r: r, left: 1 + r.rng.IntN(r.Traits.Requests), depth: 1, leaveAt: -1, deafAt: -1}
 	c.s.to = c
+	t := &r.Traits
 	if c.p = r.World.Connect(from, to); c.p == nil {
-		r.fail("client %v: nobody listens", from)
+		if !t.Refused {
+			r.fail("client %v: nobody listens", from)
+		}
 		r.clients--
 		return
 	}
-	t := &r.Traits
 	if chance(r.rng, t.Pipeline) {
 		c.depth = 2 + r.rng.IntN(7)
 	}

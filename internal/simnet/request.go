@@ -27,6 +27,8 @@ type Traits struct {
 	Upgrade   int // a request asks for a tunnel
 	BigHeads  int // fields that need more than a block
 	IdleClose int // an origin closes a connection nobody uses
+
+	Refused bool // a client may find nobody listening
 }
 
 // howToEnd is the way a peer leaves.
