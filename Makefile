@@ -10,7 +10,7 @@ RACE := ./numa/... ./buf/... ./router/... ./upstream/... ./metrics/... ./config/
 
 FUZZTIME ?= 10s
 
-.PHONY: all build run test setup vet unit e2e race fuzz bench clean
+.PHONY: all build run test setup vet unit sim e2e race fuzz bench clean
 
 all: build
 
@@ -25,6 +25,7 @@ test:
 	$(MAKE) --no-print-directory setup
 	$(MAKE) --no-print-directory vet
 	$(MAKE) --no-print-directory unit
+	$(MAKE) --no-print-directory sim
 	$(MAKE) --no-print-directory e2e
 	$(MAKE) --no-print-directory race
 
@@ -42,6 +43,10 @@ vet:
 unit:
 	go test $(UNIT)
 	go test -count=1 -tags $(TAGS) -ldflags=$(LDFLAGS) $(UNIT)
+
+# Real workers in a simulated world, with all assertions; see docs/testing.md. It prints what it has gone through.
+sim:
+	go test -count=1 -v -tags assert -run '^TestSim' ./proxy $(SIM)
 
 e2e:
 	go test -count=1 -timeout 30m -tags $(TAGS) -ldflags=$(LDFLAGS) ./e2e
