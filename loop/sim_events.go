@@ -72,7 +72,7 @@ func (s *sim) idle(v *simSocket) bool {
 			return false
 		}
 	}
-	return !v.receiving || !v.stopping && len(v.in) == 0 && !v.fin && !v.rst
+	return !v.receiving || (!v.stopping || v.overshoot > 0) && len(v.in) == 0 && !v.fin && !v.rst
 }
 
 func (s *sim) collectDial(v *simSocket, c *conn) {
@@ -125,7 +125,7 @@ func (s *sim) collectRecv(v *simSocket, c *conn) {
 		s.receive(v, c)
 		return
 	}
-	if v.overshoot > 0 && len(v.in) > 0 {
+	if v.overshoot > 0 {
 		s.w.Tally.Overshoots++
 		s.receive(v, c)
 		if !v.receiving || !v.stopping {
@@ -172,7 +172,7 @@ func (s *sim) receive(v *simSocket, c *conn) {
 			break
 		}
 	}
-	if len(v.in) == 0 && (v.fin || v.rst) && !v.stopping {
+	if len(v.in) == 0 && (v.fin || v.rst) && (!v.stopping || v.overshoot > 0) {
 		errno := unix.Errno(0)
 		if v.rst {
 			errno = unix.ECONNRESET
