@@ -98,3 +98,21 @@ func (c *simCounts) print(t *testing.T) {
 	t.Logf("peers: %d clients left, %d origins broke off, %d peers stopped, %d early answers, %d hang-ups", c.leaves, c.cuts, c.stops, c.earlies, c.hangUps)
 	t.Logf("world: %+v", c.tally)
 }
+
+// TestSimIsAFunctionOfItsSeed: whoever replays a failure sees that failure.
+func TestSimIsAFunctionOfItsSeed(t *testing.T) {
+	for seed := uint64(1); seed <= 30; seed++ {
+		var first *simulation
+		for range 2 {
+			s, err := simulate(seed, t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first == nil {
+				first = s
+			} else if s.turns != first.turns || s.world.Now() != first.world.Now() || s.world.Tally != first.world.Tally {
+				t.Fatalf("seed %d: %d turns until %d, and then %d until %d", seed, first.turns, first.world.Now(), s.turns, s.world.Now())
+			}
+		}
+	}
+}
