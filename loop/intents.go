@@ -91,6 +91,15 @@ func (l *Loop) Pause(id ConnID) {
 	l.todo(id, c)
 }
 
+// A view holds its whole block, however few its bytes are. So views of at most
+// smallBytes that join a queue of at least smallBehind are copied together:
+// a peer that sends bytes one by one to one that takes none would use up the
+// pool otherwise.
+const (
+	smallBytes  = 2 << 10
+	smallBehind = 8
+)
+
 // Send appends v to what is sent to id and takes the reference. It leaves with
 // the next Poll.
 func (l *Loop) Send(id ConnID, v buf.View) {
@@ -99,7 +108,11 @@ func (l *Loop) Send(id ConnID, v buf.View) {
 		l.pool.Release(v)
 		return
 	}
-	l.pool.Push(&c.sendq, v)
+	if v.Len <= smallBytes && c.sendq.Len() >= smallBehind {
+		l.pool.Coalesce(&c.sendq, v)
+	} else {
+		l.pool.Push(&c.sendq, v)
+	}
 	l.todo(id, c)
 }
 

@@ -307,16 +307,22 @@ func (w *Worker) feedRequest(c *client, x *exchange, v buf.View) {
 		w.requestFault(c, x, d.fault)
 		return
 	}
+	rest := v.Slice(uint32(d.used), v.Len-uint32(d.used))
+	if rest.Len > 0 {
+		if d.n > 0 {
+			w.pool.Retain(v)
+		}
+		w.pool.PushFront(&c.in, rest)
+	} else if d.n == 0 {
+		w.pool.Release(v)
+	}
 	if d.n > 0 {
-		w.pool.Retain(v)
 		w.requestData(x, v.Slice(uint32(d.at), uint32(d.n)))
 		if x.flags&xBroken != 0 {
-			w.pool.Release(v)
 			w.failExchange(c, x, &faultMemory)
 			return
 		}
 	}
-	w.putBack(c, v.Slice(uint32(d.used), v.Len-uint32(d.used)))
 	switch d.piece {
 	case http1.PieceEnd:
 		w.requestEnd(c, x, nil)
@@ -327,15 +333,6 @@ func (w *Worker) feedRequest(c *client, x *exchange, v buf.View) {
 	default:
 		w.awaitBody(c)
 	}
-}
-
-// putBack returns unread bytes to the front of c.in.
-func (w *Worker) putBack(c *client, v buf.View) {
-	if v.Len == 0 {
-		w.pool.Release(v)
-		return
-	}
-	w.pool.PushFront(&c.in, v)
 }
 
 func (w *Worker) awaitBody(c *client) {

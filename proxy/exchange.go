@@ -238,7 +238,7 @@ func (w *Worker) requestData(x *exchange, v buf.View) {
 	case x.state == xForwarding:
 		w.originData(x, w.origins.At(x.origin), v)
 	default:
-		w.pool.Push(&x.backlog, v)
+		w.pool.Coalesce(&x.backlog, v)
 	}
 }
 

@@ -1,7 +1,12 @@
 package proxy
 
 import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -56,6 +61,47 @@ func TestNoBodyWithoutItsHead(t *testing.T) {
 				if m := s.w.m; m.RefusedByReason[codeMemory] != 1 {
 					t.Errorf("%d answers given up for lack of memory, want 1", m.RefusedByReason[codeMemory])
 				}
+			})
+		}
+	})
+}
+
+// Bytes that wait hold the blocks they fill, in however small pieces they came.
+func TestSmallPiecesHoldFewBlocks(t *testing.T) {
+	const pieces = 3000
+	cases := []struct{ name, text, head, piece string }{
+		{"for a connection", "pool: {max_connections: 1, max_idle: 1}", "Content-Length: 1000000\r\n\r\n", "x"},
+		{"for an origin", "pool: {max_connections: 2}", "Content-Length: 1000000\r\n\r\n", "x"},
+		{"as chunks", "pool: {max_connections: 2}", "Transfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"},
+	}
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		for _, tc := range cases {
+			t.Run(tc.name, func(t *testing.T) {
+				done := make(chan bool)
+				defer close(done)
+				origin := narrow(t, func(_ int, c net.Conn) { <-done })
+				r := start(t, io_, 1, yaml(origin, fmt.Sprintf(narrowUpstream, tc.text)), nil)
+				r.occupy().(*net.TCPConn).SetLinger(0)
+				c := r.dial()
+				io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\n"+tc.head)
+				fill := strings.Repeat("x", 200000) // so that the origin's kernel takes no more
+				if strings.HasPrefix(tc.head, "T") {
+					fill = fmt.Sprintf("%x\r\n%s\r\n", len(fill), fill)
+				} else if tc.name == "for a connection" {
+					fill = ""
+				}
+				io.WriteString(c, fill)
+				time.Sleep(100 * time.Millisecond)
+				before := r.reports()[0].Buf.InUse
+				for range pieces {
+					io.WriteString(c, tc.piece)
+					time.Sleep(10 * time.Microsecond)
+				}
+				time.Sleep(50 * time.Millisecond)
+				if n := r.reports()[0].Buf.InUse - before; n > 50 {
+					t.Errorf("%d pieces hold %d blocks", pieces, n)
+				}
+				c.(*net.TCPConn).SetLinger(0)
 			})
 		}
 	})
