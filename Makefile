@@ -10,7 +10,7 @@ RACE := ./numa/... ./buf/... ./router/... ./upstream/... ./metrics/... ./config/
 
 FUZZTIME ?= 10s
 
-.PHONY: all build run test setup vet unit sim e2e race fuzz bench clean
+.PHONY: all build run test setup vet unit sim e2e race test-numa fuzz bench clean
 
 all: build
 
@@ -55,6 +55,10 @@ e2e:
 # mapped memory, which the race detector does not see.
 race:
 	CGO_ENABLED=1 go test -race $(RACE)
+
+# Machines with several memory nodes, emulated one after the other: about a minute each, and nothing else should run.
+test-numa:
+	ZPROXY_VM=1 go test -count=1 -timeout 30m -v -run '^TestMachines$$' ./internal/vmtest
 
 # Every fuzz target in turn, FUZZTIME each.
 fuzz:

@@ -38,6 +38,7 @@ var layers = map[string]int{
 	"e2e":             8, // runs the binary against real peers
 	"internal/simnet": 8, // scripted peers: only tests and commands may know them
 	"internal/tidy":   8,
+	"internal/vmtest": 8, // runs the binary in a virtual machine
 	"bench":           8,
 	"examples":        8,
 }
