@@ -10,25 +10,6 @@ import (
 	"zproxy/loop"
 )
 
-// onEachLoop dials until every one of the rig's two loops has a client of its
-// own, and gives one of each.
-func (r *rig) onEachLoop() [2]net.Conn {
-	r.t.Helper()
-	var of [2]net.Conn
-	had := [2]int{}
-	for of[0] == nil || of[1] == nil {
-		c := r.dial()
-		for found := false; !found; {
-			for i, rep := range r.reports() {
-				if rep.Clients > had[i] {
-					had[i], of[i], found = rep.Clients, c, true
-				}
-			}
-		}
-	}
-	return of
-}
-
 // A loop that has drained leaves nothing behind that counts against the caps:
 // requests that other loops have still to finish need the connections.
 func TestDrainedLoopGivesItsConnectionsBack(t *testing.T) {

@@ -71,14 +71,10 @@ func (w *Worker) askNeighbour(c *client, x *exchange, endpoint, to int) {
 	if x.state != xStealing {
 		w.await(c, x, xStealing)
 	}
-	m := loop.Mail{
+	w.deliver(to, loop.Mail{
 		Kind: mailSteal, From: int32(w.index),
 		A: uint64(x.cluster) | uint64(c.x)<<32, B: uint64(endpoint),
-	}
-	if !w.post(to, m) {
-		w.pools[x.cluster].StealDropped()
-		w.failExchange(c, x, &faultNoEndpoint)
-	}
+	})
 }
 
 // give exports an idle connection to the loop that asked.

@@ -367,7 +367,7 @@ func (p *Pool) StealFailed(waiter uint32) {
 }
 
 // StealDropped tells that a Steal came to nothing and that its request has
-// ended meanwhile, or that the neighbour could not be asked.
+// ended meanwhile.
 func (p *Pool) StealDropped() { p.asked() }
 
 // asked: one ask has its answer.
