@@ -234,6 +234,7 @@ func (w *Worker) requestData(x *exchange, v buf.View) {
 	x.flags &^= xExpect // or it has got tired of waiting
 	switch {
 	case x.flags&xOriginDeaf != 0:
+		x.flags |= xBodyGiven // it is gone all the same: a replay would lack it
 		w.pool.Release(v)
 	case x.state == xForwarding:
 		w.originData(x, w.origins.At(x.origin), v)
