@@ -332,6 +332,9 @@ func (w *Worker) endExchange(c *client, x *exchange, why string) {
 	if x.state == xWaiting {
 		w.pools[x.cluster].RemoveWaiter(c.x)
 	}
+	if x.state == xTunnel {
+		w.m.Tunnels--
+	}
 	w.detachOrigin(x, false)
 	w.account(c, x, why)
 	w.pool.Drop(&x.backlog)

@@ -137,7 +137,6 @@ func (w *Worker) tunnelTimeout(c *client) {
 // sides have closed; otherwise both are reset (the origin's by detachOrigin),
 // because there is no other sign that their bytes are not all there.
 func (w *Worker) endTunnel(c *client, x *exchange, why string) {
-	w.m.Tunnels--
 	w.endExchange(c, x, why)
 	if why == "" {
 		w.closeClient(c)
