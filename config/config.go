@@ -151,8 +151,8 @@ type Limits struct {
 	RequestBodyTimeout    time.Duration
 	SendTimeout           time.Duration
 	MinRate               Size // bytes per second, 0: no limit
-	Connections           int // per loop, 0: from the open-files limit
-	RequestsPerConnection int // 0: no limit
+	Connections           int  // per loop, 0: from the open-files limit
+	RequestsPerConnection int  // 0: no limit
 }
 
 // Forwarding says what the origin is told about the client.
