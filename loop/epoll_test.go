@@ -53,8 +53,9 @@ func TestNoSendInVain(t *testing.T) {
 func TestBlocksPerTick(t *testing.T) {
 	r := newRig(t, Epoll)
 	id, c := r.tcpPair(SockOpts{RcvBuf: 4 << 20})
-	c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-	size, _ := io.WriteString(c, pattern(1, 1<<20))
+	text := pattern(1, 1<<20)
+	c.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+	size, _ := io.WriteString(c, text)
 	if size < 3*blocksPerTick*testBlock {
 		t.Skipf("the kernel took only %d bytes: sysctl net.core.rmem_max=4194304 gives more", size)
 	}
