@@ -348,7 +348,7 @@ func TestResolverBesideALoop(t *testing.T) {
 			runtime.Gosched()
 		}
 	})
-	const enough = 50 // connections made because the addresses changed
+	const enough = 5 // connections made because the addresses changed
 	begun := time.Now()
 	p := c.Pool(0)
 	addrOf := map[uint64]uint32{}
@@ -388,7 +388,7 @@ func TestResolverBesideALoop(t *testing.T) {
 	if c.eps[0].Open() != c.Idle(0) || p.Stats().Miscounted != 0 {
 		t.Errorf("%d open, %d idle, %d miscounted", c.eps[0].Open(), c.Idle(0), p.Stats().Miscounted)
 	}
-	if len(addrOf) < 5 {
+	if len(addrOf) < enough {
 		t.Errorf("%d connections made: the addresses hardly changed", len(addrOf))
 	}
 }
