@@ -287,7 +287,7 @@ func TestFullDisk(t *testing.T) {
 	if err := l.Reopen(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "recovery", func() bool { return !l.Stats().Failing })
+	eventually(t, "recovery", func() bool { return !l.Stats().Failing && len(b.free) == b.made-1 })
 	for n := range 10 {
 		add(b, 1, n)
 	}
