@@ -246,7 +246,11 @@ func TestArenaAlwaysWithoutHugePagesSaysWhatToDo(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"vm.nr_hugepages is 0", "takes 2 at a time and 32 at most", "sysctl -w vm.nr_hugepages"} {
+	// A page that another process still holds stays until it lets go.
+	if !strings.Contains(err.Error(), "vm.nr_hugepages is 0") && !strings.Contains(err.Error(), "too few are free") {
+		t.Errorf("%q does not say how many there are", err)
+	}
+	for _, want := range []string{"takes 2 at a time and 32 at most", "sysctl -w vm.nr_hugepages"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q does not say %q", err, want)
 		}
