@@ -25,13 +25,19 @@ type Field struct {
 	Flags       FieldFlags
 }
 
+// Extra is a field the proxy adds. Name is spelled as HTTP/1 writes it.
+type Extra struct {
+	Name  string
+	Value []byte
+}
+
 // BodyKind says how the end of a message's content is found.
 type BodyKind uint8
 
 const (
 	BodyNone       BodyKind = iota // no content at all
 	BodyLength                     // Head.Length bytes
-	BodyChunked                    // chunked transfer coding
+	BodyChunked                    // until its last piece says so: chunked coding, or the frames of HTTP/2
 	BodyUntilClose                 // everything until the connection ends (responses only)
 )
 

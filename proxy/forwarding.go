@@ -79,7 +79,7 @@ func (w *Worker) closeField(name string, from int) {
 func (w *Worker) finishExtras() {
 	w.extras = w.extras[:0]
 	for _, s := range w.spans {
-		w.extras = append(w.extras, http1.Extra{Name: s.name, Value: w.scratch[s.from:s.to]})
+		w.extras = append(w.extras, proto.Extra{Name: s.name, Value: w.scratch[s.from:s.to]})
 	}
 }
 

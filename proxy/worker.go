@@ -105,7 +105,7 @@ type Worker struct {
 	out     []byte // a head too long for one block, on its way out
 	path    []byte // the normalised path of the request being routed
 	scratch []byte // the values of fields the proxy adds
-	extras  []http1.Extra
+	extras  []proto.Extra
 	spans   []extraSpan
 
 	runnable  []uint32 // clients with a pipelined request left to serve
@@ -139,7 +139,7 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 		index: c.Loop.Index(), peers: peers,
 		limits: s.headLimits,
 		caches: routeCaches(s.routers),
-		extras: make([]http1.Extra, 0, 16),
+		extras: make([]proto.Extra, 0, 16),
 		high:   highMark, low: lowMark, maxBlocks: c.MaxBlocks, arena: c.Arena,
 	}
 	w.head.Fields = make([]proto.Field, 0, 32)

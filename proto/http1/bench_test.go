@@ -60,7 +60,7 @@ func BenchmarkForwardRequest(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			in := []byte(c.head)
 			h := proto.Head{Fields: make([]proto.Field, 0, 32)}
-			extras := []Extra{{"X-Forwarded-For", []byte("192.0.2.1")}, {"X-Forwarded-Proto", []byte("http")}}
+			extras := []proto.Extra{{Name: "X-Forwarded-For", Value: []byte("192.0.2.1")}, {Name: "X-Forwarded-Proto", Value: []byte("http")}}
 			out := make([]byte, 0, 4096)
 			b.ReportAllocs()
 			for b.Loop() {

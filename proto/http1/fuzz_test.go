@@ -103,7 +103,7 @@ func FuzzRoundTrip(f *testing.F) {
 		lim := testLimits
 		lim.HeadBytes += 1000
 		lim.LineBytes += 10
-		extras := []Extra{{"X-Extra", in[:min(len(in), 20)]}}
+		extras := []proto.Extra{{Name: "X-Extra", Value: in[:min(len(in), 20)]}}
 		var out []byte
 		var n int
 		if response {

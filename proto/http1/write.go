@@ -6,12 +6,6 @@ import (
 	"zproxy/proto"
 )
 
-// Extra is a field the proxy adds.
-type Extra struct {
-	Name  string
-	Value []byte
-}
-
 const (
 	// ChunkEnd follows the data of every chunk.
 	ChunkEnd = "\r\n"
@@ -28,20 +22,20 @@ const (
 )
 
 // RequestHeadBound is a length AppendRequestHead does not exceed.
-func RequestHeadBound(h *proto.Head, target, host []byte, extras []Extra) int {
+func RequestHeadBound(h *proto.Head, target, host []byte, extras []proto.Extra) int {
 	return int(h.MethodName.Len) + len(" ") + len(target) + len(" HTTP/1.1\r\nHost: \r\n") + len(host) +
 		fieldsBound(h, extras) + framingMax
 }
 
 // ResponseHeadBound is a length AppendResponseHead does not exceed.
-func ResponseHeadBound(h *proto.Head, extras []Extra) int {
+func ResponseHeadBound(h *proto.Head, extras []proto.Extra) int {
 	return len("HTTP/1.1 200 \r\n") + int(h.Reason.Len) + fieldsBound(h, extras) + framingMax
 }
 
 // TrailersBound is a length AppendTrailers does not exceed.
 func TrailersBound(h *proto.Head) int { return fieldsBound(h, nil) + 2 }
 
-func fieldsBound(h *proto.Head, extras []Extra) (n int) {
+func fieldsBound(h *proto.Head, extras []proto.Extra) (n int) {
 	if k := len(h.Fields); k > 0 && h.Lines {
 		n = int(h.Fields[k-1].End - h.Fields[0].Name.Off)
 	} else {
@@ -59,7 +53,7 @@ func fieldsBound(h *proto.Head, extras []Extra) (n int) {
 // request line with target, Host (RFC 9110 section 7.2: first), the fields of h
 // without FlagDrop as they came, the framing fields for body and length, and
 // extras. Host, Content-Length and Transfer-Encoding of h are never copied.
-func AppendRequestHead(dst []byte, h *proto.Head, target []byte, host []byte, body proto.BodyKind, length int64, extras []Extra) []byte {
+func AppendRequestHead(dst []byte, h *proto.Head, target []byte, host []byte, body proto.BodyKind, length int64, extras []proto.Extra) []byte {
 	dst = append(dst, h.Bytes(h.MethodName)...)
 	dst = append(dst, ' ')
 	dst = appendValue(dst, target)
@@ -83,7 +77,7 @@ func AppendRequestHead(dst []byte, h *proto.Head, target []byte, host []byte, bo
 // announced to both, a persistent one to HTTP/1.0 clients (RFC 9112 sections
 // 9.3, 9.6). BodyNone with length >= 0 writes the Content-Length of a response
 // to HEAD or of a 304.
-func AppendResponseHead(dst []byte, h *proto.Head, minor uint8, body proto.BodyKind, length int64, keepAlive bool, extras []Extra) []byte {
+func AppendResponseHead(dst []byte, h *proto.Head, minor uint8, body proto.BodyKind, length int64, keepAlive bool, extras []proto.Extra) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = append(dst, byte('0'+h.Status/100%10), byte('0'+h.Status/10%10), byte('0'+h.Status%10), ' ')
 	dst = append(dst, h.Bytes(h.Reason)...)
@@ -165,7 +159,7 @@ func appendLength(dst []byte, n int64) []byte {
 	return append(dst, "\r\n"...)
 }
 
-func appendExtras(dst []byte, extras []Extra) []byte {
+func appendExtras(dst []byte, extras []proto.Extra) []byte {
 	for i := range extras {
 		dst = append(dst, extras[i].Name...)
 		dst = append(dst, ": "...)

@@ -41,7 +41,7 @@ func TestAppendRequestHead(t *testing.T) {
 	} {
 		h := mustRequest(t, "POST /a HTTP/1.1\r\nHOST: client.example\r\n"+c.fields+"\r\n")
 		MarkHopByHop(h)
-		got := string(AppendRequestHead(nil, h, []byte("/b?c"), []byte("origin:80"), proto.BodyLength, 7, []Extra{{"Via", []byte("1.1 z")}}))
+		got := string(AppendRequestHead(nil, h, []byte("/b?c"), []byte("origin:80"), proto.BodyLength, 7, []proto.Extra{{Name: "Via", Value: []byte("1.1 z")}}))
 		want := "POST /b?c HTTP/1.1\r\nHost: origin:80\r\n" + c.want + "Content-Length: 7\r\nVia: 1.1 z\r\n\r\n"
 		if got != want {
 			t.Errorf("%s:\n%q\nwant\n%q", c.name, got, want)
@@ -77,11 +77,11 @@ func TestAppendResponseHead(t *testing.T) {
 		{1, proto.BodyNone, -1, true, ""},
 		{1, proto.BodyLength, 1<<63 - 1, false, "Content-Length: 9223372036854775807\r\nConnection: close\r\n"},
 	} {
-		got := string(AppendResponseHead(nil, h, c.minor, c.body, c.length, c.keepAlive, []Extra{{"Via", []byte("z")}}))
+		got := string(AppendResponseHead(nil, h, c.minor, c.body, c.length, c.keepAlive, []proto.Extra{{Name: "Via", Value: []byte("z")}}))
 		if want := head + c.want + "Via: z\r\n\r\n"; got != want {
 			t.Errorf("%+v: %q\nwant %q", c, got, want)
 		}
-		if bound := ResponseHeadBound(h, []Extra{{"Via", []byte("z")}}); len(got) > bound {
+		if bound := ResponseHeadBound(h, []proto.Extra{{Name: "Via", Value: []byte("z")}}); len(got) > bound {
 			t.Errorf("%d bytes, more than the bound %d", len(got), bound)
 		}
 	}
@@ -91,7 +91,7 @@ func TestAppendResponseHead(t *testing.T) {
 func TestNoLineIsInjected(t *testing.T) {
 	h := mustRequest(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	evil := []byte("/x HTTP/1.1\r\nEvil: 1\r\n\r\n\x00\x7f long enough for a word of eight\n")
-	out := string(AppendRequestHead(nil, h, evil, evil, proto.BodyNone, -1, []Extra{{"X", evil}}))
+	out := string(AppendRequestHead(nil, h, evil, evil, proto.BodyNone, -1, []proto.Extra{{Name: "X", Value: evil}}))
 	if got := strings.Count(out, "\n"); got != 4 || strings.Count(out, "\r") != 4 || strings.ContainsAny(out, "\x00\x7f") {
 		t.Errorf("%d lines: %q", got, out)
 	}
@@ -134,7 +134,7 @@ func TestUnmarkedFramingIsNotCopied(t *testing.T) {
 // The bound holds when everything is as long as it gets, and wastes little.
 func TestBounds(t *testing.T) {
 	long := []byte(strings.Repeat("a", 1000))
-	extras := []Extra{{string(long), long}, {string(long), long}}
+	extras := []proto.Extra{{Name: string(long), Value: long}, {Name: string(long), Value: long}}
 	h := mustRequest(t, "GET /"+string(long)+" HTTP/1.1\r\nX: "+string(long)+"\r\nHost: a\r\nY: z\r\n\r\n")
 	n := len(AppendRequestHead(nil, h, long, long, proto.BodyLength, 1<<63-1, extras))
 	if bound := RequestHeadBound(h, long, long, extras); n > bound || bound > n+40 {
@@ -159,7 +159,7 @@ func TestAppendChunkHeader(t *testing.T) {
 func TestNoAllocation(t *testing.T) {
 	h := proto.Head{Fields: make([]proto.Field, 0, 32)}
 	out := make([]byte, 0, 4096)
-	extras := []Extra{{"X-Forwarded-For", []byte("192.0.2.1")}}
+	extras := []proto.Extra{{Name: "X-Forwarded-For", Value: []byte("192.0.2.1")}}
 	browser, nginx := []byte(browserHead), []byte(nginxHead)
 	bad := []byte("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 6\r\n\r\n")
 	absolute := []byte("GET http://[::1]:80/x%20y?z HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\nConnection: a,b,close\r\n\r\n")
