@@ -21,7 +21,7 @@ func (w *Worker) account(c *client, x *exchange, why string) {
 	}
 	r := &w.record
 	*r = accesslog.Record{
-		WallMs: w.l.WallMs(), Client: w.l.Peer(c.conn),
+		WallMs: w.l.WallMs(), Client: w.clientPeer(c),
 		Minor: x.minor, Status: x.status,
 		BytesIn: x.reqBytes, BytesOut: x.respBytes,
 		DurationNs: total, ConnectNs: x.connectNs, ResponseNs: x.firstByteNs,
@@ -72,7 +72,7 @@ func (w *Worker) logBare(c *client, f *proto.Fault) {
 		return
 	}
 	w.record = accesslog.Record{
-		WallMs: w.l.WallMs(), Client: w.l.Peer(c.conn),
+		WallMs: w.l.WallMs(), Client: w.clientPeer(c),
 		Status: f.Status, Reason: f.Reason, Minor: 1,
 	}
 	if f.Code != codeHeadTimeout {

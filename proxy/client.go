@@ -4,7 +4,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"zproxy/buf"
-	"zproxy/internal/plant"
 	"zproxy/loop"
 	"zproxy/proto"
 	"zproxy/proto/http1"
@@ -112,7 +111,7 @@ func (w *Worker) clientReceived(i uint32, c *client, v buf.View) {
 // clientHeadBytes parses the common case, a whole head in one block, where it
 // lies; anything else goes through c.in.
 func (w *Worker) clientHeadBytes(i uint32, c *client, v buf.View) {
-	if c.in.Empty() && w.l.Queued(c.conn) <= w.high {
+	if c.in.Empty() && w.clientQueued(c) <= w.high {
 		w.parseView(i, c, v)
 		return
 	}
@@ -125,32 +124,25 @@ func (w *Worker) clientHeadBytes(i uint32, c *client, v buf.View) {
 	}
 }
 
-func (w *Worker) pauseClient(c *client) {
-	if c.flags&clientPaused == 0 {
-		c.flags |= clientPaused
-		w.l.Pause(c.conn)
-	}
-}
-
 // stall holds back the next request of a client that does not take the
 // answers to those before: pipelining must not make the proxy keep them all.
 func (w *Worker) stall(c *client) bool {
-	if w.l.Queued(c.conn) <= w.high {
+	if w.clientQueued(c) <= w.high {
 		return false
 	}
 	c.flags |= clientStalled
 	w.pauseClient(c)
-	w.l.Deadline(c.conn, w.takeBy(c))
+	w.clientDue(c, w.takeBy(c))
 	return true
 }
 
 // idleSent: bytes of the last answer have left a client that is between
 // requests. Its keep-alive time begins when all have.
 func (w *Worker) idleSent(i uint32, c *client) {
-	queued := w.l.Queued(c.conn)
+	queued := w.clientQueued(c)
 	if c.flags&clientStalled != 0 {
 		if queued > w.low {
-			w.l.Deadline(c.conn, w.takeBy(c))
+			w.clientDue(c, w.takeBy(c))
 			return
 		}
 		c.flags &^= clientStalled
@@ -160,9 +152,9 @@ func (w *Worker) idleSent(i uint32, c *client) {
 	switch {
 	case c.flags&clientRunnable != 0 || c.state == clientHead:
 	case queued > 0:
-		w.l.Deadline(c.conn, w.takeBy(c))
+		w.clientDue(c, w.takeBy(c))
 	default:
-		w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.keepaliveNs)
+		w.clientDue(c, w.l.Now()+w.snap.limits.keepaliveNs)
 	}
 }
 
@@ -230,7 +222,7 @@ func (w *Worker) joined(ch *buf.Chain, limit int) []byte {
 func (w *Worker) awaitHead(c *client) {
 	if c.state == clientIdle {
 		c.state = clientHead
-		w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.requestHeaderNs)
+		w.clientDue(c, w.l.Now()+w.snap.limits.requestHeaderNs)
 	}
 	if c.flags&clientEOF != 0 {
 		w.closeAfterFlush(c, false)
@@ -267,17 +259,6 @@ func (w *Worker) restrainClient(c *client) {
 	if full {
 		w.pauseClient(c)
 		w.clientDeadline(c, x)
-	}
-}
-
-// resumeClient reads on once what was waiting has gone.
-func (w *Worker) resumeClient(c *client) {
-	if c.flags&clientPaused != 0 {
-		c.flags &^= clientPaused
-		if plant.Is(plant.Pause) && c.requests%4 == 3 {
-			return
-		}
-		w.l.Recv(c.conn)
 	}
 }
 
@@ -382,7 +363,7 @@ func (w *Worker) clientRecvEnd(i uint32, c *client, errno unix.Errno) {
 	case clientTunnel:
 		w.tunnelClientEnd(c, errno)
 	case clientFlush, clientLinger:
-		if errno != 0 || w.l.Queued(c.conn) == 0 {
+		if errno != 0 || w.clientQueued(c) == 0 {
 			w.closeClient(c)
 		}
 	case clientIdle, clientHead:
@@ -411,7 +392,7 @@ func (w *Worker) clientGone(c *client) {
 func (w *Worker) clientTimeout(i uint32, c *client) {
 	switch c.state {
 	case clientIdle:
-		if w.l.Queued(c.conn) > 0 {
+		if w.clientQueued(c) > 0 {
 			if !w.stillTakes(c) {
 				w.abortClient(c) // its last answer is cut: that must be seen
 			}
@@ -430,7 +411,7 @@ func (w *Worker) clientTimeout(i uint32, c *client) {
 			w.abortClient(c)
 		}
 	case clientLinger:
-		if w.l.Queued(c.conn) > 0 {
+		if w.clientQueued(c) > 0 {
 			if !w.stillTakes(c) {
 				w.abortClient(c)
 			}
@@ -470,29 +451,29 @@ func (w *Worker) closeAfterFlush(c *client, linger bool) {
 		c.state = clientLinger
 		w.l.Shutdown(c.conn)
 		w.resumeClient(c)
-		if c.flags&clientEOF != 0 && w.l.Queued(c.conn) == 0 {
+		if c.flags&clientEOF != 0 && w.clientQueued(c) == 0 {
 			w.closeClient(c)
 			return
 		}
 		w.lingerDeadline(c)
 		return
 	}
-	if w.l.Queued(c.conn) == 0 {
+	if w.clientQueued(c) == 0 {
 		w.closeClient(c)
 		return
 	}
 	c.state = clientFlush
-	w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.sendNs)
+	w.clientDue(c, w.l.Now()+w.snap.limits.sendNs)
 }
 
 // lingerDeadline: the answer must go on leaving; once it has, the peer has
 // lingerNs to close.
 func (w *Worker) lingerDeadline(c *client) {
 	at := w.l.Now() + lingerNs
-	if w.l.Queued(c.conn) > 0 {
+	if w.clientQueued(c) > 0 {
 		at = w.takeBy(c)
 	}
-	w.l.Deadline(c.conn, at)
+	w.clientDue(c, at)
 }
 
 // nextRequest readies a kept-alive client for its next request.
@@ -509,14 +490,14 @@ func (w *Worker) nextRequest(i uint32, c *client) {
 			c.flags |= clientRunnable
 			w.runnable = append(w.runnable, i)
 		}
-		w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.requestHeaderNs)
+		w.clientDue(c, w.l.Now()+w.snap.limits.requestHeaderNs)
 		return
 	}
 	if c.flags&clientEOF != 0 || w.draining {
 		w.closeAfterFlush(c, false)
 		return
 	}
-	w.l.Deadline(c.conn, w.l.Now()+w.snap.limits.keepaliveNs)
+	w.clientDue(c, w.l.Now()+w.snap.limits.keepaliveNs)
 }
 
 // badRequest answers a head that cannot be parsed and closes: what follows it

@@ -18,7 +18,7 @@ func (w *Worker) clientDeadline(c *client, x *exchange) {
 	default:
 		x.bodyFrom = 0
 	}
-	w.l.Deadline(c.conn, at)
+	w.clientDue(c, at)
 }
 
 // originDeadline sets the deadline of an origin that carries x: it must take
@@ -32,10 +32,10 @@ func (w *Worker) originDeadline(x *exchange, o *origin) {
 		at = w.l.Now() + cl.idleNs
 	case x.flags&(xRequestGiven|xOriginDeaf|xExpect) != 0:
 		at = w.l.Now() + cl.responseNs
-	case w.l.Queued(o.conn) > 0:
+	case w.originQueued(o) > 0:
 		at = w.l.Now() + cl.idleNs
 	}
-	w.l.Deadline(o.conn, at)
+	w.originDue(o, at)
 }
 
 // busyTimeout: what was waited for is told apart as in clientDeadline.
@@ -44,7 +44,7 @@ func (w *Worker) busyTimeout(c *client, x *exchange) {
 	case x.state == xWaiting || x.state == xStealing:
 		w.m.QueueTimeouts++
 		w.failExchange(c, x, x.noConnection(&faultQueueTimeout))
-	case w.l.Queued(c.conn) > 0:
+	case w.clientQueued(c) > 0:
 		if w.stillTakes(c) {
 			return
 		}

@@ -101,7 +101,7 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head) {
 	if h.KeepAlive && !w.draining && (limit == 0 || c.requests < limit) {
 		x.flags |= xKeepAlive
 	}
-	w.l.Deadline(c.conn, 0)
+	w.clientDue(c, 0)
 	if f := w.admit(h); f != nil {
 		if h.Method == proto.CONNECT {
 			x.flags &^= xKeepAlive // what follows may be meant for the tunnel there is not

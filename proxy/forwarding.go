@@ -41,7 +41,7 @@ func (w *Worker) requestExtras(c *client, x *exchange, h *proto.Head) {
 	w.scratch = w.scratch[:0]
 	w.spans = w.spans[:0]
 	f := &w.snap.forwarding
-	peer := w.l.Peer(c.conn).Addr().Unmap()
+	peer := w.clientPeer(c).Addr().Unmap()
 	trusted := f.trusts(peer)
 	if !trusted {
 		// An origin that believes these fields must not be told by just anybody.

@@ -54,7 +54,7 @@ func (w *Worker) openOrigin(r *loop.Remote, key uint32, cluster, endpoint int) (
 	o.cluster, o.endpoint = uint16(cluster), uint16(endpoint)
 	o.conn = w.l.Dial(r, ownerOf(ownerOrigin, oi))
 	w.m.UpstreamConnects++
-	w.l.Deadline(o.conn, w.l.Now()+w.snap.clusters[cluster].connectNs)
+	w.originDue(o, w.l.Now()+w.snap.clusters[cluster].connectNs)
 	return oi, o
 }
 
@@ -133,7 +133,7 @@ func (w *Worker) dialFailed(o *origin, f *proto.Fault) {
 func (w *Worker) idleOrigin(oi uint32, o *origin) {
 	o.x, o.state = 0, originIdle
 	if !w.draining && w.pools[o.cluster].PutAddr(w.l.Now(), uint64(oi), int(o.endpoint), o.addr) {
-		w.l.Deadline(o.conn, 0)
+		w.originDue(o, 0)
 		w.serveWaiters(int(o.cluster))
 		return
 	}
@@ -187,7 +187,7 @@ func (w *Worker) detachOrigin(x *exchange, reusable bool) {
 	case (reusable || plant.Is(plant.Swap)) && o.state == originBusy && w.atRest(o):
 		w.resumeOrigin(o)
 		w.idleOrigin(oi, o)
-	case o.state == originTunnel && (x.flags&xBothDone != xBothDone || w.l.Queued(o.conn) > 0):
+	case o.state == originTunnel && (x.flags&xBothDone != xBothDone || w.originQueued(o) > 0):
 		w.abortOrigin(o)
 	default:
 		w.closeOrigin(o)
@@ -197,14 +197,7 @@ func (w *Worker) detachOrigin(x *exchange, reusable bool) {
 // atRest: the next byte either way belongs to the next exchange. An origin that
 // answers early may have left a body unread, and whatever is behind it.
 func (w *Worker) atRest(o *origin) bool {
-	return o.flags&(originDirty|originEOF) == 0 && o.in.Empty() && w.l.Queued(o.conn) == 0
-}
-
-func (w *Worker) resumeOrigin(o *origin) {
-	if o.flags&originPaused != 0 {
-		o.flags &^= originPaused
-		w.l.Recv(o.conn)
-	}
+	return o.flags&(originDirty|originEOF) == 0 && o.in.Empty() && w.originQueued(o) == 0
 }
 
 func (w *Worker) originReceived(oi uint32, o *origin, v buf.View) {
@@ -262,10 +255,10 @@ func (w *Worker) parseResponse(c *client, x *exchange, o *origin, v buf.View) {
 		}
 		o.scanned = 0
 		if w.resp.Status >= 200 || w.resp.Status == 101 {
-			w.finalHead(c, x, o, v, n)
+			w.finalHead(c, x, o, &w.resp, v, n)
 			return
 		}
-		if !w.interim(c, x, o) {
+		if !w.interim(c, x, o, &w.resp) {
 			w.pool.Release(v)
 			return
 		}
@@ -294,11 +287,11 @@ func (w *Worker) parseJoined(c *client, x *exchange, o *origin) {
 		w.m.HeadJoins++
 		o.scanned = 0
 		w.pool.Consume(&o.in, n)
-		w.finalHead(c, x, o, buf.View{}, 0)
+		w.finalHead(c, x, o, &w.resp, buf.View{}, 0)
 	default:
 		o.scanned = 0
 		w.pool.Consume(&o.in, n)
-		if w.interim(c, x, o) && !o.in.Empty() {
+		if w.interim(c, x, o, &w.resp) && !o.in.Empty() {
 			w.parseJoined(c, x, o)
 		}
 	}
@@ -306,12 +299,12 @@ func (w *Worker) parseJoined(c *client, x *exchange, o *origin) {
 
 // interim passes a 1xx response on (RFC 9110 15.2): to HTTP/1.1 clients only,
 // and not without bound. False means the exchange has ended.
-func (w *Worker) interim(c *client, x *exchange, o *origin) bool {
+func (w *Worker) interim(c *client, x *exchange, o *origin, h *proto.Head) bool {
 	if x.interims++; x.interims > interimLimit {
 		w.failExchange(c, x, &faultInterimFlood)
 		return false
 	}
-	if w.resp.Status == 100 {
+	if h.Status == 100 {
 		x.flags &^= xExpect
 		if x.flags&xRequestDone == 0 {
 			w.awaitBody(c)
@@ -321,9 +314,8 @@ func (w *Worker) interim(c *client, x *exchange, o *origin) bool {
 	if x.minor == 0 {
 		return true
 	}
-	http1.MarkHopByHop(&w.resp)
-	w.out = http1.AppendResponseHead(w.out[:0], &w.resp, 1, proto.BodyNone, -1, true, nil)
-	w.sendBytes(c.conn, x, w.out)
+	http1.MarkHopByHop(h)
+	w.clientInterim(c, x, h)
 	return w.legsHold(c, x)
 }
 
@@ -338,24 +330,24 @@ func (w *Worker) legsHold(c *client, x *exchange) bool {
 	return false
 }
 
-// finalHead handles a final response head: w.resp, whose n bytes start v, or,
-// when v is empty, were joined from o.in and consumed.
-func (w *Worker) finalHead(c *client, x *exchange, o *origin, v buf.View, n int) {
+// finalHead handles a final response head h, whose n bytes start v, or, when v
+// is empty, were joined from o.in and consumed.
+func (w *Worker) finalHead(c *client, x *exchange, o *origin, h *proto.Head, v buf.View, n int) {
 	x.firstByteNs = w.l.Now() - x.given
 	w.m.Response.RecordValue(x.firstByteNs)
 	w.pools[o.cluster].ResponseOK(w.l.Now(), int(o.endpoint))
-	x.status = w.resp.Status
-	if w.resp.Status == 101 {
-		w.startTunnel(c, x, o, v, n)
+	x.status = h.Status
+	if h.Status == 101 {
+		w.startTunnel(c, x, o, h, v, n)
 		return
 	}
-	if !w.resp.KeepAlive {
+	if !h.KeepAlive {
 		o.flags |= originDirty
 	}
 	x.flags &^= xExpect
-	w.responseHead(x)
+	x.respBody.Start(h.Body, h.Length)
+	w.responseHead(x, h)
 	x.flags |= xResponseBegun
-	x.respBody.Start(w.resp.Body, w.resp.Length)
 	if v.ID == 0 || len(w.out) > n {
 		w.sendBytes(c.conn, x, w.out)
 		if !w.legsHold(c, x) {
@@ -377,7 +369,7 @@ func (w *Worker) finalHead(c *client, x *exchange, o *origin, v buf.View, n int)
 	at := n - len(w.out)
 	b := w.pool.Bytes(v)
 	copy(b[at:n], w.out)
-	if w.resp.Body == proto.BodyChunked || x.flags&xResponseChunked != 0 {
+	if h.Body == proto.BodyChunked || x.flags&xResponseChunked != 0 {
 		// Framing to take off or to put on lies between the head and the data.
 		w.pool.Retain(v)
 		w.l.Send(c.conn, v.Slice(uint32(at), uint32(len(w.out))))
@@ -479,9 +471,8 @@ func (w *Worker) responseTrailers(c *client, x *exchange, o *origin) {
 // restrainOrigin stops reading an origin whose client does not keep up, and
 // sets the deadline of whoever is waited for.
 func (w *Worker) restrainOrigin(c *client, x *exchange, o *origin) {
-	if o.flags&originPaused == 0 && w.l.Queued(c.conn) > w.high {
-		o.flags |= originPaused
-		w.l.Pause(o.conn)
+	if o.flags&originPaused == 0 && w.clientQueued(c) > w.high {
+		w.pauseOrigin(o)
 		w.clientDeadline(c, x)
 	}
 	w.originDeadline(x, o)
@@ -513,7 +504,7 @@ func (w *Worker) originSent(o *origin, ev *loop.Event) {
 	if x.flags&(xRequestDone|xBodyGiven) != xRequestDone {
 		w.originDeadline(x, o)
 	}
-	if x.flags&xRequestDone == 0 && (ev.Errno != 0 || w.l.Queued(o.conn) <= w.low) {
+	if x.flags&xRequestDone == 0 && (ev.Errno != 0 || w.originQueued(o) <= w.low) {
 		w.resumeRequest(c, x)
 	}
 }

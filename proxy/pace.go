@@ -37,7 +37,7 @@ func (w *Worker) stillTakes(c *client) bool {
 		return false
 	}
 	c.takeFrom = 0
-	w.l.Deadline(c.conn, w.takeBy(c))
+	w.clientDue(c, w.takeBy(c))
 	return true
 }
 
@@ -65,7 +65,7 @@ func (w *Worker) stillGives(c *client, x *exchange) bool {
 		return false
 	}
 	x.bodyFrom = 0
-	w.l.Deadline(c.conn, w.giveBy(x))
+	w.clientDue(c, w.giveBy(x))
 	return true
 }
 

@@ -133,10 +133,15 @@ func (w *Worker) originEnd(x *exchange, o *origin) {
 	w.originDeadline(x, o)
 }
 
-// responseHead writes the head of w.resp as the client gets it into w.out and
-// decides how its body ends (RFC 9112 6.1, 6.3).
-func (w *Worker) responseHead(x *exchange) {
-	h := &w.resp
+// clientInterim passes an interim response on.
+func (w *Worker) clientInterim(c *client, x *exchange, h *proto.Head) {
+	w.out = http1.AppendResponseHead(w.out[:0], h, 1, proto.BodyNone, -1, true, nil)
+	w.sendBytes(c.conn, x, w.out)
+}
+
+// responseHead writes h as the client gets it into w.out and decides how its
+// body ends (RFC 9112 6.1, 6.3).
+func (w *Worker) responseHead(x *exchange, h *proto.Head) {
 	kind, length := h.Body, h.Length
 	switch kind {
 	case proto.BodyNone:
@@ -169,7 +174,7 @@ func (w *Worker) clientSent(i uint32, c *client, ev *loop.Event) {
 		return
 	}
 	c.sent += uint64(ev.N)
-	queued := w.l.Queued(c.conn)
+	queued := w.clientQueued(c)
 	if queued == 0 {
 		c.takeFrom = 0
 	}
@@ -195,7 +200,7 @@ func (w *Worker) clientSent(i uint32, c *client, ev *loop.Event) {
 		if queued == 0 {
 			w.closeClient(c)
 		} else {
-			w.l.Deadline(c.conn, w.takeBy(c))
+			w.clientDue(c, w.takeBy(c))
 		}
 	case clientLinger:
 		if queued == 0 && c.flags&clientEOF != 0 {

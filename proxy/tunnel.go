@@ -12,15 +12,15 @@ import (
 const xBothDone = xClientDone | xOriginDone
 
 // startTunnel passes a 101 on and makes a two-way pipe of both connections
-// (RFC 9110 7.8). w.resp is the head, whose n bytes start v (or were joined).
-func (w *Worker) startTunnel(c *client, x *exchange, o *origin, v buf.View, n int) {
-	if x.flags&xUpgrade == 0 || !w.resp.Upgrade {
+// (RFC 9110 7.8). h is the head, whose n bytes start v (or were joined).
+func (w *Worker) startTunnel(c *client, x *exchange, o *origin, h *proto.Head, v buf.View, n int) {
+	if x.flags&xUpgrade == 0 || !h.Upgrade {
 		w.release(&v)
 		w.failExchange(c, x, &faultUpgrade)
 		return
 	}
-	w.responseExtras(&w.resp)
-	w.out = http1.AppendResponseHead(w.out[:0], &w.resp, 1, proto.BodyNone, -1, true, w.extras)
+	w.responseExtras(h)
+	w.out = http1.AppendResponseHead(w.out[:0], h, 1, proto.BodyNone, -1, true, w.extras)
 	w.sendBytes(c.conn, x, w.out)
 	if !w.legsHold(c, x) {
 		w.release(&v)
@@ -32,7 +32,7 @@ func (w *Worker) startTunnel(c *client, x *exchange, o *origin, v buf.View, n in
 	w.m.Tunnels++
 	w.m.TunnelsTotal++
 	w.resumeClient(c)
-	w.l.Deadline(o.conn, 0)
+	w.originDue(o, 0)
 	w.touchTunnel(c, x)
 	if v.ID != 0 && v.Len > uint32(n) {
 		w.tunnelFromOrigin(o, v.Slice(uint32(n), v.Len-uint32(n)))
@@ -52,18 +52,17 @@ func (w *Worker) startTunnel(c *client, x *exchange, o *origin, v buf.View, n in
 
 // touchTunnel restarts the idle clock, which runs for both directions at once.
 func (w *Worker) touchTunnel(c *client, x *exchange) {
-	w.l.Deadline(c.conn, w.l.Now()+w.snap.clusters[x.cluster].idleNs)
+	w.clientDue(c, w.l.Now()+w.snap.clusters[x.cluster].idleNs)
 }
 
 func (w *Worker) tunnelFromClient(c *client, v buf.View) {
 	x := w.xs.At(c.x)
 	o := w.origins.At(x.origin)
 	x.reqBytes += uint64(v.Len)
-	w.l.Send(o.conn, v)
+	w.originPush(o, v)
 	w.touchTunnel(c, x)
-	if c.flags&clientPaused == 0 && w.l.Queued(o.conn) > w.high {
-		c.flags |= clientPaused
-		w.l.Pause(c.conn)
+	if w.originQueued(o) > w.high {
+		w.pauseClient(c)
 	}
 }
 
@@ -71,11 +70,10 @@ func (w *Worker) tunnelFromOrigin(o *origin, v buf.View) {
 	x := w.xs.At(o.x)
 	c := w.clients.At(x.client)
 	x.respBytes += uint64(v.Len)
-	w.l.Send(c.conn, v)
+	w.clientPush(c, v)
 	w.touchTunnel(c, x)
-	if o.flags&originPaused == 0 && w.l.Queued(c.conn) > w.high {
-		o.flags |= originPaused
-		w.l.Pause(o.conn)
+	if w.clientQueued(c) > w.high {
+		w.pauseOrigin(o)
 	}
 }
 
@@ -92,7 +90,7 @@ func (w *Worker) tunnelSent(c *client, x *exchange, o *origin, errno unix.Errno)
 // both sides have closed and everything has left.
 func (w *Worker) tunnelDrained(c *client, x *exchange, o *origin) {
 	w.touchTunnel(c, x)
-	toOrigin, toClient := w.l.Queued(o.conn), w.l.Queued(c.conn)
+	toOrigin, toClient := w.originQueued(o), w.clientQueued(c)
 	if toOrigin <= w.low {
 		w.resumeClient(c)
 	}
@@ -113,7 +111,7 @@ func (w *Worker) tunnelClientEnd(c *client, errno unix.Errno) {
 		return
 	}
 	x.flags |= xClientDone
-	w.l.Shutdown(o.conn)
+	w.originFinish(o)
 	w.tunnelDrained(c, x, o)
 }
 
@@ -125,7 +123,7 @@ func (w *Worker) tunnelOriginEnd(o *origin, errno unix.Errno) {
 		return
 	}
 	x.flags |= xOriginDone
-	w.l.Shutdown(c.conn)
+	w.clientFinish(c)
 	w.tunnelDrained(c, x, o)
 }
 

@@ -1,0 +1,68 @@
+package proxy
+
+import (
+	"net/netip"
+
+	"zproxy/buf"
+	"zproxy/internal/plant"
+)
+
+// Each side of an exchange is a connection of its own or a stream of an HTTP/2
+// connection. What is done with either is the same up to here; these functions
+// are where the two part.
+
+// clientQueued is how many bytes of its answer wait for the client.
+func (w *Worker) clientQueued(c *client) int { return w.l.Queued(c.conn) }
+
+// originQueued is how many bytes of its request wait for the origin.
+func (w *Worker) originQueued(o *origin) int { return w.l.Queued(o.conn) }
+
+// clientDue sets the deadline of a client, originDue that of an origin; 0: none.
+func (w *Worker) clientDue(c *client, at int64) { w.l.Deadline(c.conn, at) }
+func (w *Worker) originDue(o *origin, at int64) { w.l.Deadline(o.conn, at) }
+
+// clientPeer is the client's address; not valid for unix sockets.
+func (w *Worker) clientPeer(c *client) netip.AddrPort { return w.l.Peer(c.conn) }
+
+// clientPush sends v to a client as it is, originPush to an origin. They take
+// its reference.
+func (w *Worker) clientPush(c *client, v buf.View) { w.l.Send(c.conn, v) }
+func (w *Worker) originPush(o *origin, v buf.View) { w.l.Send(o.conn, v) }
+
+// clientFinish ends the sending direction to a client behind all that waits,
+// originFinish that to an origin; the other direction goes on.
+func (w *Worker) clientFinish(c *client) { w.l.Shutdown(c.conn) }
+func (w *Worker) originFinish(o *origin) { w.l.Shutdown(o.conn) }
+
+// pauseClient asks for no more bytes of a client for now, resumeClient for
+// more; likewise with origins.
+func (w *Worker) pauseClient(c *client) {
+	if c.flags&clientPaused == 0 {
+		c.flags |= clientPaused
+		w.l.Pause(c.conn)
+	}
+}
+
+func (w *Worker) resumeClient(c *client) {
+	if c.flags&clientPaused != 0 {
+		c.flags &^= clientPaused
+		if plant.Is(plant.Pause) && c.requests%4 == 3 {
+			return
+		}
+		w.l.Recv(c.conn)
+	}
+}
+
+func (w *Worker) pauseOrigin(o *origin) {
+	if o.flags&originPaused == 0 {
+		o.flags |= originPaused
+		w.l.Pause(o.conn)
+	}
+}
+
+func (w *Worker) resumeOrigin(o *origin) {
+	if o.flags&originPaused != 0 {
+		o.flags &^= originPaused
+		w.l.Recv(o.conn)
+	}
+}
