@@ -44,6 +44,7 @@ type Config struct {
 	Upstreams  []Upstream // in file order
 	Routes     []Route    // in file order, which has no meaning for matching
 	Limits     Limits
+	HTTP2      HTTP2
 	Forwarding Forwarding
 	AccessLog  AccessLog
 	ErrorPages map[int]ErrorPage // by status
@@ -65,8 +66,8 @@ type Buffers struct {
 // Listener is one address clients connect to.
 type Listener struct {
 	Pos
-	Address   string // "ip:port", "[ip6]:port" or "unix:/path"
-	Protocols []string
+	Address   string   // "ip:port", "[ip6]:port" or "unix:/path"
+	Protocols []string // "http1" and "h2c", in any order; both are told apart by how a connection begins
 	Socket    Socket
 }
 
@@ -87,7 +88,7 @@ type Upstream struct {
 	Pos
 	Name      string
 	Balance   string // "round_robin", "least_conn" or "p2c"
-	Protocol  string // "http1"
+	Protocol  string // "http1" or "h2c"
 	Endpoints []Endpoint
 	Pool      Pool
 	Timeouts  Timeouts
@@ -153,6 +154,18 @@ type Limits struct {
 	MinRate               Size // bytes per second, 0: no limit
 	Connections           int  // per loop, 0: from the open-files limit
 	RequestsPerConnection int  // 0: no limit
+}
+
+// HTTP2 sizes HTTP/2 connections, to clients and to origins.
+type HTTP2 struct {
+	MaxStreams          int  // concurrent streams of one client connection
+	StreamWindow        Size // receive window of a stream
+	ConnectionWindow    Size // receive window of a connection, at least StreamWindow
+	HeaderTable         Size // HPACK table for what is received
+	UpstreamStreams     int  // concurrent streams of one connection to an endpoint
+	UpstreamConnections int  // of one loop to one endpoint
+	IdleTimeout         time.Duration
+	AbuseScore          int
 }
 
 // Forwarding says what the origin is told about the client.

@@ -22,11 +22,11 @@ io: auto                   # auto | uring | epoll
 buffers: {block: 16KiB, max_per_loop: 64MiB, huge_pages: auto}   # auto | always | never
 listeners:
   - address: 127.0.0.1:8080          # host:port, [::]:port, unix:/path
-    protocols: [http1]               # h2c, h2 and others come later
+    protocols: [http1]               # and h2c, or both; h2 and others come later
 upstreams:
   app:
     balance: round_robin             # also least_conn, p2c (power of two choices); endpoint weights honoured
-    protocol: http1
+    protocol: http1                  # or h2c
     endpoints:
       - {address: "127.0.0.1:9000", weight: 1}    # host:port, name:port (re-resolved), unix:/path
     pool: {max_connections: 1024, max_idle: 256, prewarm: 4, idle_timeout: 60s, queue: 1024, queue_timeout: 5s}
@@ -69,6 +69,8 @@ func TestReference(t *testing.T) {
 			{Pos: Pos{18, 5}, Path: "/*", Upstream: "app"}},
 		Limits: Limits{HeaderBytes: 64 << 10, Headers: 128, RequestHeaderTimeout: 10 * time.Second,
 			KeepaliveTimeout: 75 * time.Second, RequestBodyTimeout: time.Minute, SendTimeout: time.Minute, MinRate: 128},
+		HTTP2: HTTP2{MaxStreams: 512, StreamWindow: 1 << 20, ConnectionWindow: 16 << 20, HeaderTable: 4 << 10,
+			UpstreamStreams: 100, UpstreamConnections: 4, IdleTimeout: 75 * time.Second, AbuseScore: 1000},
 		Forwarding: Forwarding{XForwarded: true},
 		AccessLog:  AccessLog{Format: "json", BufferBytes: 64 << 10, Flush: time.Second},
 		Shutdown:   Shutdown{Grace: 30 * time.Second},
@@ -257,7 +259,7 @@ func TestSchemaAgrees(t *testing.T) {
 	// What the schema cannot or need not say.
 	beyond := []string{"syntax error", "second time", "an empty file", "a second document", "merge key", "as a key",
 		"size", "duration", "whole seconds", "a power of two", "a multiple", "auto, a whole number", "an address",
-		"a host", "a path", "a URL", "a media type", "a network", "at most", "the name of", "the address of", "no body",
+		"a host", "a path", "a URL", "a media type", "a network", "at most", "at least stream_window", "the name of", "the address of", "no body",
 		"a file name", "found 0x20", "not CONNECT", "a name of letters"}
 	refused := 0
 	for _, c := range goldenErrors {
@@ -286,19 +288,20 @@ loops: "0-3,8"
 listeners:
   - address: "[::]:8080"
     socket: {no_delay: false, keep_alive: 0, receive_buffer: 1 MiB, defer_accept: 0s, congestion: bbr}
-  - address: localhost:8081
-  - address: unix:/run/z.sock
+  - {address: localhost:8081, protocols: [h2c, http1]}
+  - {address: unix:/run/z.sock, protocols: [h2c]}
 upstreams:
   a:
     endpoints: [{address: "[::1]:80"}, {address: "name_with.under-score:80"}, {address: "unix:/run/o.sock"}]
     pool: {max_connections: 8}
     host: "[::1]:80"
-  b: {endpoints: [{address: "localhost:1"}], host: "example.com"}
+  b: {protocol: h2c, endpoints: [{address: "localhost:1"}], host: "example.com"}
 routes:
   - {path: /, host: "*.Example.COM", upstream: a}
   - {path: "/a:b/%2Fc//größe/:p-1/*", host: "[::1]", methods: [PROPFIND, M-SEARCH], upstream: b, listener: "127.0.0.1:8081"}
   - {path: "/r", redirect: {to: "http://x/y?z=%20"}}
 limits: {body_bytes: 5000, keepalive_timeout: 1m30.5s}
+http2: {stream_window: 32MiB, header_table: 0}
 forwarding: {trusted_proxies: ["10.0.0.0/8", "::1", "192.168.1.1"]}
 error_pages: {404: "a.txt", 500: "b.json", 502: "c.xyz"}
 access_log:
@@ -317,6 +320,16 @@ func TestValues(t *testing.T) {
 		{c.Loops, Loops{CPUs: "0-3,8"}},
 		{c.Listeners[0].Socket, Socket{RcvBuf: 1 << 20, Backlog: 4096, Congestion: "bbr"}},
 		{c.Listeners[1].Address, "127.0.0.1:8081"}, // localhost is a number from here on
+		{c.Listeners[1].Protocols, []string{"h2c", "http1"}},
+		{c.Listeners[2].Protocols, []string{"h2c"}},
+		{c.Upstreams[0].Protocol, "http1"},
+		{c.Upstreams[1].Protocol, "h2c"},
+		{c.HTTP2.StreamWindow, Size(32 << 20)},
+		{c.HTTP2.ConnectionWindow, Size(32 << 20)}, // the default gives way to stream_window
+		{c.HTTP2.HeaderTable, Size(0)},
+		{c.HTTP2.IdleTimeout, 90*time.Second + 500*time.Millisecond}, // as keepalive_timeout
+		{mustParse(t, base+"http2: {idle_timeout: 5s}\n").HTTP2.IdleTimeout, 5 * time.Second},
+		{mustParse(t, base+"http2:\n").HTTP2.MaxStreams, 512},
 		{c.Routes[1].Listener, "127.0.0.1:8081"},
 		{c.Routes[0].Host, "*.example.com"},
 		{c.Upstreams[0].Pool.MaxIdle, 8}, // the default gives way to max_connections

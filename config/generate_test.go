@@ -243,7 +243,7 @@ func docsTable(b *strings.Builder, fields []field) {
 	for i := range fields {
 		f := &fields[i]
 		doc := f.doc
-		if f.zero != "" && (f.def == "0" || f.kind == kindCount || f.kind == kindSize || f.kind == kindDuration) {
+		if f.zero != "" && f.min == 0 && (f.def == "0" || f.kind == kindCount || f.kind == kindSize || f.kind == kindDuration) {
 			doc += " 0: " + f.zero + "."
 		}
 		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", f.key, docsValue(f), docsDefault(f), doc)

@@ -314,16 +314,22 @@ func checkMethod(text string, _ int64) (want, hint string) {
 	return "", ""
 }
 
+const wantProtocol = "one of http1, h2c"
+
 func checkProtocol(text string, _ int64) (want, hint string) {
 	switch text {
-	case "http1":
+	case "http1", "h2c":
 		return "", ""
-	case "h2", "h2c", "h3", "https", "tls":
-		return "http1", quote(text) + " is not available in this build yet; use http1"
+	case "h2":
+		return wantProtocol, "h2 is HTTP/2 over TLS, which is not available in this build yet; HTTP/2 without TLS is h2c"
+	case "h3", "https", "tls":
+		return wantProtocol, quote(text) + " is not available in this build yet"
 	case "http", "http/1.1", "HTTP/1.1", "h1", "http11":
-		return "http1", "did you mean \"http1\"?"
+		return wantProtocol, "did you mean \"http1\"?"
+	case "http2", "http/2", "HTTP/2", "grpc":
+		return wantProtocol, "did you mean \"h2c\"?"
 	}
-	return "http1", ""
+	return wantProtocol, ""
 }
 
 // checkLocation checks a URI reference that is sent as it is (RFC 3986 section 2.2, RFC 9110 section 10.2.2).

@@ -119,6 +119,8 @@ func table() []field {
 				"one that matches only with other methods 405."},
 		{key: "limits", kind: kindSection, at: at(func(c *Config) *Limits { return &c.Limits }), fields: limitFields(),
 			doc: "What one client may ask for and how long it may take."},
+		{key: "http2", kind: kindSection, at: at(func(c *Config) *HTTP2 { return &c.HTTP2 }), fields: http2Fields(),
+			doc: "HTTP/2 connections: those of clients on listeners with `h2c`, and those to upstreams of protocol `h2c`."},
 		{key: "forwarding", kind: kindSection, at: at(func(c *Config) *Forwarding { return &c.Forwarding }), fields: forwardingFields(),
 			doc: "What origins are told about the client. X-Forwarded-For, -Proto, -Host and Forwarded of clients that are not trusted are dropped, whether the proxy sends its own or not."},
 		{key: "access_log", kind: kindSection, at: at(func(c *Config) *AccessLog { return &c.AccessLog }), fields: accessLogFields(),
@@ -161,9 +163,9 @@ func listenerFields() []field {
 	return []field{
 		{key: "address", kind: kindText, required: true, want: wantListen, pattern: patternAddress, check: checkListen, at: at(func(l *Listener) *string { return &l.Address }),
 			doc: "`ip:port`, `\"[ip6]:port\"` (in quotes, because of the bracket) or `unix:/path`. All IPv4 addresses are `0.0.0.0:8080`, all addresses `\"[::]:8080\"`; `localhost` is 127.0.0.1."},
-		{key: "protocols", kind: kindTexts, def: "http1", min: 1, max: 4, at: at(func(l *Listener) *[]string { return &l.Protocols }),
-			elem: &field{kind: kindEnum, enum: []string{"http1"}, check: checkProtocol},
-			doc:  "What is spoken there. Only `http1` (HTTP/1.0 and 1.1) is available in this build."},
+		{key: "protocols", kind: kindTexts, def: "http1", min: 1, max: 2, at: at(func(l *Listener) *[]string { return &l.Protocols }),
+			elem: &field{kind: kindEnum, enum: []string{"http1", "h2c"}, check: checkProtocol},
+			doc:  "What is spoken there: `http1` (HTTP/1.0 and 1.1), `h2c` (HTTP/2 without TLS, from the first byte: \"prior knowledge\"), or both on one port, told apart by the HTTP/2 preface. The upgrade of an HTTP/1.1 connection (`Upgrade: h2c`) is not offered."},
 		{key: "socket", kind: kindSection, at: at(func(l *Listener) *Socket { return &l.Socket }), fields: socketFields(true),
 			doc: "Options of the listening socket and of the connections accepted on it."},
 	}
@@ -201,8 +203,8 @@ func upstreamFields() []field {
 	return []field{
 		{key: "balance", kind: kindEnum, def: "round_robin", enum: []string{"round_robin", "least_conn", "p2c"}, at: at(func(u *Upstream) *string { return &u.Balance }),
 			doc: "How an endpoint is chosen, weights honoured by all: in smooth turns; the one with the fewest requests in flight for its weight; or the better of two taken at random (power of two choices)."},
-		{key: "protocol", kind: kindEnum, def: "http1", enum: []string{"http1"}, check: checkProtocol, at: at(func(u *Upstream) *string { return &u.Protocol }),
-			doc: "What is spoken to the endpoints. Only `http1` is available in this build."},
+		{key: "protocol", kind: kindEnum, def: "http1", enum: []string{"http1", "h2c"}, check: checkProtocol, at: at(func(u *Upstream) *string { return &u.Protocol }),
+			doc: "What is spoken to the endpoints: `http1` (HTTP/1.1) or `h2c` (HTTP/2 without TLS, which they must expect). gRPC needs `h2c`. [upstreams.md](upstreams.md#http2) says how the pool works then."},
 		{key: "endpoints", kind: kindSections, required: true, min: 1, max: MaxEndpoints,
 			at:   at(func(u *Upstream) *[]Endpoint { return &u.Endpoints }),
 			grow: grow(func(e *Endpoint, _ string, pos Pos) { e.Pos = pos }),
@@ -307,6 +309,27 @@ func limitFields() []field {
 			zero: "the loop's share of the limit on open files, less what the pools may need", doc: "Connections of one loop, to clients and origins together. At the limit accepting waits."},
 		{key: "requests_per_connection", kind: kindCount, def: "0", max: 1 << 30, at: at(func(l *Limits) *int { return &l.RequestsPerConnection }),
 			zero: "no limit", doc: "A client connection is closed after this many requests. 1 turns keep-alive off."},
+	}
+}
+
+func http2Fields() []field {
+	return []field{
+		{key: "max_streams", kind: kindCount, def: "512", min: 1, max: 1 << 16, at: at(func(h *HTTP2) *int { return &h.MaxStreams }),
+			doc: "Requests that one client connection may have under way (SETTINGS_MAX_CONCURRENT_STREAMS). More are refused (REFUSED_STREAM), and a client may send them again."},
+		{key: "stream_window", kind: kindSize, def: "1MiB", min: 16 * kib, max: gib, at: at(func(h *HTTP2) *Size { return &h.StreamWindow }),
+			doc: "How many bytes of one body may be under way to the proxy before they have been passed on. It bounds what a slow receiver makes the proxy hold for a stream, and a body's speed over long distances: one window per round trip. It shrinks while buffers are short."},
+		{key: "connection_window", kind: kindSize, def: "16MiB", min: 64 * kib, max: gib, at: at(func(h *HTTP2) *Size { return &h.ConnectionWindow }),
+			doc: "The same for all streams of a connection together. At least `stream_window`; when that is set higher than this default, so is this. It shrinks while buffers are short."},
+		{key: "header_table", kind: kindSize, def: "4KiB", max: 64 * kib, at: at(func(h *HTTP2) *Size { return &h.HeaderTable }),
+			zero: "peers repeat every field in full", doc: "HPACK table for the fields a peer sends (SETTINGS_HEADER_TABLE_SIZE), held for every connection that makes use of it."},
+		{key: "upstream_streams", kind: kindCount, def: "100", min: 1, max: 1 << 16, at: at(func(h *HTTP2) *int { return &h.UpstreamStreams }),
+			doc: "Requests under way on one connection to an endpoint at the most; fewer if the endpoint allows fewer. A further connection is opened when all are full."},
+		{key: "upstream_connections", kind: kindCount, def: "4", min: 1, max: 1024, at: at(func(h *HTTP2) *int { return &h.UpstreamConnections }),
+			doc: "HTTP/2 connections of one loop to one endpoint at the most; `max_connections` of the pool holds besides. Requests that find all of them full wait in the pool's queue."},
+		{key: "idle_timeout", kind: kindDuration, min: int64(time.Millisecond), max: int64(24 * time.Hour), at: at(func(h *HTTP2) *time.Duration { return &h.IdleTimeout }),
+			zero: "`limits.keepalive_timeout`", doc: "A client's HTTP/2 connection without a stream is closed after this time. For those to endpoints the pool's `idle_timeout` holds."},
+		{key: "abuse_score", kind: kindCount, def: "1000", min: 10, max: 1 << 20, at: at(func(h *HTTP2) *int { return &h.AbuseScore }),
+			doc: "What a peer costs without asking for anything, such as streams opened and cancelled at once, empty frames, floods of settings or pings, adds points to its connection's score; points decay with time. Beyond this many the connection is closed with ENHANCE_YOUR_CALM. Raise it if the reason appears in the log for clients that mean well."},
 	}
 }
 

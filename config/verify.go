@@ -42,6 +42,7 @@ func (d *decoder) verify(c *Config, root *yaml.Node) {
 	listeners := d.verifyListeners(c, root)
 	d.verifyUpstreams(c, child(root, "upstreams"))
 	d.verifyRoutes(c, root, listeners)
+	d.verifyHTTP2(c, resolve(child(root, "http2")))
 	d.verifyForwarding(c, child(root, "forwarding"))
 }
 
@@ -140,17 +141,19 @@ func (d *decoder) verifyUpstreams(c *Config, n *yaml.Node) {
 	}
 }
 
+// written is the value of a key of mapping n, or nil when it is not there.
+func written(n *yaml.Node, key string) *yaml.Node {
+	if v := child(n, key); v != n && n.Kind == yaml.MappingNode {
+		return v
+	}
+	return nil
+}
+
 // verifyPool checks prewarm <= max_idle <= max_connections; a default gives way to what is written.
 func (d *decoder) verifyPool(u *Upstream, n *yaml.Node, p *path) {
 	pool := &u.Pool
-	written := func(key string) *yaml.Node {
-		if v := child(n, key); v != n && n.Kind == yaml.MappingNode {
-			return v
-		}
-		return nil
-	}
 	if pool.MaxIdle > pool.MaxConnections {
-		if at := written("max_idle"); at != nil {
+		if at := written(n, "max_idle"); at != nil {
 			d.fail(at, &path{up: p, key: "max_idle"}, strconv.Itoa(pool.MaxIdle), "at most max_connections, which is "+strconv.Itoa(pool.MaxConnections), "")
 			return
 		}
@@ -235,6 +238,22 @@ func someOf(names []string) string {
 		return strings.Join(names[:8], ", ") + ", ..."
 	}
 	return strings.Join(names, ", ")
+}
+
+// verifyHTTP2 checks stream_window <= connection_window, where a default gives way, and fills in idle_timeout.
+func (d *decoder) verifyHTTP2(c *Config, n *yaml.Node) {
+	h := &c.HTTP2
+	if h.IdleTimeout == 0 {
+		h.IdleTimeout = c.Limits.KeepaliveTimeout
+	}
+	if h.StreamWindow <= h.ConnectionWindow {
+		return
+	}
+	if at := written(n, "connection_window"); at != nil {
+		d.fail(at, &path{up: &path{key: "http2"}, key: "connection_window"}, h.ConnectionWindow.String(), "at least stream_window, which is "+h.StreamWindow.String(), "")
+		return
+	}
+	h.ConnectionWindow = h.StreamWindow
 }
 
 func (d *decoder) verifyForwarding(c *Config, n *yaml.Node) {
