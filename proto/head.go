@@ -68,6 +68,7 @@ type Head struct {
 	Host       Span  // effective authority, host[:port], validated; empty for HTTP/1.0 without one
 	Path       Span  // without query; "/" for an absolute-form without path; empty in authority-form
 	Query      Span  // without '?'; Off is 0 when the target has no '?'
+	Protocol   Span  // :protocol of an extended CONNECT (RFC 8441), else empty
 	Reason     Span  // responses: reason phrase as sent, may be empty
 
 	// ContentLength is the value of a valid Content-Length field, -1 without
@@ -81,6 +82,7 @@ type Head struct {
 	Form   TargetForm // requests
 	Body   BodyKind
 
+	H2            bool // came as HTTP/2; Minor says nothing then
 	Lines         bool // Fields are HTTP/1 lines in Buf ("name: value CRLF"), so runs of them may be copied
 	KeepAlive     bool // what the sender's version and Connection say; false also when framing makes reuse unsafe
 	ConnClose     bool // Connection names close
