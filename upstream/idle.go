@@ -1,13 +1,15 @@
 package upstream
 
+import "zproxy/internal/index"
+
 // idleSet holds the idle connections of one loop: per endpoint a list from
 // newest to oldest, all in one pointer-free slab, and an index so that a
 // connection that dies is found at once.
 type idleSet struct {
-	nodes []idleNode // node 0 is never used
-	free  uint32     // head of the free list, linked through older
-	lists []idleList // by endpoint
-	index index      // connection -> node
+	nodes []idleNode        // node 0 is never used
+	free  uint32            // head of the free list, linked through older
+	lists []idleList        // by endpoint
+	index index.Map[uint64] // connection -> node
 	total int
 }
 
@@ -32,7 +34,7 @@ func (s *idleSet) init(endpoints int) {
 // push makes conn the newest idle connection of ep. False when it is there
 // already: handing one connection to two requests is the worst that a pool can do.
 func (s *idleSet) push(now int64, conn uint64, ep int, addr uint32) bool {
-	if s.index.get(conn) != 0 {
+	if s.index.Get(conn) != 0 {
 		return false
 	}
 	i := s.free
@@ -56,7 +58,7 @@ func (s *idleSet) push(now int64, conn uint64, ep int, addr uint32) bool {
 	l.newest = i
 	l.n++
 	s.total++
-	s.index.put(conn, i)
+	s.index.Put(conn, i)
 	return true
 }
 
@@ -77,7 +79,7 @@ func (s *idleSet) take(i uint32) (conn uint64, addr uint32) {
 	}
 	l.n--
 	s.total--
-	s.index.del(conn)
+	s.index.Delete(conn)
 	n.older = s.free
 	s.free = i
 	return conn, addr
@@ -85,7 +87,7 @@ func (s *idleSet) take(i uint32) (conn uint64, addr uint32) {
 
 // lookup returns the node of conn if it is idle at ep, else 0.
 func (s *idleSet) lookup(conn uint64, ep int) uint32 {
-	if i := s.index.get(conn); i != 0 && s.nodes[i].ep == uint32(ep) {
+	if i := s.index.Get(conn); i != 0 && s.nodes[i].ep == uint32(ep) {
 		return i
 	}
 	return 0

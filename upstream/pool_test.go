@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -309,33 +308,5 @@ func TestNoAllocations(t *testing.T) {
 		p.Closed(0)
 	}); n != 0 {
 		t.Errorf("%v allocations for dial, wait, serve and close", n)
-	}
-}
-
-func TestIndexAgainstMap(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	var x index
-	want := map[uint64]uint32{}
-	for range 200000 {
-		// Keys that collide: few different ones, and multiples of a power of two.
-		key := rng.Uint64N(200) << (rng.Uint64N(2) * 32)
-		switch rng.IntN(3) {
-		case 0:
-			node := rng.Uint32N(1000) + 1
-			x.put(key, node)
-			want[key] = node
-		case 1:
-			if got := x.del(key); got != want[key] {
-				t.Fatalf("del %d: %d, expected %d", key, got, want[key])
-			}
-			delete(want, key)
-		default:
-			if got := x.get(key); got != want[key] {
-				t.Fatalf("get %d: %d, expected %d", key, got, want[key])
-			}
-		}
-		if x.n != len(want) {
-			t.Fatalf("%d keys, expected %d", x.n, len(want))
-		}
 	}
 }

@@ -1,5 +1,7 @@
 package upstream
 
+import "zproxy/internal/index"
+
 // waiterQueue is the FIFO of one loop's waiting requests: a doubly linked list
 // in a pointer-free slab with an index by waiter, so that a request whose
 // client left goes in O(1).
@@ -8,7 +10,7 @@ type waiterQueue struct {
 	free        uint32       // linked through next
 	first, last uint32
 	n           int
-	index       index
+	index       index.Map[uint64]
 }
 
 type waiterNode struct {
@@ -28,12 +30,12 @@ func (q *waiterQueue) alloc(id uint32) uint32 {
 		q.nodes = append(q.nodes, waiterNode{})
 	}
 	q.nodes[i] = waiterNode{id: id}
-	q.index.put(uint64(id), i)
+	q.index.Put(uint64(id), i)
 	q.n++
 	return i
 }
 
-func (q *waiterQueue) has(id uint32) bool { return q.index.get(uint64(id)) != 0 }
+func (q *waiterQueue) has(id uint32) bool { return q.index.Get(uint64(id)) != 0 }
 
 func (q *waiterQueue) pushBack(id uint32) {
 	i := q.alloc(id)
@@ -58,7 +60,7 @@ func (q *waiterQueue) pushFront(id uint32) {
 }
 
 func (q *waiterQueue) remove(id uint32) bool {
-	i := q.index.del(uint64(id))
+	i := q.index.Delete(uint64(id))
 	if i == 0 {
 		return false
 	}

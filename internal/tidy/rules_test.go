@@ -10,6 +10,7 @@ const (
 // import that parent.
 var layers = map[string]int{
 	"internal/assert": 0,
+	"internal/index":  0,
 	"internal/plant":  0,
 	"internal/slab":   1,
 
