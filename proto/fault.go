@@ -49,6 +49,12 @@ const (
 	FaultChunkOverhead
 	FaultBodyTruncated
 	FaultBodyTooLarge
+	FaultPseudoField
+	FaultConnectionField
+	FaultLengthDiffers
+	FaultFrame
+	FaultCompression
+	FaultFlood
 	FaultCount int = iota
 )
 
@@ -130,6 +136,12 @@ var faultNames = [FaultCount]string{
 	FaultChunkOverhead:         "chunk_overhead",
 	FaultBodyTruncated:         "body_truncated",
 	FaultBodyTooLarge:          "body_too_large",
+	FaultPseudoField:           "pseudo_field",
+	FaultConnectionField:       "connection_field",
+	FaultLengthDiffers:         "length_differs",
+	FaultFrame:                 "frame",
+	FaultCompression:           "compression",
+	FaultFlood:                 "flood",
 }
 
 var requestFaults = [FaultCount]Fault{
@@ -177,6 +189,12 @@ var requestFaults = [FaultCount]Fault{
 	FaultChunkOverhead:         {"too much chunk framing for the data", 400, FaultChunkOverhead},
 	FaultBodyTruncated:         {"body cut short", 400, FaultBodyTruncated},
 	FaultBodyTooLarge:          {"body too large", 413, FaultBodyTooLarge},
+	FaultPseudoField:           {"pseudo-field unknown, repeated, missing or misplaced", 400, FaultPseudoField},
+	FaultConnectionField:       {"field of an http/1 connection", 400, FaultConnectionField},
+	FaultLengthDiffers:         {"content differs from content-length", 400, FaultLengthDiffers},
+	FaultFrame:                 {"frame not allowed here", 400, FaultFrame},
+	FaultCompression:           {"field section cannot be decoded", 400, FaultCompression},
+	FaultFlood:                 {"too many frames that only cost", 400, FaultFlood},
 }
 
 var responseFaults = func() (t [FaultCount]Fault) {

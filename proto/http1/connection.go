@@ -30,7 +30,7 @@ func MarkHopByHop(h *proto.Head) {
 		list := h.Bytes(h.Fields[i].Value)
 		for more := true; more; {
 			var option []byte
-			option, list, more = nextElement(list)
+			option, list, more = proto.NextElement(list)
 			dropNamed(h, option)
 		}
 	}
@@ -40,7 +40,7 @@ func MarkHopByHop(h *proto.Head) {
 // recipient must not be named (RFC 9110 section 7.6.1); a client that names
 // them wants to strip what the origin relies on, so they stay.
 func dropNamed(h *proto.Head, option []byte) {
-	if len(option) == 0 || equalFold(option, "close") || equalFold(option, "keep-alive") {
+	if len(option) == 0 || proto.EqualFold(option, "close") || proto.EqualFold(option, "keep-alive") {
 		return
 	}
 	token := proto.LookupToken(option)
@@ -49,7 +49,7 @@ func dropNamed(h *proto.Head, option []byte) {
 	}
 	for i := range h.Fields {
 		f := &h.Fields[i]
-		if f.Token == token && (token != proto.TokenOther || equalFoldBytes(h.Bytes(f.Name), option)) {
+		if f.Token == token && (token != proto.TokenOther || proto.EqualFoldBytes(h.Bytes(f.Name), option)) {
 			f.Flags |= proto.FlagDrop
 		}
 	}

@@ -82,8 +82,8 @@ func fieldLines(b []byte, line, maxFields int, fields []proto.Field) (_ []proto.
 		tail := value
 		for len(b)-tail >= 8 {
 			x := load64(b[tail : tail+8 : tail+8])
-			if !plainASCII(x) {
-				if m := controls(x); m != 0 {
+			if !proto.PlainASCII(x) {
+				if m := proto.Controls(x); m != 0 {
 					tail += bits.TrailingZeros64(m) >> 3
 					break
 				}
@@ -91,7 +91,7 @@ func fieldLines(b []byte, line, maxFields int, fields []proto.Field) (_ []proto.
 			tail += 8
 		}
 		if len(b)-tail < 8 || b[tail] == '\t' {
-			tail = valueEnd(b, tail)
+			tail = proto.ValueEnd(b, tail)
 		}
 		if tail+1 >= len(b) || b[tail] != '\r' || b[tail+1] != '\n' {
 			break

@@ -69,14 +69,14 @@ func connectionFraming(h *proto.Head, s *noted) proto.FaultCode {
 		list := h.Bytes(h.Fields[i].Value)
 		for more := true; more; options++ {
 			var option []byte
-			option, list, more = nextElement(list)
+			option, list, more = proto.NextElement(list)
 			switch len(option) {
 			case len("close"):
-				h.ConnClose = h.ConnClose || equalFold(option, "close")
+				h.ConnClose = h.ConnClose || proto.EqualFold(option, "close")
 			case len("upgrade"):
-				upgrade = upgrade || equalFold(option, "upgrade")
+				upgrade = upgrade || proto.EqualFold(option, "upgrade")
 			case len("keep-alive"):
-				keepAlive = keepAlive || equalFold(option, "keep-alive")
+				keepAlive = keepAlive || proto.EqualFold(option, "keep-alive")
 			}
 		}
 	}
@@ -115,38 +115,16 @@ func lengthAndCoding(h *proto.Head, s *noted) proto.FaultCode {
 	if s.twice(proto.TokenContentLength) {
 		return proto.FaultLengthDuplicate
 	}
-	n, code := contentLength(s.value(h, proto.TokenContentLength))
+	n, code := proto.ParseContentLength(s.value(h, proto.TokenContentLength))
 	h.ContentLength, h.Length, h.Body = n, n, proto.BodyLength
 	return code
-}
-
-// contentLength reads 1*DIGIT (RFC 9110 section 8.6) up to 1<<63-1.
-func contentLength(b []byte) (int64, proto.FaultCode) {
-	var n int64
-	for i, c := range b {
-		digit := int64(c - '0')
-		if digit > 9 {
-			if i > 0 && (c == ',' || c == ' ' || c == '\t') {
-				return -1, proto.FaultLengthDuplicate
-			}
-			return -1, proto.FaultLengthInvalid
-		}
-		if n > (1<<63-1-digit)/10 {
-			return -1, proto.FaultLengthInvalid
-		}
-		n = n*10 + digit
-	}
-	if len(b) == 0 {
-		return -1, proto.FaultLengthInvalid
-	}
-	return n, proto.FaultNone
 }
 
 // transferCoding accepts "chunked" and nothing else: once, last (RFC 9112
 // section 6.3 rule 4), without parameters (section 7.1), in any letter case.
 // Other codings before it are valid but unknown here (section 6.1).
 func transferCoding(h *proto.Head, s *noted) proto.FaultCode {
-	if !s.twice(proto.TokenTransferEncoding) && equalFold(s.value(h, proto.TokenTransferEncoding), "chunked") {
+	if !s.twice(proto.TokenTransferEncoding) && proto.EqualFold(s.value(h, proto.TokenTransferEncoding), "chunked") {
 		return proto.FaultNone
 	}
 	chunked, unknown, last := false, false, false
@@ -157,13 +135,13 @@ func transferCoding(h *proto.Head, s *noted) proto.FaultCode {
 		list := h.Bytes(h.Fields[i].Value)
 		for more := true; more; {
 			var coding []byte
-			coding, list, more = nextElement(list)
+			coding, list, more = proto.NextElement(list)
 			name := coding[:proto.TokenPrefix(coding)]
-			parameters := trimSpace(coding[len(name):])
+			parameters := proto.TrimSpace(coding[len(name):])
 			if len(name) == 0 || len(parameters) > 0 && parameters[0] != ';' {
 				return proto.FaultCodingInvalid
 			}
-			last = equalFold(name, "chunked")
+			last = proto.EqualFold(name, "chunked")
 			if last && (chunked || len(parameters) > 0) {
 				return proto.FaultCodingInvalid
 			}
@@ -228,8 +206,8 @@ func hasElement(h *proto.Head, t proto.Token, lower string) bool {
 		list := h.Bytes(h.Fields[i].Value)
 		for more := true; more; {
 			var element []byte
-			element, list, more = nextElement(list)
-			if equalFold(element[:proto.TokenPrefix(element)], lower) {
+			element, list, more = proto.NextElement(list)
+			if proto.EqualFold(element[:proto.TokenPrefix(element)], lower) {
 				return true
 			}
 		}

@@ -67,7 +67,7 @@ func statusLine(b []byte, h *proto.Head) (next int, code proto.FaultCode) {
 	} else if b[reason] != '\r' {
 		return 0, statusLineFault(b)
 	}
-	end := valueEnd(b, reason)
+	end := proto.ValueEnd(b, reason)
 	if end+1 >= len(b) || b[end] != '\r' || b[end+1] != '\n' {
 		return 0, statusLineFault(b)
 	}

@@ -1,6 +1,10 @@
 package http1
 
-import "testing"
+import (
+	"testing"
+
+	"zproxy/proto"
+)
 
 // Scanning eight bytes at a time finds what a loop over bytes finds: every
 // byte at every offset, among neighbours that could lend or borrow a bit.
@@ -25,14 +29,14 @@ func TestScanFindsEveryByteEverywhere(t *testing.T) {
 						if got := colonIndex(b, from); got != colon {
 							t.Fatalf("colonIndex(%q, %d) = %d, want %d", b, from, got, colon)
 						}
-						if got := valueEnd(b, from); got != control {
-							t.Fatalf("valueEnd(%q, %d) = %d, want %d", b, from, got, control)
+						if got := proto.ValueEnd(b, from); got != control {
+							t.Fatalf("proto.ValueEnd(%q, %d) = %d, want %d", b, from, got, control)
 						}
 						if from+8 > len(b) {
 							continue
 						}
-						if x := load64(b[from:]); controls(x) == 0 != (firstControl(b[from:from+8]) == 8) || plainASCII(x) && controls(x) != 0 {
-							t.Fatalf("%q: controls %#x, plain %v", b[from:from+8], controls(x), plainASCII(x))
+						if x := load64(b[from:]); proto.Controls(x) == 0 != (firstControl(b[from:from+8]) == 8) || proto.PlainASCII(x) && proto.Controls(x) != 0 {
+							t.Fatalf("%q: controls %#x, plain %v", b[from:from+8], proto.Controls(x), proto.PlainASCII(x))
 						}
 					}
 				}

@@ -25,20 +25,9 @@ func ParseTrailers(b []byte, scanned int, lim *Limits, h *proto.Head) (n, scanne
 		return goesOn(cursor(line, len(b), count), full, proto.RequestFault(proto.FaultHeadTooLarge))
 	}
 	for i := range h.Fields {
-		if forbiddenTrailer(h.Fields[i].Token) {
+		if proto.ForbiddenTrailer(h.Fields[i].Token) {
 			h.Fields[i].Flags |= proto.FlagDrop
 		}
 	}
 	return end, end, nil
-}
-
-// forbiddenTrailer reports fields for framing, routing, request modification,
-// authentication, response control and content format (RFC 9110 section 6.5.1).
-func forbiddenTrailer(t proto.Token) bool {
-	switch t {
-	case proto.TokenOther, proto.TokenETag, proto.TokenLink, proto.TokenServer, proto.TokenDate,
-		proto.TokenTraceparent, proto.TokenXRequestID, proto.TokenAcceptRanges:
-		return false
-	}
-	return true
 }

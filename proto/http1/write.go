@@ -174,7 +174,7 @@ func appendExtras(dst []byte, extras []proto.Extra) []byte {
 func appendValue(dst, v []byte) []byte {
 	begin := len(dst)
 	dst = append(dst, v...)
-	for i := valueEnd(dst, begin); i < len(dst); i = valueEnd(dst, i) {
+	for i := proto.ValueEnd(dst, begin); i < len(dst); i = proto.ValueEnd(dst, i) {
 		dst[i] = ' '
 	}
 	return dst
