@@ -1,6 +1,19 @@
 package http2
 
+import "zproxy/proto"
+
 // Abuse is an act that is part of ordinary traffic only in small numbers.
+//
+// There is one score. Every such act adds the points below; ScoreDecay points
+// go away in a second; over ScoreLimit the connection ends with
+// ENHANCE_YOUR_CALM before its next frame. With the defaults, 2000 and 200, a
+// browser may cancel all of its 512 streams at once, a client may ping 100 times a
+// second for ever, and somebody who opens and resets streams as fast as it
+// can has a thousand of them before the end. Acts are also counted, each kind
+// by itself, in Session.Abuse.
+//
+// The cost of one frame is small; what the points are for is work that a frame
+// causes elsewhere: requests at an origin, answers queued, fields decoded.
 type Abuse uint8
 
 const (
@@ -23,5 +36,92 @@ const (
 	AbuseCount        int   = iota
 )
 
-// Name is the stable name for metrics.
-func (a Abuse) Name() string { return "" }
+// abuses has each act's points, stable name and phrase for the log.
+var abuses = [AbuseCount]struct {
+	points uint32
+	name   string
+	fault  proto.Fault
+}{
+	AbuseNone:         {0, "none", calm("no abuse")},
+	AbuseRapidReset:   {2, "rapid_reset", calm("too many streams reset before their response")},
+	AbuseForcedReset:  {10, "forced_reset", calm("too many stream errors")},
+	AbuseRefused:      {1, "refused", calm("too many streams beyond the limit")},
+	AbuseContinuation: {5, "continuation", calm("too many continuation frames")},
+	AbuseSettings:     {10, "settings", calm("too many settings")},
+	AbusePing:         {2, "ping", calm("too many pings")},
+	AbuseEmptyData:    {4, "empty_data", calm("too many empty data frames")},
+	AbuseEmptyHeaders: {20, "empty_headers", calm("too many empty field blocks")},
+	AbuseWindowUpdate: {2, "window_update", calm("too many small window updates")},
+	AbusePriority:     {1, "priority", calm("too many priorities")},
+	AbuseClosedStream: {1, "closed_stream", calm("too many frames for closed streams")},
+	AbuseUnknown:      {1, "unknown_frame", calm("too many frames of unknown types")},
+	AbuseHeadTooLarge: {10, "head_too_large", calm("too many field sections over the limit")},
+	AbuseTable:        {2, "table_update", calm("too many table size updates")},
+	AbuseOutput:       {0, "output", calm("answers are not read")},
+}
+
+func calm(reason string) proto.Fault {
+	return proto.Fault{Reason: reason, Status: 400, Code: proto.FaultFlood}
+}
+
+const (
+	// outMax bounds the control frames that wait for a peer that does not read.
+	outMax = 64 << 10
+
+	// A WINDOW_UPDATE by smallUpdate or more limits itself, by the largest
+	// window. Smaller ones are free as often as frames are sent, of which each
+	// earns two, one for each level, but not the short ones that a small window
+	// made short.
+	smallUpdate = 4096
+	smallData   = 256
+	earnedStart = 100
+	earnedMax   = 4096
+
+	// shortFragment: a CONTINUATION that is shorter, and not the last one, was
+	// not cut because a frame was full.
+	shortFragment = 1024
+	shortPoints   = 20
+
+	longPastNs = 1e12 // every score is gone by then
+)
+
+// Name is the stable name for metrics, such as "rapid_reset".
+func (a Abuse) Name() string {
+	if int(a) < AbuseCount {
+		return abuses[a].name
+	}
+	return "unknown"
+}
+
+// suspect counts an act. The connection goes on to the end of its frame.
+func (s *Session) suspect(a Abuse) { s.suspectOf(a, abuses[a].points) }
+
+func (s *Session) suspectOf(a Abuse, points uint32) {
+	s.Abuse[a]++
+	if past := min(s.now-s.scoreAt, longPastNs); past > 0 {
+		// The time is only moved by what it was worth, or frequent acts would
+		// stop the decay.
+		gone := min(past*int64(s.cfg.ScoreDecay)/1e9, int64(s.score))
+		if gone == int64(s.score) {
+			s.scoreAt = s.now
+		} else if gone > 0 {
+			s.scoreAt += gone * 1e9 / int64(s.cfg.ScoreDecay)
+		}
+		s.score -= uint32(gone)
+	}
+	s.score += points
+	if s.score > s.cfg.ScoreLimit && s.doomed == AbuseNone {
+		s.doomed = a
+	}
+}
+
+// endCalmly ends a connection that did too much of something.
+func (s *Session) endCalmly(ev *Event) {
+	if s.doomed == AbuseNone {
+		s.doomed = AbuseOutput
+	}
+	s.fail(ev, ErrEnhanceYourCalm, &abuses[s.doomed].fault)
+}
+
+// earn allows for the WINDOW_UPDATEs that a frame sent will cause.
+func (s *Session) earn() { s.earned = min(s.earned+2, earnedMax) }

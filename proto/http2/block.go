@@ -1,6 +1,40 @@
 package http2
 
-import "zproxy/proto"
+import (
+	"strconv"
+
+	"zproxy/proto"
+)
+
+// Field blocks as they go out (RFC 7541): indexes of the static table where it
+// has the field, literals without indexing and without Huffman otherwise. So a
+// block depends on no connection: it is made once and sent on any, and again.
+
+const (
+	indexed     = 0x80 // and an index of the static table
+	literal     = 0x00 // without indexing
+	neverIndex  = 0x10 // literal; no intermediary may compress it either (section 7.1.3)
+	tableUpdate = 0x20 // to size 0
+	nameIndexIn = 0x0f // of the first byte of a literal
+)
+
+// Indexes of the static table (RFC 7541 appendix A).
+const (
+	indexAuthority  = 1
+	indexGET        = 2
+	indexPOST       = 3
+	indexSlash      = 4
+	indexHTTP       = 6
+	indexHTTPS      = 7
+	index200        = 8
+	indexGzip       = 16
+	indexLength     = 28
+	gzipDeflate     = "gzip, deflate"
+	protocolName    = ":protocol"
+	fieldBoundBytes = 1 + 2*5 // a field's prefix and two lengths
+	lengthDigitsMax = 19
+	pseudoBound     = 5 * (fieldBoundBytes + len(protocolName))
+)
 
 // RequestLine is what the pseudo-fields of a request say (RFC 9113 section
 // 8.3.1). Empty parts are left out: CONNECT has Method and Authority only.
@@ -14,35 +48,230 @@ type RequestLine struct {
 // that belong to a connection, Host and Content-Length of h are never copied:
 // a TE: trailers that is to be passed on is one of the extras.
 func AppendRequestBlock(dst []byte, h *proto.Head, r *RequestLine, length int64, extras []proto.Extra) []byte {
-	return dst
+	switch string(r.Method) { // first: blockMethod looks for it
+	case "GET":
+		dst = append(dst, indexed|indexGET)
+	case "POST":
+		dst = append(dst, indexed|indexPOST)
+	default:
+		dst = appendString(append(dst, literal|indexGET), r.Method)
+	}
+	switch string(r.Scheme) {
+	case "":
+	case "http":
+		dst = append(dst, indexed|indexHTTP)
+	case "https":
+		dst = append(dst, indexed|indexHTTPS)
+	default:
+		dst = appendString(append(dst, literal|indexHTTP), r.Scheme)
+	}
+	if len(r.Authority) > 0 {
+		dst = appendString(append(dst, literal|indexAuthority), r.Authority)
+	}
+	if len(r.Path) == 1 && r.Path[0] == '/' {
+		dst = append(dst, indexed|indexSlash)
+	} else if len(r.Path) > 0 {
+		dst = appendString(append(dst, literal|indexSlash), r.Path)
+	}
+	if len(r.Protocol) > 0 {
+		dst = append(dst, literal, byte(len(protocolName)))
+		dst = appendString(append(dst, protocolName...), r.Protocol)
+	}
+	return appendRest(dst, h, length, extras)
 }
 
 // RequestBlockBound is a length AppendRequestBlock does not exceed.
-func RequestBlockBound(h *proto.Head, r *RequestLine, extras []proto.Extra) int { return 0 }
+func RequestBlockBound(h *proto.Head, r *RequestLine, extras []proto.Extra) int {
+	return len(r.Method) + len(r.Scheme) + len(r.Authority) + len(r.Path) + len(r.Protocol) + pseudoBound + restBound(h, extras)
+}
 
 // AppendResponseBlock is AppendRequestBlock for a response with h.Status.
 func AppendResponseBlock(dst []byte, h *proto.Head, length int64, extras []proto.Extra) []byte {
-	return dst
+	return appendRest(AppendStatus(dst, int(h.Status)), h, length, extras)
 }
 
 // ResponseBlockBound is a length AppendResponseBlock does not exceed.
-func ResponseBlockBound(h *proto.Head, extras []proto.Extra) int { return 0 }
+func ResponseBlockBound(h *proto.Head, extras []proto.Extra) int {
+	return fieldBoundBytes + 3 + restBound(h, extras)
+}
 
 // AppendTrailerBlock appends the block of a trailer section: the fields of h
 // without FlagDrop.
-func AppendTrailerBlock(dst []byte, h *proto.Head) []byte { return dst }
+func AppendTrailerBlock(dst []byte, h *proto.Head) []byte { return appendFields(dst, h) }
 
 // TrailerBlockBound is a length AppendTrailerBlock does not exceed.
-func TrailerBlockBound(h *proto.Head) int { return 0 }
+func TrailerBlockBound(h *proto.Head) int { return restBound(h, nil) }
 
 // AppendStatus begins the block of a response the proxy prepares itself.
-func AppendStatus(dst []byte, status int) []byte { return dst }
+func AppendStatus(dst []byte, status int) []byte {
+	switch status {
+	case 200:
+		return append(dst, indexed|index200)
+	case 204:
+		return append(dst, indexed|index200+1)
+	case 206:
+		return append(dst, indexed|index200+2)
+	case 304:
+		return append(dst, indexed|index200+3)
+	case 400:
+		return append(dst, indexed|index200+4)
+	case 404:
+		return append(dst, indexed|index200+5)
+	case 500:
+		return append(dst, indexed|index200+6)
+	}
+	return append(dst, literal|index200, 3, byte('0'+status/100%10), byte('0'+status/10%10), byte('0'+status%10))
+}
 
-// AppendField appends one field to such a block.
-func AppendField(dst []byte, name string, value []byte) []byte { return dst }
+// AppendField appends one field to such a block, under the name in lower case.
+// Control characters in the value become spaces.
+func AppendField(dst []byte, name string, value []byte) []byte {
+	if token := proto.LookupToken([]byte(name)); token != proto.TokenOther {
+		dst = append(dst, namePrefixes[token]...)
+	} else {
+		dst = appendLength(append(dst, literal), len(name))
+		begin := len(dst)
+		dst = append(dst, name...)
+		lower(dst[begin:])
+	}
+	dst = appendLength(dst, len(value))
+	begin := len(dst)
+	dst = append(dst, value...)
+	for i := proto.ValueEnd(dst, begin); i < len(dst); i = proto.ValueEnd(dst, i) {
+		dst[i] = ' '
+	}
+	return dst
+}
 
-// ReadBlock reads back a block that was written by this package, into h: Method,
-// MethodName, Target, Path, Query, Scheme, Host, Protocol, Status, Fields. h
-// borrows text, which is what was appended to dst. It is false for a block
-// that was not.
-func ReadBlock(dst []byte, b []byte, h *proto.Head) (text []byte, ok bool) { return dst, false }
+func appendRest(dst []byte, h *proto.Head, length int64, extras []proto.Extra) []byte {
+	dst = appendFields(dst, h)
+	if length >= 0 {
+		var digits [lengthDigitsMax]byte
+		dst = append(dst, namePrefixes[proto.TokenContentLength]...)
+		dst = appendString(dst, strconv.AppendInt(digits[:0], length, 10))
+	}
+	for i := range extras {
+		dst = AppendField(dst, extras[i].Name, extras[i].Value)
+	}
+	return dst
+}
+
+func restBound(h *proto.Head, extras []proto.Extra) int {
+	n := fieldBoundBytes + lengthDigitsMax
+	for i := range h.Fields {
+		n += fieldBoundBytes + int(h.Fields[i].Name.Len+h.Fields[i].Value.Len)
+	}
+	for i := range extras {
+		n += fieldBoundBytes + len(extras[i].Name) + len(extras[i].Value)
+	}
+	return n
+}
+
+// appendFields appends the fields of h that are passed on.
+func appendFields(dst []byte, h *proto.Head) []byte {
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		if f.Flags&proto.FlagDrop != 0 || ofConnection[f.Token] {
+			continue
+		}
+		value := h.Bytes(f.Value)
+		if f.Token == proto.TokenAcceptEncoding && string(value) == gzipDeflate {
+			dst = append(dst, indexed|indexGzip)
+			continue
+		}
+		if f.Token != proto.TokenOther {
+			dst = append(dst, namePrefixes[f.Token]...)
+		} else {
+			dst = appendLength(append(dst, literal), int(f.Name.Len))
+			begin := len(dst)
+			dst = append(dst, h.Bytes(f.Name)...)
+			lower(dst[begin:])
+		}
+		dst = appendString(dst, value)
+	}
+	return dst
+}
+
+// ofConnection is what this package writes itself or not at all.
+var ofConnection = [proto.TokenCount]bool{
+	proto.TokenHost: true, proto.TokenConnection: true, proto.TokenContentLength: true, proto.TokenTransferEncoding: true,
+	proto.TokenUpgrade: true, proto.TokenTE: true, proto.TokenKeepAlive: true, proto.TokenProxyConnection: true,
+	proto.TokenHTTP2Settings: true,
+}
+
+func lower(b []byte) {
+	for i, c := range b {
+		if c-'A' <= 'Z'-'A' {
+			b[i] = c | 0x20
+		}
+	}
+}
+
+// appendString appends a string literal (RFC 7541 section 5.2), not compressed.
+func appendString(dst, v []byte) []byte {
+	return append(appendLength(dst, len(v)), v...)
+}
+
+// appendLength appends an integer with a prefix of 7 bits, of which the first
+// bit says "not Huffman" (RFC 7541 section 5.1).
+func appendLength(dst []byte, n int) []byte {
+	if n < 0x7f {
+		return append(dst, byte(n))
+	}
+	dst = append(dst, 0x7f)
+	for n -= 0x7f; n >= 0x80; n >>= 7 {
+		dst = append(dst, byte(n)|0x80)
+	}
+	return append(dst, byte(n))
+}
+
+// blockMethod is the method of a request's block of ours, "" for GET and POST.
+func blockMethod(b []byte) string {
+	if len(b) < 2 || b[0] != literal|indexGET || len(b) < 2+int(b[1]) {
+		return ""
+	}
+	switch string(b[2 : 2+int(b[1])]) {
+	case "HEAD":
+		return "HEAD"
+	case "CONNECT":
+		return "CONNECT"
+	}
+	return ""
+}
+
+// interimBlock reports a response's block of ours with a status below 200.
+func interimBlock(b []byte) bool { return len(b) > 2 && b[0] == literal|index200 && b[2] == '1' }
+
+// lowerNames are the tokens' names as HTTP/2 writes them; namePrefixes what a
+// literal with one begins with: an index, or the name itself.
+var lowerNames, namePrefixes = func() (names, prefixes [proto.TokenCount]string) {
+	for t := proto.Token(1); int(t) < proto.TokenCount; t++ {
+		name := []byte(t.String())
+		lower(name)
+		names[t] = string(name)
+		kind := byte(literal)
+		switch t {
+		case proto.TokenAuthorization, proto.TokenProxyAuthorization, proto.TokenCookie, proto.TokenSetCookie:
+			kind = neverIndex
+		}
+		switch i := staticIndex(names[t]); {
+		case i == 0:
+			prefixes[t] = string(append([]byte{kind, byte(len(name))}, name...))
+		case i < nameIndexIn:
+			prefixes[t] = string([]byte{kind | byte(i)})
+		default:
+			prefixes[t] = string([]byte{kind | nameIndexIn, byte(i - nameIndexIn)})
+		}
+	}
+	return names, prefixes
+}()
+
+// staticIndex is the first index with a name, 0 without one.
+func staticIndex(name string) int {
+	for i := range staticTable {
+		if staticTable[i].name == name && i > 0 {
+			return i
+		}
+	}
+	return 0
+}

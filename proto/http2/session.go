@@ -1,6 +1,11 @@
 package http2
 
-import "zproxy/proto"
+import (
+	"golang.org/x/net/http2/hpack"
+
+	"zproxy/internal/index"
+	"zproxy/proto"
+)
 
 // Role is the end of the connection a session is.
 type Role uint8
@@ -13,7 +18,7 @@ const (
 // Config is shared by the sessions of a listener or of an upstream, and not
 // changed while they live. Take DefaultConfig and change what differs.
 type Config struct {
-	MaxStreams   uint32 // concurrent streams a client may open
+	MaxStreams   uint32 // concurrent streams a client may open, or are opened at an origin that allows more
 	StreamWindow uint32 // receive window a stream starts with, at most 1<<31-1
 	ConnWindow   uint32 // receive window of the connection, 65535 to 1<<31-1
 	HeadBytes    int    // field section as RFC 9113 section 6.5.2 counts it (name, value and 32 per field): 431
@@ -73,32 +78,153 @@ type Event struct {
 type Session struct {
 	Abuse [AbuseCount]uint32 // how often each happened
 
+	cfg     *Config
+	streams *Streams
 	scratch *Scratch
+	decoder *hpack.Decoder // from the first field block on
+	byID    index.Map[uint32]
+	out     []byte // control frames that wait
+	held    []byte // what has arrived of the frame, or of the field block, that has not all arrived
+
+	now           int64
+	scoreAt       int64 // when score was right
+	pingAt, rtt   int64
+	score         uint32
+	earned        uint32 // WINDOW_UPDATEs that are free
+	flags         sessionFlags
+	role          Role
+	pressure      uint8
+	doomed        Abuse // what took the score over the limit; the connection ends before the next frame
+	early         [earlyMax]earlyPriority
+	resets        [resetsMax]uint32 // streams reset here lately whose peer may not know yet
+	resetNext     uint8
+	earlyNext     uint8
+	resetsDropped uint32 // the highest identifier that resets had no room for any more
+
+	// The frame that is being read.
+	phase     phase
+	headerLen uint8 // of header, or of the preface
+	header    [FrameHeaderLen]byte
+	frame     frameHeader
+	left      uint32 // bytes of it still to come
+	padding   uint32 // of those behind its data
+	data      uint32 // DATA: its stream, 0 when that is gone
+	block     uint32 // bytes of an unfinished field block at the beginning of held
+	blockID   uint32 // the stream an unfinished field block is for, 0 without one
+	blockEnd  bool   // it has END_STREAM
+	blockSelf bool   // it depends on itself
+
+	// Streams.
+	first, last uint32 // in the order they were opened
+	active      int
+	unsent      int    // opened, without an identifier
+	maxID       uint32 // Server: the highest identifier the client has used; Client: the last one given out
+	goAwayID    uint32 // the last identifier the peer takes, or that was announced to it
+
+	// Flow control.
+	recvWindow int64 // what the peer may send
+	recvHeld   int64 // what was lent and not given back
+	sendWindow int64
+
+	// The peer's settings.
+	peerStreams uint32
+	peerWindow  uint32
+	peerFrame   uint32
+
+	// The scheduler: see schedule.go.
+	queues  [queueCount]uint32
+	waiting uint16
+	turn    uint8
+	queued  int
+	parked  int
 }
 
+type sessionFlags uint16
+
+const (
+	flagSettings    sessionFlags = 1 << iota // the peer's first SETTINGS came
+	flagAcked                                // it has acknowledged ours
+	flagClosed                               // EventClosed was given
+	flagGoAway                               // the peer goes away
+	flagLosing                               // streams above goAwayID are still to be reported
+	flagDraining                             // the first GOAWAY was sent
+	flagFinal                                // the final one
+	flagTableUpdate                          // the encoder's table size update was sent
+	flagPriorities                           // the peer has said something about priorities
+	flagConnect                              // the origin takes extended CONNECT
+)
+
 // Scratch is what the sessions of a worker share: the head of the last event,
-// and spare room for frames that come in pieces.
+// and spare room for frames that come in pieces. The zero value is ready.
 type Scratch struct {
-	head proto.Head
+	section section
+	spare   [][]byte
+}
+
+// spareMax bounds the buffers kept for frames that come in pieces.
+const spareMax = 8
+
+// borrow gives an empty buffer for at least n bytes.
+func (x *Scratch) borrow(n int) []byte {
+	for i := len(x.spare) - 1; i >= 0; i-- {
+		if b := x.spare[i]; cap(b) >= n {
+			last := len(x.spare) - 1
+			x.spare[i] = x.spare[last]
+			x.spare[last] = nil
+			x.spare = x.spare[:last]
+			return b[:0]
+		}
+	}
+	return make([]byte, 0, max(n, 512))
+}
+
+func (x *Scratch) giveBack(b []byte) {
+	if cap(b) > 0 && len(x.spare) < spareMax {
+		x.spare = append(x.spare, b)
+	}
 }
 
 // Start begins a connection. Server: the client's preface is expected first;
 // a caller that has seen it gives it to Next all the same. Output has this
 // side's preface and settings. now is in nanoseconds, as everywhere here.
 func (s *Session) Start(role Role, c *Config, streams *Streams, scratch *Scratch, now int64) {
-	s.scratch = scratch
+	decoder, byID, out := s.decoder, s.byID, s.out[:0]
+	*s = Session{
+		cfg: c, streams: streams, scratch: scratch, decoder: decoder, byID: byID, out: out,
+		role: role, now: now, scoreAt: now, earned: earnedStart,
+		goAwayID: maxStreamID, recvWindow: defaultWindow, sendWindow: defaultWindow,
+		peerStreams: trustStreams, peerWindow: defaultWindow, peerFrame: minMaxFrame,
+	}
+	if decoder != nil { // of the connection before
+		decoder.SetMaxDynamicTableSize(0)
+		decoder.SetMaxDynamicTableSize(defaultTable)
+		s.boundTable()
+	}
+	if role == Server {
+		s.phase = phasePreface
+	} else {
+		s.out = append(s.out, Preface...)
+	}
+	s.appendSettings()
+	if more := int64(c.ConnWindow) - defaultWindow; more > 0 {
+		s.recvWindow += more
+		s.appendWindow(0, more)
+	}
 }
 
 // Release frees the streams that are left, without telling anybody, and gives
 // back the memory the session holds.
-func (s *Session) Release() {}
-
-// Next reads from b up to and including the next thing the owner must know.
-// used bytes are done with, except that EventData lends of them; the rest is
-// given again, with more. EventNone: all of b is used. An event may come with
-// used 0, also for an empty b: call until EventNone. After EventClosed it must
-// not be called again.
-func (s *Session) Next(b []byte, now int64) (used int, ev Event) { return len(b), Event{} }
+func (s *Session) Release() {
+	for s.first != 0 {
+		s.free(s.first)
+	}
+	s.dropHeld()
+	s.Flushed()
+	if s.flags&flagClosed != 0 {
+		s.decoder = nil // it may have stopped within a field
+	}
+	s.flags |= flagClosed
+}
 
 // Head is the head of the last EventHead or EventTrailers: until the next call
 // of Next of any session that shares the Scratch, which owns its bytes.
@@ -110,40 +236,29 @@ func (s *Session) Next(b []byte, now int64) (used int, ev Event) { return len(b)
 // for nothing (an End of its own may come), BodyLength, or BodyChunked for
 // everything up to End. Fields with names of HTTP/1's connections do not
 // occur, except that TE: trailers stays; HasTETrailers says so.
-func (s *Session) Head() *proto.Head { return &s.scratch.head }
+func (s *Session) Head() *proto.Head { return &s.scratch.section.head }
 
 // Output lends the control frames that wait to be sent; good until the next
 // call of any other method.
-func (s *Session) Output() []byte { return nil }
+func (s *Session) Output() []byte { return s.out }
+
+// outKeep is the room for control frames a session keeps.
+const outKeep = 512
 
 // Flushed says that Output was sent, or copied.
-func (s *Session) Flushed() {}
-
-// Active is the number of open streams.
-func (s *Session) Active() int { return 0 }
-
-// Find gives the stream with an identifier, 0 when it is not open.
-func (s *Session) Find(id uint32) uint32 { return 0 }
-
-// First is the stream opened longest ago, 0 without one; After goes on from
-// stream. A stream may be reset between the two when After was called before.
-func (s *Session) First() uint32 { return 0 }
-
-// After is the stream opened after the given one, 0 when it is the last.
-func (s *Session) After(stream uint32) uint32 { return 0 }
+func (s *Session) Flushed() {
+	if cap(s.out) > outKeep {
+		s.out = nil
+	}
+	s.out = s.out[:0]
+}
 
 // Held is the number of bytes kept for a frame or a field block of which only
 // a part has arrived.
-func (s *Session) Held() int { return 0 }
-
-// Ping queues a PING unless one is unanswered.
-func (s *Session) Ping(now int64) {}
-
-// PingSince is when the PING without an answer was queued, 0 without one.
-func (s *Session) PingSince() int64 { return 0 }
-
-// RTT is what the last PING took in nanoseconds, 0 before the first answer.
-func (s *Session) RTT() int64 { return 0 }
+func (s *Session) Held() int { return len(s.held) }
 
 // Acked reports that the peer has acknowledged the settings: it knows them.
-func (s *Session) Acked() bool { return false }
+func (s *Session) Acked() bool { return s.flags&flagAcked != 0 }
+
+// ExtendedConnect reports that the origin takes extended CONNECT (RFC 8441).
+func (s *Session) ExtendedConnect() bool { return s.flags&flagConnect != 0 }

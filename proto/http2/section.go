@@ -1,0 +1,462 @@
+package http2
+
+import (
+	"golang.org/x/net/http2/hpack"
+
+	"zproxy/proto"
+)
+
+// A decoded field section becomes a proto.Head here, and what would mean
+// something else to a recipient that speaks HTTP/1 is refused: RFC 9113
+// sections 8.2, 8.3 and 10.3. This is the file to read about request smuggling,
+// beside proto/http1/framing.go.
+
+type sectionMode uint8
+
+const (
+	sectionDiscard sectionMode = iota // decoded for the sake of the table
+	sectionRequest
+	sectionResponse
+	sectionTrailers
+)
+
+// section gathers the fields of one section: bytes in buf, spans in head.
+type section struct {
+	head    proto.Head
+	buf     []byte
+	emit    func(hpack.HeaderField)
+	decoder *hpack.Decoder
+	fault   *proto.Fault // the message is malformed
+	over    *proto.Fault // or over a limit
+
+	size, sizeMax      int // RFC 9113 section 6.5.2
+	fieldsLeft         int
+	authority, host    proto.Span
+	path, protocol     proto.Span
+	status, prior      proto.Span
+	cookies            int
+	mode               sectionMode
+	pseudo             uint8
+	regular, expect    bool
+	hasLength, hasHost bool
+}
+
+const (
+	pseudoMethod = 1 << iota
+	pseudoScheme
+	pseudoAuthority
+	pseudoPath
+	pseudoProtocol
+	pseudoStatus
+)
+
+func pseudoFault() *proto.Fault { return proto.RequestFault(proto.FaultPseudoField) }
+
+// emitter is what decoders call for each field: one for all of them.
+func (x *Scratch) emitter() func(hpack.HeaderField) {
+	if x.section.emit == nil {
+		x.section.emit = x.section.field
+	}
+	return x.section.emit
+}
+
+// begin makes x ready for a section from d.
+func (x *section) begin(mode sectionMode, c *Config, d *hpack.Decoder) {
+	x.head.Reset(nil)
+	x.head.H2, x.head.KeepAlive = true, true
+	x.buf = x.buf[:0]
+	x.decoder, x.fault, x.over = d, nil, nil
+	x.size, x.sizeMax, x.fieldsLeft = 0, c.HeadBytes, c.Fields
+	x.authority, x.host, x.path, x.protocol, x.status, x.prior = none, none, none, none, none, none
+	x.cookies, x.mode, x.pseudo = 0, mode, 0
+	x.regular, x.expect, x.hasLength, x.hasHost = false, false, false, false
+	d.SetEmitEnabled(mode != sectionDiscard)
+}
+
+var none proto.Span
+
+// field takes one field. Behind a fault or a limit nothing is looked at any
+// more; the decoder goes on for the table's sake.
+func (x *section) field(f hpack.HeaderField) {
+	x.size += len(f.Name) + len(f.Value) + 32
+	switch {
+	case x.size > x.sizeMax:
+		x.over = proto.RequestFault(proto.FaultHeadTooLarge)
+	case len(f.Name) > 0 && f.Name[0] == ':':
+		x.fault = x.pseudoField(f.Name, f.Value)
+	case x.fieldsLeft == 0:
+		x.over = proto.RequestFault(proto.FaultTooManyFields)
+	default:
+		x.fieldsLeft--
+		x.regular = true
+		x.fault = x.regularField(f.Name, f.Value)
+	}
+	if x.fault != nil || x.over != nil {
+		x.decoder.SetEmitEnabled(false)
+	}
+}
+
+func (x *section) store(v string) proto.Span {
+	off := len(x.buf)
+	x.buf = append(x.buf, v...)
+	return proto.Span{Off: uint32(off), Len: uint32(len(v))}
+}
+
+func (x *section) bytes(s proto.Span) []byte { return x.buf[s.Off:s.End()] }
+
+// pseudoField: known, once, before the others (RFC 9113 section 8.3).
+func (x *section) pseudoField(name, value string) *proto.Fault {
+	if x.regular || x.mode == sectionTrailers {
+		return pseudoFault()
+	}
+	bit := uint8(0)
+	span := &x.status
+	switch name {
+	case ":method":
+		bit, span = pseudoMethod, &x.head.MethodName
+	case ":scheme":
+		bit, span = pseudoScheme, &x.head.Scheme
+	case ":authority":
+		bit, span = pseudoAuthority, &x.authority
+	case ":path":
+		bit, span = pseudoPath, &x.path
+	case ":protocol":
+		bit, span = pseudoProtocol, &x.protocol
+	case ":status":
+		bit = pseudoStatus
+	}
+	if bit == 0 || x.pseudo&bit != 0 || (bit == pseudoStatus) != (x.mode == sectionResponse) {
+		return pseudoFault()
+	}
+	x.pseudo |= bit
+	*span = x.store(value)
+	return nil
+}
+
+// regularField checks a field (RFC 9113 section 8.2.1) and keeps it, unless it
+// is about the connection (8.2.2).
+func (x *section) regularField(name, value string) *proto.Fault {
+	n := x.store(name)
+	b := x.bytes(n)
+	token := proto.LookupToken(b)
+	if token == proto.TokenOther {
+		if !lowerToken(b) {
+			return nameFault(b)
+		}
+	} else if name != lowerNames[token] {
+		return &faultUpperCase
+	}
+	v := x.store(value)
+	b = x.bytes(v)
+	if proto.ValueEnd(b, 0) < len(b) || len(b) > 0 && (space(b[0]) || space(b[len(b)-1])) {
+		return proto.RequestFault(proto.FaultFieldValue)
+	}
+	if token <= proto.TokenProxyConnection && token != proto.TokenOther {
+		if keep, fault := x.special(token, v); !keep {
+			return fault
+		}
+	}
+	switch {
+	case token == proto.TokenCookie:
+		x.cookies++
+	case token == proto.TokenPriority:
+		x.prior = v
+	}
+	h := &x.head
+	if len(h.Fields) < cap(h.Fields) {
+		h.Fields = h.Fields[:len(h.Fields)+1]
+	} else {
+		h.Fields = append(h.Fields, proto.Field{})
+	}
+	f := &h.Fields[len(h.Fields)-1]
+	f.Name, f.Value, f.End, f.Token, f.Flags = n, v, 0, token, 0
+	if x.mode == sectionTrailers && proto.ForbiddenTrailer(token) {
+		f.Flags = proto.FlagDrop
+	}
+	return nil
+}
+
+func space(c byte) bool { return c == ' ' || c == '\t' }
+
+// special looks at the fields that decide about framing or the connection.
+func (x *section) special(t proto.Token, v proto.Span) (keep bool, fault *proto.Fault) {
+	b := x.bytes(v)
+	h := &x.head
+	switch t {
+	case proto.TokenConnection, proto.TokenProxyConnection, proto.TokenKeepAlive, proto.TokenTransferEncoding, proto.TokenUpgrade:
+		return false, proto.RequestFault(proto.FaultConnectionField)
+	case proto.TokenTE:
+		if !proto.EqualFold(b, "trailers") {
+			return false, &faultTE
+		}
+		h.HasTETrailers = true
+	case proto.TokenHost:
+		if x.mode != sectionRequest {
+			return true, nil
+		}
+		if x.hasHost {
+			return false, proto.RequestFault(proto.FaultHostDuplicate)
+		}
+		x.hasHost = true
+		x.host = v
+		return false, nil
+	case proto.TokenContentLength:
+		if x.mode == sectionTrailers {
+			return true, nil
+		}
+		if x.hasLength {
+			return false, proto.RequestFault(proto.FaultLengthDuplicate)
+		}
+		x.hasLength = true
+		length, code := proto.ParseContentLength(b)
+		if code != proto.FaultNone {
+			return false, proto.RequestFault(code)
+		}
+		h.ContentLength = length
+	case proto.TokenExpect:
+		x.expect = x.expect || proto.EqualFold(b, "100-continue")
+	}
+	return true, nil
+}
+
+// priority lends the value of the priority field, nil without one.
+func (x *section) priority() []byte {
+	if x.prior == none {
+		return nil
+	}
+	return x.bytes(x.prior)
+}
+
+// endRequest checks the section as that of a request (RFC 9113 section 8.3.1)
+// and completes the head. One that is over a limit has what came before.
+func (x *section) endRequest(c *Config, end bool) *proto.Fault {
+	h := &x.head
+	h.Buf = x.buf
+	if x.fault != nil {
+		return x.fault
+	}
+	h.Method = proto.ParseMethod(x.bytes(h.MethodName))
+	if x.over != nil {
+		h.Length, h.Body = -1, proto.BodyNone
+		if !end {
+			h.Body = proto.BodyChunked
+		}
+		return nil
+	}
+	if h.Method == proto.MethodOther && x.pseudo&pseudoMethod != 0 && !proto.IsToken(x.bytes(h.MethodName)) {
+		return proto.RequestFault(proto.FaultBadMethod)
+	}
+	if fault := x.target(c); fault != nil {
+		return fault
+	}
+	if fault := x.effectiveHost(); fault != nil {
+		return fault
+	}
+	x.joinCookies()
+	switch {
+	case end:
+		if h.ContentLength > 0 && h.Method != proto.CONNECT {
+			return proto.RequestFault(proto.FaultLengthDiffers)
+		}
+		return nil
+	case h.ContentLength >= 0 && h.Method != proto.CONNECT:
+		h.Body, h.Length = proto.BodyLength, h.ContentLength
+	default:
+		h.Body = proto.BodyChunked
+	}
+	h.Expect100 = x.expect && (h.Body == proto.BodyChunked || h.Length > 0)
+	return nil
+}
+
+// target decides about the pseudo-fields of the method: all of them, for
+// CONNECT the authority alone (section 8.5), for extended CONNECT all and one
+// more (RFC 8441 section 4).
+func (x *section) target(c *Config) *proto.Fault {
+	const all = pseudoMethod | pseudoScheme | pseudoPath
+	h := &x.head
+	have := x.pseudo &^ pseudoAuthority
+	method := h.Method
+	switch {
+	case method == proto.CONNECT && have == pseudoMethod && x.pseudo&pseudoAuthority != 0:
+		h.Target = x.authority
+		if code := h.SetTarget(-1); code != proto.FaultNone {
+			return proto.RequestFault(code)
+		}
+		return nil
+	case method == proto.CONNECT && c.ConnectProtocol && have == all|pseudoProtocol && x.pseudo&pseudoAuthority != 0:
+		if !proto.IsToken(x.bytes(x.protocol)) {
+			return pseudoFault()
+		}
+		h.Protocol = x.protocol
+	case method != proto.CONNECT && have == all:
+	default:
+		return pseudoFault()
+	}
+	if scheme := x.bytes(h.Scheme); !proto.EqualFold(scheme, "http") && !proto.EqualFold(scheme, "https") {
+		return proto.RequestFault(proto.FaultBadScheme)
+	}
+	h.Target = x.path
+	b := x.bytes(x.path)
+	end, query := proto.ScanTarget(x.buf[:x.path.End()], int(x.path.Off))
+	if end != int(x.path.End()) || len(b) == 0 || b[0] != '/' && string(b) != "*" {
+		return proto.RequestFault(proto.FaultBadTarget)
+	}
+	if len(b) > c.LineBytes {
+		x.over = proto.RequestFault(proto.FaultTargetTooLong)
+	}
+	if method == proto.CONNECT {
+		h.Method = proto.GET // a path, whatever the method
+	}
+	code := h.SetTarget(query)
+	h.Method = method
+	if code != proto.FaultNone {
+		return proto.RequestFault(code)
+	}
+	return nil
+}
+
+// effectiveHost: :authority and host name the same, and one of them is there
+// (RFC 9113 section 8.3.1).
+func (x *section) effectiveHost() *proto.Fault {
+	h := &x.head
+	host := x.host
+	if x.pseudo&pseudoAuthority != 0 {
+		b := x.bytes(x.authority)
+		if _, _, ok := proto.ParseAuthority(b); !ok {
+			return proto.RequestFault(proto.FaultBadAuthority)
+		}
+		if x.hasHost && !proto.EqualFoldBytes(b, x.bytes(host)) {
+			return &faultHostDiffers
+		}
+		host = x.authority
+	} else if !x.hasHost {
+		return proto.RequestFault(proto.FaultHostMissing)
+	}
+	if _, _, ok := proto.ParseAuthority(x.bytes(host)); !ok {
+		return proto.RequestFault(proto.FaultHostInvalid)
+	}
+	h.Host = host
+	return nil
+}
+
+// joinCookies makes one field of the crumbs (RFC 9113 section 8.2.3), where the
+// first one was: what follows may not know that there can be several.
+func (x *section) joinCookies() {
+	if x.cookies < 2 {
+		return
+	}
+	h := &x.head
+	first, kept := -1, 0
+	off := len(x.buf)
+	for i := range h.Fields {
+		f := h.Fields[i]
+		if f.Token == proto.TokenCookie {
+			if first >= 0 {
+				x.buf = append(x.buf, "; "...)
+			}
+			x.buf = append(x.buf, x.bytes(f.Value)...)
+			if first >= 0 {
+				continue
+			}
+			first = kept
+		}
+		h.Fields[kept] = f
+		kept++
+	}
+	h.Fields = h.Fields[:kept]
+	h.Fields[first].Value = proto.Span{Off: uint32(off), Len: uint32(len(x.buf) - off)}
+	h.Buf = x.buf
+}
+
+// endResponse checks the section as the head of a response (RFC 9113 section
+// 8.3.2) on st. What RFC 9112 section 6.3 says about content holds here too.
+func (x *section) endResponse(st *Stream, end bool) *proto.Fault {
+	h := &x.head
+	h.Buf = x.buf
+	if x.fault != nil || x.over != nil {
+		return x.fault
+	}
+	b := x.bytes(x.status)
+	if x.pseudo&pseudoStatus == 0 {
+		return pseudoFault()
+	}
+	if len(b) != 3 || b[0]-'1' > 8 || b[1]-'0' > 9 || b[2]-'0' > 9 {
+		return proto.RequestFault(proto.FaultBadStatus)
+	}
+	h.Status = uint16(b[0]-'0')*100 + uint16(b[1]-'0')*10 + uint16(b[2]-'0')
+	if h.Status == 101 { // section 8.6
+		return proto.RequestFault(proto.FaultBadStatus)
+	}
+	tunnel := st.flags&streamCONNECT != 0 && h.Status/100 == 2
+	silent := st.flags&streamHEAD != 0 || h.Status == 204 || h.Status == 304
+	switch {
+	case h.Status < 200:
+		if end {
+			return &faultInterimEnd
+		}
+	case end:
+		if h.ContentLength > 0 && !silent && !tunnel {
+			return proto.RequestFault(proto.FaultLengthDiffers)
+		}
+	case silent:
+	case h.ContentLength >= 0 && !tunnel:
+		h.Body, h.Length = proto.BodyLength, h.ContentLength
+	default:
+		h.Body = proto.BodyChunked
+	}
+	return nil
+}
+
+func (x *section) endTrailers() *proto.Fault {
+	x.head.Buf = x.buf
+	return x.fault
+}
+
+// lowerToken checks an unknown name (RFC 9113 section 8.2.1: in lower case).
+func lowerToken(b []byte) bool {
+	for _, c := range b {
+		if !lowerChars[c] {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+func nameFault(b []byte) *proto.Fault {
+	if proto.IsToken(b) {
+		return &faultUpperCase
+	}
+	return proto.RequestFault(proto.FaultFieldName)
+}
+
+var lowerChars = func() (t [256]bool) {
+	for c := range t {
+		t[c] = proto.IsToken([]byte{byte(c)}) && (c < 'A' || c > 'Z')
+	}
+	return t
+}()
+
+// parsePriority reads the value of a priority field (RFC 9218 section 4): a
+// dictionary of which only u and i matter. What it does not say, or says
+// wrongly, stays as it was.
+func parsePriority(b []byte, urgency uint8, incremental bool) (uint8, bool) {
+	for more := true; more; {
+		var m []byte
+		m, b, more = proto.NextElement(b)
+		for i, c := range m {
+			if c == ';' { // parameters
+				m = m[:i]
+				break
+			}
+		}
+		switch {
+		case len(m) == 3 && m[0] == 'u' && m[1] == '=' && m[2]-'0' <= 7:
+			urgency = m[2] - '0'
+		case string(m) == "i", string(m) == "i=?1":
+			incremental = true
+		case string(m) == "i=?0":
+			incremental = false
+		}
+	}
+	return urgency, incremental
+}
