@@ -46,9 +46,9 @@ func TestReceiveWindows(t *testing.T) {
 	r.want("reset 1 FLOW_CONTROL_ERROR local: more data than the window allows")
 	r.sends("RST 1 FLOW_CONTROL_ERROR")
 	send(3, 99_999)
-	send(3, 1)
 	r.feed()
-	// 200000 bytes are held, and the byte that nobody got was given back.
+	// 199999 bytes are held. The byte that nobody got was given back, but a
+	// window is not opened for one byte.
 	r.fr.WriteData(3, false, []byte{1})
 	r.want("closed FLOW_CONTROL_ERROR: more data than the window allows")
 	r.empty()
