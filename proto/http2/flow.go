@@ -15,7 +15,7 @@ import (
 // The target of the connection is ConnWindow, that of a stream begins at
 // StreamWindow. A stream that uses up half of its target within growMs, while
 // its owner holds next to nothing, is held up by the window on any longer
-// path: its target doubles, up to the connection's. One whose owner has come to
+// path: its target doubles, up to growMost times StreamWindow. One whose owner has come to
 // hold more than half of it goes back towards StreamWindow when it is opened.
 //
 // Under pressure all targets are smaller, by a quarter for each level and down
@@ -24,6 +24,7 @@ import (
 
 const (
 	growMs        = 50
+	growMost      = 4
 	pressedStream = 16 << 10
 	pressedConn   = 64 << 10
 )
@@ -79,7 +80,7 @@ func (s *Session) creditStream(st *Stream, n int32) {
 		st.flags &^= streamHeavy
 		st.recvTarget = max(st.recvTarget/2, int32(s.cfg.StreamWindow))
 	} else if st.recvHeld <= st.recvTarget/8 && now-st.creditedMs < growMs {
-		grown := min(2*int64(st.recvTarget), int64(s.cfg.ConnWindow))
+		grown := min(2*int64(st.recvTarget), growMost*int64(s.cfg.StreamWindow), int64(s.cfg.ConnWindow))
 		open += s.pressed(grown, pressedStream) - target
 		st.recvTarget = int32(grown)
 	}
