@@ -325,7 +325,7 @@ func http2Fields() []field {
 		{key: "upstream_streams", kind: kindCount, def: "100", min: 1, max: 1 << 16, at: at(func(h *HTTP2) *int { return &h.UpstreamStreams }),
 			doc: "Requests under way on one connection to an endpoint at the most; fewer if the endpoint allows fewer. A further connection is opened when all are full."},
 		{key: "upstream_connections", kind: kindCount, def: "4", min: 1, max: 1024, at: at(func(h *HTTP2) *int { return &h.UpstreamConnections }),
-			doc: "HTTP/2 connections of one loop to one endpoint at the most; `max_connections` of the pool holds besides. Requests that find all of them full wait in the pool's queue."},
+			doc: "HTTP/2 connections of one loop to one endpoint at the most. Requests that find all of them full wait, for as long as `queue_timeout`."},
 		{key: "idle_timeout", kind: kindDuration, min: int64(time.Millisecond), max: int64(24 * time.Hour), at: at(func(h *HTTP2) *time.Duration { return &h.IdleTimeout }),
 			zero: "`limits.keepalive_timeout`", doc: "A client's HTTP/2 connection without a stream is closed after this time. For those to endpoints the pool's `idle_timeout` holds."},
 		{key: "abuse_score", kind: kindCount, def: "1000", min: 10, max: 1 << 20, at: at(func(h *HTTP2) *int { return &h.AbuseScore }),

@@ -10,7 +10,7 @@
 package metrics
 
 // ReasonCount is how many distinct refusal reasons a Loop can tell apart.
-const ReasonCount = 64
+const ReasonCount = 128
 
 // Loop holds the counters of one event loop. The zero value is ready for use.
 //
@@ -55,6 +55,12 @@ type Loop struct {
 
 	Tunnels      uint64 // gauge: upgraded connections open
 	TunnelsTotal uint64 // upgraded connections ever
+
+	Sessions         uint64 // client connections that spoke HTTP/2
+	Streams          uint64 // gauge: streams open to clients
+	StreamsTotal     uint64 // streams ever opened by clients
+	UpstreamSessions uint64 // gauge: HTTP/2 connections to origins
+	UpstreamStreams  uint64 // gauge: streams open to origins
 
 	RouteCacheHits   uint64 // lookups the route cache answered
 	RouteCacheMisses uint64 // lookups that went to the trie

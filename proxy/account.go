@@ -5,6 +5,7 @@ import (
 	"zproxy/metrics/accesslog"
 	"zproxy/proto"
 	"zproxy/proto/http1"
+	"zproxy/proto/http2"
 )
 
 // account counts and logs an exchange at its end. c.x still names it.
@@ -22,10 +23,13 @@ func (w *Worker) account(c *client, x *exchange, why string) {
 	r := &w.record
 	*r = accesslog.Record{
 		WallMs: w.l.WallMs(), Client: w.clientPeer(c),
-		Minor: x.minor, Status: x.status,
+		Major: 1, Minor: x.minor, Status: x.status,
 		BytesIn: x.reqBytes, BytesOut: x.respBytes,
 		DurationNs: total, ConnectNs: x.connectNs, ResponseNs: x.firstByteNs,
 		Reused: x.flags&xReused != 0, Reason: why,
+	}
+	if c.stream != 0 {
+		r.Major, r.Minor = 2, 0
 	}
 	if x.route >= 0 {
 		r.Route = w.snap.routes[x.route].path
@@ -47,7 +51,7 @@ func (w *Worker) account(c *client, x *exchange, why string) {
 // logHead finds method, target and the like: in the head as it went to the
 // origin, which is kept for this, or in the head just parsed.
 func (w *Worker) logHead(x *exchange, r *accesslog.Record) {
-	h := &w.head
+	h := w.current
 	if x.head.ID != 0 {
 		if w.logHeadOf.Fields == nil {
 			w.logHeadOf.Fields = make([]proto.Field, 0, 32)
@@ -58,7 +62,11 @@ func (w *Worker) logHead(x *exchange, r *accesslog.Record) {
 		lim.Fields += 16
 		// A head longer than its block is only there in part: the request line
 		// and the fields up to there are found all the same.
-		http1.ParseRequest(w.pool.Bytes(x.head), 0, &lim, h)
+		if w.snap.clusters[x.cluster].h2 {
+			w.out, _ = http2.ReadBlock(w.out[:0], w.pool.Bytes(x.head), h)
+		} else {
+			http1.ParseRequest(w.pool.Bytes(x.head), 0, &lim, h)
+		}
 	}
 	r.Method, r.Target, r.Host = h.Bytes(h.MethodName), h.Bytes(h.Target), h.Bytes(h.Host)
 	r.Referer, _ = h.Get(proto.TokenReferer)
@@ -73,7 +81,7 @@ func (w *Worker) logBare(c *client, f *proto.Fault) {
 	}
 	w.record = accesslog.Record{
 		WallMs: w.l.WallMs(), Client: w.clientPeer(c),
-		Status: f.Status, Reason: f.Reason, Minor: 1,
+		Status: f.Status, Reason: f.Reason, Major: 1, Minor: 1,
 	}
 	if f.Code != codeHeadTimeout {
 		h := &w.head

@@ -7,6 +7,7 @@ import (
 	"zproxy/loop"
 	"zproxy/proto"
 	"zproxy/proto/http1"
+	"zproxy/proto/http2"
 )
 
 type clientState uint8
@@ -26,11 +27,14 @@ const (
 	clientEOF                  // the peer closed its write side
 	clientRunnable             // listed in Worker.runnable
 	clientStalled              // takes no answers: its next request waits until it does
+	clientSniff                // its first bytes say which version it speaks
 )
 
-// client is one accepted connection. Pointer-free; about 100 bytes.
+// client is one accepted connection, or one stream of one. Pointer-free; about
+// 100 bytes.
 type client struct {
 	conn     loop.ConnID
+	stream   uint32    // in Worker.streams; 0: a connection of its own
 	in       buf.Chain // received, not yet parsed
 	x        uint32    // its exchange, 0 when none
 	scanned  int64     // the parser's note of how far it got in in
@@ -54,9 +58,17 @@ func (w *Worker) accepted(conn loop.ConnID, listener int) {
 }
 
 func (w *Worker) openClient(conn loop.ConnID, listener int) {
-	i, c := w.clients.Alloc()
-	c.conn, c.listener = conn, uint16(listener)
-	w.l.SetOwner(conn, ownerOf(ownerClient, i))
+	versions := w.snap.versions[listener]
+	if versions == onlyHTTP2 {
+		w.openSession(conn, listener)
+	} else {
+		i, c := w.clients.Alloc()
+		c.conn, c.listener = conn, uint16(listener)
+		if versions == eitherVersion {
+			c.flags |= clientSniff
+		}
+		w.l.SetOwner(conn, ownerOf(ownerClient, i))
+	}
 	w.countConns(1)
 	w.l.Recv(conn)
 	w.l.Deadline(conn, w.l.Now()+w.snap.limits.requestHeaderNs)
@@ -111,6 +123,9 @@ func (w *Worker) clientReceived(i uint32, c *client, v buf.View) {
 // clientHeadBytes parses the common case, a whole head in one block, where it
 // lies; anything else goes through c.in.
 func (w *Worker) clientHeadBytes(i uint32, c *client, v buf.View) {
+	if c.flags&clientSniff != 0 && w.sniff(i, c, v) {
+		return
+	}
 	if c.in.Empty() && w.clientQueued(c) <= w.high {
 		w.parseView(i, c, v)
 		return
@@ -175,7 +190,7 @@ func (w *Worker) parseView(i uint32, c *client, v buf.View) {
 			w.pool.Retain(v)
 			w.pool.Push(&c.in, v.Slice(uint32(n), rest))
 		}
-		w.startExchange(i, c, &w.head)
+		w.startExchange(i, c, &w.head, w.head.Body == proto.BodyNone || w.head.Length == 0, nil)
 		w.pool.Release(v)
 	}
 }
@@ -202,7 +217,7 @@ func (w *Worker) parsePending(i uint32, c *client) {
 		w.m.HeadJoins++
 		c.scanned = 0
 		w.pool.Consume(&c.in, n)
-		w.startExchange(i, c, &w.head)
+		w.startExchange(i, c, &w.head, w.head.Body == proto.BodyNone || w.head.Length == 0, nil)
 	}
 }
 
@@ -424,6 +439,10 @@ func (w *Worker) clientTimeout(i uint32, c *client) {
 // closeClient drops whatever is queued and closes. The exchange, if any, has
 // ended before.
 func (w *Worker) closeClient(c *client) {
+	if c.stream != 0 {
+		w.endClientStream(c, http2.ErrCancel)
+		return
+	}
 	if c.state != clientClosing {
 		c.state = clientClosing
 		w.pool.Drop(&c.in)
@@ -434,6 +453,10 @@ func (w *Worker) closeClient(c *client) {
 // abortClient closes with a reset: the one way to show the end of a body that
 // is delimited by the close of its connection to be a cut.
 func (w *Worker) abortClient(c *client) {
+	if c.stream != 0 {
+		w.endClientStream(c, http2.ErrInternal)
+		return
+	}
 	if c.state != clientClosing {
 		c.state = clientClosing
 		w.pool.Drop(&c.in)

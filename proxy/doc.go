@@ -9,9 +9,12 @@
 //
 // Rooms of one Worker:
 //
-//	client_*.go    the side that faces the client: heads in, answers out
-//	origin_*.go    the side that faces the origin: requests out, heads in
-//	exchange*.go   one request and its response; the only place both sides meet
+//	client.go      the side that faces the client: heads in, answers out
+//	origin.go      the side that faces the origin: requests out, heads in
+//	exchange.go    one request and its response; the only place both sides meet
+//	leg.go         what differs where a side is a stream and no connection
+//	stream.go      one HTTP/2 stream: what waits for its window, and its end
+//	session*.go    HTTP/2 connections, to clients and to origins
 //	tunnel.go      the two-way pipe behind a 101
 //	reply.go       answers the proxy gives itself
 //	mail.go        what neighbours and the control plane ask for

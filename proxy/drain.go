@@ -1,6 +1,10 @@
 package proxy
 
-import "time"
+import (
+	"time"
+
+	"zproxy/proto/http2"
+)
 
 const (
 	drainStepNs = int64(20 * time.Millisecond)
@@ -22,6 +26,11 @@ func (w *Worker) drain() {
 		w.l.StopAccept(fd)
 	}
 	w.listeners = nil
+	for _, se := range w.sessions {
+		if se != nil && se.role == http2.Server {
+			w.leaveSession(se, true)
+		}
+	}
 	w.drainClients(now)
 	w.setTimer(now + drainStepNs)
 }
@@ -31,7 +40,7 @@ func (w *Worker) drain() {
 // not come with drain itself, so that what the listeners still gave is seen.
 func (w *Worker) drainStep(now int64) {
 	w.drainClients(now)
-	w.peers[w.index].drained.Store(w.clients.Len() == 0 && w.xs.Len() == 0)
+	w.peers[w.index].drained.Store(w.m.ClientConns == 0 && w.clients.Len() == 0 && w.xs.Len() == 0)
 	w.stopped = true
 	for _, p := range w.peers {
 		w.stopped = w.stopped && p.drained.Load()
@@ -41,11 +50,21 @@ func (w *Worker) drainStep(now int64) {
 // drainClients closes clients between requests, and resets all when the grace
 // is over.
 func (w *Worker) drainClients(now int64) {
+	if now >= w.drainBy {
+		for _, se := range w.sessions {
+			if se != nil && se.role == http2.Server {
+				w.breakSession(se, "shutdown: grace period over")
+			}
+		}
+	}
 	for i := uint32(1); i <= uint32(w.clients.Cap()); i++ {
 		if !w.clients.Live(i) {
 			continue
 		}
 		c := w.clients.At(i)
+		if c.stream != 0 {
+			continue // its session ends it
+		}
 		switch {
 		case now >= w.drainBy:
 			if c.x != 0 {

@@ -78,17 +78,22 @@ type exchange struct {
 }
 
 // startExchange begins the exchange of the head in h. It borrows h and its
-// bytes; the bytes behind the head are in c.in.
-func (w *Worker) startExchange(i uint32, c *client, h *proto.Head) {
+// bytes; the bytes behind the head are in c.in, or come as frames. f, if not
+// nil, is what is wrong with the head although its boundaries are known. done:
+// nothing follows the head.
+func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f *proto.Fault) {
 	w.m.Requests++
 	c.requests++
 	xi, x := w.xs.Alloc()
 	c.x, c.state = xi, clientBusy
 	x.client, x.start = i, w.l.Now()
 	x.method, x.minor = h.Method, h.Minor
+	if h.H2 {
+		x.minor = 1 // takes all that HTTP/1.1 does
+	}
 	x.route, x.cluster, x.endpoint = -1, -1, -1
 	x.reqBody.Start(h.Body, h.Length)
-	if h.Body == proto.BodyNone || h.Body == proto.BodyLength && h.Length == 0 {
+	if done {
 		x.flags |= xRequestDone
 	}
 	if h.Expect100 {
@@ -102,7 +107,11 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head) {
 		x.flags |= xKeepAlive
 	}
 	w.clientDue(c, 0)
-	if f := w.admit(h); f != nil {
+	w.current = h
+	if f == nil {
+		f = w.admit(h)
+	}
+	if f != nil {
 		if h.Method == proto.CONNECT {
 			x.flags &^= xKeepAlive // what follows may be meant for the tunnel there is not
 		}
@@ -134,6 +143,10 @@ func (w *Worker) dispatch(c *client, x *exchange) {
 	d := p.Acquire(w.l.Now(), c.x, x.tried, uint64(x.start))
 	switch d.Kind {
 	case upstream.Reuse:
+		if w.snap.clusters[x.cluster].h2 {
+			w.joinGroup(c, x, d.Endpoint)
+			return
+		}
 		o := w.origins.At(uint32(d.Conn))
 		x.flags |= xReused
 		w.m.UpstreamReused++
@@ -160,6 +173,10 @@ func (w *Worker) await(c *client, x *exchange, how exchangeState) {
 }
 
 func (w *Worker) dial(c *client, x *exchange, endpoint int) {
+	if w.snap.clusters[x.cluster].h2 {
+		w.joinGroup(c, x, endpoint)
+		return
+	}
 	r, key := w.remote(int(x.cluster), endpoint)
 	if r == nil {
 		w.pools[x.cluster].DialFailed(w.l.Now(), endpoint)
@@ -186,7 +203,9 @@ func (w *Worker) attach(c *client, x *exchange, oi uint32, o *origin) {
 	}
 	x.given = w.l.Now()
 	o.x, o.state = c.x, originBusy
-	o.flags |= originUnsent
+	if o.stream == 0 {
+		o.flags |= originUnsent
+	}
 	o.uses++
 	w.originHead(x, o)
 	if !x.backlog.Empty() {
@@ -249,8 +268,8 @@ func (w *Worker) requestEnd(c *client, x *exchange, t *proto.Head) {
 	x.flags |= xRequestDone
 	x.flags &^= xRequestTrailers
 	w.clientDeadline(c, x)
-	if t != nil && x.flags&xRequestChunked != 0 {
-		w.out = http1.AppendTrailers(w.out[:0], t)
+	if t != nil && w.keepsTrailers(x) {
+		w.out = w.requestTrailerSection(w.out[:0], x, t)
 		if len(w.out) > w.pool.BlockBytes() {
 			w.requestFault(c, x, proto.RequestFault(proto.FaultHeadTooLarge))
 			return
@@ -296,6 +315,11 @@ func (w *Worker) breakClient(c *client, x *exchange, why string) {
 	toClose, linger := x.flags&xResponseToClose != 0, x.lingers()
 	w.m.OriginAborts++
 	w.endExchange(c, x, why)
+	if c.stream != 0 {
+		// RFC 9113 8.1: a message that ends before END_STREAM is incomplete.
+		w.abortClient(c)
+		return
+	}
 	if toClose && !plant.Is(plant.Cut) {
 		w.abortClient(c)
 		return
@@ -318,6 +342,10 @@ func (w *Worker) finishExchange(c *client, x *exchange, reusable bool) {
 	linger := x.lingers()
 	w.detachOrigin(x, reusable && x.flags&xRequestGiven != 0)
 	w.endExchange(c, x, "")
+	if c.stream != 0 {
+		w.finishStream(c)
+		return
+	}
 	if keep {
 		w.nextRequest(i, c)
 		return

@@ -1,10 +1,16 @@
 package proxy
 
-import "zproxy/proto"
+import (
+	"zproxy/metrics"
+	"zproxy/proto"
+	"zproxy/proto/http2"
+)
 
-// Codes of what this package refuses or gives up, behind those of proto.
+// Codes of what this package refuses or gives up, behind those of proto, and of
+// what an HTTP/2 peer has overdone, by http2.Abuse.
 const (
-	codeConnect proto.FaultCode = 50 + iota
+	codeAbuse   proto.FaultCode = 112
+	codeConnect proto.FaultCode = 80 + iota
 	codeHeadTimeout
 	codeBodyTimeout
 	codeNoRoute
@@ -18,6 +24,7 @@ const (
 	codeUnresolved
 	codeInterimFlood
 	codeMemory
+	codeHTTP2
 )
 
 // statusClientGone is logged for a client that left before its answer, as
@@ -40,15 +47,19 @@ var faultNames = map[proto.FaultCode]string{
 	codeUnresolved:      "upstream_unresolved",
 	codeInterimFlood:    "interim_flood",
 	codeMemory:          "out_of_memory",
+	codeHTTP2:           "http2",
 }
 
 // FaultNames lists the names of all codes a worker counts, by code.
 func FaultNames() []string {
-	names := make([]string, codeMemory+1)
+	names := make([]string, int(codeAbuse)+http2.AbuseCount)
 	for c := range names {
-		if c < proto.FaultCount {
+		switch {
+		case c < proto.FaultCount:
 			names[c] = proto.FaultCode(c).Name()
-		} else {
+		case c > int(codeAbuse):
+			names[c] = "http2_" + http2.Abuse(c-int(codeAbuse)).Name()
+		default:
 			names[c] = faultNames[proto.FaultCode(c)]
 		}
 	}
@@ -74,6 +85,7 @@ var (
 	faultUnresolved      = proto.Fault{Status: 503, Code: codeUnresolved, Reason: "upstream name not resolved"}
 	faultInterimFlood    = proto.Fault{Status: 502, Code: codeInterimFlood, Reason: "too many interim responses"}
 	faultUpgrade         = proto.Fault{Status: 502, Code: proto.FaultBadStatus, Reason: "101 without a request to upgrade"}
+	faultHTTP2           = proto.Fault{Status: 400, Code: codeHTTP2, Reason: "HTTP/2 protocol error"}
 	faultMemory          = proto.Fault{Status: 503, Code: codeMemory, Reason: "buffer memory used up"}
 )
 
@@ -89,4 +101,4 @@ func (x *exchange) noConnection(f *proto.Fault) *proto.Fault {
 	return f
 }
 
-func (w *Worker) countFault(f *proto.Fault) { w.m.RefusedByReason[f.Code&63]++ }
+func (w *Worker) countFault(f *proto.Fault) { w.m.RefusedByReason[f.Code&(metrics.ReasonCount-1)]++ }

@@ -56,12 +56,15 @@ func (w *Worker) requestExtras(c *client, x *exchange, h *proto.Head) {
 	if f.via != "" {
 		w.addField("Via", f.via)
 	}
-	if h.Upgrade && x.flags&xRequestDone != 0 && !w.offersH2C(h) {
+	h2 := w.snap.clusters[x.cluster].h2
+	if h.Upgrade && x.flags&xRequestDone != 0 && !h2 && !w.offersH2C(h) {
 		x.flags |= xUpgrade
 		w.upgradeFields(h)
 	} else if h.HasTETrailers {
 		w.addField("TE", "trailers")
-		w.addField("Connection", "TE")
+		if !h2 { // RFC 9113 8.2.2: TE is there without Connection
+			w.addField("Connection", "TE")
+		}
 	}
 	w.finishExtras()
 }

@@ -12,33 +12,91 @@ import (
 // are where the two part.
 
 // clientQueued is how many bytes of its answer wait for the client.
-func (w *Worker) clientQueued(c *client) int { return w.l.Queued(c.conn) }
+func (w *Worker) clientQueued(c *client) int {
+	if c.stream != 0 {
+		return w.streams.At(c.stream).out.Bytes()
+	}
+	return w.l.Queued(c.conn)
+}
 
 // originQueued is how many bytes of its request wait for the origin.
-func (w *Worker) originQueued(o *origin) int { return w.l.Queued(o.conn) }
+func (w *Worker) originQueued(o *origin) int {
+	if o.stream != 0 {
+		return w.streams.At(o.stream).out.Bytes()
+	}
+	return w.l.Queued(o.conn)
+}
 
 // clientDue sets the deadline of a client, originDue that of an origin; 0: none.
-func (w *Worker) clientDue(c *client, at int64) { w.l.Deadline(c.conn, at) }
-func (w *Worker) originDue(o *origin, at int64) { w.l.Deadline(o.conn, at) }
+func (w *Worker) clientDue(c *client, at int64) {
+	if c.stream != 0 {
+		w.streamDue(w.streams.At(c.stream), at)
+		return
+	}
+	w.l.Deadline(c.conn, at)
+}
+
+func (w *Worker) originDue(o *origin, at int64) {
+	if o.stream != 0 {
+		w.streamDue(w.streams.At(o.stream), at)
+		return
+	}
+	w.l.Deadline(o.conn, at)
+}
 
 // clientPeer is the client's address; not valid for unix sockets.
-func (w *Worker) clientPeer(c *client) netip.AddrPort { return w.l.Peer(c.conn) }
+func (w *Worker) clientPeer(c *client) netip.AddrPort {
+	if c.stream != 0 {
+		return w.l.Peer(w.sessionOf(w.streams.At(c.stream)).conn)
+	}
+	return w.l.Peer(c.conn)
+}
 
 // clientPush sends v to a client as it is, originPush to an origin. They take
 // its reference.
-func (w *Worker) clientPush(c *client, v buf.View) { w.l.Send(c.conn, v) }
-func (w *Worker) originPush(o *origin, v buf.View) { w.l.Send(o.conn, v) }
+func (w *Worker) clientPush(c *client, v buf.View) {
+	if c.stream != 0 {
+		w.streamPush(w.streams.At(c.stream), v)
+		return
+	}
+	w.l.Send(c.conn, v)
+}
+
+func (w *Worker) originPush(o *origin, v buf.View) {
+	if o.stream != 0 {
+		w.streamPush(w.streams.At(o.stream), v)
+		return
+	}
+	w.l.Send(o.conn, v)
+}
 
 // clientFinish ends the sending direction to a client behind all that waits,
 // originFinish that to an origin; the other direction goes on.
-func (w *Worker) clientFinish(c *client) { w.l.Shutdown(c.conn) }
-func (w *Worker) originFinish(o *origin) { w.l.Shutdown(o.conn) }
+func (w *Worker) clientFinish(c *client) {
+	if c.stream != 0 {
+		w.streamFinish(w.streams.At(c.stream), buf.View{})
+		return
+	}
+	w.l.Shutdown(c.conn)
+}
+
+func (w *Worker) originFinish(o *origin) {
+	if o.stream != 0 {
+		w.streamFinish(w.streams.At(o.stream), buf.View{})
+		return
+	}
+	w.l.Shutdown(o.conn)
+}
 
 // pauseClient asks for no more bytes of a client for now, resumeClient for
 // more; likewise with origins.
 func (w *Worker) pauseClient(c *client) {
 	if c.flags&clientPaused == 0 {
 		c.flags |= clientPaused
+		if c.stream != 0 {
+			w.streamPause(w.streams.At(c.stream))
+			return
+		}
 		w.l.Pause(c.conn)
 	}
 }
@@ -49,6 +107,10 @@ func (w *Worker) resumeClient(c *client) {
 		if plant.Is(plant.Pause) && c.requests%4 == 3 {
 			return
 		}
+		if c.stream != 0 {
+			w.streamResume(w.streams.At(c.stream))
+			return
+		}
 		w.l.Recv(c.conn)
 	}
 }
@@ -56,6 +118,10 @@ func (w *Worker) resumeClient(c *client) {
 func (w *Worker) pauseOrigin(o *origin) {
 	if o.flags&originPaused == 0 {
 		o.flags |= originPaused
+		if o.stream != 0 {
+			w.streamPause(w.streams.At(o.stream))
+			return
+		}
 		w.l.Pause(o.conn)
 	}
 }
@@ -63,6 +129,10 @@ func (w *Worker) pauseOrigin(o *origin) {
 func (w *Worker) resumeOrigin(o *origin) {
 	if o.flags&originPaused != 0 {
 		o.flags &^= originPaused
+		if o.stream != 0 {
+			w.streamResume(w.streams.At(o.stream))
+			return
+		}
 		w.l.Recv(o.conn)
 	}
 }

@@ -85,6 +85,12 @@ func (w *Worker) give(m loop.Mail) {
 		w.deliver(int(m.From), loop.Mail{Kind: mailNone, From: int32(w.index), A: m.A})
 		return
 	}
+	if w.snap.clusters[cluster].h2 {
+		// A leave to open a stream: the neighbour has connections of its own.
+		w.deliver(int(m.From), loop.Mail{Kind: mailGift, From: int32(w.index), A: m.A, B: m.B})
+		w.m.UpstreamGiven++
+		return
+	}
 	o := w.origins.At(uint32(conn))
 	o.state, o.exportTo, o.addr = originExporting, uint16(m.From), addr
 	o.x = uint32(m.A >> 32) // the asker's exchange, not ours
@@ -150,6 +156,10 @@ func (w *Worker) stealing(asked uint64) (*client, *exchange) {
 // receiveGift adopts a neighbour's connection.
 func (w *Worker) receiveGift(m loop.Mail) {
 	cluster, endpoint := int(uint32(m.A)), int(uint32(m.B))
+	if w.snap.clusters[cluster].h2 {
+		w.receiveLeave(m, cluster, endpoint)
+		return
+	}
 	oi, o := w.origins.Alloc()
 	o.self, o.addr = oi, uint32(m.B>>32)
 	o.cluster, o.endpoint = uint16(cluster), uint16(endpoint)
@@ -251,6 +261,10 @@ func (w *Worker) serveWaiters(cluster int) {
 func (w *Worker) expireIdle(cluster int, now int64) {
 	w.expired = w.pools[cluster].Expire(now, w.expired[:0])
 	for _, conn := range w.expired {
+		if w.snap.clusters[cluster].h2 {
+			w.pools[cluster].Closed(int(conn & (1<<leaveEndpointBits - 1)))
+			continue
+		}
 		w.closeOrigin(w.origins.At(uint32(conn)))
 	}
 }
@@ -267,6 +281,10 @@ func (w *Worker) prewarm(cluster int, now int64) {
 		if r == nil {
 			w.pools[cluster].DialFailed(now, ep)
 			return
+		}
+		if w.snap.clusters[cluster].h2 {
+			w.warmGroup(cluster, ep)
+			continue
 		}
 		w.openOrigin(r, key, cluster, ep)
 	}

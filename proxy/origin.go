@@ -8,6 +8,7 @@ import (
 	"zproxy/loop"
 	"zproxy/proto"
 	"zproxy/proto/http1"
+	"zproxy/proto/http2"
 )
 
 type originState uint8
@@ -32,9 +33,10 @@ const (
 // interimLimit bounds the 1xx responses of one exchange.
 const interimLimit = 32
 
-// origin is one connection to an endpoint. Pointer-free.
+// origin is one connection to an endpoint, or one stream of one. Pointer-free.
 type origin struct {
 	conn     loop.ConnID
+	stream   uint32    // in Worker.streams; 0: a connection of its own
 	in       buf.Chain // received, not yet parsed
 	x        uint32
 	scanned  int64 // the parser's note of how far it got in in
@@ -109,8 +111,14 @@ func (w *Worker) dialFailed(o *origin, f *proto.Fault) {
 	}
 	x := w.xs.At(xi)
 	x.origin = 0
-	c := w.clients.At(x.client)
-	x.tried |= 1 << uint(o.endpoint)
+	w.dialAgain(w.clients.At(x.client), x, int(o.endpoint), f)
+	w.serveWaiters(int(o.cluster))
+}
+
+// dialAgain: endpoint could not be connected to. The exchange tries another
+// one, or the same later.
+func (w *Worker) dialAgain(c *client, x *exchange, endpoint int, f *proto.Fault) {
+	x.tried |= 1 << uint(endpoint)
 	x.flags = x.flags&^xConnectTimedOut | xConnectFailed
 	if f == &faultConnectTimeout {
 		x.flags |= xConnectTimedOut
@@ -125,7 +133,6 @@ func (w *Worker) dialFailed(o *origin, f *proto.Fault) {
 	} else {
 		w.failExchange(c, x, f)
 	}
-	w.serveWaiters(int(o.cluster))
 }
 
 // idleOrigin returns a connection to its pool, or closes it when the pool has
@@ -181,6 +188,10 @@ func (w *Worker) detachOrigin(x *exchange, reusable bool) {
 	oi := x.origin
 	o := w.origins.At(oi)
 	x.origin, o.x = 0, 0
+	if o.stream != 0 {
+		w.endOriginStream(o, http2.ErrCancel)
+		return
+	}
 	switch {
 	case o.state == originConnecting:
 		// The dial goes on; the connection will serve somebody else.
@@ -255,7 +266,7 @@ func (w *Worker) parseResponse(c *client, x *exchange, o *origin, v buf.View) {
 		}
 		o.scanned = 0
 		if w.resp.Status >= 200 || w.resp.Status == 101 {
-			w.finalHead(c, x, o, &w.resp, v, n)
+			w.finalHead(c, x, o, &w.resp, v, n, false)
 			return
 		}
 		if !w.interim(c, x, o, &w.resp) {
@@ -287,7 +298,7 @@ func (w *Worker) parseJoined(c *client, x *exchange, o *origin) {
 		w.m.HeadJoins++
 		o.scanned = 0
 		w.pool.Consume(&o.in, n)
-		w.finalHead(c, x, o, &w.resp, buf.View{}, 0)
+		w.finalHead(c, x, o, &w.resp, buf.View{}, 0, false)
 	default:
 		o.scanned = 0
 		w.pool.Consume(&o.in, n)
@@ -331,8 +342,9 @@ func (w *Worker) legsHold(c *client, x *exchange) bool {
 }
 
 // finalHead handles a final response head h, whose n bytes start v, or, when v
-// is empty, were joined from o.in and consumed.
-func (w *Worker) finalHead(c *client, x *exchange, o *origin, h *proto.Head, v buf.View, n int) {
+// is empty, were joined from o.in and consumed, or came as a frame; end: and
+// the response ends with it.
+func (w *Worker) finalHead(c *client, x *exchange, o *origin, h *proto.Head, v buf.View, n int, end bool) {
 	x.firstByteNs = w.l.Now() - x.given
 	w.m.Response.RecordValue(x.firstByteNs)
 	w.pools[o.cluster].ResponseOK(w.l.Now(), int(o.endpoint))
@@ -346,26 +358,33 @@ func (w *Worker) finalHead(c *client, x *exchange, o *origin, h *proto.Head, v b
 	}
 	x.flags &^= xExpect
 	x.respBody.Start(h.Body, h.Length)
-	w.responseHead(x, h)
+	w.responseHead(c, x, h)
 	x.flags |= xResponseBegun
-	if v.ID == 0 || len(w.out) > n {
+	apart := v.ID == 0 || c.stream != 0 || len(w.out) > n
+	if apart && c.stream == 0 {
 		w.sendBytes(c.conn, x, w.out)
-		if !w.legsHold(c, x) {
-			w.pool.Release(v)
-			return
-		}
 	}
-	if v.ID == 0 {
+	if !w.legsHold(c, x) {
+		w.release(&v)
+		return
+	}
+	switch {
+	case o.stream != 0 && end:
+		w.responseEnd(c, x, nil)
+	case o.stream != 0:
+		w.restrainOrigin(c, x, o)
+	case v.ID == 0:
 		w.feedWaiting(c, x, o)
-		return
+	case apart:
+		w.feedResponse(c, x, o, v.Slice(uint32(n), v.Len-uint32(n)))
+	default:
+		w.headInPlace(c, x, o, h, v, n)
 	}
-	rest := v.Slice(uint32(n), v.Len-uint32(n))
-	if len(w.out) > n {
-		w.feedResponse(c, x, o, rest)
-		return
-	}
-	// The new head is not longer than the old one: it is written over it, up
-	// against the body, and both leave as one piece.
+}
+
+// headInPlace writes the head in w.out, which is not longer than the old one of
+// n bytes, over that one, up against the body: both leave as one piece.
+func (w *Worker) headInPlace(c *client, x *exchange, o *origin, h *proto.Head, v buf.View, n int) {
 	at := n - len(w.out)
 	b := w.pool.Bytes(v)
 	copy(b[at:n], w.out)
@@ -373,7 +392,7 @@ func (w *Worker) finalHead(c *client, x *exchange, o *origin, h *proto.Head, v b
 		// Framing to take off or to put on lies between the head and the data.
 		w.pool.Retain(v)
 		w.l.Send(c.conn, v.Slice(uint32(at), uint32(len(w.out))))
-		w.feedResponse(c, x, o, rest)
+		w.feedResponse(c, x, o, v.Slice(uint32(n), v.Len-uint32(n)))
 		return
 	}
 	d := decodeBody(&x.respBody, b[n:])
@@ -424,15 +443,25 @@ func (w *Worker) feedResponse(c *client, x *exchange, o *origin, v buf.View) {
 		o.flags |= originDirty
 	}
 	if d.n > 0 {
-		x.respBytes += uint64(d.n)
-		w.sendData(c.conn, x, v.Slice(uint32(d.at), uint32(d.n)), x.flags&xResponseChunked != 0)
-		if !w.legsHold(c, x) {
+		if !w.responseData(c, x, v.Slice(uint32(d.at), uint32(d.n))) {
 			return
 		}
 	} else if v.ID != 0 {
 		w.pool.Release(v)
 	}
 	w.responsePiece(c, x, o, d.piece)
+}
+
+// responseData gives the client body bytes; it takes v's reference. False: the
+// exchange has ended.
+func (w *Worker) responseData(c *client, x *exchange, v buf.View) bool {
+	x.respBytes += uint64(v.Len)
+	if c.stream != 0 {
+		w.streamPush(w.streams.At(c.stream), v)
+		return true
+	}
+	w.sendData(c.conn, x, v, x.flags&xResponseChunked != 0)
+	return w.legsHold(c, x)
 }
 
 // responsePiece goes on after body bytes were passed to the client.
@@ -501,10 +530,21 @@ func (w *Worker) originSent(o *origin, ev *loop.Event) {
 			w.pool.Drop(&x.backlog)
 		}
 	}
+	w.originDrained(o)
+}
+
+// originDrained: bytes have left the queue of an origin, or it takes no more.
+func (w *Worker) originDrained(o *origin) {
+	x := w.xs.At(o.x)
+	c := w.clients.At(x.client)
+	if o.state == originTunnel {
+		w.tunnelDrained(c, x, o)
+		return
+	}
 	if x.flags&(xRequestDone|xBodyGiven) != xRequestDone {
 		w.originDeadline(x, o)
 	}
-	if x.flags&xRequestDone == 0 && (ev.Errno != 0 || w.originQueued(o) <= w.low) {
+	if x.flags&xRequestDone == 0 && (x.flags&xOriginDeaf != 0 || w.originQueued(o) <= w.low) {
 		w.resumeRequest(c, x)
 	}
 }

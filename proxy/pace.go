@@ -24,7 +24,12 @@ func (w *Worker) takeBy(c *client) int64 {
 
 // taken is how many bytes of its answers the client's host has acknowledged:
 // what waits in the kernel has not been taken.
-func (w *Worker) taken(c *client) uint64 { return c.sent - uint64(w.l.Unacked(c.conn)) }
+func (w *Worker) taken(c *client) uint64 {
+	if c.stream != 0 {
+		return c.sent
+	}
+	return c.sent - uint64(w.l.Unacked(c.conn))
+}
 
 // stillTakes judges a client whose deadline has come while bytes were queued;
 // true: it is fast enough and has got another one.

@@ -6,6 +6,7 @@ import (
 	"zproxy/loop"
 	"zproxy/proto"
 	"zproxy/proto/http1"
+	"zproxy/proto/http2"
 	"zproxy/router"
 	"zproxy/upstream"
 )
@@ -94,21 +95,25 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 			host = cl.defaultHost // HTTP/1.0 without Host
 		}
 	}
-	kind, length := h.Body, h.Length
-	if kind == proto.BodyChunked {
+	if h.Body == proto.BodyChunked {
 		x.flags |= xRequestChunked
 	}
-	bound := http1.RequestHeadBound(h, target, host, w.extras)
+	line := http2.RequestLine{Method: h.Bytes(h.MethodName), Scheme: schemeHTTP, Authority: host, Path: target}
+	bound := 0
+	if cl.h2 {
+		bound = http2.RequestBlockBound(h, &line, w.extras)
+	} else {
+		bound = http1.RequestHeadBound(h, target, host, w.extras)
+	}
 	if bound <= w.pool.BlockBytes() {
 		b := w.pool.Reserve(bound)
 		if b == nil {
 			w.failExchange(c, x, &faultMemory)
 			return
 		}
-		b = http1.AppendRequestHead(b[:0], h, target, host, kind, length, w.extras)
-		x.head = w.pool.Commit(len(b))
+		x.head = w.pool.Commit(len(w.requestHead(b[:0], h, cl, &line)))
 	} else {
-		w.out = http1.AppendRequestHead(w.out[:0], h, target, host, kind, length, w.extras)
+		w.out = w.requestHead(w.out[:0], h, cl, &line)
 		x.flags |= xLongHead
 		w.longHead(x, w.out)
 		if x.flags&xBroken != 0 {
@@ -124,6 +129,16 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 	if c.state == clientBusy && x.flags&xRequestDone == 0 {
 		w.restrainClient(c)
 	}
+}
+
+var schemeHTTP = []byte("http")
+
+// requestHead appends the head of a request as the origins of cl take it.
+func (w *Worker) requestHead(dst []byte, h *proto.Head, cl *cluster, line *http2.RequestLine) []byte {
+	if cl.h2 {
+		return http2.AppendRequestBlock(dst, h, line, h.ContentLength, w.extras)
+	}
+	return http1.AppendRequestHead(dst, h, line.Path, line.Authority, h.Body, h.Length, w.extras)
 }
 
 // longHead keeps a head that does not fit one block as a chain. It can be sent
@@ -187,6 +202,11 @@ func (w *Worker) replay(c *client, x *exchange, o *origin) {
 	} else {
 		x.attempts++
 	}
+	w.sendAgain(c, x, o)
+}
+
+// sendAgain gives o up and looks for another origin for the request.
+func (w *Worker) sendAgain(c *client, x *exchange, o *origin) {
 	x.tried |= 1 << uint(o.endpoint)
 	x.flags &^= xHeadGiven | xRequestGiven | xOriginDeaf | xReused
 	w.m.UpstreamRetries++

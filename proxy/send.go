@@ -6,6 +6,7 @@ import (
 	"zproxy/loop"
 	"zproxy/proto"
 	"zproxy/proto/http1"
+	"zproxy/proto/http2"
 )
 
 // chunkHeaderBytes holds the longest chunk header: sixteen digits and CRLF.
@@ -82,6 +83,10 @@ func (w *Worker) sendLastChunk(conn loop.ConnID, x *exchange, section []byte) {
 // for a replay and for the log.
 func (w *Worker) originHead(x *exchange, o *origin) {
 	x.flags |= xHeadGiven
+	if o.stream != 0 {
+		w.streamRequest(x, o)
+		return
+	}
 	if x.head.ID != 0 && x.headQ.Empty() {
 		if !plant.Is(plant.Release) {
 			w.pool.Retain(x.head)
@@ -97,14 +102,37 @@ func (w *Worker) originHead(x *exchange, o *origin) {
 // originData gives body bytes to o. It takes v's reference.
 func (w *Worker) originData(x *exchange, o *origin, v buf.View) {
 	x.flags |= xBodyGiven
-	w.sendData(o.conn, x, v, x.flags&xRequestChunked != 0)
+	if o.stream != 0 {
+		w.streamPush(w.streams.At(o.stream), v)
+	} else {
+		w.sendData(o.conn, x, v, x.flags&xRequestChunked != 0)
+	}
 	w.originDeadline(x, o)
+}
+
+// streamRequest sends the request head of x to an origin that is a stream.
+func (w *Worker) streamRequest(x *exchange, o *origin) {
+	block := w.pool.Bytes(x.head)
+	if !x.headQ.Empty() {
+		block = w.joined(&x.headQ, x.headQ.Bytes())
+	}
+	end := x.flags&xRequestDone != 0 && x.backlog.Empty() && x.trailer.ID == 0
+	if !w.streamHead(w.streams.At(o.stream), block, end) {
+		x.flags |= xBroken
+	}
+	w.pool.Drop(&x.headQ)
 }
 
 // originBacklog gives o the body bytes that waited for it, as one chunk when
 // the body is chunked.
 func (w *Worker) originBacklog(x *exchange, o *origin) {
 	x.flags |= xBodyGiven
+	if o.stream != 0 {
+		for !x.backlog.Empty() {
+			w.streamPush(w.streams.At(o.stream), w.pool.Pop(&x.backlog))
+		}
+		return
+	}
 	chunked := x.flags&xRequestChunked != 0
 	if chunked && !w.sendChunkHeader(o.conn, x, x.backlog.Bytes()) {
 		return
@@ -119,11 +147,29 @@ func (w *Worker) originBacklog(x *exchange, o *origin) {
 	}
 }
 
+// keepsTrailers says that the request's trailers go to the origin: HTTP/1 has
+// a place for them behind chunks alone.
+func (w *Worker) keepsTrailers(x *exchange) bool {
+	return x.flags&xRequestChunked != 0 || x.cluster >= 0 && w.snap.clusters[x.cluster].h2
+}
+
+// requestTrailerSection appends trailers as the origin of x takes them.
+func (w *Worker) requestTrailerSection(dst []byte, x *exchange, t *proto.Head) []byte {
+	if w.snap.clusters[x.cluster].h2 {
+		return http2.AppendTrailerBlock(dst, t)
+	}
+	return http1.AppendTrailers(dst, t)
+}
+
 // originEnd gives o the end of the request and begins the wait for its
 // response.
 func (w *Worker) originEnd(x *exchange, o *origin) {
 	x.flags |= xRequestGiven
-	if x.flags&xRequestChunked != 0 {
+	if o.stream != 0 {
+		trailer := x.trailer
+		x.trailer = buf.View{}
+		w.streamFinish(w.streams.At(o.stream), trailer)
+	} else if x.flags&xRequestChunked != 0 {
 		var section []byte
 		if x.trailer.ID != 0 {
 			section = w.pool.Bytes(x.trailer)
@@ -135,14 +181,28 @@ func (w *Worker) originEnd(x *exchange, o *origin) {
 
 // clientInterim passes an interim response on.
 func (w *Worker) clientInterim(c *client, x *exchange, h *proto.Head) {
+	if c.stream != 0 {
+		w.block = http2.AppendResponseBlock(w.block[:0], h, -1, nil)
+		if !w.streamHead(w.streams.At(c.stream), w.block, false) {
+			x.flags |= xBroken
+		}
+		return
+	}
 	w.out = http1.AppendResponseHead(w.out[:0], h, 1, proto.BodyNone, -1, true, nil)
 	w.sendBytes(c.conn, x, w.out)
 }
 
 // responseHead writes h as the client gets it into w.out and decides how its
-// body ends (RFC 9112 6.1, 6.3).
-func (w *Worker) responseHead(x *exchange, h *proto.Head) {
+// body ends (RFC 9112 6.1, 6.3). To a stream it is sent at once.
+func (w *Worker) responseHead(c *client, x *exchange, h *proto.Head) {
+	if c.stream != 0 {
+		w.streamResponse(c, x, h)
+		return
+	}
 	kind, length := h.Body, h.Length
+	if kind == proto.BodyLength && h.H2 && announcesTrailers(h) {
+		kind = proto.BodyChunked // HTTP/1 has a place for them behind chunks alone
+	}
 	switch kind {
 	case proto.BodyNone:
 		length = h.ContentLength // what a HEAD or a 304 says about the content it stands for
@@ -166,6 +226,26 @@ func (w *Worker) responseHead(x *exchange, h *proto.Head) {
 	w.out = http1.AppendResponseHead(w.out[:0], h, x.minor, kind, length, x.flags&xKeepAlive != 0, w.extras)
 }
 
+func announcesTrailers(h *proto.Head) bool {
+	_, ok := h.Get(proto.TokenTrailer)
+	return ok
+}
+
+// streamResponse sends h to a client that is a stream. Where no content
+// follows, the stream ends with it.
+func (w *Worker) streamResponse(c *client, x *exchange, h *proto.Head) {
+	w.responseExtras(h)
+	length := h.ContentLength
+	if h.Status == 204 {
+		length = -1
+	}
+	w.block = http2.AppendResponseBlock(w.block[:0], h, length, w.extras)
+	end := h.Body == proto.BodyNone || h.Body == proto.BodyLength && h.Length == 0
+	if !w.streamHead(w.streams.At(c.stream), w.block, end) {
+		x.flags |= xBroken
+	}
+}
+
 // clientSent: bytes have left for the client.
 func (w *Worker) clientSent(i uint32, c *client, ev *loop.Event) {
 	w.m.BytesOut += uint64(ev.N)
@@ -174,6 +254,12 @@ func (w *Worker) clientSent(i uint32, c *client, ev *loop.Event) {
 		return
 	}
 	c.sent += uint64(ev.N)
+	w.clientDrained(i, c)
+}
+
+// clientDrained: bytes have left the queue of a client, and whoever fills it
+// may go on.
+func (w *Worker) clientDrained(i uint32, c *client) {
 	queued := w.clientQueued(c)
 	if queued == 0 {
 		c.takeFrom = 0
@@ -229,7 +315,17 @@ func (w *Worker) clientSendBroken(c *client) {
 // responseEnd: the response is whole; t is its trailer section, borrowed, or
 // nil.
 func (w *Worker) responseEnd(c *client, x *exchange, t *proto.Head) {
-	if x.flags&xResponseChunked != 0 {
+	if c.stream != 0 {
+		var trailer buf.View
+		if t != nil {
+			w.block = http2.AppendTrailerBlock(w.block[:0], t)
+			trailer = w.keep(x, w.block)
+		}
+		if !w.legsHold(c, x) {
+			return
+		}
+		w.streamFinish(w.streams.At(c.stream), trailer)
+	} else if x.flags&xResponseChunked != 0 {
 		var section []byte
 		if t != nil {
 			w.out = http1.AppendTrailers(w.out[:0], t)

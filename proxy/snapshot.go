@@ -2,12 +2,15 @@ package proxy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"zproxy/config"
 	"zproxy/loop"
+	"zproxy/proto"
 	"zproxy/proto/http1"
+	"zproxy/proto/http2"
 	"zproxy/router"
 	"zproxy/upstream"
 )
@@ -22,7 +25,52 @@ type Snapshot struct {
 	limits     limits
 	headLimits http1.Limits
 	forwarding forwarding
+	http2      http2Limits
+	versions   []versions // by listener
 	graceNs    int64
+}
+
+// versions says what a listener's clients may speak.
+type versions uint8
+
+const (
+	onlyHTTP1 versions = iota
+	onlyHTTP2
+	eitherVersion // told apart by the client's first bytes
+)
+
+func compileVersions(protocols []string) versions {
+	switch {
+	case !slices.Contains(protocols, "h2c"):
+		return onlyHTTP1
+	case !slices.Contains(protocols, "http1"):
+		return onlyHTTP2
+	}
+	return eitherVersion
+}
+
+// http2Limits are the settings of HTTP/2 connections.
+type http2Limits struct {
+	server, client   http2.Config
+	idleNs           int64
+	upstreamStreams  int // at once on one connection to an origin
+	upstreamSessions int // connections of a loop to an endpoint
+}
+
+func compileHTTP2(c *config.Config) http2Limits {
+	h := &c.HTTP2
+	common := http2.DefaultConfig()
+	common.StreamWindow, common.ConnWindow = uint32(h.StreamWindow), uint32(h.ConnectionWindow)
+	common.HeaderTable = uint32(h.HeaderTable)
+	common.HeadBytes, common.Fields = int(c.Limits.HeaderBytes), c.Limits.Headers
+	common.LineBytes = min(int(c.Limits.HeaderBytes), maxTargetBytes)
+	common.ScoreLimit = uint32(h.AbuseScore)
+	l := http2Limits{
+		server: common, client: common, idleNs: int64(h.IdleTimeout),
+		upstreamStreams: h.UpstreamStreams, upstreamSessions: h.UpstreamConnections,
+	}
+	l.server.MaxStreams = uint32(h.MaxStreams)
+	return l
 }
 
 type route struct {
@@ -36,10 +84,12 @@ type cluster struct {
 	shared      *upstream.Cluster
 	host        []byte // sent instead of the client's Host, empty: keep
 	defaultHost []byte
+	h2          bool // its endpoints speak HTTP/2
 	retries     int
 	socket      loop.SockOpts
 
 	connectNs, responseNs, idleNs, queueNs int64
+	idleTimeoutNs                          int64 // of a connection without exchanges
 }
 
 type limits struct {
@@ -76,7 +126,11 @@ func Compile(c *config.Config, loops int, near [][]int) (*Snapshot, error) {
 			forwarded:  c.Forwarding.Forwarded,
 			trusted:    c.Forwarding.TrustedProxies,
 		},
+		http2:   compileHTTP2(c),
 		graceNs: int64(c.Shutdown.Grace),
+	}
+	for i := range c.Listeners {
+		s.versions = append(s.versions, compileVersions(c.Listeners[i].Protocols))
 	}
 	if c.Forwarding.Via != "" {
 		s.forwarding.via = "1.1 " + c.Forwarding.Via
@@ -94,10 +148,10 @@ func Compile(c *config.Config, loops int, near [][]int) (*Snapshot, error) {
 		s.routes = append(s.routes, compileRoute(&c.Routes[i], byName))
 	}
 	for _, status := range ownStatuses {
-		s.pages[status] = newAnswer(status, "text/plain; charset=utf-8", "", fmt.Sprintf("%d %s\n", status, reasonPhrase(status)))
+		s.pages[status] = newAnswer(status, "text/plain; charset=utf-8", nil, fmt.Sprintf("%d %s\n", status, proto.ReasonPhrase(status)))
 	}
 	for status, page := range c.ErrorPages {
-		s.pages[status] = newAnswer(status, page.ContentType, "", page.Body)
+		s.pages[status] = newAnswer(status, page.ContentType, nil, page.Body)
 	}
 	return s, s.compileRouters(c)
 }
@@ -138,6 +192,9 @@ func compileCluster(u *config.Upstream, loops int, near [][]int) (*cluster, erro
 		responseNs: int64(u.Timeouts.Response),
 		idleNs:     int64(u.Timeouts.Idle),
 		queueNs:    int64(u.Pool.QueueTimeout),
+
+		h2:            u.Protocol == "h2c",
+		idleTimeoutNs: int64(u.Pool.IdleTimeout),
 	}, nil
 }
 
@@ -154,9 +211,9 @@ func SockOpts(s *config.Socket) loop.SockOpts {
 func compileRoute(r *config.Route, clusters map[string]int) route {
 	switch {
 	case r.Respond != nil:
-		return route{path: r.Path, answer: newAnswer(r.Respond.Status, r.Respond.ContentType, "", r.Respond.Body)}
+		return route{path: r.Path, answer: newAnswer(r.Respond.Status, r.Respond.ContentType, nil, r.Respond.Body)}
 	case r.Redirect != nil:
-		return route{path: r.Path, answer: newAnswer(r.Redirect.Status, "", "Location: "+r.Redirect.To+"\r\n", "")}
+		return route{path: r.Path, answer: newAnswer(r.Redirect.Status, "", []proto.Extra{{Name: "Location", Value: []byte(r.Redirect.To)}}, "")}
 	}
 	return route{path: r.Path, cluster: clusters[r.Upstream]}
 }

@@ -12,19 +12,21 @@ import (
 	"zproxy/numa"
 	"zproxy/proto"
 	"zproxy/proto/http1"
+	"zproxy/proto/http2"
 	"zproxy/router"
 	"zproxy/upstream"
 )
 
-// The two high bits of an event's owner say which table the rest indexes.
+// The three high bits of an event's owner say which table the rest indexes.
 const (
-	ownerShift = 30
+	ownerShift = 29
 	ownerMask  = 1<<ownerShift - 1
 
 	ownerClient   = 0
 	ownerOrigin   = 1
 	ownerListener = 2
 	ownerWorker   = 3
+	ownerSession  = 4
 )
 
 func ownerOf(table, index uint32) uint32 { return table<<ownerShift | index }
@@ -89,13 +91,15 @@ type Worker struct {
 	clients slab.Slab[client]
 	origins slab.Slab[origin]
 	xs      slab.Slab[exchange]
+	streams slab.Slab[stream]
 	pools   []*upstream.Pool
 	remotes [][]remoteSet
 
 	match     router.Match
 	caches    []*router.Cache // by listener
 	bare      exchange        // stands in for an exchange while bytes that are none are answered
-	head      proto.Head      // the request head being handled
+	head      proto.Head      // the HTTP/1 request head being handled
+	current   *proto.Head     // the request head being handled
 	resp      proto.Head      // the response head being handled
 	trail     proto.Head      // the trailer section being handled
 	logHeadOf proto.Head      // the head being logged
@@ -107,6 +111,20 @@ type Worker struct {
 	scratch []byte // the values of fields the proxy adds
 	extras  []proto.Extra
 	spans   []extraSpan
+
+	// HTTP/2
+	sessions     []*session // by index; 0 is none
+	freeSessions []uint32
+	h2streams    http2.Streams
+	h2scratch    http2.Scratch
+	groups       [][]group // by cluster and endpoint
+	leaves       uint64    // ever returned to a pool: names for them
+	touched      []uint32  // sessions with frames to send
+	endedClients []uint32  // entries that are free at the end of the turn
+	endedOrigins []uint32
+	block        []byte // a field block on its way out
+	frames       []byte // a field block too long for one frame
+	pressure     int    // of the memory, as the sessions know it
 
 	runnable  []uint32 // clients with a pipelined request left to serve
 	letters   []letter // mail that found a full mailbox
@@ -146,7 +164,10 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 	w.resp.Fields = make([]proto.Field, 0, 32)
 	w.scratch = make([]byte, 0, 512)
 	w.path = make([]byte, 0, router.NormalizedBound(maxTargetBytes))
+	w.current = &w.head
+	w.sessions = make([]*session, 1)
 	for _, cl := range s.clusters {
+		w.groups = append(w.groups, make([]group, len(cl.shared.Endpoints())))
 		w.pools = append(w.pools, cl.shared.Pool(w.index))
 		w.remotes = append(w.remotes, make([]remoteSet, len(cl.shared.Endpoints())))
 	}
@@ -184,7 +205,7 @@ func (w *Worker) begin() {
 func (w *Worker) turn(maxWait time.Duration) error {
 	if len(w.runnable) > 0 {
 		maxWait = 0
-	} else if len(w.letters) > 0 {
+	} else if len(w.letters)+len(w.touched) > 0 {
 		maxWait = time.Millisecond
 	}
 	if err := w.l.Poll(maxWait); err != nil {
@@ -195,6 +216,8 @@ func (w *Worker) turn(maxWait time.Duration) error {
 	}
 	w.setMarks()
 	w.serveRunnable()
+	w.flushSessions()
+	w.freeEnded()
 	if len(w.letters) > 0 {
 		w.deliverAgain()
 	}
@@ -217,6 +240,8 @@ func (w *Worker) handle(ev *loop.Event) {
 		w.accepted(ev.Conn, int(index))
 	case ownerWorker:
 		w.workerEvent(ev)
+	case ownerSession:
+		w.sessionEvent(index, ev)
 	}
 }
 
@@ -262,6 +287,7 @@ func (w *Worker) forgetRunnable(i uint32) {
 func (w *Worker) housekeeping() {
 	now := w.l.Now()
 	w.timerAt = now + housekeepingNs
+	w.expireStreams(now)
 	for i := range w.pools {
 		w.expireIdle(i, now)
 		if !w.draining {
@@ -297,15 +323,19 @@ func (w *Worker) wakeBy(at int64) {
 // has begun: new requests are turned away (admit).
 func (w *Worker) setMarks() {
 	used, limit := w.pool.InUse(), w.maxBlocks
+	pressure := 3
 	switch {
 	case used*4 < limit:
-		w.high, w.low = highMark, lowMark
+		pressure, w.high, w.low = 0, highMark, lowMark
 	case used*2 < limit:
-		w.high, w.low = highMark/4, lowMark/4
+		pressure, w.high, w.low = 1, highMark/4, lowMark/4
 	case used*4 < limit*3:
-		w.high, w.low = highMark/16, lowMark/16
+		pressure, w.high, w.low = 2, highMark/16, lowMark/16
 	default:
 		w.high, w.low = 0, 0
+	}
+	if pressure != w.pressure {
+		w.pressSessions(pressure)
 	}
 	w.crowded = used*16 >= limit*15
 }

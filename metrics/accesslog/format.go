@@ -40,6 +40,15 @@ const (
 	combinedTime = "02/Jan/2006:15:04:05 -0700" // as nginx and Apache httpd write it
 )
 
+// appendVersion writes the protocol version of a request.
+func appendVersion(dst []byte, r *Record) []byte {
+	if r.Major == 2 {
+		return append(dst, "HTTP/2.0"...)
+	}
+	dst = append(dst, "HTTP/1."...)
+	return append(dst, '0'+r.Minor%10)
+}
+
 // appendJSON writes r as one JSON object and a line feed.
 func appendJSON(dst []byte, c *clock, r *Record) []byte {
 	dst = append(dst, `{"time":"`...)
@@ -58,8 +67,8 @@ func appendJSON(dst []byte, c *clock, r *Record) []byte {
 	dst = appendJSONText(dst, cut(r.Target, maxTarget))
 	dst = append(dst, `","host":"`...)
 	dst = appendJSONText(dst, cut(r.Host, maxHost))
-	dst = append(dst, `","protocol":"HTTP/1.`...)
-	dst = append(dst, '0'+r.Minor%10)
+	dst = append(dst, `","protocol":"`...)
+	dst = appendVersion(dst, r)
 	dst = append(dst, `","status":`...)
 	dst = strconv.AppendUint(dst, uint64(r.Status), 10)
 	dst = append(dst, `,"bytes_in":`...)
@@ -125,8 +134,8 @@ func appendCombined(dst []byte, c *clock, r *Record) []byte {
 		dst = appendCombinedText(dst, cut(r.Method, maxMethod))
 		dst = append(dst, ' ')
 		dst = appendCombinedText(dst, cut(r.Target, maxTarget))
-		dst = append(dst, " HTTP/1."...)
-		dst = append(dst, '0'+r.Minor%10)
+		dst = append(dst, ' ')
+		dst = appendVersion(dst, r)
 	}
 	dst = append(dst, `" `...)
 	dst = append(dst, byte('0'+r.Status/100%10), byte('0'+r.Status/10%10), byte('0'+r.Status%10), ' ')

@@ -18,7 +18,7 @@ type Record struct {
 	Client netip.AddrPort // peer of the connection; invalid for unix sockets
 
 	Method, Target, Host []byte // as received; empty if the request was not readable
-	Minor                uint8  // HTTP/1.x
+	Major, Minor         uint8  // of the version: 2 and 0, else HTTP/1.Minor
 	Status               uint16 // as sent; 0 if the client went away before
 	BytesIn, BytesOut    uint64 // body bytes received from and sent to the client
 

@@ -12,6 +12,9 @@ const (
 	// LastChunk ends the data; a trailer section or an empty line follows.
 	LastChunk = "0\r\n"
 
+	// phraseMax bounds the phrases of proto.
+	phraseMax = 32
+
 	lengthField  = "Content-Length: "
 	chunkedField = "Transfer-Encoding: chunked\r\n"
 	closeField   = "Connection: close\r\n"
@@ -29,7 +32,7 @@ func RequestHeadBound(h *proto.Head, target, host []byte, extras []proto.Extra) 
 
 // ResponseHeadBound is a length AppendResponseHead does not exceed.
 func ResponseHeadBound(h *proto.Head, extras []proto.Extra) int {
-	return len("HTTP/1.1 200 \r\n") + int(h.Reason.Len) + fieldsBound(h, extras) + framingMax
+	return len("HTTP/1.1 200 \r\n") + max(int(h.Reason.Len), phraseMax) + fieldsBound(h, extras) + framingMax
 }
 
 // TrailersBound is a length AppendTrailers does not exceed.
@@ -80,7 +83,11 @@ func AppendRequestHead(dst []byte, h *proto.Head, target []byte, host []byte, bo
 func AppendResponseHead(dst []byte, h *proto.Head, minor uint8, body proto.BodyKind, length int64, keepAlive bool, extras []proto.Extra) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = append(dst, byte('0'+h.Status/100%10), byte('0'+h.Status/10%10), byte('0'+h.Status%10), ' ')
-	dst = append(dst, h.Bytes(h.Reason)...)
+	if h.H2 { // HTTP/2 has none, and some parsers want one
+		dst = append(dst, proto.ReasonPhrase(int(h.Status))...)
+	} else {
+		dst = append(dst, h.Bytes(h.Reason)...)
+	}
 	dst = append(dst, "\r\n"...)
 	dst = appendFields(dst, h, proto.TokenContentLength)
 	switch {

@@ -1,0 +1,304 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"zproxy/loop"
+)
+
+// versionPairs are what client and origin may speak.
+var versionPairs = []struct {
+	name           string
+	client, origin bool // HTTP/2
+}{
+	{"h1-h1", false, false}, {"h2-h1", true, false}, {"h1-h2", false, true}, {"h2-h2", true, true},
+}
+
+// pair is a worker between net/http's client and server, each speaking one
+// version.
+type pair struct {
+	*rig
+	client *http.Client
+	base   string
+	h2     struct{ client, origin bool }
+}
+
+// onPairs runs a test with every pair of versions, on every backend.
+func onPairs(t *testing.T, extra string, serve http.HandlerFunc, f func(t *testing.T, p *pair)) {
+	for _, v := range versionPairs {
+		t.Run(v.name, func(t *testing.T) {
+			onBackends(t, func(t *testing.T, io loop.IO) {
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				origin := &http.Server{Handler: serve, Protocols: protocols(v.origin)}
+				go origin.Serve(l)
+				t.Cleanup(func() { origin.Close() })
+				protocol := "http1"
+				if v.origin {
+					protocol = "h2c"
+				}
+				text := fmt.Sprintf("listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\n"+
+					"upstreams: {app: {protocol: %s, endpoints: [{address: %q}], pool: {prewarm: 0}}}\n"+
+					"routes: [{path: \"/*\", upstream: app}]\nforwarding: {via: z}\n%s", protocol, l.Addr().String(), extra)
+				tr := &http.Transport{Protocols: protocols(v.client), MaxIdleConnsPerHost: 100}
+				t.Cleanup(tr.CloseIdleConnections)
+				r := start(t, io, 1, text, nil)
+				p := &pair{rig: r, base: "http://" + r.addr, client: &http.Client{Transport: tr, Timeout: 20 * time.Second}}
+				p.h2.client, p.h2.origin = v.client, v.origin
+				f(t, p)
+				tr.CloseIdleConnections()
+				r.settled()
+			})
+		})
+	}
+}
+
+func protocols(h2 bool) *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(!h2)
+	p.SetUnencryptedHTTP2(h2)
+	return p
+}
+
+// echo is an origin that says what it got.
+func echo(w http.ResponseWriter, r *http.Request) {
+	http.NewResponseController(w).EnableFullDuplex() // HTTP/1 stops reading otherwise
+	switch r.URL.Path {
+	case "/empty":
+		w.WriteHeader(204)
+		return
+	case "/early":
+		w.Header().Set("Link", "</a>")
+		w.WriteHeader(103)
+	case "/trailers":
+		w.Header().Set("Trailer", "X-Sum")
+	}
+	w.Header().Set("X-Proto", r.Proto)
+	w.Header().Set("X-Via", r.Header.Get("Via"))
+	w.Header().Set("X-Cookie", strings.Join(r.Header.Values("Cookie"), "|"))
+	w.Header().Add("Set-Cookie", "a=1")
+	w.Header().Add("Set-Cookie", "b=2")
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(w, sum), r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if r.URL.Path == "/trailers" {
+		w.Header().Set("X-Sum", fmt.Sprintf("%x %d %s", sum.Sum(nil), n, r.Trailer.Get("X-Client-Sum")))
+	}
+}
+
+func (p *pair) do(method, path string, body io.Reader, set func(*http.Request)) (*http.Response, []byte) {
+	p.t.Helper()
+	req, err := http.NewRequest(method, p.base+path, body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if set != nil {
+		set(req)
+	}
+	resp, err := p.client.Do(req)
+	if err != nil {
+		p.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	if err != nil {
+		p.t.Fatalf("%s %s: body: %v", method, path, err)
+	}
+	return resp, got
+}
+
+func TestVersionsMeet(t *testing.T) {
+	onPairs(t, "", echo, func(t *testing.T, p *pair) {
+		want := "HTTP/1.1"
+		if p.h2.origin {
+			want = "HTTP/2.0"
+		}
+		resp, got := p.do("GET", "/a?b=c", nil, nil)
+		if resp.StatusCode != 200 || len(got) != 0 || resp.Header.Get("X-Proto") != want || resp.Header.Get("X-Via") == "" {
+			t.Errorf("GET: %v %v %q", resp.Status, resp.Header, got)
+		}
+		if len(resp.Header.Values("Set-Cookie")) != 2 || resp.Header.Get("Date") == "" {
+			t.Errorf("GET: %v", resp.Header)
+		}
+		if (resp.ProtoMajor == 2) != p.h2.client {
+			t.Errorf("the client was answered in %s", resp.Proto)
+		}
+		if resp, got := p.do("HEAD", "/a", nil, nil); resp.StatusCode != 200 || len(got) != 0 {
+			t.Errorf("HEAD: %v %q", resp.Status, got)
+		}
+		if resp, got := p.do("GET", "/empty", nil, nil); resp.StatusCode != 204 || len(got) != 0 {
+			t.Errorf("204: %v %q", resp.Status, got)
+		}
+		resp, _ = p.do("GET", "/", nil, func(r *http.Request) { r.Header["Cookie"] = []string{"x=1", "y=2"} })
+		if c := resp.Header.Get("X-Cookie"); c != "x=1; y=2" && (p.h2.client || c != "x=1|y=2") {
+			t.Errorf("cookies arrive as %q", c)
+		}
+		early := 0
+		trace := &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+			if code == 103 && h.Get("Link") == "</a>" {
+				early++
+			}
+			return nil
+		}}
+		p.do("GET", "/early", nil, func(r *http.Request) { *r = *r.WithContext(httptrace.WithClientTrace(r.Context(), trace)) })
+		if early != 1 {
+			t.Errorf("%d interim responses arrived", early)
+		}
+	})
+}
+
+func TestBodiesOfAnySizeBetweenVersions(t *testing.T) {
+	onPairs(t, "", echo, func(t *testing.T, p *pair) {
+		for _, n := range []int{1, 1000, 16383, 16384, 16385, 100_000, 5 << 20} {
+			body := make([]byte, n)
+			for i := range body {
+				body[i] = byte(i * 31 >> 3)
+			}
+			// With a length, and without.
+			_, got := p.do("POST", "/", bytes.NewReader(body), nil)
+			if !bytes.Equal(got, body) {
+				t.Fatalf("%d bytes with a length: %d came back, or others", n, len(got))
+			}
+			_, got = p.do("POST", "/", struct{ io.Reader }{bytes.NewReader(body)}, nil)
+			if !bytes.Equal(got, body) {
+				t.Fatalf("%d bytes without a length: %d came back, or others", n, len(got))
+			}
+		}
+	})
+}
+
+func TestTrailersBetweenVersions(t *testing.T) {
+	onPairs(t, "", echo, func(t *testing.T, p *pair) {
+		resp, got := p.do("POST", "/trailers", struct{ io.Reader }{strings.NewReader("hello")}, func(r *http.Request) {
+			r.Trailer = http.Header{"X-Client-Sum": {"42"}}
+		})
+		want := fmt.Sprintf("%x 5 42", sha256.Sum256([]byte("hello")))
+		if string(got) != "hello" || resp.Trailer.Get("X-Sum") != want {
+			t.Errorf("%q, trailers %v", got, resp.Trailer)
+		}
+	})
+}
+
+func TestManyAtOnceBetweenVersions(t *testing.T) {
+	onPairs(t, "", echo, func(t *testing.T, p *pair) {
+		var all sync.WaitGroup
+		for i := range 64 {
+			all.Go(func() {
+				for j := range 20 {
+					body := strings.Repeat(fmt.Sprintf("%d-%d ", i, j), 1+i*j)
+					req, _ := http.NewRequest("POST", p.base+"/", strings.NewReader(body))
+					resp, err := p.client.Do(req)
+					if err != nil {
+						t.Errorf("%d-%d: %v", i, j, err)
+						return
+					}
+					got, err := io.ReadAll(resp.Body)
+					resp.Body.Close()
+					if err != nil || string(got) != body {
+						t.Errorf("%d-%d: %d bytes of %d, %v", i, j, len(got), len(body), err)
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+	})
+}
+
+// A body that ends early is never passed on as whole, whatever either side speaks.
+func TestCutBodiesBetweenVersions(t *testing.T) {
+	aborted := make(chan error, 1)
+	onPairs(t, "", func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "POST" {
+			_, err := io.Copy(io.Discard, r.Body)
+			aborted <- err
+			return
+		}
+		w.Write(make([]byte, 100_000))
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}, func(t *testing.T, p *pair) {
+		resp, err := p.client.Get(p.base + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = io.ReadAll(resp.Body); err == nil {
+			t.Error("a response that was cut short ends in order")
+		}
+		resp.Body.Close()
+
+		ctx, cancel := context.WithCancel(context.Background())
+		body, feed := io.Pipe()
+		req, _ := http.NewRequestWithContext(ctx, "POST", p.base+"/", body)
+		done := make(chan bool)
+		go func() {
+			if resp, err := p.client.Do(req); err == nil {
+				resp.Body.Close()
+			}
+			close(done)
+		}()
+		feed.Write(make([]byte, 50_000))
+		time.Sleep(20 * time.Millisecond)
+		cancel()
+		feed.CloseWithError(context.Canceled)
+		<-done
+		select {
+		case err := <-aborted:
+			if err == nil {
+				t.Error("a request that was cut short ends in order")
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("the origin was not told that the request was cut short")
+		}
+	})
+}
+
+// A client that does not read stops its origin; others are served meanwhile.
+func TestSlowReadersBetweenVersions(t *testing.T) {
+	const size = 32 << 20
+	onPairs(t, "", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/small" {
+			io.WriteString(w, "ok")
+			return
+		}
+		block := make([]byte, 64<<10)
+		for n := 0; n < size; n += len(block) {
+			if _, err := w.Write(block); err != nil {
+				return
+			}
+		}
+	}, func(t *testing.T, p *pair) {
+		resp, err := p.client.Get(p.base + "/big")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		time.Sleep(200 * time.Millisecond)
+		if rep := p.reports()[0]; rep.Buf.InUse*rep.Buf.BlockBytes > 8<<20 {
+			t.Errorf("%d MiB of buffers for one slow client", rep.Buf.InUse*rep.Buf.BlockBytes>>20)
+		}
+		if _, got := p.do("GET", "/small", nil, nil); string(got) != "ok" {
+			t.Errorf("another request got %q", got)
+		}
+		n, err := io.Copy(io.Discard, resp.Body)
+		if n != size || err != nil {
+			t.Errorf("%d bytes of %d, %v", n, size, err)
+		}
+	})
+}

@@ -1,0 +1,461 @@
+package proxy
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"zproxy/buf"
+	"zproxy/loop"
+	"zproxy/proto"
+	"zproxy/proto/http2"
+)
+
+type sessionState uint8
+
+const (
+	sessionConnecting sessionState = iota // to an origin
+	sessionOpen
+	sessionLeaving // streams finish, no new ones begin
+	sessionFlush   // closes once what is queued has left
+	sessionClosing // Close was called: only Closed is still to come
+)
+
+const (
+	// sessionMark is how many bytes may wait on the connection before streams
+	// keep theirs: what waits here can no longer be put in order.
+	sessionMark = 256 << 10
+	// leaveNs is how long a peer that was told of the end may at most go on
+	// opening streams that are served (RFC 9113 6.8).
+	leaveNs = int64(time.Second)
+)
+
+// session is an HTTP/2 connection, to a client or to an origin, that carries
+// one exchange per stream.
+type session struct {
+	h2      http2.Session
+	conn    loop.ConnID
+	self    uint32 // its index
+	role    http2.Role
+	state   sessionState
+	touched bool // listed in Worker.touched
+	doomed  bool // its frames have a gap
+
+	listener          uint16 // of a client's
+	cluster, endpoint uint16 // of an origin's
+	addr              uint32 // key of the address it is connected to
+
+	uses      uint32 // streams ever
+	headSince int64  // when a frame or field section that is incomplete began, 0: none is
+	sent      uint64 // bytes given to the kernel
+	takeMark  uint64 // bytes taken at takeFrom
+	takeFrom  int64  // since when the peer's rate is watched, 0: it is not
+	leaveAt   int64  // when the last GOAWAY is due
+	final     bool   // it was sent
+}
+
+func (w *Worker) newSession(role http2.Role, conn loop.ConnID) *session {
+	i := len(w.sessions)
+	if n := len(w.freeSessions); n > 0 {
+		i = int(w.freeSessions[n-1])
+		w.freeSessions = w.freeSessions[:n-1]
+	} else {
+		w.sessions = append(w.sessions, nil)
+	}
+	se := &session{conn: conn, self: uint32(i), role: role, state: sessionOpen}
+	w.sessions[i] = se
+	w.l.SetOwner(conn, ownerOf(ownerSession, se.self))
+	return se
+}
+
+// touch has the session's frames sent at the end of this turn.
+func (w *Worker) touch(se *session) {
+	if !se.touched {
+		se.touched = true
+		w.touched = append(w.touched, se.self)
+	}
+}
+
+func (w *Worker) sessionEvent(i uint32, ev *loop.Event) {
+	se := w.sessions[i]
+	switch ev.Kind {
+	case loop.Received:
+		if se.role == http2.Server {
+			w.m.BytesIn += uint64(ev.N)
+		} else {
+			w.m.UpstreamBytesIn += uint64(ev.N)
+		}
+		w.sessionReceived(se, ev.View)
+	case loop.Sent:
+		w.sessionSent(se, ev)
+	case loop.RecvEnd:
+		w.sessionLost(se, ev.Errno)
+	case loop.Connected:
+		w.sessionConnected(se, ev.Errno)
+	case loop.Timer:
+		w.sessionTimeout(se)
+	case loop.Closed:
+		w.sessionClosed(se)
+	}
+}
+
+// sessionReceived takes bytes of a session: v's reference with them.
+func (w *Worker) sessionReceived(se *session, v buf.View) {
+	b := w.pool.Bytes(v)
+	now := w.l.Now()
+	for off := 0; se.state < sessionFlush; {
+		n, ev := se.h2.Next(b[off:], now)
+		if ev.Kind == http2.EventNone {
+			break
+		}
+		data := buf.View{}
+		if ev.Kind == http2.EventData && ev.N > 0 {
+			data = v.Slice(uint32(off+ev.Off), uint32(ev.N))
+		}
+		off += n
+		if ev.Kind == http2.EventClosed {
+			w.sessionFailed(se, &ev)
+		} else if se.role == http2.Server {
+			w.clientStream(se, &ev, data)
+		} else {
+			w.originStream(se, &ev, data)
+		}
+	}
+	w.pool.Release(v)
+	w.touch(se)
+}
+
+// sessionSend queues a copy of b on the session's connection. False: no memory.
+// The session, whose frames have a gap now, ends with this turn, before any of
+// them leaves.
+func (w *Worker) sessionSend(se *session, b []byte) bool {
+	for len(b) > 0 {
+		n := min(len(b), w.pool.BlockBytes())
+		dst := w.pool.Reserve(n)
+		if dst == nil {
+			se.doomed = true
+			w.touch(se)
+			return false
+		}
+		copy(dst, b)
+		w.l.Send(se.conn, w.pool.Commit(n))
+		b = b[n:]
+	}
+	return true
+}
+
+// flushSessions sends what the turn has given the sessions to send: control
+// frames, then the streams in the order of their priorities.
+func (w *Worker) flushSessions() {
+	starved := 0
+	for i := 0; i < len(w.touched); i++ {
+		se := w.sessions[w.touched[i]]
+		if se == nil {
+			continue
+		}
+		se.touched = false
+		if se.state == sessionClosing || se.state == sessionConnecting {
+			continue
+		}
+		if !w.flushSession(se) && se.state < sessionFlush {
+			// No memory: again when there may be some.
+			se.touched = true
+			w.touched[starved] = se.self
+			starved++
+		}
+	}
+	w.touched = w.touched[:starved]
+}
+
+func (w *Worker) flushSession(se *session) bool {
+	if se.doomed {
+		w.countFault(&faultMemory)
+		w.breakSession(se, faultMemory.Reason)
+		return true
+	}
+	if se.role == http2.Client && se.state < sessionFlush {
+		// Streams may have ended: whoever waits can have their room.
+		w.servePending(int(se.cluster), int(se.endpoint))
+		w.serveWaiters(int(se.cluster))
+	}
+	w.control(se)
+	for se.state < sessionFlush && w.l.Queued(se.conn) < sessionMark {
+		id, ok := se.h2.NextReady()
+		if !ok {
+			break
+		}
+		if !w.sendStream(se, w.streams.At(w.h2streams.At(id).User)) {
+			return false
+		}
+	}
+	w.sessionDue(se)
+	return true
+}
+
+// control sends the session's control frames.
+func (w *Worker) control(se *session) {
+	if b := se.h2.Output(); len(b) > 0 {
+		w.sessionSend(se, b)
+		se.h2.Flushed()
+	}
+}
+
+// sessionDue sets the session's deadline: it must take what there is for it,
+// end the heads it begins, and not be idle for too long.
+func (w *Worker) sessionDue(se *session) {
+	now, lim := w.l.Now(), &w.snap.limits
+	at := int64(0)
+	held, queued := se.h2.Held() > 0, w.l.Queued(se.conn) > 0
+	if !held {
+		se.headSince = 0
+	} else if se.headSince == 0 {
+		se.headSince = now
+	}
+	if !queued {
+		se.takeFrom = 0
+	} else if se.takeFrom == 0 {
+		se.takeFrom, se.takeMark = now, se.taken(w)
+	}
+	switch {
+	case se.state >= sessionFlush:
+		return
+	case queued:
+		at = se.takeFrom + lim.sendNs
+	case held:
+		at = se.headSince + lim.requestHeaderNs
+	case se.state == sessionLeaving:
+		if !se.final && se.h2.PingSince() == 0 {
+			w.leaveFinally(se)
+			w.control(se)
+		}
+		if se.final && se.h2.Active() == 0 {
+			w.endSession(se)
+			return
+		}
+		if !se.final {
+			at = se.leaveAt
+		}
+	case se.h2.Active() > 0:
+	case se.role == http2.Client:
+		at = now + w.snap.clusters[se.cluster].idleTimeoutNs
+	case se.uses == 0:
+		at = now + lim.requestHeaderNs
+	default:
+		at = now + w.snap.http2.idleNs
+	}
+	w.l.Deadline(se.conn, at)
+}
+
+// taken is how many bytes the peer's host has acknowledged.
+func (se *session) taken(w *Worker) uint64 { return se.sent - uint64(w.l.Unacked(se.conn)) }
+
+// takes says that the peer goes on taking what there is for it, and not too
+// slowly (see pace.go).
+func (se *session) takes(w *Worker) bool {
+	took := se.taken(w) - se.takeMark
+	return took > 0 && took >= leastBytes(w.snap.limits.minRate, w.l.Now()-se.takeFrom)
+}
+
+func (w *Worker) sessionTimeout(se *session) {
+	switch se.state {
+	case sessionConnecting:
+		w.sessionNotConnected(se, &faultConnectTimeout)
+	case sessionFlush:
+		w.dropSession(se)
+	default:
+		switch {
+		case w.l.Queued(se.conn) > 0:
+			if se.takes(w) {
+				se.takeFrom = 0
+				w.sessionDue(se)
+				return
+			}
+			w.m.ClientAborts++
+			w.breakSession(se, "peer did not take its frames in time")
+		case se.h2.Held() > 0:
+			w.m.Timeouts408++
+			w.countFault(&faultHeadTimeout)
+			w.breakSession(se, faultHeadTimeout.Reason)
+		case se.state == sessionLeaving:
+			w.leaveFinally(se)
+		case se.h2.Active() == 0:
+			w.leaveSession(se, false)
+		}
+	}
+}
+
+// leaveSession tells the peer that no more streams are wanted; those that are
+// open finish. gently: those on their way are served, too, until the peer has
+// heard of it.
+func (w *Worker) leaveSession(se *session, gently bool) {
+	if se.state != sessionOpen {
+		return
+	}
+	se.state = sessionLeaving
+	if se.role == http2.Client {
+		w.leaveGroup(se)
+	}
+	if !gently {
+		w.leaveFinally(se)
+		return
+	}
+	now := w.l.Now()
+	se.leaveAt = now + min(leaveNs, w.snap.graceNs/2)
+	se.h2.Shutdown(false)
+	se.h2.Ping(now)
+	w.touch(se)
+}
+
+func (w *Worker) leaveFinally(se *session) {
+	se.final = true
+	se.h2.Shutdown(true)
+	w.touch(se)
+}
+
+// endSession closes a session that has no streams once its frames have left.
+func (w *Worker) endSession(se *session) {
+	w.control(se)
+	if se.state >= sessionFlush {
+		return
+	}
+	if se.role == http2.Client {
+		w.leaveGroup(se)
+	}
+	se.state = sessionFlush
+	w.l.Shutdown(se.conn)
+	if w.l.Queued(se.conn) == 0 && se.role == http2.Client {
+		w.dropSession(se)
+		return
+	}
+	w.l.Deadline(se.conn, w.l.Now()+lingerNs)
+}
+
+func (w *Worker) sessionSent(se *session, ev *loop.Event) {
+	if se.role == http2.Server {
+		w.m.BytesOut += uint64(ev.N)
+	} else {
+		w.m.UpstreamBytesOut += uint64(ev.N)
+	}
+	if ev.Errno != 0 {
+		w.sessionLost(se, ev.Errno)
+		return
+	}
+	se.sent += uint64(ev.N)
+	if se.state < sessionFlush {
+		w.touch(se)
+	}
+}
+
+// sessionFailed: the peer broke the protocol. It is told, and its streams end.
+func (w *Worker) sessionFailed(se *session, ev *http2.Event) {
+	f := ev.Fault
+	if f == nil {
+		f = &faultHTTP2
+	}
+	if ev.Cause != http2.AbuseNone {
+		w.m.RefusedByReason[codeAbuse+proto.FaultCode(ev.Cause)]++
+	} else {
+		w.countFault(f)
+	}
+	if se.role == http2.Server {
+		w.logSession(se, f)
+	}
+	w.endStreams(se, f.Reason, 0)
+	w.endSession(se)
+}
+
+// sessionLost: the connection is gone, or at least its receiving side. A peer
+// that half-closes gets no answers: HTTP/2 has no use for such connections.
+func (w *Worker) sessionLost(se *session, errno unix.Errno) {
+	if se.state == sessionClosing || se.state == sessionConnecting {
+		return
+	}
+	if se.state == sessionFlush {
+		if errno != 0 || w.l.Queued(se.conn) == 0 {
+			w.dropSession(se)
+		}
+		return
+	}
+	w.endStreams(se, "", errno)
+	w.dropSession(se)
+}
+
+// breakSession ends a session whose connection is of no more use.
+func (w *Worker) breakSession(se *session, why string) {
+	if se.state == sessionClosing {
+		return
+	}
+	w.endStreams(se, why, unix.ECONNRESET)
+	se.state = sessionClosing
+	w.l.Abort(se.conn)
+}
+
+// dropSession closes at once. Its streams have ended before.
+func (w *Worker) dropSession(se *session) {
+	if se.state == sessionClosing {
+		return
+	}
+	se.state = sessionClosing
+	w.l.Close(se.conn)
+}
+
+// endStreams ends the exchanges of all streams: the session takes part in
+// nothing any more.
+func (w *Worker) endStreams(se *session, why string, errno unix.Errno) {
+	if se.role == http2.Client {
+		w.leaveGroup(se)
+	}
+	for id := se.h2.First(); id != 0; {
+		user := w.h2streams.At(id).User
+		id = se.h2.After(id)
+		if user == 0 {
+			continue
+		}
+		st := w.streams.At(user)
+		st.id, st.owed = 0, 0
+		if st.flags&streamClient != 0 {
+			w.clientStreamLost(w.clients.At(st.side), why)
+		} else {
+			w.originStreamLost(w.origins.At(st.side), errno, false)
+		}
+	}
+}
+
+func (w *Worker) sessionClosed(se *session) {
+	if se.role == http2.Server {
+		w.countConns(-1)
+	} else {
+		w.m.UpstreamSessions--
+		w.growGroup(int(se.cluster), int(se.endpoint))
+	}
+	se.h2.Release()
+	w.sessions[se.self] = nil
+	w.freeSessions = append(w.freeSessions, se.self)
+}
+
+// pressSessions tells how scarce memory is: what peers may send shrinks with it.
+func (w *Worker) pressSessions(level int) {
+	w.pressure = level
+	for _, se := range w.sessions {
+		if se != nil {
+			se.h2.SetPressure(level)
+			w.touch(se)
+		}
+	}
+}
+
+// freeEnded frees the entries of streams that ended in this turn: until now
+// somebody may have looked at them.
+func (w *Worker) freeEnded() {
+	for _, i := range w.endedClients {
+		c := w.clients.At(i)
+		w.streams.Free(c.stream)
+		w.clients.Free(i)
+	}
+	w.endedClients = w.endedClients[:0]
+	for _, i := range w.endedOrigins {
+		w.streams.Free(w.origins.At(i).stream)
+		w.origins.Free(i)
+	}
+	w.endedOrigins = w.endedOrigins[:0]
+}

@@ -1,0 +1,385 @@
+package proxy
+
+import (
+	"golang.org/x/sys/unix"
+
+	"zproxy/buf"
+	"zproxy/loop"
+	"zproxy/proto"
+	"zproxy/proto/http2"
+)
+
+// group is one loop's HTTP/2 connections to one endpoint. Exchanges share them:
+// as few as hold all streams, so that the requests of a turn leave together.
+//
+// What the upstream pool counts as connections are here leaves to have a stream
+// open. They are anonymous: a number that says which endpoint it is for. Every
+// exchange at an endpoint holds one, from Acquire until its stream has ended;
+// then it goes back to the pool.
+type group struct {
+	sessions []uint32 // that take streams, or will once they are connected
+	pending  []uint32 // origins that wait for a stream, in order
+	orphans  int      // leaves whose exchange has ended before there was a connection
+}
+
+// leaveEndpointBits are enough for config.MaxEndpoints.
+const leaveEndpointBits = 6
+
+func (w *Worker) groupOf(o *origin) *group { return &w.groups[o.cluster][o.endpoint] }
+
+// returnLeave gives a leave back to the pool.
+func (w *Worker) returnLeave(cluster, endpoint int, addr uint32) {
+	w.leaves++
+	if w.draining || !w.pools[cluster].PutAddr(w.l.Now(), w.leaves<<leaveEndpointBits|uint64(endpoint), endpoint, addr) {
+		w.pools[cluster].Closed(endpoint)
+	}
+}
+
+// joinGroup gives the exchange, which has got a leave for endpoint, a stream
+// there as soon as a connection has room.
+func (w *Worker) joinGroup(c *client, x *exchange, endpoint int) {
+	oi, o := w.origins.Alloc()
+	si, st := w.streams.Alloc()
+	o.self, o.stream = oi, si
+	o.cluster, o.endpoint = uint16(x.cluster), uint16(endpoint)
+	st.side = oi
+	x.origin, o.x = oi, c.x
+	x.endpoint = int32(endpoint)
+	x.state = xConnecting
+	x.dialed = w.l.Now()
+	g := w.groupOf(o)
+	if len(g.pending) == 0 {
+		if se := w.roomIn(g); se != nil {
+			w.openOriginStream(c, x, o, se)
+			return
+		}
+	}
+	g.pending = append(g.pending, oi)
+	w.clientDeadline(c, x)
+	w.originDue(o, w.l.Now()+w.snap.clusters[x.cluster].queueNs)
+	w.growGroup(int(o.cluster), int(o.endpoint))
+}
+
+// receiveLeave takes a leave that a neighbour could spare.
+func (w *Worker) receiveLeave(m loop.Mail, cluster, endpoint int) {
+	w.m.UpstreamStolen++
+	if c, x := w.stealing(m.A); x != nil {
+		w.pools[cluster].Adopted(endpoint)
+		w.joinGroup(c, x, endpoint)
+	} else {
+		w.leaves++
+		if !w.pools[cluster].AdoptIdle(w.l.Now(), w.leaves<<leaveEndpointBits|uint64(endpoint), endpoint, 0) {
+			w.pools[cluster].Closed(endpoint)
+		}
+	}
+	w.serveWaiters(cluster)
+}
+
+// warmGroup has a connection ready before the first exchange asks.
+func (w *Worker) warmGroup(cluster, endpoint int) {
+	g := &w.groups[cluster][endpoint]
+	if len(g.sessions) > 0 && !w.connecting(g) {
+		w.returnLeave(cluster, endpoint, 0)
+		return
+	}
+	g.orphans++
+	w.growGroup(cluster, endpoint)
+}
+
+// connecting says that a connection of g is being opened.
+func (w *Worker) connecting(g *group) bool {
+	for _, i := range g.sessions {
+		if w.sessions[i].state == sessionConnecting {
+			return true
+		}
+	}
+	return false
+}
+
+// roomIn finds a connection that takes one more stream: the first that does,
+// so that the others can run dry.
+func (w *Worker) roomIn(g *group) *session {
+	for _, i := range g.sessions {
+		se := w.sessions[i]
+		if se.state == sessionOpen && se.h2.Active() < w.snap.http2.upstreamStreams && se.h2.Capacity() > 0 {
+			return se
+		}
+	}
+	return nil
+}
+
+// growGroup opens one more connection when streams wait and none is being
+// opened.
+func (w *Worker) growGroup(cluster, endpoint int) {
+	g := &w.groups[cluster][endpoint]
+	if len(g.pending)+g.orphans == 0 || len(g.sessions) >= w.snap.http2.upstreamSessions || w.connecting(g) {
+		return
+	}
+	r, key := w.remote(cluster, endpoint)
+	if r == nil {
+		if len(g.sessions) == 0 {
+			w.groupFailed(cluster, endpoint, 0, &faultUnresolved)
+		}
+		return
+	}
+	se := w.newSession(http2.Client, w.l.Dial(r, 0))
+	se.cluster, se.endpoint, se.addr = uint16(cluster), uint16(endpoint), key
+	se.state = sessionConnecting
+	w.l.SetOwner(se.conn, ownerOf(ownerSession, se.self))
+	w.l.Deadline(se.conn, w.l.Now()+w.snap.clusters[cluster].connectNs)
+	w.m.UpstreamConnects++
+	w.m.UpstreamSessions++
+	g.sessions = append(g.sessions, se.self)
+}
+
+func (w *Worker) sessionConnected(se *session, errno unix.Errno) {
+	if errno != 0 {
+		w.sessionNotConnected(se, &faultConnectFailed)
+		return
+	}
+	cluster, endpoint := int(se.cluster), int(se.endpoint)
+	w.pools[cluster].DialOK(w.l.Now(), endpoint)
+	se.state = sessionOpen
+	se.h2.Start(http2.Client, &w.snap.http2.client, &w.h2streams, &w.h2scratch, w.l.Now())
+	w.control(se)
+	if se.state != sessionOpen {
+		return
+	}
+	w.l.Recv(se.conn)
+	w.touch(se)
+	g := &w.groups[cluster][endpoint]
+	for ; g.orphans > 0; g.orphans-- {
+		w.returnLeave(cluster, endpoint, se.addr)
+	}
+	w.servePending(cluster, endpoint)
+	w.serveWaiters(cluster)
+}
+
+// sessionNotConnected: whoever waits for this connection alone goes elsewhere.
+func (w *Worker) sessionNotConnected(se *session, f *proto.Fault) {
+	w.m.UpstreamConnectErrors++
+	w.leaveGroup(se)
+	addr := se.addr
+	cluster, endpoint := int(se.cluster), int(se.endpoint)
+	se.state = sessionClosing
+	w.l.Close(se.conn)
+	g := &w.groups[cluster][endpoint]
+	if len(g.sessions) == 0 {
+		w.groupFailed(cluster, endpoint, addr, f)
+		return
+	}
+	for ; g.orphans > 0; g.orphans-- {
+		w.returnLeave(cluster, endpoint, 0)
+	}
+}
+
+// groupFailed: there is no connection to endpoint. One leave is spent on the
+// report, the others are given up.
+func (w *Worker) groupFailed(cluster, endpoint int, addr uint32, f *proto.Fault) {
+	g := &w.groups[cluster][endpoint]
+	p := w.pools[cluster]
+	for i := range len(g.pending) + g.orphans {
+		if i > 0 {
+			p.Closed(endpoint)
+		} else if addr == 0 {
+			p.DialFailed(w.l.Now(), endpoint)
+		} else {
+			p.DialFailedAt(w.l.Now(), endpoint, addr)
+		}
+	}
+	pending := g.pending
+	g.pending, g.orphans = nil, 0
+	for _, oi := range pending {
+		o := w.origins.At(oi)
+		x := w.xs.At(o.x)
+		c := w.clients.At(x.client)
+		x.origin, o.x = 0, 0
+		o.flags |= originUncounted
+		w.endOriginStream(o, http2.ErrCancel)
+		w.dialAgain(c, x, endpoint, f)
+	}
+	w.serveWaiters(cluster)
+}
+
+// servePending opens streams for those that wait, as far as there is room.
+func (w *Worker) servePending(cluster, endpoint int) {
+	g := &w.groups[cluster][endpoint]
+	for len(g.pending) > 0 {
+		se := w.roomIn(g)
+		if se == nil {
+			w.growGroup(cluster, endpoint)
+			return
+		}
+		o := w.origins.At(g.pending[0])
+		g.pending = append(g.pending[:0], g.pending[1:]...)
+		x := w.xs.At(o.x)
+		w.openOriginStream(w.clients.At(x.client), x, o, se)
+	}
+}
+
+// openOriginStream gives o a stream of se, which has room, and sends its
+// request there.
+func (w *Worker) openOriginStream(c *client, x *exchange, o *origin, se *session) {
+	st := w.streams.At(o.stream)
+	id, ok := se.h2.Open(o.stream)
+	if !ok {
+		w.failExchange(c, x, &faultNoEndpoint)
+		return
+	}
+	st.session, st.id, st.due = se.self, id, 0
+	o.addr = se.addr
+	o.uses = se.uses
+	se.uses++
+	if se.uses > 1 {
+		x.flags |= xReused
+		w.m.UpstreamReused++
+	} else {
+		x.connectNs = w.l.Now() - x.dialed
+	}
+	w.m.UpstreamStreams++
+	w.attach(c, x, o.self, o)
+}
+
+// originStream handles what a session says about a stream to an origin. data
+// is lent.
+func (w *Worker) originStream(se *session, ev *http2.Event, data buf.View) {
+	switch ev.Kind {
+	case http2.EventSettings:
+		w.servePending(int(se.cluster), int(se.endpoint))
+		return
+	case http2.EventGoAway:
+		w.leaveSession(se, false)
+		w.growGroup(int(se.cluster), int(se.endpoint))
+		return
+	}
+	if ev.User == 0 {
+		return
+	}
+	st := w.streams.At(ev.User)
+	o := w.origins.At(st.side)
+	st.peerEnds(ev.End)
+	if ev.Freed {
+		w.streamOver(st)
+	}
+	if ev.Kind == http2.EventReset {
+		w.originStreamLost(o, unix.ECONNRESET, ev.Unprocessed)
+		return
+	}
+	if o.x == 0 {
+		w.streamReceived(st, data.Len)
+		return
+	}
+	x := w.xs.At(o.x)
+	c := w.clients.At(x.client)
+	switch ev.Kind {
+	case http2.EventHead:
+		h := se.h2.Head()
+		if h.Status < 200 {
+			w.interim(c, x, o, h)
+			return
+		}
+		w.finalHead(c, x, o, h, buf.View{}, 0, ev.End)
+	case http2.EventData:
+		w.originStreamData(c, x, o, st, data, ev.End)
+	case http2.EventTrailers:
+		w.responseEnd(c, x, se.h2.Head())
+	}
+}
+
+// originStreamData takes content of a response. data is lent.
+func (w *Worker) originStreamData(c *client, x *exchange, o *origin, st *stream, data buf.View, end bool) {
+	if o.state == originTunnel {
+		w.retain(data)
+		w.tunnelFromOrigin(o, data)
+		if end && o.state == originTunnel {
+			w.tunnelOriginEnd(o, 0)
+		}
+	} else {
+		w.originStreamBody(c, x, o, data, end)
+	}
+	w.streamReceived(st, data.Len)
+}
+
+func (w *Worker) originStreamBody(c *client, x *exchange, o *origin, data buf.View, end bool) {
+	if x.flags&xResponseBegun == 0 {
+		return // the exchange waits to be ended
+	}
+	if data.Len > 0 {
+		w.retain(data)
+		if !w.responseData(c, x, data) {
+			return
+		}
+	}
+	if end {
+		w.responseEnd(c, x, nil)
+		return
+	}
+	w.restrainOrigin(c, x, o)
+}
+
+// originStreamLost: the stream is gone, by a reset or with its connection.
+// unprocessed: the origin says that it has done nothing about the request, so
+// that any request may be sent again (RFC 9113 8.7).
+func (w *Worker) originStreamLost(o *origin, errno unix.Errno, unprocessed bool) {
+	if o.x == 0 {
+		w.endOriginStream(o, http2.ErrCancel)
+		return
+	}
+	x := w.xs.At(o.x)
+	c := w.clients.At(x.client)
+	if o.state == originTunnel {
+		w.endTunnel(c, x, "origin broke the connection")
+		return
+	}
+	if unprocessed && x.flags&(xResponseBegun|xBodyGiven|xLongHead) == 0 && x.head.ID != 0 && x.stales < staleRetries {
+		x.stales++
+		w.sendAgain(c, x, o)
+		return
+	}
+	if errno == 0 {
+		errno = unix.ECONNRESET
+	}
+	w.originCut(c, x, o, errno)
+}
+
+// endOriginStream lets an origin go that is a stream, or waits to be one.
+func (w *Worker) endOriginStream(o *origin, code http2.ErrCode) {
+	if o.state == originClosing {
+		return
+	}
+	st := w.streams.At(o.stream)
+	pending := o.state == originConnecting && st.session == 0
+	o.state = originClosing
+	cluster, endpoint := int(o.cluster), int(o.endpoint)
+	if pending {
+		g := w.groupOf(o)
+		for i, oi := range g.pending {
+			if oi == o.self {
+				g.pending = append(g.pending[:i], g.pending[i+1:]...)
+				break
+			}
+		}
+	} else {
+		w.m.UpstreamStreams--
+	}
+	w.closeStream(st, code)
+	w.endedOrigins = append(w.endedOrigins, o.self)
+	switch {
+	case o.flags&originUncounted != 0:
+	case pending && w.connecting(w.groupOf(o)):
+		w.groupOf(o).orphans++ // what comes of the connection is reported with it
+	default:
+		w.returnLeave(cluster, endpoint, o.addr)
+	}
+}
+
+// leaveGroup takes a connection out of those that get new streams.
+func (w *Worker) leaveGroup(se *session) {
+	g := &w.groups[se.cluster][se.endpoint]
+	for i, j := range g.sessions {
+		if j == se.self {
+			g.sessions = append(g.sessions[:i], g.sessions[i+1:]...)
+			return
+		}
+	}
+}

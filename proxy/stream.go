@@ -1,0 +1,267 @@
+package proxy
+
+import (
+	"zproxy/buf"
+	"zproxy/proto/http2"
+)
+
+const (
+	streamClient    = 1 << iota // it faces a client; else an origin
+	streamEnd                   // nothing more will be queued
+	streamEnded                 // END_STREAM has left
+	streamPeerEnded             // END_STREAM has come
+	streamPaused                // what arrives is not credited: the peer runs out of window
+)
+
+// copyBytes is up to where the bytes of a DATA frame are copied behind its
+// header: a reference and a vector of their own would cost more.
+const copyBytes = 1 << 10
+
+// frameBytes is the longest frame sent: every peer takes it, and the streams
+// take turns by it.
+const frameBytes = 16 << 10
+
+// stream is what a side of an exchange has instead of a connection of its own:
+// one stream of a session. Pointer-free.
+type stream struct {
+	out     buf.Chain // bytes that wait for a window, or for their turn
+	trailer buf.View  // the field block that ends the stream, behind out
+	due     int64     // deadline, 0: none
+	session uint32
+	id      uint32 // in Worker.streams; 0: not open, or over
+	side    uint32 // the client or the origin it belongs to
+	owed    uint32 // bytes received for which the peer was given no credit
+	flags   uint8
+}
+
+// sessionOf is the session of a stream that is open.
+func (w *Worker) sessionOf(st *stream) *session { return w.sessions[st.session] }
+
+// streamPush queues v, of whose reference it takes care.
+func (w *Worker) streamPush(st *stream, v buf.View) {
+	if st.id == 0 || st.flags&streamEnd != 0 {
+		w.pool.Release(v)
+		return
+	}
+	if v.Len <= copyBytes && st.out.Len() >= 8 {
+		w.pool.Coalesce(&st.out, v)
+	} else {
+		w.pool.Push(&st.out, v)
+	}
+	se := w.sessionOf(st)
+	se.h2.Ready(st.id, false)
+	w.touch(se)
+}
+
+// streamFinish ends the stream behind all that is queued. trailer, if there is
+// one, is a field block; its reference is taken.
+func (w *Worker) streamFinish(st *stream, trailer buf.View) {
+	if st.id == 0 || st.flags&streamEnd != 0 {
+		w.pool.Release(trailer)
+		return
+	}
+	st.flags |= streamEnd
+	st.trailer = trailer
+	se := w.sessionOf(st)
+	se.h2.Ready(st.id, st.out.Empty())
+	w.touch(se)
+}
+
+// streamHead sends a field block at once: heads need no window. False: there
+// was no memory for it, and nothing has changed.
+func (w *Worker) streamHead(st *stream, block []byte, end bool) bool {
+	if st.id == 0 {
+		return true
+	}
+	se := w.sessionOf(st)
+	if n := http2.HeadBound(len(block)); n <= w.pool.BlockBytes() {
+		b := w.pool.Reserve(n)
+		if b == nil {
+			return false
+		}
+		b = se.h2.AppendHead(b[:0], st.id, block, end)
+		w.l.Send(se.conn, w.pool.Commit(len(b)))
+	} else {
+		w.frames = se.h2.AppendHead(w.frames[:0], st.id, block, end)
+		w.sessionSend(se, w.frames)
+	}
+	if end {
+		st.flags |= streamEnd
+		w.streamEnds(st)
+	}
+	return true
+}
+
+// streamReceived credits the peer with n bytes that found a place, or owes it
+// the credit while the stream is paused.
+func (w *Worker) streamReceived(st *stream, n uint32) {
+	if st.flags&streamPaused != 0 && st.id != 0 {
+		st.owed += n
+		return
+	}
+	w.sessionOf(st).h2.Consumed(st.id, int(n))
+}
+
+// peerEnds notes that the peer has ended its direction, if end is true.
+func (st *stream) peerEnds(end bool) {
+	if end {
+		st.flags |= streamPeerEnded
+	}
+}
+
+// streamOver: the session has no such stream any more.
+func (w *Worker) streamOver(st *stream) {
+	st.id = 0
+	if st.owed > 0 {
+		w.sessionOf(st).h2.Consumed(0, int(st.owed))
+		st.owed = 0
+	}
+}
+
+func (w *Worker) streamPause(st *stream) { st.flags |= streamPaused }
+
+func (w *Worker) streamResume(st *stream) {
+	st.flags &^= streamPaused
+	if st.owed > 0 {
+		se := w.sessionOf(st)
+		se.h2.Consumed(st.id, int(st.owed))
+		st.owed = 0
+		w.touch(se)
+	}
+}
+
+// streamDue sets the stream's deadline. Streams have no timers of their own:
+// the worker's looks at them.
+func (w *Worker) streamDue(st *stream, at int64) {
+	st.due = at
+	w.wakeBy(at)
+}
+
+// expireStreams lets the deadlines of streams pass, and says when the next
+// one does.
+func (w *Worker) expireStreams(now int64) {
+	next := w.timerAt
+	for i := uint32(1); i <= uint32(w.streams.Cap()); i++ {
+		if !w.streams.Live(i) {
+			continue
+		}
+		st := w.streams.At(i)
+		if st.due == 0 {
+			continue
+		}
+		if st.due > now {
+			next = min(next, st.due)
+			continue
+		}
+		st.due = 0
+		if st.flags&streamClient != 0 {
+			w.clientTimeout(st.side, w.clients.At(st.side))
+		} else {
+			w.originTimeout(w.origins.At(st.side))
+		}
+	}
+	w.timerAt = next
+}
+
+// closeStream ends the stream, if it is open, with code, and forgets what was
+// queued. The entry is freed at the end of the turn.
+func (w *Worker) closeStream(st *stream, code http2.ErrCode) {
+	if st.id != 0 {
+		se := w.sessionOf(st)
+		se.h2.Reset(st.id, code)
+		w.streamOver(st)
+		w.touch(se)
+	}
+	st.due = 0
+	w.pool.Drop(&st.out)
+	w.release(&st.trailer)
+}
+
+// sendStream sends one frame of what waits in the stream. False: no memory.
+func (w *Worker) sendStream(se *session, st *stream) bool {
+	queued := st.out.Bytes()
+	n := min(queued, se.h2.Sendable(st.id), se.h2.MaxFrame(), frameBytes)
+	if queued == 0 && st.trailer.ID != 0 {
+		if !w.streamHead(st, w.pool.Bytes(st.trailer), true) {
+			return false
+		}
+		w.release(&st.trailer)
+		w.streamSent(st, 0)
+		return true
+	}
+	end := n == queued && st.flags&streamEnd != 0 && st.trailer.ID == 0
+	size := http2.FrameHeaderLen
+	if n <= copyBytes {
+		size += n
+	}
+	b := w.pool.Reserve(size)
+	if b == nil {
+		return false
+	}
+	head := se.h2.AppendDataHeader(b[:0], st.id, n, end)
+	if n <= copyBytes {
+		w.pool.CopyOut(&st.out, b[len(head):size])
+		w.pool.Consume(&st.out, n)
+		w.l.Send(se.conn, w.pool.Commit(size))
+	} else {
+		w.l.Send(se.conn, w.pool.Commit(size))
+		w.passOn(&st.out, se, n)
+	}
+	switch {
+	case end:
+		w.streamEnds(st)
+	case st.out.Empty():
+		se.h2.Unready(st.id)
+		if st.flags&streamEnd != 0 {
+			se.h2.Ready(st.id, true)
+		}
+	}
+	w.streamSent(st, n)
+	return true
+}
+
+// passOn moves n bytes from the front of c to what the session sends.
+func (w *Worker) passOn(c *buf.Chain, se *session, n int) {
+	for n > 0 {
+		v := w.pool.Front(c)
+		if int(v.Len) <= n {
+			n -= int(v.Len)
+			w.l.Send(se.conn, w.pool.Pop(c))
+			continue
+		}
+		w.pool.Retain(v)
+		w.l.Send(se.conn, v.Slice(0, uint32(n)))
+		w.pool.Consume(c, n)
+		return
+	}
+}
+
+// streamEnds: END_STREAM is on its way. With both ends the session forgets the
+// stream.
+func (w *Worker) streamEnds(st *stream) {
+	st.flags |= streamEnded
+	if st.flags&streamPeerEnded != 0 {
+		w.streamOver(st)
+	}
+}
+
+// streamSent: n bytes have left the stream's queue, and whoever fills it may
+// go on.
+func (w *Worker) streamSent(st *stream, n int) {
+	if st.flags&streamClient == 0 {
+		if o := w.origins.At(st.side); o.x != 0 {
+			w.originDrained(o)
+		}
+		return
+	}
+	c := w.clients.At(st.side)
+	c.sent += uint64(n)
+	switch {
+	case c.state != clientFlush:
+		w.clientDrained(st.side, c)
+	case st.flags&streamEnded != 0:
+		w.endClientStream(c, http2.ErrNo)
+	default:
+		w.clientDue(c, w.takeBy(c))
+	}
+}
