@@ -70,7 +70,7 @@ func TestReference(t *testing.T) {
 		Limits: Limits{HeaderBytes: 64 << 10, Headers: 128, RequestHeaderTimeout: 10 * time.Second,
 			KeepaliveTimeout: 75 * time.Second, RequestBodyTimeout: time.Minute, SendTimeout: time.Minute, MinRate: 128},
 		HTTP2: HTTP2{MaxStreams: 512, StreamWindow: 1 << 20, ConnectionWindow: 16 << 20, HeaderTable: 4 << 10,
-			UpstreamStreams: 100, UpstreamConnections: 4, IdleTimeout: 75 * time.Second, AbuseScore: 1000},
+			UpstreamStreams: 100, UpstreamConnections: 4, IdleTimeout: 75 * time.Second, AbuseScore: 2000},
 		Forwarding: Forwarding{XForwarded: true},
 		AccessLog:  AccessLog{Format: "json", BufferBytes: 64 << 10, Flush: time.Second},
 		Shutdown:   Shutdown{Grace: 30 * time.Second},

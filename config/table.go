@@ -328,7 +328,7 @@ func http2Fields() []field {
 			doc: "HTTP/2 connections of one loop to one endpoint at the most. Requests that find all of them full wait, for as long as `queue_timeout`."},
 		{key: "idle_timeout", kind: kindDuration, min: int64(time.Millisecond), max: int64(24 * time.Hour), at: at(func(h *HTTP2) *time.Duration { return &h.IdleTimeout }),
 			zero: "`limits.keepalive_timeout`", doc: "A client's HTTP/2 connection without a stream is closed after this time. For those to endpoints the pool's `idle_timeout` holds."},
-		{key: "abuse_score", kind: kindCount, def: "1000", min: 10, max: 1 << 20, at: at(func(h *HTTP2) *int { return &h.AbuseScore }),
+		{key: "abuse_score", kind: kindCount, def: "2000", min: 10, max: 1 << 20, at: at(func(h *HTTP2) *int { return &h.AbuseScore }),
 			doc: "What a peer costs without asking for anything, such as streams opened and cancelled at once, empty frames, floods of settings or pings, adds points to its connection's score; points decay with time. Beyond this many the connection is closed with ENHANCE_YOUR_CALM. Raise it if the reason appears in the log for clients that mean well."},
 	}
 }
