@@ -150,7 +150,7 @@ func (o *origin) onHead(h *head) (framing, int, error) {
 		return 0, 0, fmt.Errorf("request %d before the answer to %d was given", id, o.q.ID)
 	}
 	q := o.r.Requests[id]
-	if err := o.checkHead(q, method, h); err != nil {
+	if err := q.checkHead(method, h); err != nil {
 		return 0, 0, err
 	}
 	kind, n, err := h.framing(noBody)
@@ -181,7 +181,7 @@ func (o *origin) onHead(h *head) (framing, int, error) {
 }
 
 // checkHead: the head is the one the client sent.
-func (o *origin) checkHead(q *Request, method string, h *head) error {
+func (q *Request) checkHead(method string, h *head) error {
 	id, _, err := h.get("x-id")
 	if err != nil || id != strconv.Itoa(q.ID) || method != q.Method {
 		return fmt.Errorf("%q with X-Id %q, want %d (%v)", h.start, id, q.ID, err)

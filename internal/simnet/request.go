@@ -28,6 +28,16 @@ type Traits struct {
 	BigHeads  int // fields that need more than a block
 	IdleClose int // an origin closes a connection nobody uses
 
+	// HTTP/2 alone.
+	H2          int // a client speaks it
+	Streams     int // requests of one client under way, at most
+	Abandon     int // a client resets a stream
+	Refuse      int // an origin refuses a stream
+	GoAway      int // a peer announces its end
+	Settings    int // a peer changes its settings under way
+	TinyWindows int // windows of some bytes, or none, for a while
+	Tables      int // a peer wants another table for HPACK
+
 	Refused bool // a client may find nobody listening
 }
 
@@ -66,6 +76,9 @@ type Request struct {
 	// Where only the end of a connection ends a body, who ends it early and in
 	// order has ended the body: nobody can see a cut.
 	ClientEnded, ReplyEnded bool
+
+	H2        bool // the client speaks HTTP/2
+	AbandonAt int  // body bytes of the answer at which it resets the stream; -1: never
 }
 
 // Reply is what the origin does with it.
@@ -85,6 +98,7 @@ type Reply struct {
 	How      howToEnd
 	Stop     int // byte of the answer after which nothing more comes; -1: none
 	Deaf     bool
+	Code     uint32 // HTTP/2: what a stream is reset with
 }
 
 var (
@@ -185,6 +199,7 @@ func (r *Run) newReply(q *Request) Reply {
 	if chance(rng, t.Stop) {
 		p.Stop = size(rng, 300+p.Body)
 	}
+	p.Code = []uint32{h2NoError, h2Internal, h2Cancel}[rng.IntN(3)]
 	return p
 }
 

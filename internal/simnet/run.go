@@ -50,17 +50,25 @@ func (r *Run) Clients(addr netip.AddrPort) {
 	for i := range r.Traits.Clients {
 		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 40000)
 		r.clients++
-		r.World.After(at, func() { r.startClient(from, addr) })
+		start := r.startClient
+		if chance(r.rng, r.Traits.H2) {
+			start = r.startH2Client
+		}
+		r.World.After(at, func() { start(from, addr) })
 		if r.rng.IntN(3) != 0 {
 			at += r.rng.Int64N(20e6)
 		}
 	}
 }
 
-// Origins serves each of the addresses.
-func (r *Run) Origins(addrs []string) {
+// Origins serves each of the addresses, with h2 by HTTP/2.
+func (r *Run) Origins(addrs []string, h2 bool) {
+	serve := r.startOrigin
+	if h2 {
+		serve = r.startH2Origin
+	}
 	for _, addr := range addrs {
-		r.World.Serve(addr, r.startOrigin)
+		r.World.Serve(addr, serve)
 	}
 }
 
