@@ -35,7 +35,8 @@ type simulation struct {
 	early   bool   // it is shut down while there are clients
 	high    int    // mark above which a leg is paused, 0: the usual one
 	prewarm int
-	conns   int // to one endpoint, at most
+	conns   int  // to one endpoint, at most
+	h2c     bool // is what the origins speak
 	turns   int
 	failed  []string
 }
@@ -53,6 +54,7 @@ var simListen = netip.MustParseAddrPort("10.0.0.1:80")
 func newSimulation(seed uint64, dir string) (*simulation, error) {
 	s := &simulation{seed: seed, rng: rand.New(rand.NewPCG(seed, 0xca1))}
 	s.calm = s.rng.IntN(4) == 0
+	s.h2c = s.rng.IntN(3) == 0
 	s.world = loop.NewWorld(seed, s.faults())
 	s.run = simnet.NewRun(s.world, s.traits())
 	if *simTrace && *simSeed != 0 {
@@ -67,7 +69,7 @@ func newSimulation(seed uint64, dir string) (*simulation, error) {
 	s.high = []int{0, 1000, 5000, 20_000, 60_000}[s.rng.IntN(5)]
 	loops := max(1, s.rng.IntN(5)-1)
 	addrs := s.origins()
-	s.text = s.config(addrs)
+	s.text = s.config(addrs, loops)
 	cfg, err := config.Parse("sim.yaml", []byte(s.text))
 	if err != nil {
 		return nil, err
@@ -111,9 +113,17 @@ func (s *simulation) traits() simnet.Traits {
 		Body: 1 << (4 + s.pick(14)), Pipeline: s.some(60), BigHeads: s.some(5),
 		HangUp: s.some(10), Upgrade: s.some(10),
 	}
+	if s.h2c {
+		t.Upgrade = 0 // there are no tunnels
+	}
+	if s.rng.IntN(2) == 0 {
+		t.H2 = []int{100, 100, 1 + s.pick(99)}[s.pick(3)]
+	}
+	t.Streams, t.Settings, t.TinyWindows, t.Tables = 1+s.pick(30), s.some(60), s.some(20), s.some(60)
 	if s.calm {
 		return t
 	}
+	t.Abandon, t.Refuse, t.GoAway = s.some(20), s.some(10), s.some(30)
 	t.Leave, t.Cut, t.Early, t.IdleClose = s.some(20), s.some(10), s.some(20), s.some(50)
 	t.Stop, t.Slow = s.some(6), s.some(15)
 	return t
@@ -129,17 +139,20 @@ func (s *simulation) origins() []string {
 			home = append(home, addr)
 		}
 	}
-	s.run.Origins(home)
+	s.run.Origins(home, s.h2c)
 	return all
 }
 
-func (s *simulation) config(addrs []string) string {
+func (s *simulation) config(addrs []string, loops int) string {
 	var endpoints []string
 	for _, a := range addrs {
 		endpoints = append(endpoints, fmt.Sprintf("{address: %q, weight: %d}", a, 1+s.pick(3)))
 	}
 	balance := []string{"round_robin", "least_conn", "p2c"}[s.pick(3)]
 	s.conns = 1 + s.pick(30)
+	if s.h2c {
+		s.conns += loops // which do not hand such connections to each other
+	}
 	queue, retries := 1000, s.pick(3)
 	if !s.calm {
 		queue = s.pick(30)
@@ -153,9 +166,10 @@ func (s *simulation) config(addrs []string) string {
 		perConn = 1 + s.pick(5)
 	}
 	return fmt.Sprintf(`
-listeners: [{address: "%v"}]
+listeners: [{address: "%v", protocols: [%s]}]
 upstreams:
   app:
+    protocol: %s
     endpoints: [%s]
     balance: %s
     pool: {max_connections: %d, max_idle: %d, prewarm: %d, queue: %d, queue_timeout: %s, idle_timeout: 4s}
@@ -165,8 +179,26 @@ routes: [{path: "/r/:id", upstream: app}]
 limits: {request_header_timeout: 5s, keepalive_timeout: 8s, request_body_timeout: 6s, send_timeout: 6s, requests_per_connection: %d}
 forwarding: {x_forwarded: %v, forwarded: %v}
 shutdown: {grace: 5s}
-`, simListen, strings.Join(endpoints, ", "), balance, s.conns, idle, s.prewarm, queue, []string{"600s", "1s"}[bit(!s.calm)],
-		retries, perConn, s.pick(2) == 0, s.pick(2) == 0)
+%s`, simListen, s.protocols(), []string{"http1", "h2c"}[bit(s.h2c)], strings.Join(endpoints, ", "), balance, s.conns, idle, s.prewarm, queue, []string{"600s", "1s"}[bit(!s.calm)],
+		retries, perConn, s.pick(2) == 0, s.pick(2) == 0, s.http2())
+}
+
+// protocols are those of the listener.
+func (s *simulation) protocols() string {
+	switch {
+	case s.run.Traits.H2 == 0:
+		return "http1"
+	case s.run.Traits.H2 == 100 && s.pick(2) == 0:
+		return "h2c"
+	}
+	return "http1, h2c"
+}
+
+// http2 is that section of the configuration. Faults come as thick as no limit
+// on abuse would stand.
+func (s *simulation) http2() string {
+	return fmt.Sprintf("http2: {max_streams: %d, stream_window: %dKiB, connection_window: %dKiB, header_table: %d, upstream_streams: %d, upstream_connections: %d, idle_timeout: 8s, abuse_score: 1048576}\n",
+		1+s.pick(100), 16<<s.pick(5), 256<<s.pick(7), s.pick(8192), 1+s.pick(100), 1+s.pick(4))
 }
 
 func bit(b bool) int {
