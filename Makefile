@@ -10,7 +10,7 @@ RACE := ./numa/... ./buf/... ./router/... ./upstream/... ./metrics/... ./config/
 
 FUZZTIME ?= 10s
 
-.PHONY: all build run test setup vet unit sim e2e race test-numa fuzz bench clean
+.PHONY: all build run test setup vet unit sim e2e interop race test-numa fuzz bench clean
 
 all: build
 
@@ -27,6 +27,7 @@ test:
 	$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory sim
 	$(MAKE) --no-print-directory e2e
+	$(MAKE) --no-print-directory interop
 	$(MAKE) --no-print-directory race
 
 # The programs that the end-to-end tests talk to.
@@ -50,6 +51,10 @@ sim:
 
 e2e:
 	go test -count=1 -timeout 30m -tags $(TAGS) -ldflags=$(LDFLAGS) ./e2e
+
+# Other people's test suites, h2spec and gRPC's, in a module of their own for what they depend on.
+interop:
+	cd e2e/interop && go vet . && go test -count=1 -timeout 20m -v -run '^Test' . | grep -v '^ *--- PASS\|^=== '
 
 # Packages whose data several threads touch. The loop and the proxy are single-threaded and their buffers are
 # mapped memory, which the race detector does not see.
