@@ -53,8 +53,18 @@ http {
 // startNginx runs an nginx on a free port that serves root.
 func startNginx(t *testing.T, root string) *nginx {
 	t.Helper()
+	return startNginxFor(t, "http1", root)
+}
+
+// startNginxFor is startNginx with the protocol given: http1 or h2c.
+func startNginxFor(t *testing.T, protocol, root string) *nginx {
+	t.Helper()
+	option := ""
+	if protocol == "h2c" {
+		option = " http2"
+	}
 	for try := 1; ; try++ {
-		n := newNginx(t, freeAddr(t), root)
+		n := newNginx(t, freeAddr(t), option, root)
 		if n.start() {
 			return n
 		}
@@ -67,14 +77,15 @@ func startNginx(t *testing.T, root string) *nginx {
 // startNginxAt runs an nginx on the address given.
 func startNginxAt(t *testing.T, addr, root string) *nginx {
 	t.Helper()
-	n := newNginx(t, addr, root)
+	n := newNginx(t, addr, "", root)
 	if !n.start() {
 		t.Fatalf("nginx does not start:\n%s", tail(n.out.String()))
 	}
 	return n
 }
 
-func newNginx(t *testing.T, addr, root string) *nginx {
+// newNginx prepares an nginx; option is what stands behind its address.
+func newNginx(t *testing.T, addr, option, root string) *nginx {
 	t.Helper()
 	need(t, "nginx")
 	n := &nginx{t: t, addr: addr, dir: t.TempDir(), root: root}
@@ -82,7 +93,7 @@ func newNginx(t *testing.T, addr, root string) *nginx {
 	if os.Getuid() == 0 {
 		user = "user root;" // its workers read what only root may
 	}
-	n.config = writeFile(t, filepath.Join(n.dir, "nginx.conf"), fmt.Sprintf(nginxConfig, user, n.dir, addr, root))
+	n.config = writeFile(t, filepath.Join(n.dir, "nginx.conf"), fmt.Sprintf(nginxConfig, user, n.dir, addr+option, root))
 	return n
 }
 

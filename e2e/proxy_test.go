@@ -112,9 +112,10 @@ func (z *zproxy) rests(t *testing.T) {
 		// Blocks posted to the kernel for receives to come are in use for good.
 		held := m.sum("zproxy_buffer_blocks_in_use") - m.sum("zproxy_buffer_blocks_posted")
 		clients, tunnels := m.sum("zproxy_client_connections"), m.sum("zproxy_tunnels_open")
-		return waiting == 0 && clients == 0 && tunnels == 0 && held == 0, fmt.Sprintf(
-			"clients, exchanges and waiters %d, client connections %v, tunnels %v, blocks held %v; /status %+v",
-			waiting, clients, tunnels, held, s)
+		streams := m.sum("zproxy_http2_streams_open") + m.sum("zproxy_upstream_http2_streams_open")
+		return waiting == 0 && clients == 0 && tunnels == 0 && streams == 0 && held == 0, fmt.Sprintf(
+			"clients, exchanges and waiters %d, client connections %v, tunnels %v, streams %v, blocks held %v; /status %+v",
+			waiting, clients, tunnels, streams, held, s)
 	})
 }
 
