@@ -51,13 +51,14 @@ func eachLane(ls []*lane, text func(i int, l *lane) string) string {
 }
 
 // nginxLanes starts an nginx as reverse proxy, with kept-alive origin
-// connections and the time limits of the others.
-func nginxLanes(t *testing.T) []*lane {
+// connections and the time limits of the others. option is what stands behind
+// the address of a listener.
+func nginxLanes(t *testing.T, option string) []*lane {
 	t.Helper()
 	ls := openLanes(t, 2*lanes, hostile.Oracle{Fair: true}) // they wait more often
 	dir := t.TempDir()
 	servers := eachLane(ls, func(i int, l *lane) string {
-		return fmt.Sprintf("  upstream o%d { server %s; keepalive 16; }\n  server { listen %s; location / { proxy_pass http://o%d; } }\n", i, l.origin.Addr(), l.addr, i)
+		return fmt.Sprintf("  upstream o%d { server %s; keepalive 16; }\n  server { listen %s%s; location / { proxy_pass http://o%d; } }\n", i, l.origin.Addr(), l.addr, option, i)
 	})
 	user := ""
 	if os.Getuid() == 0 {
@@ -84,7 +85,8 @@ http {
 	return ls
 }
 
-func haproxyLanes(t *testing.T) []*lane {
+// haproxyLanes is nginxLanes for HAProxy.
+func haproxyLanes(t *testing.T, option string) []*lane {
 	t.Helper()
 	ls := openLanes(t, 2*lanes, hostile.Oracle{Fair: true}) // they wait more often
 	config := writeFile(t, filepath.Join(t.TempDir(), "haproxy.cfg"), `
@@ -98,7 +100,7 @@ defaults
   timeout http-request 1s
   http-reuse always
 `+eachLane(ls, func(i int, l *lane) string {
-		return fmt.Sprintf("frontend f%[1]d\n  bind %[2]s\n  default_backend b%[1]d\nbackend b%[1]d\n  server s %[3]s\n", i, l.addr, l.origin.Addr())
+		return fmt.Sprintf("frontend f%[1]d\n  bind %[2]s%[4]s\n  default_backend b%[1]d\nbackend b%[1]d\n  server s %[3]s\n", i, l.addr, l.origin.Addr(), option)
 	}))
 	p := spawn(t, "haproxy", "-f", config)
 	awaitLanes(t, p, ls)
@@ -214,8 +216,8 @@ func TestHostileBytesSideBySide(t *testing.T) {
 		columns = append(columns, contestant{name, runTables(ls)})
 	}
 	add("zproxy", hostileZproxy(t, backends[0]))
-	add("nginx "+programVersion(t, "nginx"), nginxLanes(t))
-	add("haproxy "+programVersion(t, "haproxy"), haproxyLanes(t))
+	add("nginx "+programVersion(t, "nginx"), nginxLanes(t, ""))
+	add("haproxy "+programVersion(t, "haproxy"), haproxyLanes(t, ""))
 	page := conformance(columns)
 	t.Logf("\n%s", page)
 	if *update {

@@ -36,16 +36,24 @@ func runTables(ls []*lane) verdicts {
 // hostileZproxy starts a zproxy with short time limits and a lane per listener.
 func hostileZproxy(t *testing.T, backend string) []*lane {
 	t.Helper()
+	return startLanes(t, backend, "http1", "limits: {request_header_timeout: 1s, request_body_timeout: 1s}")
+}
+
+// startLanes is a zproxy whose listeners speak protocol.
+func startLanes(t *testing.T, backend, protocol, limits string) []*lane {
+	t.Helper()
 	ls := openLanes(t, lanes, hostile.Oracle{})
-	listeners := eachLane(ls, func(i int, l *lane) string { return fmt.Sprintf("  - {address: %q}\n", l.addr) })
+	listeners := eachLane(ls, func(i int, l *lane) string {
+		return fmt.Sprintf("  - {address: %q, protocols: [%s]}\n", l.addr, protocol)
+	})
 	upstreams := eachLane(ls, func(i int, l *lane) string {
 		return fmt.Sprintf("  o%d: {endpoints: [{address: %q}], timeouts: {response: 1s, idle: 1s}}\n", i, l.origin.Addr())
 	})
 	routes := eachLane(ls, func(i int, l *lane) string {
 		return fmt.Sprintf("  - {listener: %q, path: \"/*\", upstream: o%d}\n", l.addr, i)
 	})
-	start(t, backend, fmt.Sprintf("loops: 1\nlimits: {request_header_timeout: 1s, request_body_timeout: 1s}\naccess_log: {path: LOGFILE}\nlisteners:\n%supstreams:\n%sroutes:\n%s",
-		listeners, upstreams, routes))
+	start(t, backend, fmt.Sprintf("loops: 1\n%s\naccess_log: {path: LOGFILE}\nlisteners:\n%supstreams:\n%sroutes:\n%s",
+		limits, listeners, upstreams, routes))
 	return ls
 }
 
