@@ -179,12 +179,12 @@ func TestH2CutResponses(t *testing.T) {
 			})
 		}
 		for name, cut := range map[string]func(h *h2conn, id uint32) bool{
-			"reset":             func(h *h2conn, id uint32) bool { h.rst(id, http2.ErrCodeInternal); return true },
-			"cancel":            func(h *h2conn, id uint32) bool { h.rst(id, http2.ErrCodeCancel); return true },
-			"reset, no error":   func(h *h2conn, id uint32) bool { h.rst(id, http2.ErrCodeNo); return true },
-			"connection closed": func(h *h2conn, id uint32) bool { return false },
-			"short":             func(h *h2conn, id uint32) bool { h.data(id, true, ""); return true },
-			"goaway, closed": func(h *h2conn, id uint32) bool {
+			"reset":               func(h *h2conn, id uint32) bool { h.rst(id, http2.ErrCodeInternal); return true },
+			"cancel":              func(h *h2conn, id uint32) bool { h.rst(id, http2.ErrCodeCancel); return true },
+			"reset without error": func(h *h2conn, id uint32) bool { h.rst(id, http2.ErrCodeNo); return true },
+			"connection closed":   func(h *h2conn, id uint32) bool { return false },
+			"short":               func(h *h2conn, id uint32) bool { h.data(id, true, ""); return true },
+			"goaway and closed": func(h *h2conn, id uint32) bool {
 				h.write(func(fr *http2.Framer) error { return fr.WriteGoAway(id, http2.ErrCodeInternal, nil) })
 				return false
 			},
@@ -231,7 +231,7 @@ func TestH2CutRequests(t *testing.T) {
 	ends := map[string]func(h *h2conn){
 		"reset":  func(h *h2conn) { h.rst(1, http2.ErrCodeCancel) },
 		"closed": func(h *h2conn) { h.Close() },
-		"goaway, closed": func(h *h2conn) {
+		"goaway and closed": func(h *h2conn) {
 			h.write(func(fr *http2.Framer) error { return fr.WriteGoAway(0, http2.ErrCodeNo, nil) })
 			h.Close()
 		},
@@ -241,15 +241,18 @@ func TestH2CutRequests(t *testing.T) {
 		for name, end := range ends {
 			for _, fields := range [][]string{nil, {"content-length", "100"}} {
 				t.Run(fmt.Sprint(name, fields), func(t *testing.T) {
-					got := make(chan string, 10)
+					got, begun := make(chan string, 10), make(chan bool)
 					f := startFront(t, backend, site{origin: protocol, addr: startGo(t, protocol, func(w http.ResponseWriter, r *http.Request) {
+						var begin [5]byte
+						io.ReadFull(r.Body, begin[:])
+						close(begun)
 						b, err := io.ReadAll(r.Body)
-						got <- fmt.Sprintf("%s cut: %v", b, err != nil)
+						got <- fmt.Sprintf("%s%s cut: %v", begin[:], b, err != nil)
 					})})
 					h := dialH2(t, f.addr)
 					h.ask(1, false, "POST", "/x", fields...)
 					h.data(1, false, "hello")
-					time.Sleep(moment)
+					<-begun
 					end(h)
 					select {
 					case said := <-got:

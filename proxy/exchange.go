@@ -42,6 +42,7 @@ const (
 	xConnectFailed                // an endpoint could not be connected to
 	xConnectTimedOut              // the last one that could not took too long
 	xMayFollow                    // the client may send more behind this request
+	xBodyLost                     // body bytes given to a stream were not kept: no replay
 )
 
 // exchange is one request and its response: what joins a client to an origin.
@@ -54,7 +55,7 @@ type exchange struct {
 	// end: for a replay on another connection and for the access log.
 	head    buf.View
 	headQ   buf.Chain // the same when it is too long for one block: sent once, never replayed
-	backlog buf.Chain // body bytes received before an origin was there
+	backlog buf.Chain // body bytes received before an origin was there, or kept for another stream
 	trailer buf.View  // trailer lines received before an origin was there
 
 	reqBody  http1.Body
@@ -230,11 +231,10 @@ func (w *Worker) attach(c *client, x *exchange, oi uint32, o *origin) {
 
 // requestBacklog is how many bytes of the request wait for the origin.
 func (w *Worker) requestBacklog(x *exchange) int {
-	n := x.backlog.Bytes()
 	if x.origin != 0 && x.state == xForwarding {
-		n += w.l.Queued(w.origins.At(x.origin).conn)
+		return w.originQueued(w.origins.At(x.origin))
 	}
-	return n
+	return x.backlog.Bytes()
 }
 
 // resumeRequest goes on with a request body that was held up.

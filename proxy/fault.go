@@ -86,6 +86,7 @@ var (
 	faultInterimFlood    = proto.Fault{Status: 502, Code: codeInterimFlood, Reason: "too many interim responses"}
 	faultUpgrade         = proto.Fault{Status: 502, Code: proto.FaultBadStatus, Reason: "101 without a request to upgrade"}
 	faultHTTP2           = proto.Fault{Status: 400, Code: codeHTTP2, Reason: "HTTP/2 protocol error"}
+	faultGreeting        = proto.Fault{Status: 502, Code: codeConnectFailed, Reason: "origin does not answer in HTTP/2"}
 	faultMemory          = proto.Fault{Status: 503, Code: codeMemory, Reason: "buffer memory used up"}
 )
 

@@ -349,6 +349,10 @@ func (w *Worker) finalHead(c *client, x *exchange, o *origin, h *proto.Head, v b
 	w.m.Response.RecordValue(x.firstByteNs)
 	w.pools[o.cluster].ResponseOK(w.l.Now(), int(o.endpoint))
 	x.status = h.Status
+	if o.stream != 0 {
+		x.flags |= xBodyLost // it was processed
+		w.pool.Drop(&x.backlog)
+	}
 	if h.Status == 101 {
 		w.startTunnel(c, x, o, h, v, n)
 		return
@@ -500,7 +504,7 @@ func (w *Worker) responseTrailers(c *client, x *exchange, o *origin) {
 // restrainOrigin stops reading an origin whose client does not keep up, and
 // sets the deadline of whoever is waited for.
 func (w *Worker) restrainOrigin(c *client, x *exchange, o *origin) {
-	if o.flags&originPaused == 0 && w.clientQueued(c) > w.high {
+	if o.flags&originPaused == 0 && w.clientQueued(c) > w.highFor(c) {
 		w.pauseOrigin(o)
 		w.clientDeadline(c, x)
 	}

@@ -103,12 +103,33 @@ func (w *Worker) originHead(x *exchange, o *origin) {
 func (w *Worker) originData(x *exchange, o *origin, v buf.View) {
 	x.flags |= xBodyGiven
 	if o.stream != 0 {
+		w.keepBody(x, v)
 		w.streamPush(w.streams.At(o.stream), v)
 	} else {
 		w.sendData(o.conn, x, v, x.flags&xRequestChunked != 0)
 	}
 	w.originDeadline(x, o)
 }
+
+// keepBody keeps the beginning of a body that was given to a stream, which the
+// origin may yet refuse: as much as a small request has.
+func (w *Worker) keepBody(x *exchange, v buf.View) {
+	if x.flags&xBodyLost != 0 {
+		return
+	}
+	if w.crowded || x.backlog.Len() >= keptPieces || x.backlog.Bytes()+int(v.Len) > keptBytes {
+		x.flags |= xBodyLost
+		w.pool.Drop(&x.backlog)
+		return
+	}
+	w.pool.Retain(v)
+	w.pool.Push(&x.backlog, v)
+}
+
+const (
+	keptBytes  = 64 << 10
+	keptPieces = 8
+)
 
 // streamRequest sends the request head of x to an origin that is a stream.
 func (w *Worker) streamRequest(x *exchange, o *origin) {
@@ -128,8 +149,12 @@ func (w *Worker) streamRequest(x *exchange, o *origin) {
 func (w *Worker) originBacklog(x *exchange, o *origin) {
 	x.flags |= xBodyGiven
 	if o.stream != 0 {
-		for !x.backlog.Empty() {
-			w.streamPush(w.streams.At(o.stream), w.pool.Pop(&x.backlog))
+		waiting := x.backlog
+		x.backlog = buf.Chain{}
+		for !waiting.Empty() {
+			v := w.pool.Pop(&waiting)
+			w.keepBody(x, v)
+			w.streamPush(w.streams.At(o.stream), v)
 		}
 		return
 	}
@@ -166,9 +191,8 @@ func (w *Worker) requestTrailerSection(dst []byte, x *exchange, t *proto.Head) [
 func (w *Worker) originEnd(x *exchange, o *origin) {
 	x.flags |= xRequestGiven
 	if o.stream != 0 {
-		trailer := x.trailer
-		x.trailer = buf.View{}
-		w.streamFinish(w.streams.At(o.stream), trailer)
+		w.retain(x.trailer)
+		w.streamFinish(w.streams.At(o.stream), x.trailer)
 	} else if x.flags&xRequestChunked != 0 {
 		var section []byte
 		if x.trailer.ID != 0 {
@@ -274,7 +298,7 @@ func (w *Worker) clientDrained(i uint32, c *client) {
 		if o.flags&originPaused == 0 {
 			return
 		}
-		if queued <= w.low {
+		if queued <= w.lowFor(c) {
 			w.resumeOrigin(o)
 			w.originDeadline(x, o)
 		}

@@ -15,6 +15,7 @@ type sessionState uint8
 
 const (
 	sessionConnecting sessionState = iota // to an origin
+	sessionGreeting                       // connected; the origin's SETTINGS are to come
 	sessionOpen
 	sessionLeaving // streams finish, no new ones begin
 	sessionFlush   // closes once what is queued has left
@@ -173,6 +174,10 @@ func (w *Worker) flushSession(se *session) bool {
 		w.breakSession(se, faultMemory.Reason)
 		return true
 	}
+	if se.state == sessionGreeting {
+		w.control(se)
+		return true
+	}
 	if se.role == http2.Client && se.state < sessionFlush {
 		// Streams may have ended: whoever waits can have their room.
 		w.servePending(int(se.cluster), int(se.endpoint))
@@ -258,7 +263,7 @@ func (se *session) takes(w *Worker) bool {
 
 func (w *Worker) sessionTimeout(se *session) {
 	switch se.state {
-	case sessionConnecting:
+	case sessionConnecting, sessionGreeting:
 		w.sessionNotConnected(se, &faultConnectTimeout)
 	case sessionFlush:
 		w.dropSession(se)
@@ -352,6 +357,10 @@ func (w *Worker) sessionFailed(se *session, ev *http2.Event) {
 	if f == nil {
 		f = &faultHTTP2
 	}
+	if se.state == sessionGreeting {
+		w.sessionNotConnected(se, &faultGreeting)
+		return
+	}
 	if ev.Cause != http2.AbuseNone {
 		w.m.RefusedByReason[codeAbuse+proto.FaultCode(ev.Cause)]++
 	} else {
@@ -368,6 +377,10 @@ func (w *Worker) sessionFailed(se *session, ev *http2.Event) {
 // that half-closes gets no answers: HTTP/2 has no use for such connections.
 func (w *Worker) sessionLost(se *session, errno unix.Errno) {
 	if se.state == sessionClosing || se.state == sessionConnecting {
+		return
+	}
+	if se.state == sessionGreeting {
+		w.sessionNotConnected(se, &faultGreeting)
 		return
 	}
 	if se.state == sessionFlush {

@@ -49,7 +49,7 @@ func (w *Worker) joinGroup(c *client, x *exchange, endpoint int) {
 	x.dialed = w.l.Now()
 	g := w.groupOf(o)
 	if len(g.pending) == 0 {
-		if se := w.roomIn(g); se != nil {
+		if se := w.roomIn(g, x.flags&xRequestDone == 0); se != nil {
 			w.openOriginStream(c, x, o, se)
 			return
 		}
@@ -89,7 +89,7 @@ func (w *Worker) warmGroup(cluster, endpoint int) {
 // connecting says that a connection of g is being opened.
 func (w *Worker) connecting(g *group) bool {
 	for _, i := range g.sessions {
-		if w.sessions[i].state == sessionConnecting {
+		if w.sessions[i].state < sessionOpen {
 			return true
 		}
 	}
@@ -97,11 +97,13 @@ func (w *Worker) connecting(g *group) bool {
 }
 
 // roomIn finds a connection that takes one more stream: the first that does,
-// so that the others can run dry.
-func (w *Worker) roomIn(g *group) *session {
+// so that the others can run dry. One whose window is used up by others, of
+// which one may be stuck, does not take a request with a body.
+func (w *Worker) roomIn(g *group, body bool) *session {
 	for _, i := range g.sessions {
 		se := w.sessions[i]
-		if se.state == sessionOpen && se.h2.Active() < w.snap.http2.upstreamStreams && se.h2.Capacity() > 0 {
+		if se.state == sessionOpen && se.h2.Active() < w.snap.http2.upstreamStreams && se.h2.Capacity() > 0 &&
+			(!body || se.h2.Window() > 0) {
 			return se
 		}
 	}
@@ -137,15 +139,19 @@ func (w *Worker) sessionConnected(se *session, errno unix.Errno) {
 		w.sessionNotConnected(se, &faultConnectFailed)
 		return
 	}
+	se.state = sessionGreeting
+	se.h2.Start(http2.Client, &w.snap.http2.client, &w.h2streams, &w.h2scratch, w.l.Now())
+	w.l.Recv(se.conn)
+	w.touch(se)
+}
+
+// sessionGreeted: the origin has said what it allows. Only now are requests
+// sent: a process that was about to end when it was connected to, or one that
+// does not speak HTTP/2, has got none.
+func (w *Worker) sessionGreeted(se *session) {
 	cluster, endpoint := int(se.cluster), int(se.endpoint)
 	w.pools[cluster].DialOK(w.l.Now(), endpoint)
 	se.state = sessionOpen
-	se.h2.Start(http2.Client, &w.snap.http2.client, &w.h2streams, &w.h2scratch, w.l.Now())
-	w.control(se)
-	if se.state != sessionOpen {
-		return
-	}
-	w.l.Recv(se.conn)
 	w.touch(se)
 	g := &w.groups[cluster][endpoint]
 	for ; g.orphans > 0; g.orphans-- {
@@ -205,14 +211,14 @@ func (w *Worker) groupFailed(cluster, endpoint int, addr uint32, f *proto.Fault)
 func (w *Worker) servePending(cluster, endpoint int) {
 	g := &w.groups[cluster][endpoint]
 	for len(g.pending) > 0 {
-		se := w.roomIn(g)
+		o := w.origins.At(g.pending[0])
+		x := w.xs.At(o.x)
+		se := w.roomIn(g, x.flags&xRequestDone == 0)
 		if se == nil {
 			w.growGroup(cluster, endpoint)
 			return
 		}
-		o := w.origins.At(g.pending[0])
 		g.pending = append(g.pending[:0], g.pending[1:]...)
-		x := w.xs.At(o.x)
 		w.openOriginStream(w.clients.At(x.client), x, o, se)
 	}
 }
@@ -245,7 +251,7 @@ func (w *Worker) openOriginStream(c *client, x *exchange, o *origin, se *session
 func (w *Worker) originStream(se *session, ev *http2.Event, data buf.View) {
 	switch ev.Kind {
 	case http2.EventSettings:
-		w.servePending(int(se.cluster), int(se.endpoint))
+		w.sessionGreeted(se)
 		return
 	case http2.EventGoAway:
 		w.leaveSession(se, false)
@@ -331,10 +337,21 @@ func (w *Worker) originStreamLost(o *origin, errno unix.Errno, unprocessed bool)
 		w.endTunnel(c, x, "origin broke the connection")
 		return
 	}
-	if unprocessed && x.flags&(xResponseBegun|xBodyGiven|xLongHead) == 0 && x.head.ID != 0 && x.stales < staleRetries {
-		x.stales++
-		w.sendAgain(c, x, o)
-		return
+	if unprocessed && x.flags&xResponseBegun == 0 {
+		if x.flags&(xBodyLost|xLongHead) == 0 && x.head.ID != 0 && x.stales < staleRetries {
+			x.stales++
+			x.flags &^= xBodyGiven
+			w.sendAgain(c, x, o)
+			return
+		}
+		if c.stream != 0 {
+			// The client may: it still has the request whole.
+			w.countFault(&faultOriginClosed)
+			w.m.OriginAborts++
+			w.endExchange(c, x, "origin refused the stream")
+			w.endClientStream(c, http2.ErrRefusedStream)
+			return
+		}
 	}
 	if errno == 0 {
 		errno = unix.ECONNRESET

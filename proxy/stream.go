@@ -17,6 +17,25 @@ const (
 // header: a reference and a vector of their own would cost more.
 const copyBytes = 1 << 10
 
+// streamMark is how many bytes may at most wait in a stream: there may be
+// hundreds on a connection, and what waits leaves by their windows alone.
+const streamMark = 64 << 10
+
+// highFor and lowFor are the marks of what waits for a client.
+func (w *Worker) highFor(c *client) int {
+	if c.stream != 0 {
+		return min(w.high, streamMark)
+	}
+	return w.high
+}
+
+func (w *Worker) lowFor(c *client) int {
+	if c.stream != 0 {
+		return min(w.low, streamMark/2)
+	}
+	return w.low
+}
+
 // frameBytes is the longest frame sent: every peer takes it, and the streams
 // take turns by it.
 const frameBytes = 16 << 10

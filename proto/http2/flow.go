@@ -272,6 +272,9 @@ func (s *Session) windowUpdate(p []byte, ev *Event) {
 	}
 }
 
+// Window is how many bytes of DATA the connection's window still takes.
+func (s *Session) Window() int { return int(max(0, s.sendWindow)) }
+
 // Sendable is how many bytes of DATA may be sent on stream now, 0 when a window
 // is closed.
 func (s *Session) Sendable(stream uint32) int {
