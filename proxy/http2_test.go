@@ -302,3 +302,54 @@ func TestSlowReadersBetweenVersions(t *testing.T) {
 		}
 	})
 }
+
+// An upload that the origin does not take holds no other up, and goes on when
+// it does.
+func TestStuckUploadsBetweenVersions(t *testing.T) {
+	release := make(chan chan bool, 1)
+	onPairs(t, "", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stuck" {
+			goOn := make(chan bool)
+			release <- goOn
+			<-goOn
+		}
+		if r.Method == "GET" {
+			w.Write(make([]byte, 1<<20))
+			return
+		}
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n)
+	}, func(t *testing.T, p *pair) {
+		const size = 30 << 20
+		stuck := make(chan string)
+		go func() {
+			resp, err := p.client.Post(p.base+"/stuck", "", struct{ io.Reader }{bytes.NewReader(make([]byte, size))})
+			if err != nil {
+				stuck <- err.Error()
+				return
+			}
+			b, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			stuck <- string(b)
+		}()
+		goOn := <-release
+		time.Sleep(300 * time.Millisecond)
+		for range 10 {
+			if _, got := p.do("POST", "/", bytes.NewReader(make([]byte, 1<<20)), nil); string(got) != fmt.Sprint(1<<20) {
+				t.Errorf("another upload: %s", got)
+			}
+			if _, got := p.do("GET", "/", nil, nil); len(got) != 1<<20 {
+				t.Errorf("a download has %d bytes", len(got))
+			}
+		}
+		close(goOn)
+		select {
+		case got := <-stuck:
+			if got != fmt.Sprint(size) {
+				t.Errorf("the stuck upload: %s", got)
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("the stuck upload does not go on")
+		}
+	})
+}

@@ -97,13 +97,14 @@ func (w *Worker) connecting(g *group) bool {
 }
 
 // roomIn finds a connection that takes one more stream: the first that does,
-// so that the others can run dry. One whose window is used up by others, of
-// which one may be stuck, does not take a request with a body.
+// so that the others can run dry. A body goes where most of the window is left,
+// as long as another connection may be opened: what has used it up may be stuck.
 func (w *Worker) roomIn(g *group, body bool) *session {
+	roomy := body && len(g.sessions) < w.snap.http2.upstreamSessions
 	for _, i := range g.sessions {
 		se := w.sessions[i]
 		if se.state == sessionOpen && se.h2.Active() < w.snap.http2.upstreamStreams && se.h2.Capacity() > 0 &&
-			(!body || se.h2.Window() > 0) {
+			(!roomy || se.h2.Roomy()) {
 			return se
 		}
 	}

@@ -252,6 +252,7 @@ func (s *Session) windowUpdate(p []byte, ev *Event) {
 		} else if s.sendWindow += int64(n); s.sendWindow > maxWindow {
 			s.fail(ev, ErrFlowControl, &faultWindowMax)
 		}
+		s.sendMost = max(s.sendMost, s.sendWindow)
 		return
 	}
 	i := s.byID.Get(id)
@@ -272,8 +273,8 @@ func (s *Session) windowUpdate(p []byte, ev *Event) {
 	}
 }
 
-// Window is how many bytes of DATA the connection's window still takes.
-func (s *Session) Window() int { return int(max(0, s.sendWindow)) }
+// Roomy reports whether at least half of the connection's window is left.
+func (s *Session) Roomy() bool { return 2*s.sendWindow >= s.sendMost }
 
 // Sendable is how many bytes of DATA may be sent on stream now, 0 when a window
 // is closed.

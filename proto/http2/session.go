@@ -125,6 +125,7 @@ type Session struct {
 	recvWindow int64 // what the peer may send
 	recvHeld   int64 // what was lent and not given back
 	sendWindow int64
+	sendMost   int64 // the largest it ever was
 
 	// The peer's settings.
 	peerStreams uint32
@@ -192,7 +193,7 @@ func (s *Session) Start(role Role, c *Config, streams *Streams, scratch *Scratch
 	*s = Session{
 		cfg: c, streams: streams, scratch: scratch, decoder: decoder, byID: byID, out: out,
 		role: role, now: now, scoreAt: now, earned: earnedStart,
-		goAwayID: maxStreamID, recvWindow: defaultWindow, sendWindow: defaultWindow,
+		goAwayID: maxStreamID, recvWindow: defaultWindow, sendWindow: defaultWindow, sendMost: defaultWindow,
 		peerStreams: trustStreams, peerWindow: defaultWindow, peerFrame: minMaxFrame,
 	}
 	if decoder != nil { // of the connection before
