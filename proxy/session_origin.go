@@ -49,7 +49,7 @@ func (w *Worker) joinGroup(c *client, x *exchange, endpoint int) {
 	x.dialed = w.l.Now()
 	g := w.groupOf(o)
 	if len(g.pending) == 0 {
-		if se := w.roomIn(g, x.flags&xRequestDone == 0); se != nil {
+		if se := w.roomIn(g, x.hasBody()); se != nil {
 			w.openOriginStream(c, x, o, se)
 			return
 		}
@@ -59,6 +59,9 @@ func (w *Worker) joinGroup(c *client, x *exchange, endpoint int) {
 	w.originDue(o, w.l.Now()+w.snap.clusters[x.cluster].queueNs)
 	w.growGroup(int(o.cluster), int(o.endpoint))
 }
+
+// hasBody says that content is to be sent, or may come.
+func (x *exchange) hasBody() bool { return x.flags&xRequestDone == 0 || !x.backlog.Empty() }
 
 // receiveLeave takes a leave that a neighbour could spare.
 func (w *Worker) receiveLeave(m loop.Mail, cluster, endpoint int) {
@@ -214,7 +217,7 @@ func (w *Worker) servePending(cluster, endpoint int) {
 	for len(g.pending) > 0 {
 		o := w.origins.At(g.pending[0])
 		x := w.xs.At(o.x)
-		se := w.roomIn(g, x.flags&xRequestDone == 0)
+		se := w.roomIn(g, x.hasBody())
 		if se == nil {
 			w.growGroup(cluster, endpoint)
 			return
