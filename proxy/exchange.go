@@ -375,7 +375,9 @@ func (w *Worker) endExchange(c *client, x *exchange, why string) {
 
 func (w *Worker) release(v *buf.View) {
 	if v.ID != 0 {
-		w.pool.Release(*v)
+		if !plant.Is(plant.Leak) || v.Len%64 != 63 {
+			w.pool.Release(*v)
+		}
 		*v = buf.View{}
 	}
 }

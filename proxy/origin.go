@@ -169,7 +169,7 @@ func (w *Worker) abortOrigin(o *origin) {
 func (w *Worker) originClosed(oi uint32, o *origin, ev *loop.Event) {
 	if o.state == originExporting {
 		w.exportedOrigin(o, int(ev.FD))
-	} else if o.flags&originUncounted == 0 {
+	} else if o.flags&originUncounted == 0 && !(plant.Is(plant.Slot) && o.uses%8 == 7) {
 		w.pools[o.cluster].Closed(int(o.endpoint))
 	}
 	w.pool.Drop(&o.in)
@@ -504,7 +504,7 @@ func (w *Worker) responseTrailers(c *client, x *exchange, o *origin) {
 // restrainOrigin stops reading an origin whose client does not keep up, and
 // sets the deadline of whoever is waited for.
 func (w *Worker) restrainOrigin(c *client, x *exchange, o *origin) {
-	if o.flags&originPaused == 0 && w.clientQueued(c) > w.highFor(c) {
+	if o.flags&originPaused == 0 && w.clientQueued(c) > w.highFor(c) && !plant.Is(plant.Bound) {
 		w.pauseOrigin(o)
 		w.clientDeadline(c, x)
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"slices"
 
+	"zproxy/internal/plant"
 	"zproxy/loop"
 	"zproxy/proto"
 	"zproxy/proto/http1"
@@ -190,7 +191,7 @@ func (w *Worker) replayable(x *exchange, o *origin) bool {
 	if o.uses > 1 && x.stales >= staleRetries || o.uses <= 1 && int(x.attempts) >= w.snap.clusters[x.cluster].retries {
 		return false
 	}
-	return upstream.Retryable(x.method, o.uses > 1, false, false, true)
+	return plant.Is(plant.Twice) || upstream.Retryable(x.method, o.uses > 1, false, false, true)
 }
 
 // replay sends the request again after the connection o broke. Connections

@@ -8,12 +8,23 @@ import (
 	"strings"
 )
 
+// simTurnBlocks is how many blocks of one connection a turn brings at most.
+const simTurnBlocks = 16
+
 // checkWorker holds what must be true between any two turns: who belongs to
 // whom, and how much one exchange may hold.
 func (s *simulation) checkWorker(w *simWorker) {
 	block := w.pool.BlockBytes()
-	// A backend may bring that much after Pause, of what was on its way.
-	slack := 64*block + w.limits.HeadBytes + 8192
+	// A turn may bring that much in one go, and a backend three times more after
+	// Pause, of what was on its way.
+	slack := simTurnBlocks*block + w.limits.HeadBytes
+	if s.world.Faults.Overshoot > 0 {
+		slack += 3 * simTurnBlocks * block
+	}
+	high := s.high
+	if high == 0 {
+		high = highMark
+	}
 	busy := 0
 	for i, left := uint32(1), w.clients.Len(); left > 0; i++ {
 		if !w.clients.Live(i) {
@@ -31,10 +42,10 @@ func (s *simulation) checkWorker(w *simWorker) {
 		if (c.x != 0) != (c.state == clientBusy || c.state == clientTunnel) {
 			s.fail("client %d in state %d has exchange %d", i, c.state, c.x)
 		}
-		if n := w.l.Queued(c.conn); n > highMark+slack {
+		if n := w.l.Queued(c.conn); n > high+slack {
 			s.fail("%d bytes wait for client %d", n, i)
 		}
-		if n := c.in.Bytes(); n > pipelineBytes+highMark+slack {
+		if n := c.in.Bytes(); n > pipelineBytes+high+slack {
 			s.fail("%d bytes of client %d wait", n, i)
 		}
 		if n := c.in.Len(); n > 2*(c.in.Bytes()/block)+36 {
@@ -53,7 +64,7 @@ func (s *simulation) checkWorker(w *simWorker) {
 		if o.x != 0 && o.state != originExporting && (!w.xs.Live(o.x) || w.xs.At(o.x).origin != i) {
 			s.fail("origin %d in state %d has exchange %d, which is not its own", i, o.state, o.x)
 		}
-		if n := w.l.Queued(o.conn); n > highMark+slack {
+		if n := w.l.Queued(o.conn); n > high+slack {
 			s.fail("%d bytes wait for origin %d", n, i)
 		}
 	}

@@ -25,7 +25,7 @@ func TestSimFindsPlantedBugs(t *testing.T) {
 	if out, err := exec.Command("go", "test", "-c", "-tags", "plant", "-o", bin, ".").CombinedOutput(); err != nil {
 		t.Fatalf("building with -tags plant: %v\n%s", err, out)
 	}
-	for _, bug := range []string{plant.Release, plant.Byte, plant.Swap, plant.Cut, plant.Pause, plant.Log} {
+	for _, bug := range plant.All {
 		t.Run(bug, func(t *testing.T) {
 			began := time.Now()
 			out, err := runPlanted(bin, bug, "-sim.for="+plantedWithin.String())
@@ -35,7 +35,8 @@ func TestSimFindsPlantedBugs(t *testing.T) {
 			}
 			t.Logf("found after %.2f s in seed %s: %s", time.Since(began).Seconds(), found[1], found[2])
 			again, err := runPlanted(bin, bug, "-sim.seed="+found[1])
-			if err == nil || !strings.Contains(again, found[2]) {
+			// It is looked at more often then, so numbers may differ.
+			if err == nil || !strings.Contains(digits.ReplaceAllString(again, "N"), digits.ReplaceAllString(found[2], "N")) {
 				t.Errorf("seed %s does not show it again: %v\n%s", found[1], err, again)
 			}
 		})
@@ -44,6 +45,8 @@ func TestSimFindsPlantedBugs(t *testing.T) {
 		t.Errorf("without a bug: %v\n%s", err, out)
 	}
 }
+
+var digits = regexp.MustCompile(`\d+`)
 
 func runPlanted(bin, bug, flag string) (string, error) {
 	cmd := exec.Command(bin, "-test.run=TestSim$", "-test.v", flag)

@@ -67,6 +67,9 @@ func newSimulation(seed uint64, dir string) (*simulation, error) {
 		return nil, err
 	}
 	s.high = []int{0, 1000, 5000, 20_000, 60_000}[s.rng.IntN(5)]
+	if s.run.Traits.Body == simBigBody {
+		s.high = 1000 << s.rng.IntN(5)
+	}
 	loops := max(1, s.rng.IntN(5)-1)
 	addrs := s.origins()
 	s.text = s.config(addrs, loops)
@@ -126,6 +129,9 @@ func (s *simulation) traits() simnet.Traits {
 	t.Abandon, t.Refuse, t.GoAway = s.some(20), s.some(10), s.some(30)
 	t.Leave, t.Cut, t.Early, t.IdleClose = s.some(20), s.some(10), s.some(20), s.some(50)
 	t.Stop, t.Slow = s.some(6), s.some(15)
+	if s.pick(16) == 0 { // bodies that by far exceed all marks and what is on its way
+		t.Clients, t.Requests, t.Body, t.Large, t.Slow = 1+s.pick(6), 1+s.pick(10), simBigBody, 40, s.some(80)
+	}
 	return t
 }
 
@@ -210,6 +216,9 @@ func bit(b bool) int {
 
 func (s *simulation) start(loops int) error {
 	block := 4096 << s.pick(3)
+	if s.run.Traits.Body == simBigBody {
+		block = 4096 // little is on its way then, and a mark that is not kept is seen
+	}
 	blocks := simBlocks
 	if !s.calm {
 		blocks = []int{12, 24, 40, 100, 400, simBlocks}[s.pick(6)]
@@ -251,6 +260,9 @@ type simMemory struct {
 var simBytes = [3][]byte{make([]byte, simBlocks*16384), make([]byte, simBlocks*16384), make([]byte, simBlocks*16384)}
 
 const simBlocks = 2048
+
+// simBigBody is far more than any leg may hold.
+const simBigBody = 1 << 20
 
 func (m *simMemory) Bytes() []byte  { return m.bytes }
 func (m *simMemory) Committed() int { return m.committed }

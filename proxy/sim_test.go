@@ -44,6 +44,9 @@ func TestSim(t *testing.T) {
 		}
 	}
 	c.print(t)
+	if !t.Failed() && *simFor == 0 && *simRequests >= 100_000 {
+		c.complete(t)
+	}
 }
 
 // simCounts is what a test run has gone through.
@@ -53,7 +56,8 @@ type simCounts struct {
 	turns, most                  int
 	mostIn                       uint64 // seed
 	leaves, cuts, stops, earlies int
-	hangUps                      int
+	hangUps, drains              int
+	noBlock                      uint64 // asked for at a pool's limit
 	tally                        loop.Tally
 	stolen, retries, stale, own  uint64
 }
@@ -81,12 +85,14 @@ func (c *simCounts) add(s *simulation) {
 	c.stops += s.run.Stops
 	c.earlies += s.run.Earlies
 	c.hangUps += s.run.HangUps
+	c.drains += bit(s.early)
 	c.tally.Add(&s.world.Tally)
 	for _, w := range s.workers {
 		c.stolen += w.metrics.UpstreamStolen
 		c.retries += w.metrics.UpstreamRetries
 		c.stale += w.metrics.UpstreamStale
 		c.own += w.metrics.ResponsesOwn
+		c.noBlock += w.pool.Stats().Exhausted
 	}
 }
 
@@ -95,8 +101,28 @@ func (c *simCounts) print(t *testing.T) {
 	t.Logf("%d simulated requests over %d seeds (%d calm) in %.1f s, %.0f per second, %d turns, at most %d (seed %d)", c.requests, c.seeds, c.calm,
 		took.Seconds(), float64(c.requests)/took.Seconds(), c.turns, c.most, c.mostIn)
 	t.Logf("%d answered whole by origins, %d answered by the proxy; %d tried again, %d stale connections, %d stolen", c.whole, c.own, c.retries, c.stale, c.stolen)
-	t.Logf("peers: %d clients left, %d origins broke off, %d peers stopped, %d early answers, %d hang-ups", c.leaves, c.cuts, c.stops, c.earlies, c.hangUps)
-	t.Logf("world: %+v", c.tally)
+	t.Logf("peers: %d clients left, %d origins broke off, %d peers stopped, %d early answers, %d hang-ups, %d shutdowns among clients", c.leaves, c.cuts, c.stops, c.earlies, c.hangUps, c.drains)
+	t.Logf("world: %+v, %d blocks asked for in vain", c.tally, c.noBlock)
+}
+
+// complete wants everything that can happen in a run to have happened, often:
+// a fault that never comes proves nothing.
+func (c *simCounts) complete(t *testing.T) {
+	w := &c.tally
+	for what, n := range map[string]uint64{
+		"clients that left": uint64(c.leaves), "answers broken off": uint64(c.cuts), "peers that stopped": uint64(c.stops),
+		"answers before the request had ended": uint64(c.earlies), "origins that closed between requests": uint64(c.hangUps),
+		"shutdowns among clients": uint64(c.drains), "blocks asked for in vain": c.noBlock, "receives without a block": w.NoBlocks,
+		"short reads": w.ShortReads, "short writes": w.ShortWrites, "late completions": w.Late, "receives after Pause": w.Overshoots,
+		"resets": w.Resets, "resets that destroyed bytes": w.LostToReset, "half-closes": w.HalfEnds, "connects refused": w.Refused,
+		"connects without an answer": w.Silent, "leaps of the clock": w.Jumps, "connections passed on": w.Exports,
+		"operations cancelled under way": w.CancelledInOps, "requests tried again": c.retries, "stale connections": c.stale,
+		"connections stolen": c.stolen, "answers of the proxy's own": c.own,
+	} {
+		if n < 20 {
+			t.Errorf("%s: %d in %d requests, want at least 20", what, n, c.requests)
+		}
+	}
 }
 
 // TestSimIsAFunctionOfItsSeed: whoever replays a failure sees that failure.

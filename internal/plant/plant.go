@@ -14,4 +14,11 @@ const (
 	Cut     = "cut"     // an answer that was cut short ends in order
 	Pause   = "pause"   // a paused client is not always resumed
 	Log     = "log"     // a request of a client that leaves is not logged
+	Twice   = "twice"   // a request that must not be repeated is sent again
+	Leak    = "leak"    // a block is not given back
+	Slot    = "slot"    // a connection that ends is still counted against its cap
+	Bound   = "bound"   // an origin whose client does not keep up is read on
 )
+
+// All lists them.
+var All = []string{Release, Byte, Swap, Cut, Pause, Log, Twice, Leak, Slot, Bound}

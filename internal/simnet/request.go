@@ -26,6 +26,7 @@ type Traits struct {
 	HangUp    int // an origin closes behind an answer
 	Upgrade   int // a request asks for a tunnel
 	BigHeads  int // fields that need more than a block
+	Large     int // an answer may be of any size up to Body, not of any order
 	IdleClose int // an origin closes a connection nobody uses
 
 	// HTTP/2 alone.
@@ -155,6 +156,9 @@ func (r *Run) newReply(q *Request) Reply {
 	rng, t := r.rng, &r.Traits
 	p := Reply{Status: statuses[rng.IntN(len(statuses))], Minor: 1, Early: -1, Cut: -1, Stop: -1}
 	p.Body = size(rng, t.Body)
+	if chance(rng, t.Large) {
+		p.Body = rng.IntN(t.Body)
+	}
 	p.Framing = []framing{byLength, byLength, byChunks, byClose}[rng.IntN(4)]
 	p.Fill = rng.IntN(200)
 	if chance(rng, t.BigHeads) {
@@ -193,7 +197,10 @@ func (r *Run) newReply(q *Request) Reply {
 		p.Deaf = rng.IntN(3) == 0
 	}
 	if chance(rng, t.Cut) {
-		p.Cut = size(rng, 300+p.Body)
+		p.Cut = size(rng, 300+p.Body) // of small ones most, that is within the head
+		if rng.IntN(2) == 0 {
+			p.Cut = rng.IntN(300 + p.Body)
+		}
 		p.How = howToEnd(rng.IntN(3))
 	}
 	if chance(rng, t.Stop) {
