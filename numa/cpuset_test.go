@@ -65,3 +65,20 @@ func TestCPUSet(t *testing.T) {
 		t.Error("Has is wrong near the end")
 	}
 }
+
+// FuzzParseCPUList: what is read is written in a form that reads the same.
+func FuzzParseCPUList(f *testing.F) {
+	for _, list := range []string{"", "0-3,8\n", "0-15:2/4", "63-64, 127", "65536", "3-1", "0-0:1/99999999999", "-"} {
+		f.Add(list)
+	}
+	f.Fuzz(func(t *testing.T, list string) {
+		s, err := ParseCPUList(list)
+		if err != nil {
+			return
+		}
+		again, err := ParseCPUList(s.String())
+		if err != nil || again.String() != s.String() || !slices.Equal(again.List(), s.List()) || s.Count() != len(s.List()) {
+			t.Fatalf("%q is %q, which is read as %q (%v)", list, s, again, err)
+		}
+	})
+}
