@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -64,6 +65,22 @@ func TestHostileBytes(t *testing.T) {
 	if len(requests) < 200 || len(responses) < 60 {
 		t.Fatalf("the tables have %d requests and %d responses", len(requests), len(responses))
 	}
+	themes := map[string]int{}
+	for i := range requests {
+		theme, _, _ := strings.Cut(requests[i].Name, "/")
+		themes[theme]++
+	}
+	for i := range responses {
+		theme, _, _ := strings.Cut(responses[i].Name, "/")
+		themes["response "+theme]++
+	}
+	for _, theme := range []string{"cl-te", "te-cl", "te-te", "cl.0", "0.cl", "chunk-ext", "trailer", "version", "target", "field", "value", "size",
+		"pipeline", "cut", "response field", "response queue", "response 1xx", "response framing"} {
+		if themes[theme] < 2 {
+			t.Errorf("the tables have %d rows on %s", themes[theme], theme)
+		}
+	}
+	t.Logf("rows by theme: %v", themes)
 	eachBackend(t, func(t *testing.T, backend string) {
 		begun := time.Now()
 		v := runTables(hostileZproxy(t, backend))
