@@ -9,8 +9,9 @@ UNIT = $(shell go list ./... | grep -v '/e2e$$')
 RACE := ./numa/... ./buf/... ./router/... ./upstream/... ./metrics/... ./config/... ./admin/... ./server/...
 
 FUZZTIME ?= 10s
+SOAK     ?= 1h
 
-.PHONY: all build run test setup vet unit sim e2e interop race test-numa fuzz bench clean
+.PHONY: all build run test setup vet unit sim e2e interop race soak test-numa fuzz bench clean
 
 all: build
 
@@ -49,17 +50,24 @@ unit:
 sim:
 	go test -count=1 -v -tags assert -run '^TestSim' ./proxy $(SIM)
 
+# With -v, because it tells how much was tried and what came of it.
 e2e:
-	go test -count=1 -timeout 30m -tags $(TAGS) -ldflags=$(LDFLAGS) ./e2e
+	go test -count=1 -timeout 30m -v -tags $(TAGS) -ldflags=$(LDFLAGS) ./e2e
 
 # Other people's test suites, h2spec and gRPC's, in a module of their own for what they depend on.
 interop:
 	cd e2e/interop && go vet . && go test -count=1 -timeout 20m -v -run '^Test' . | grep -v '^ *--- PASS\|^=== '
 
-# Packages whose data several threads touch. The loop and the proxy are single-threaded and their buffers are
-# mapped memory, which the race detector does not see.
+# Packages whose data several threads touch; and the data path in the simulator, whose buffers are ordinary memory:
+# those of a real loop are mapped, which the race detector does not see.
 race:
 	CGO_ENABLED=1 go test -race $(RACE)
+	CGO_ENABLED=1 go test -race -count=1 -v -run '^TestSim$$' ./proxy -sim.requests=4000
+
+# Every kind of client and origin for an hour, or SOAK=5m: fails when the proxy does not stay as small as it was.
+# make test has 20 seconds of it.
+soak:
+	go test -count=1 -timeout 0 -v -tags $(TAGS) -ldflags=$(LDFLAGS) -run '^TestSoak$$' ./e2e -soak $(SOAK)
 
 # Machines with several memory nodes, emulated one after the other: about a minute each, and nothing else should run.
 test-numa:
