@@ -123,19 +123,25 @@ type letter struct {
 }
 
 // deliver posts what somebody waits for: if the mailbox is full, again with
-// every turn until it is not.
+// every turn until it is not. Letters to one loop arrive in their order.
 func (w *Worker) deliver(to int, m loop.Mail) {
-	if len(w.letters) > 0 || !w.post(to, m) {
+	if w.unposted[to] > 0 || !w.post(to, m) {
 		w.letters = append(w.letters, letter{to, m})
+		w.unposted[to]++
 	}
 }
 
 func (w *Worker) deliverAgain() {
-	n := 0
-	for n < len(w.letters) && w.post(w.letters[n].to, w.letters[n].mail) {
-		n++
+	clear(w.unposted)
+	kept := w.letters[:0]
+	for _, l := range w.letters {
+		if w.unposted[l.to] > 0 || !w.post(l.to, l.mail) {
+			kept = append(kept, l)
+			w.unposted[l.to]++
+		}
 	}
-	w.letters = append(w.letters[:0], w.letters[n:]...)
+	clear(w.letters[len(kept):])
+	w.letters = kept
 }
 
 // stealing finds the exchange that asked; nil when it has ended since. Its

@@ -128,6 +128,7 @@ type Worker struct {
 
 	runnable  []uint32 // clients with a pipelined request left to serve
 	letters   []letter // mail that found a full mailbox
+	unposted  []int    // of those, how many for each loop
 	expired   []uint64
 	timer     loop.ConnID
 	date      [29]byte
@@ -155,10 +156,11 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 	w := &Worker{
 		l: c.Loop, pool: c.Pool, snap: s, m: c.Metrics, log: c.Log,
 		index: c.Loop.Index(), peers: peers,
-		limits: s.headLimits,
-		caches: routeCaches(s.routers),
-		extras: make([]proto.Extra, 0, 16),
-		high:   highMark, low: lowMark, maxBlocks: c.MaxBlocks, arena: c.Arena,
+		limits:   s.headLimits,
+		caches:   routeCaches(s.routers),
+		unposted: make([]int, len(peers)),
+		extras:   make([]proto.Extra, 0, 16),
+		high:     highMark, low: lowMark, maxBlocks: c.MaxBlocks, arena: c.Arena,
 	}
 	w.head.Fields = make([]proto.Field, 0, 32)
 	w.resp.Fields = make([]proto.Field, 0, 32)
