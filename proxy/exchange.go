@@ -67,6 +67,7 @@ type exchange struct {
 	tried               uint64 // endpoints that failed this exchange, by bit: others first, then on a fresh connection
 
 	start, dialed, given     int64 // Now() ns: head received, dial begun, head given to the origin
+	sought                   int64 // since when a connection is looked for
 	connectNs, firstByteNs   int64
 	route, cluster, endpoint int32
 	trailScanned             int64
@@ -88,6 +89,7 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 	xi, x := w.xs.Alloc()
 	c.x, c.state = xi, clientBusy
 	x.client, x.start = i, w.l.Now()
+	x.sought = x.start
 	x.method, x.minor = h.Method, h.Minor
 	if h.H2 {
 		x.minor = 1 // takes all that HTTP/1.1 does

@@ -212,7 +212,7 @@ func (w *Worker) sendAgain(c *client, x *exchange, o *origin) {
 	x.flags &^= xHeadGiven | xRequestGiven | xOriginDeaf | xReused
 	w.m.UpstreamRetries++
 	w.detachOrigin(x, false)
-	x.state = xRouting
+	x.state, x.sought = xRouting, w.l.Now() // what the origin took is not waiting for a connection
 	w.dispatch(c, x)
 }
 

@@ -73,6 +73,35 @@ func TestQueueTimeoutOfRequestsWithBody(t *testing.T) {
 	})
 }
 
+// A request that is sent again and has to queue for it has the whole
+// queue_timeout, however long the origin took before it broke off.
+func TestRetryHasItsOwnQueueTime(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		second := make(chan bool)
+		origin := startOrigin(t, func(n int, c net.Conn) {
+			readHead(c)
+			if n == 1 {
+				<-second                           // the other request waits in the queue by now
+				time.Sleep(400 * time.Millisecond) // longer than queue_timeout
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+			c.Write([]byte(ok2))
+		})
+		text := "upstreams: {app: {endpoints: [{address: \"ORIGIN\"}], pool: {max_connections: 1, max_idle: 0, queue_timeout: 300ms}}}\n"
+		r := start(t, io_, 1, yaml(origin, text), nil)
+		first := r.occupy()
+		second <- true
+		time.Sleep(200 * time.Millisecond)
+		c := r.dial()
+		io.WriteString(c, simpleGet) // gets the connection that the first one loses
+		if head, err := readHead(first); !strings.HasPrefix(head, "HTTP/1.1 200") {
+			t.Errorf("got %q, %v after a retry; want a 200", head, err)
+		}
+		readHead(c)
+	})
+}
+
 // An origin that takes nothing of a body that had to wait for it has its idle
 // timeout to do so.
 func TestOriginTakesNothingOfBacklog(t *testing.T) {
