@@ -130,8 +130,9 @@ func (w *Worker) clientHeadBytes(i uint32, c *client, v buf.View) {
 		w.parseView(i, c, v)
 		return
 	}
+	incomplete := c.state == clientHead && c.in.Len() > 1 && !w.mayEnd(&c.in, v)
 	w.pool.Coalesce(&c.in, v)
-	if c.flags&clientRunnable == 0 && !w.stall(c) {
+	if !incomplete && c.flags&clientRunnable == 0 && !w.stall(c) {
 		w.parsePending(i, c)
 	}
 	if c.in.Bytes() > pipelineBytes && c.state != clientHead {
@@ -221,17 +222,6 @@ func (w *Worker) parsePending(i uint32, c *client) {
 	}
 }
 
-// joined copies at most limit bytes of ch into the worker's join buffer.
-// Borrowed until the next call.
-func (w *Worker) joined(ch *buf.Chain, limit int) []byte {
-	n := min(ch.Bytes(), limit)
-	if cap(w.join) < n {
-		w.join = make([]byte, n, limit)
-	}
-	w.join = w.join[:n]
-	return w.join[:w.pool.CopyOut(ch, w.join)]
-}
-
 // awaitHead notes that a head is incomplete. Its deadline runs from its first
 // byte, so a trickle cannot extend it.
 func (w *Worker) awaitHead(c *client) {
@@ -253,8 +243,9 @@ func (w *Worker) clientBusyBytes(i uint32, c *client, v buf.View) {
 	if x.flags&xRequestDone == 0 && c.in.Empty() {
 		w.feedRequest(c, x, v)
 	} else {
+		incomplete := x.flags&xRequestTrailers != 0 && !w.mayEnd(&c.in, v)
 		w.pool.Coalesce(&c.in, v)
-		if x.flags&xRequestDone == 0 {
+		if x.flags&xRequestDone == 0 && !incomplete {
 			w.pumpRequest(c, x)
 		}
 	}

@@ -230,8 +230,11 @@ func (w *Worker) originReceived(oi uint32, o *origin, v buf.View) {
 			w.parseResponse(c, x, o, v)
 			return
 		}
+		incomplete := o.in.Len() > 1 && !w.mayEnd(&o.in, v)
 		w.pool.Coalesce(&o.in, v)
-		w.parseJoined(c, x, o)
+		if !incomplete {
+			w.parseJoined(c, x, o)
+		}
 	case originTunnel:
 		w.tunnelFromOrigin(o, v)
 	case originIdle:
@@ -424,8 +427,13 @@ func (w *Worker) feedWaiting(c *client, x *exchange, o *origin) {
 // feedResponse decodes body bytes of the response and passes them on.
 func (w *Worker) feedResponse(c *client, x *exchange, o *origin, v buf.View) {
 	if x.flags&xResponseTrailers != 0 {
+		incomplete := !w.mayEnd(&o.in, v)
 		w.pool.Coalesce(&o.in, v)
-		w.responseTrailers(c, x, o)
+		if incomplete {
+			w.restrainOrigin(c, x, o)
+		} else {
+			w.responseTrailers(c, x, o)
+		}
 		return
 	}
 	var d decoded
