@@ -39,6 +39,7 @@ type Stats struct {
 type Pool struct {
 	base  []byte
 	block uint32
+	limit int // blocks there can be
 
 	// slots has one entry per committed block and one for "no view" at 0.
 	// In use: the number of references, > 0. On the free list: ^next, < 0.
@@ -71,6 +72,7 @@ func NewPool(m Memory, blockBytes int) *Pool {
 	p := &Pool{
 		base:   m.Bytes(),
 		block:  uint32(blockBytes),
+		limit:  len(m.Bytes()) / blockBytes,
 		slots:  make([]int32, 1),
 		fresh:  1,
 		memory: m,
@@ -221,7 +223,11 @@ func (p *Pool) Extend(v View, b []byte) (View, int) {
 }
 
 // Limit is how many blocks the pool can have, once all memory is committed.
-func (p *Pool) Limit() int { return len(p.base) / int(p.block) }
+func (p *Pool) Limit() int { return p.limit }
+
+// Spare is how many more blocks Get gives before the limit is reached, provided
+// that the memory can grow. The block of small messages counts as in use.
+func (p *Pool) Spare() int { return p.limit - p.inUse }
 
 // Free is the number of committed blocks that nobody outside the pool holds.
 func (p *Pool) Free() int { return len(p.slots) - 1 - p.InUse() }

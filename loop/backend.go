@@ -87,6 +87,8 @@ type backend interface {
 
 	// peer asks the kernel for the remote address.
 	peer(c *conn) netip.AddrPort
+	// unread asks it for the bytes that have arrived and were not received.
+	unread(c *conn) int
 	// unacked asks it for the bytes sent that the peer has not acknowledged.
 	unacked(c *conn) int
 

@@ -85,62 +85,6 @@ func (l *Loop) again(id ConnID, c *conn) {
 	l.todo(id, c)
 }
 
-// park makes c wait for a block. Its place in the line is found stale if it is
-// closed meanwhile.
-func (l *Loop) park(id ConnID, c *conn) {
-	l.stats.Enobufs++
-	if c.has(flagParked | flagClosing | flagRecvEnded) {
-		return
-	}
-	c.flags |= flagParked
-	l.stats.Parked++
-	if len(l.parked) > 64 && len(l.parked) > 4*l.connCount {
-		l.compactParked()
-	}
-	l.parked = append(l.parked, id)
-	l.acceptDirty = true // stop accepting
-}
-
-func (l *Loop) parkedCount() int { return len(l.parked) - l.parkedHead }
-
-// compactParked forgets those that are gone.
-func (l *Loop) compactParked() {
-	kept := l.parked[:0]
-	for _, id := range l.parked[l.parkedHead:] {
-		if c := l.live(id); c != nil && c.has(flagParked) {
-			kept = append(kept, id)
-		}
-	}
-	l.parked, l.parkedHead = kept, 0
-}
-
-// unpark lets as many receivers go on as there are free blocks, those first
-// that wait longest. Accepting goes on when nobody waits.
-func (l *Loop) unpark() {
-	v, ok := l.pool.Get() // may also grow the pool
-	if !ok {
-		return
-	}
-	l.pool.Release(v)
-	for free := l.pool.Free(); l.parkedHead < len(l.parked) && free > 0; l.parkedHead++ {
-		id := l.parked[l.parkedHead]
-		c := l.live(id)
-		if c == nil || !c.has(flagParked) {
-			continue
-		}
-		free--
-		c.flags &^= flagParked
-		c.flags |= flagRecvDirty
-		l.todo(id, c)
-	}
-	if l.parkedHead == len(l.parked) {
-		l.parked, l.parkedHead = l.parked[:0], 0
-		l.acceptDirty = true
-	} else if l.parkedHead > len(l.parked)/2 {
-		l.compactParked()
-	}
-}
-
 // teardown is the join at the end of a connection. It is entered when the
 // close intent is carried out and again when the last operation in flight is
 // back; whoever comes last finishes.

@@ -31,6 +31,10 @@ const (
 	flagTodo                         // linked in the todo list
 	flagTimerFired                   // a Timer event waits in the queue
 	flagPeerKnown                    // peerAddr is valid (peerFamily 0: there is no address)
+	flagBulk                         // what it receives leaves the reserve alone
+	flagTurn                         // was called up: the next block is for it
+	flagAccepted                     // counts against MaxConns
+	flagReset                        // a send was told that the peer has reset the connection
 
 	flagBackend flags = 1 << 24 // first of the backend's own bits
 )

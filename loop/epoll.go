@@ -132,7 +132,7 @@ func (e *epoll) acceptOne(ln *listener) bool {
 	}
 	id, c, ok := e.l.accepted(ln, fd)
 	if !ok {
-		return false
+		return true
 	}
 	if e.peerN > 2 { // a client's unix socket has no name
 		c.setPeer(inetAddr(&e.peerSA))
@@ -205,6 +205,7 @@ func (e *epoll) detach(_ ConnID, c *conn) bool {
 }
 
 func (e *epoll) peer(c *conn) netip.AddrPort { return kernelPeer(c.fd) }
+func (e *epoll) unread(c *conn) int          { return unreadFD(c.fd) }
 func (e *epoll) unacked(c *conn) int         { return unackedFD(c.fd) }
 
 func (e *epoll) destroy() error { return unix.Close(e.fd) }

@@ -139,9 +139,14 @@ func (e *epoll) acceptSome(index int) {
 // That does not hold once the end was announced, whose edge is past.
 func (e *epoll) receive(id ConnID, c *conn) {
 	l := e.l
-	for budget := blocksPerTick; budget > 0; {
+	granted := l.grant(c, blocksPerTick)
+	if granted == 0 {
+		l.park(id, c)
+		return
+	}
+	for budget := granted; budget > 0; {
 		if c.recvBlocks > 1 {
-			n, more := e.receiveMany(id, c, min(budget, int(c.recvBlocks)), budget == blocksPerTick)
+			n, more := e.receiveMany(id, c, min(budget, int(c.recvBlocks)), budget == granted)
 			if !more {
 				return
 			}

@@ -17,7 +17,8 @@ type Config struct {
 	Node     int       // its NUMA node
 	IO       IO        // backend
 	Pool     *buf.Pool // receives into it; belongs to this loop
-	MaxConns int       // above it nothing is accepted; 0: no limit
+	MaxConns int       // of those accepted; more are refused. 0: no limit
+	Reserve  int       // blocks of Pool that are not for data, see Bulk
 	Entries  int       // events per wait, or length of the submission queue; 0: 256
 }
 
@@ -50,8 +51,8 @@ type Loop struct {
 
 	todoHead, todoTail uint32 // connections with something for the next Poll
 	dials              []dialRequest
-	parked             []ConnID // receivers waiting for a block, oldest first
-	parkedHead         int
+	lines              [numLines]line // receivers waiting for a block
+	calledUp           int            // of them, in this Poll
 
 	listeners     []*listener
 	acceptDirty   bool
@@ -209,7 +210,8 @@ func (l *Loop) Poll(maxWait time.Duration) error {
 		l.paused &^= pauseErrno
 		l.acceptDirty = true
 	}
-	if len(l.parked) > 0 {
+	l.calledUp = 0
+	if l.parkedCount() > 0 {
 		l.unpark()
 	}
 	if len(l.dials) > 0 {
@@ -251,6 +253,9 @@ func (l *Loop) recycle() {
 func (l *Loop) waitNs(maxWait time.Duration) int64 {
 	if len(l.events) > 0 || l.todoHead != 0 || maxWait == 0 || l.acceptDirty {
 		return 0
+	}
+	if l.calledUp > 0 && l.parkedCount() > 0 {
+		return 0 // who was called up may have needed no block: the next one's turn
 	}
 	wait := int64(maxWait)
 	until := int64(0)

@@ -286,6 +286,8 @@ func (s *sim) detach(id ConnID, c *conn) bool {
 
 func (s *sim) peer(c *conn) netip.AddrPort { return s.w.socket(c.fd).far.addr }
 
+func (s *sim) unread(c *conn) int { return len(s.w.socket(c.fd).in) }
+
 // unacked: what has arrived is not acknowledged before it is read.
 func (s *sim) unacked(c *conn) int { return len(s.w.socket(c.fd).far.in) }
 

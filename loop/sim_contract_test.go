@@ -16,15 +16,18 @@ import (
 
 // kernelOnly names the contract tests that are about what only a kernel has.
 var kernelOnly = map[string]string{
-	"dial a unix socket":            "a World has no files",
-	"dial in vain":                  "a World has no files",
-	"dial and close":                "its backlog is the kernel's",
-	"descriptors run out":           "a World has no limit on descriptors",
-	"a unix listener for two loops": "a World has no files",
-	"adopt what has bytes waiting":  "the socket is the kernel's",
-	"destroy with everything open":  "what travels by mail is a descriptor of the kernel's",
-	"peer address":                  "it is asked for a duplicate of a descriptor",
-	"no allocation":                 "a World allocates",
+	"dial a unix socket":             "a World has no files",
+	"dial in vain":                   "a World has no files",
+	"dial and close":                 "its backlog is the kernel's",
+	"descriptors run out":            "a World has no limit on descriptors",
+	"a unix listener for two loops":  "a World has no files",
+	"adopt what has bytes waiting":   "the socket is the kernel's",
+	"destroy with everything open":   "what travels by mail is a descriptor of the kernel's",
+	"peer address":                   "it is asked for a duplicate of a descriptor",
+	"no allocation":                  "a World allocates",
+	"blocks go to who waits longest": "a World reports when it likes",
+	"stress among signals":           "a World makes no system calls",
+	"a descriptor used again":        "a World does not use one again",
 }
 
 // simBench is a World and its lock.
@@ -117,6 +120,10 @@ func (k *lockedSim) detach(id ConnID, c *conn) (ok bool) {
 func (k *lockedSim) peer(c *conn) (a netip.AddrPort) {
 	k.locked(func() { a = k.s.peer(c) })
 	return a
+}
+func (k *lockedSim) unread(c *conn) (n int) {
+	k.locked(func() { n = k.s.unread(c) })
+	return n
 }
 func (k *lockedSim) unacked(c *conn) (n int) {
 	k.locked(func() { n = k.s.unacked(c) })

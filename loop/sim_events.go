@@ -142,7 +142,16 @@ func (s *sim) collectRecv(v *simSocket, c *conn) {
 // receive passes on what has arrived, a bounded number of blocks.
 func (s *sim) receive(v *simSocket, c *conn) {
 	w, l := s.w, s.l
-	for n := 1 + w.rng.IntN(blocksPerTick); n > 0 && len(v.in) > 0; n-- {
+	n := 0
+	if len(v.in) > 0 {
+		if n = min(1+w.rng.IntN(blocksPerTick), l.grant(c, blocksPerTick)); n == 0 {
+			id := v.id
+			s.stopReceiving(v, c)
+			l.park(id, c)
+			return
+		}
+	}
+	for ; n > 0 && len(v.in) > 0; n-- {
 		l.stats.RecvCalls++
 		block, ok := l.pool.Get()
 		if ok && w.chance(w.NoBlock) {

@@ -36,10 +36,14 @@ func shutdownFD(fd int32) {
 	unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
 }
 
-// unackedFD is what waits in fd's send buffer, 0 for what is no socket.
-func unackedFD(fd int32) int {
+// unackedFD is what waits in fd's send buffer, unreadFD what waits in the other
+// one; 0 for what is no socket.
+func unackedFD(fd int32) int { return queuedFD(fd, unix.SIOCOUTQ) }
+func unreadFD(fd int32) int  { return queuedFD(fd, unix.SIOCINQ) }
+
+func queuedFD(fd int32, which uintptr) int {
 	var n int32
-	if _, _, e := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCOUTQ, uintptr(unsafe.Pointer(&n))); e != 0 {
+	if _, _, e := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), which, uintptr(unsafe.Pointer(&n))); e != 0 {
 		return 0
 	}
 	return int(n)

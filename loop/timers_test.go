@@ -20,6 +20,8 @@ func (s *stubBackend) wall() int64                      { return s.clock / 1e6 }
 func (s *stubBackend) acceptOn(*listener)               {}
 func (s *stubBackend) acceptOff(*listener)              {}
 func (s *stubBackend) acceptStop(*listener)             {}
+func (s *stubBackend) refuse(int32)                     {}
+func (s *stubBackend) unread(*conn) int                 { return 0 }
 func (s *stubBackend) dial(ConnID, *conn, *Remote)      {}
 func (s *stubBackend) adopt(ConnID, *conn)              {}
 func (s *stubBackend) recvOn(ConnID, *conn)             {}

@@ -54,7 +54,7 @@ func openUring(l *Loop) (backend, error) {
 	if err != nil {
 		return nil, errors.New(setupReason(err, kernelRelease(), ioUringSysctl(), memlockLimit()))
 	}
-	bufs, err := newRecvBuffers(g, l.pool)
+	bufs, err := newRecvBuffers(g, l.pool, l.cfg.Reserve)
 	if err != nil {
 		g.close()
 		return nil, fmt.Errorf("io_uring: buffer ring: %w", err)
@@ -195,6 +195,7 @@ func (u *uring) trim() {
 }
 
 func (u *uring) peer(c *conn) netip.AddrPort { return kernelPeer(c.fd) }
+func (u *uring) unread(c *conn) int          { return unreadFD(c.fd) }
 func (u *uring) unacked(c *conn) int         { return unackedFD(c.fd) }
 
 // What destroy waits for operations to end, at most.

@@ -19,6 +19,7 @@ const (
 // recvBuffers is the provided-buffer ring of a loop and what is in it.
 type recvBuffers struct {
 	pool  *buf.Pool
+	spare int // blocks that stay in the pool
 	ring  *pbufRing
 	views [recvDepthMax]buf.View // by buffer number; ID 0: not in the ring
 
@@ -29,7 +30,7 @@ type recvBuffers struct {
 	ticks   int // fills since then
 }
 
-func newRecvBuffers(g *ring, pool *buf.Pool) (*recvBuffers, error) {
+func newRecvBuffers(g *ring, pool *buf.Pool, reserve int) (*recvBuffers, error) {
 	r, err := g.newPbufRing(recvDepthMax, recvBufGroup)
 	if err != nil {
 		return nil, err
@@ -37,7 +38,7 @@ func newRecvBuffers(g *ring, pool *buf.Pool) (*recvBuffers, error) {
 	// A quarter of the pool at most: those who send need blocks too.
 	limit := max(1, min(pool.Limit()/4, recvDepthMax))
 	depth := min(recvDepthMin, limit)
-	return &recvBuffers{pool: pool, ring: r, limit: limit, depth: depth, lowMark: depth}, nil
+	return &recvBuffers{pool: pool, spare: reserve, ring: r, limit: limit, depth: depth, lowMark: depth}, nil
 }
 
 // fill brings the ring up to its depth, as far as the pool has blocks. False:
@@ -50,7 +51,7 @@ func (b *recvBuffers) fill() bool {
 	if b.filled >= b.depth {
 		return true
 	}
-	for b.filled < b.depth && b.views[b.ring.next()].ID == 0 {
+	for b.filled < b.depth && b.views[b.ring.next()].ID == 0 && b.pool.Spare() > b.spare {
 		v, ok := b.pool.Get()
 		if !ok {
 			break

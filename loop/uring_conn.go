@@ -51,7 +51,11 @@ func (u *uring) recvOn(id ConnID, c *conn) {
 // receive submits a receive that goes on by itself, but ends in time for
 // others to have their turn: the next one is submitted in the next Poll.
 func (u *uring) receive(id ConnID, c *conn) {
-	if u.recvLimit == 0 && c.has(urStream) {
+	if u.l.mustWait(c) {
+		u.l.park(id, c)
+		return
+	}
+	if u.recvLimit == 0 && c.has(urStream) || c.has(flagTurn) {
 		prepRecv(u.sqe(), c.fd, recvBufGroup, connData(urRecv, id))
 	} else {
 		// On a fresh upstream connection it would be in vain to try at once.
@@ -145,6 +149,7 @@ func (u *uring) connComplete(ud userData, res int32, cflags uint32) {
 func (u *uring) recvComplete(id ConnID, c *conn, res int32, cflags uint32) {
 	if cflags&cqeBuffer != 0 {
 		v := u.bufs.take(uint16(cflags>>cqeBufferShift), uint32(max(0, res)))
+		c.flags &^= flagTurn
 		if res > 0 {
 			u.tookBytes(id, c, res)
 			u.l.received(id, c, v)
@@ -185,14 +190,43 @@ func (u *uring) tookBytes(id ConnID, c *conn, n int32) {
 }
 
 // starve is called for a receive that found no buffer. True: there are some
-// now, the receive may be submitted again. Otherwise c waits for the pool.
+// now, or c got a block of the reserve, and the receive may be submitted again.
+// Otherwise c waits for the pool.
 func (u *uring) starve(id ConnID, c *conn) bool {
 	u.starved++
-	if u.bufs.fill() {
+	if !u.l.mustWait(c) && u.bufs.fill() {
 		u.l.stats.Enobufs++
 		return true
 	}
-	u.l.park(id, c)
+	if c.flags&(flagSub|flagBulk|flagClosing) != flagSub || u.l.grant(c, 1) == 0 {
+		u.l.park(id, c)
+		return false
+	}
+	return u.receiveNow(id, c)
+}
+
+// receiveNow receives one block without the ring: nothing is in flight for c
+// in that direction, and bytes wait. False: the subscription has ended.
+func (u *uring) receiveNow(id ConnID, c *conn) bool {
+	l := u.l
+	v, ok := l.pool.Get()
+	if !ok {
+		l.park(id, c)
+		return false
+	}
+	n, errno := recvFD(c.fd, l.pool.Bytes(v))
+	l.stats.RecvCalls++
+	switch {
+	case errno == 0 && n > 0:
+		u.tookBytes(id, c, int32(n))
+		l.received(id, c, v.Slice(0, uint32(n)))
+		return true
+	case errno == unix.EAGAIN || errno == unix.EINTR:
+		l.pool.Release(v)
+		return true
+	}
+	l.pool.Release(v)
+	l.recvEnded(id, c, errno)
 	return false
 }
 

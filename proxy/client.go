@@ -184,7 +184,7 @@ func (w *Worker) parseView(i uint32, c *client, v buf.View) {
 	case n == 0:
 		c.scanned = int64(scanned)
 		w.pool.Push(&c.in, v)
-		w.awaitHead(c)
+		w.awaitHead(i, c)
 	default:
 		c.scanned = 0
 		if rest := v.Len - uint32(n); rest > 0 {
@@ -213,7 +213,7 @@ func (w *Worker) parsePending(i uint32, c *client) {
 		w.badRequest(i, c, f)
 	case n == 0:
 		c.scanned = int64(scanned)
-		w.awaitHead(c)
+		w.awaitHead(i, c)
 	default:
 		w.m.HeadJoins++
 		c.scanned = 0
@@ -224,13 +224,17 @@ func (w *Worker) parsePending(i uint32, c *client) {
 
 // awaitHead notes that a head is incomplete. Its deadline runs from its first
 // byte, so a trickle cannot extend it.
-func (w *Worker) awaitHead(c *client) {
+func (w *Worker) awaitHead(i uint32, c *client) {
 	if c.state == clientIdle {
 		c.state = clientHead
 		w.clientDue(c, w.l.Now()+w.snap.limits.requestHeaderNs)
 	}
 	if c.flags&clientEOF != 0 {
 		w.closeAfterFlush(c, false)
+		return
+	}
+	if w.l.Crowded() {
+		w.shedClient(i, c)
 		return
 	}
 	w.resumeClient(c) // it may have been paused for what came behind another request
@@ -258,7 +262,7 @@ func (w *Worker) restrainClient(c *client) {
 		return
 	}
 	x := w.xs.At(c.x)
-	full := c.in.Bytes() > pipelineBytes
+	full := c.in.Bytes() > min(pipelineBytes, w.high)
 	if x.flags&xRequestDone == 0 {
 		full = w.requestBacklog(x) > w.high
 	}
@@ -402,6 +406,8 @@ func (w *Worker) clientTimeout(i uint32, c *client) {
 			if !w.stillTakes(c) {
 				w.abortClient(c) // its last answer is cut: that must be seen
 			}
+		} else if w.l.Starved(c.conn) {
+			w.shedClient(i, c)
 		} else {
 			w.closeClient(c)
 		}
@@ -463,6 +469,7 @@ func (w *Worker) closeAfterFlush(c *client, linger bool) {
 	c.scanned = 0
 	if linger {
 		c.state = clientLinger
+		w.clientBulk(c, false) // what comes is thrown away at once
 		w.l.Shutdown(c.conn)
 		w.resumeClient(c)
 		if c.flags&clientEOF != 0 && w.clientQueued(c) == 0 {
@@ -493,6 +500,7 @@ func (w *Worker) lingerDeadline(c *client) {
 // nextRequest readies a kept-alive client for its next request.
 func (w *Worker) nextRequest(i uint32, c *client) {
 	c.state = clientIdle
+	w.clientBulk(c, false)
 	if !c.in.Empty() && w.stall(c) {
 		return
 	}

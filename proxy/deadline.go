@@ -55,6 +55,10 @@ func (w *Worker) busyTimeout(c *client, x *exchange) {
 		if w.stillGives(c, x) {
 			return
 		}
+		if w.l.Starved(c.conn) {
+			w.requestFault(c, x, &faultMemory)
+			return
+		}
 		w.m.Timeouts408++
 		w.requestFault(c, x, &faultBodyTimeout)
 	}
@@ -67,6 +71,10 @@ func (w *Worker) originTimeout(o *origin) {
 		w.dialFailed(o, &faultConnectTimeout)
 	case originBusy:
 		x := w.xs.At(o.x)
+		if w.l.Starved(o.conn) { // its answer may be there, unread
+			w.failExchange(w.clients.At(x.client), x, &faultMemory)
+			return
+		}
 		w.m.Timeouts504++
 		w.pools[o.cluster].ResponseFailed(w.l.Now(), int(o.endpoint))
 		w.failExchange(w.clients.At(x.client), x, &faultResponseTimeout)

@@ -110,6 +110,7 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 		x.flags |= xKeepAlive
 	}
 	w.clientDue(c, 0)
+	w.clientBulk(c, true)
 	w.current = h
 	if f == nil {
 		f = w.admit(h)
@@ -124,13 +125,13 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 	w.routeExchange(c, x, h)
 }
 
-// admit refuses what this proxy does not do, whatever the route, and what it
-// has no memory for.
+// admit refuses what this proxy does not do, whatever the route, and what there
+// is no memory for.
 func (w *Worker) admit(h *proto.Head) *proto.Fault {
 	if h.Method == proto.CONNECT {
 		return &faultConnect
 	}
-	if w.crowded {
+	if w.l.Crowded() {
 		return &faultMemory
 	}
 	if limit := w.snap.limits.bodyBytes; limit > 0 && h.Body == proto.BodyLength && uint64(h.Length) > limit {

@@ -44,6 +44,12 @@ func (w *Worker) originDue(o *origin, at int64) {
 	w.l.Deadline(o.conn, at)
 }
 
+// clientBulk says that what a client sends from now on is data, not a head, and
+// has to do without the last of the memory; originBulk says it of an origin. A
+// stream has no connection of its own: its window bounds what it sends.
+func (w *Worker) clientBulk(c *client, on bool) { w.l.Bulk(c.conn, on) }
+func (w *Worker) originBulk(o *origin, on bool) { w.l.Bulk(o.conn, on) }
+
 // clientPeer is the client's address; not valid for unix sockets.
 func (w *Worker) clientPeer(c *client) netip.AddrPort {
 	if c.stream != 0 {

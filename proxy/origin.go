@@ -139,6 +139,7 @@ func (w *Worker) dialAgain(c *client, x *exchange, endpoint int, f *proto.Fault)
 // no room.
 func (w *Worker) idleOrigin(oi uint32, o *origin) {
 	o.x, o.state = 0, originIdle
+	w.originBulk(o, false)
 	if !w.draining && w.pools[o.cluster].PutAddr(w.l.Now(), uint64(oi), int(o.endpoint), o.addr) {
 		w.originDue(o, 0)
 		w.serveWaiters(int(o.cluster))
@@ -486,6 +487,7 @@ func (w *Worker) responsePiece(c *client, x *exchange, o *origin, piece http1.Pi
 		x.trailScanned = 0
 		w.responseTrailers(c, x, o)
 	default:
+		w.originBulk(o, true)
 		w.restrainOrigin(c, x, o)
 	}
 }

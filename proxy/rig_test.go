@@ -79,7 +79,7 @@ func start(t *testing.T, io loop.IO, loops int, text string, log *accesslog.Logg
 			defer r.done.Done()
 			runtime.LockOSThread()
 			pool := buf.NewPool(buf.NewSliceMemory(int(cfg.Buffers.MaxPerLoop), 2<<20), int(cfg.Buffers.Block))
-			l, err := loop.New(loop.Config{Index: i, CPU: -1, IO: io, Pool: pool})
+			l, err := loop.New(loop.Config{Index: i, CPU: -1, IO: io, Pool: pool, Reserve: ReserveBlocks(pool.Limit())})
 			if err == nil {
 				r.peers[i] = &Neighbour{Loop: l}
 			}

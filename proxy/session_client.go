@@ -34,7 +34,7 @@ func (w *Worker) sniff(i uint32, c *client, v buf.View) bool {
 	}
 	w.pool.Coalesce(&c.in, v)
 	if n < len(first) {
-		w.awaitHead(c)
+		w.awaitHead(i, c)
 		return true
 	}
 	se := w.openSession(c.conn, int(c.listener))

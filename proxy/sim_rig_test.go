@@ -226,7 +226,7 @@ func (s *simulation) start(loops int) error {
 	peers := make([]*Neighbour, loops)
 	for i := range loops {
 		pool := buf.NewPool(&simMemory{bytes: simBytes[i][:blocks*block], step: max(blocks/4, 1) * block}, block)
-		l, err := loop.NewSim(loop.Config{Index: i, Pool: pool, MaxConns: s.maxConns()}, s.world)
+		l, err := loop.NewSim(loop.Config{Index: i, Pool: pool, MaxConns: s.maxConns(), Reserve: ReserveBlocks(blocks)}, s.world)
 		if err != nil {
 			return err
 		}

@@ -31,6 +31,7 @@ func (w *Worker) startTunnel(c *client, x *exchange, o *origin, h *proto.Head, v
 	x.state, c.state, o.state = xTunnel, clientTunnel, originTunnel
 	w.m.Tunnels++
 	w.m.TunnelsTotal++
+	w.originBulk(o, true)
 	w.resumeClient(c)
 	w.originDue(o, 0)
 	w.touchTunnel(c, x)

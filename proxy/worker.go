@@ -135,7 +135,6 @@ type Worker struct {
 	dateSec   int64
 	high      int
 	low       int
-	crowded   bool // so little memory is left that new requests are turned away
 	maxBlocks int
 	arena     *numa.Arena
 	timerAt   int64
@@ -213,10 +212,10 @@ func (w *Worker) turn(maxWait time.Duration) error {
 	if err := w.l.Poll(maxWait); err != nil {
 		return err
 	}
+	w.setMarks()
 	for ev := w.l.Next(); ev != nil; ev = w.l.Next() {
 		w.handle(ev)
 	}
-	w.setMarks()
 	w.serveRunnable()
 	w.flushSessions()
 	w.freeEnded()
@@ -317,29 +316,6 @@ func (w *Worker) wakeBy(at int64) {
 	if at > w.l.Now() && at < w.timerAt {
 		w.setTimer(at)
 	}
-}
-
-// setMarks keeps slow receivers from holding the whole pool: the more of it
-// is in use, the less each leg may queue, and where it is nearly used up, no
-// leg takes more before all it has is gone. The last part is for the work that
-// has begun: new requests are turned away (admit).
-func (w *Worker) setMarks() {
-	used, limit := w.pool.InUse(), w.maxBlocks
-	pressure := 3
-	switch {
-	case used*4 < limit:
-		pressure, w.high, w.low = 0, highMark, lowMark
-	case used*2 < limit:
-		pressure, w.high, w.low = 1, highMark/4, lowMark/4
-	case used*4 < limit*3:
-		pressure, w.high, w.low = 2, highMark/16, lowMark/16
-	default:
-		w.high, w.low = 0, 0
-	}
-	if pressure != w.pressure {
-		w.pressSessions(pressure)
-	}
-	w.crowded = used*16 >= limit*15
 }
 
 // flushLog hands lines over when they are due.

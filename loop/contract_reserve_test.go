@@ -1,0 +1,148 @@
+package loop
+
+import (
+	"io"
+	"time"
+
+	"zproxy/buf"
+)
+
+var _ = contract(
+	contractTest{"data leaves the reserve alone", testReserve},
+	contractTest{"blocks go to who waits longest", testParkedFair},
+	contractTest{"a receiver changes lines", testBulkWhileParked},
+)
+
+// bulk opens n connections whose clients send more than the pool holds.
+func (r *rig) bulk(addr string, n int) map[ConnID]int {
+	r.Helper()
+	got := map[ConnID]int{}
+	for range n {
+		c := r.client(addr)
+		id := r.expect(Accepted, 0).Conn
+		got[id] = 0
+		go io.WriteString(c, pattern(1, 400_000))
+	}
+	for id := range got {
+		r.l.Bulk(id, true)
+		r.l.Recv(id)
+	}
+	return got
+}
+
+func (r *rig) release(views []buf.View) {
+	for _, v := range views {
+		r.pool.Release(v)
+	}
+}
+
+func testReserve(r *rig) {
+	const reserve = 16
+	r = r.again(Config{Reserve: reserve}, 64)
+	_, addr := r.listen(SockOpts{}, 0)
+	waiting := r.bulk(addr, 8)
+	n := 0
+	held := r.hold(nil, &n)
+	r.equal("spare blocks when data has taken all it may", r.pool.Spare(), reserve)
+	if !r.l.Crowded() || r.l.Stats().Parked == 0 {
+		r.Errorf("crowded: %v, %d parked", r.l.Crowded(), r.l.Stats().Parked)
+	}
+	// New connections are accepted and heard.
+	for range 3 {
+		c := r.client(addr)
+		id := r.expect(Accepted, 0).Conn
+		r.l.Recv(id)
+		r.write(c, "head")
+		r.equal("bytes", r.recvAll(id, 4), "head")
+		r.send(id, "answer")
+		r.equal("bytes", r.readFull(c, 6), "answer")
+		r.closed(id)
+	}
+	// They leave a quarter for the answers.
+	for range reserve {
+		c := r.client(addr)
+		r.write(c, "x")
+	}
+	accepted := 0
+	for ev := r.next(50 * time.Millisecond); ev != nil; ev = r.next(50 * time.Millisecond) {
+		switch ev.Kind {
+		case Accepted:
+			accepted++
+			r.l.Recv(ev.Conn)
+		case Received:
+			held = append(held, ev.View)
+		}
+	}
+	r.equal("spare blocks when heads have taken all they may", r.pool.Spare(), reserve/4)
+	polls := r.l.Stats().Polls
+	r.quiet(100 * time.Millisecond)
+	if n := r.l.Stats().Polls - polls; n > 50 {
+		r.Errorf("%d polls in 100 ms with everybody parked", n)
+	}
+	r.release(held)
+	for len(waiting) > 0 || accepted < reserve {
+		ev := r.next(testTimeout)
+		if ev == nil {
+			r.Fatalf("%d still wait for a block, %d were accepted", len(waiting), accepted)
+		}
+		switch ev.Kind {
+		case Accepted:
+			accepted++
+			r.l.Recv(ev.Conn)
+		case Received:
+			delete(waiting, ev.Conn)
+			r.take(ev)
+		}
+	}
+}
+
+// testParkedFair gives back one block at a time.
+func testParkedFair(r *rig) {
+	const conns, rounds = 6, 5
+	r = r.again(Config{Reserve: 8}, 64)
+	_, addr := r.listen(SockOpts{}, 0)
+	got := r.bulk(addr, conns)
+	n := 0
+	held := r.hold(nil, &n)
+	if waiting := r.l.lines[lineBulk].waiting(); waiting != conns {
+		r.Fatalf("%d of %d wait for a block", waiting, conns)
+	}
+	for range rounds * conns {
+		r.pool.Release(held[0])
+		ev := r.expect(Received, 0)
+		got[ev.Conn]++
+		held = append(held[1:], ev.View)
+	}
+	for id, n := range got {
+		if n != rounds {
+			r.Errorf("%x got %d blocks of %d, want %d: %v", id, n, rounds*conns, rounds, got)
+		}
+	}
+	r.release(held)
+}
+
+// testBulkWhileParked: one that waits with data and is to send a head next does
+// not go on waiting with the others.
+func testBulkWhileParked(r *rig) {
+	r = r.again(Config{Reserve: 8}, 64)
+	_, addr := r.listen(SockOpts{}, 0)
+	got := r.bulk(addr, 4)
+	n := 0
+	held := r.hold(nil, &n)
+	for id := range got {
+		if !r.l.Starved(id) {
+			r.Fatalf("%x does not starve", id)
+		}
+		r.l.Bulk(id, false)
+		ev := r.expect(Received, id)
+		r.l.Bulk(id, true)
+		held = append(held, ev.View)
+		break
+	}
+	held = r.hold(held, &n)
+	r.release(held)
+	for id := range got {
+		r.closed(id)
+		break
+	}
+}
