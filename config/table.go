@@ -306,7 +306,7 @@ func limitFields() []field {
 				"What counts is the mean of `request_body_timeout` or `send_timeout`, or a little longer; who stays below is treated as if it had paused for that long. " +
 				"It does not hold in a tunnel, nor while the client waits for the origin."},
 		{key: "connections", kind: kindCount, def: "0", max: 1 << 24, at: at(func(l *Limits) *int { return &l.Connections }),
-			zero: "the loop's share of the limit on open files, less what the pools may need", doc: "Connections of one loop, to clients and origins together. At the limit accepting waits."},
+			zero: "the loop's share of the limit on open files, less what the pools may need", doc: "Connections of clients to one loop. More are accepted and reset at once, and counted as `zproxy_shed_total`."},
 		{key: "requests_per_connection", kind: kindCount, def: "0", max: 1 << 30, at: at(func(l *Limits) *int { return &l.RequestsPerConnection }),
 			zero: "no limit", doc: "A client connection is closed after this many requests. 1 turns keep-alive off."},
 	}

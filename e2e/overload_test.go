@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -209,41 +210,62 @@ func fresh(t *testing.T, z *zproxy, limit time.Duration) {
 	})
 }
 
-// Connections beyond the limit cost nothing: those that are served go on being
-// served, and there is room again when the flood has gone.
+// Connections beyond the limit are reset at once: nobody waits for nothing,
+// those that are served go on being served, and there is room again when the
+// flood has gone. Connections to origins do not count.
 func TestConnectionFlood(t *testing.T) {
-	const many = 6000
+	const many, limit = 6000, 100
 	enoughFiles(t, many)
 	eachBackend(t, func(t *testing.T, backend string) {
 		z := start(t, backend, fmt.Sprintf(`
 loops: 1
-listeners: [{address: LISTEN, socket: {backlog: 128}}]
-upstreams: {app: {endpoints: [{address: %q}]}}
+listeners: [{address: LISTEN}]
+upstreams: {app: {endpoints: [{address: %q}], pool: {prewarm: %d}}}
 routes: [{path: "/*", upstream: app}]
-limits: {connections: 300, request_header_timeout: 2s}
-`, startNginx(t, t.TempDir()).addr))
+limits: {connections: %d, request_header_timeout: 20s}
+`, startNginx(t, t.TempDir()).addr, limit+20, limit))
 		fast := startLoad(z.addr, "/hello", "hello\n", 16)
 		time.Sleep(200 * time.Millisecond)
 		f := startFlood(z.addr, many)
-		time.Sleep(1500 * time.Millisecond)
-		// What the kernel had accepted before it was told to stop comes on top: a
-		// backlog at the most.
-		if n := z.metrics(t).sum("zproxy_client_connections"); n > 300+128 {
-			t.Errorf("%v client connections, the limit is 300", n)
+		f.all.Wait()
+		if n := z.metrics(t).sum("zproxy_client_connections"); n != limit {
+			t.Errorf("%v client connections during the flood, the limit is %d", n, limit)
 		}
 		undisturbed(t, "a flood of connections", fast)
+		open := f.open(t)
+		if shed := z.metrics(t).sum("zproxy_shed_total"); open > limit || int(shed) < len(f.conns)-open {
+			t.Errorf("of %d connections %d are still open, %v were counted as shed; the limit is %d", len(f.conns), open, shed, limit)
+		}
 		cpu := z.processCPU(t)
 		time.Sleep(500 * time.Millisecond)
 		if spent := z.processCPU(t) - cpu; spent > 200*time.Millisecond {
-			t.Errorf("%v of CPU in half a second with nothing but a flood that waits", spent)
+			t.Errorf("%v of CPU in half a second in which nothing comes", spent)
 		}
-		opened := f.stop()
-		if opened+int(f.failed.Load()) < 400 {
-			t.Errorf("the flood came to %d connections, %d failed", opened, f.failed.Load())
+		failed := f.failed.Load()
+		if opened := f.stop(); opened < 10*limit {
+			t.Errorf("the flood came to %d connections, %d failed", opened, failed)
 		}
-		t.Logf("flood of %d connections, %d more not accepted by the kernel", opened, f.failed.Load())
+		t.Logf("a flood of %d connections, %d more that the kernel did not answer in time", len(f.conns), failed)
 		fresh(t, z, 5*time.Second)
 	})
+}
+
+// open counts the connections that the proxy has not ended.
+func (f *flood) open(t *testing.T) int {
+	t.Helper()
+	var waiting atomic.Int64
+	var all sync.WaitGroup
+	deadline := time.Now().Add(time.Second)
+	for _, c := range f.conns {
+		all.Go(func() {
+			c.SetReadDeadline(deadline)
+			if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+				waiting.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	return int(waiting.Load())
 }
 
 // Out of descriptors (EMFILE), the proxy neither spins nor stops: who is

@@ -6,9 +6,8 @@ import "golang.org/x/sys/unix"
 type pauseReason uint8
 
 const (
-	pauseConns  pauseReason = 1 << iota // MaxConns reached
-	pauseErrno                          // out of descriptors or memory: until acceptRetryAt
-	pauseBlocks                         // the pool is exhausted
+	pauseErrno  pauseReason = 1 << iota // out of descriptors or memory: until acceptRetryAt
+	pauseBlocks                         // there is no block to read a head into
 )
 
 // listener is one listening socket of a loop. The core decides whether it
@@ -59,12 +58,7 @@ func (l *Loop) StopAccept(fd int) {
 // updateListeners tells the backend what has changed.
 func (l *Loop) updateListeners() {
 	l.acceptDirty = false
-	if l.cfg.MaxConns > 0 && l.connCount >= l.cfg.MaxConns {
-		l.paused |= pauseConns
-	} else {
-		l.paused &^= pauseConns
-	}
-	if l.parkedCount() > 0 {
+	if l.lines[lineHeads].waiting() > 0 {
 		l.paused |= pauseBlocks
 	} else {
 		l.paused &^= pauseBlocks
@@ -87,16 +81,24 @@ func (l *Loop) updateListeners() {
 
 // accepted gives the connection fd, non-blocking, its slot and reports it. A
 // backend with more to say sets the peer address, and registers fd. False:
-// there is no slot, and fd is closed.
+// there are as many as there may be, and this one is reset. To leave it to the
+// kernel's queue would let it wait for nobody knows what.
 func (l *Loop) accepted(ln *listener, fd int32) (ConnID, *conn, bool) {
+	if l.cfg.MaxConns > 0 && l.acceptedCount >= l.cfg.MaxConns {
+		l.stats.Refused++
+		l.be.refuse(fd)
+		return 0, nil, false
+	}
 	id, c, ok := l.conns.alloc()
 	if !ok {
 		l.stats.AcceptErrors++
-		unix.Close(int(fd))
+		l.be.refuse(fd)
 		return 0, nil, false
 	}
 	c.fd = fd
 	c.owner = ln.owner
+	c.flags = flagAccepted
+	l.acceptedCount++
 	l.stats.Accepts++
 	l.countConn()
 	l.push(Event{Kind: Accepted, Conn: id, FD: -1})
@@ -118,25 +120,16 @@ func (l *Loop) acceptFailed(errno unix.Errno) {
 // acceptStopped: nothing of ln is in flight any more, and it is closed.
 func (l *Loop) acceptStopped(ln *listener) { l.listeners[ln.index] = nil }
 
-// mayAccept says whether a backend that accepts several connections at once
-// should go on.
-func (l *Loop) mayAccept() bool {
-	return l.cfg.MaxConns <= 0 || l.connCount < l.cfg.MaxConns
-}
-
 // countConn counts a new connection.
 func (l *Loop) countConn() {
 	l.connCount++
 	l.stats.ConnsHigh = max(l.stats.ConnsHigh, l.connCount)
-	if !l.mayAccept() {
-		l.acceptDirty = true
-	}
 }
 
 // uncountConn counts the end of one.
-func (l *Loop) uncountConn() {
+func (l *Loop) uncountConn(c *conn) {
 	l.connCount--
-	if l.paused&pauseConns != 0 {
-		l.acceptDirty = true
+	if c.has(flagAccepted) {
+		l.acceptedCount--
 	}
 }

@@ -44,6 +44,9 @@ type backend interface {
 	acceptOff(ln *listener)
 	acceptStop(ln *listener)
 
+	// refuse resets fd, which was accepted and is nobody's.
+	refuse(fd int32)
+
 	// dial opens a socket for r, sets c.fd, and ends in l.connected.
 	dial(id ConnID, c *conn, r *Remote)
 	// adopt makes c.fd, a connected non-blocking socket, the backend's.

@@ -116,7 +116,7 @@ func (l *Loop) teardown(id ConnID, c *conn) {
 		l.push(Event{Kind: Closed, Conn: id, FD: -1})
 		return
 	}
-	l.uncountConn()
+	l.uncountConn(c)
 	fd := int32(-1)
 	if c.has(flagExport) && !l.spoiled(id, c) && (c.has(flagAdopt) || l.be.detach(id, c)) {
 		fd = c.fd

@@ -24,7 +24,6 @@ var _ = contract(
 	contractTest{"the pool runs out", testPoolExhausted},
 	contractTest{"close while parked", testParkedClose},
 	contractTest{"descriptors run out", testEMFILE},
-	contractTest{"at most MaxConns", testMaxConns},
 	contractTest{"fairness", testFairness},
 	contractTest{"reading does not wait for writing", testReadWhileWriting},
 	contractTest{"a unix listener for two loops", testUnixListener},
@@ -356,29 +355,6 @@ func testEMFILE(r *rig) {
 	for range clients {
 		r.expect(Accepted, 0)
 	}
-}
-
-func testMaxConns(r *rig) {
-	r = r.again(Config{MaxConns: 2}, 64)
-	_, addr := r.listen(SockOpts{}, 0)
-	var ids []ConnID
-	for range 2 {
-		r.client(addr)
-		ids = append(ids, r.expect(Accepted, 0).Conn)
-	}
-	r.quiet(20 * time.Millisecond)
-	for range 3 { // one at a time: a backend may accept a burst at once
-		r.client(addr)
-		polls := r.l.Stats().Polls
-		r.quiet(30 * time.Millisecond)
-		if n := r.l.Stats().Polls - polls; n > 30 {
-			r.Errorf("%d polls in 30 ms: the loop was busy waiting", n)
-		}
-		r.l.Close(ids[0])
-		r.expect(Closed, ids[0])
-		ids = append(ids[1:], r.expect(Accepted, 0).Conn)
-	}
-	r.equal("ConnsHigh", r.l.Stats().ConnsHigh, 2)
 }
 
 func testFairness(r *rig) {

@@ -143,6 +143,8 @@ func (e *epoll) acceptOne(ln *listener) bool {
 	return true
 }
 
+func (e *epoll) refuse(fd int32) { abortFD(fd) }
+
 // watch registers a connected socket. When the kernel refuses, the connection
 // looks as if its peer had gone: receiving and sending report what they find.
 func (e *epoll) watch(id ConnID, c *conn) bool {

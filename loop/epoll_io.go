@@ -127,7 +127,7 @@ func (e *epoll) acceptSome(index int) {
 	if ln == nil || !ln.on {
 		return
 	}
-	for n := 0; n < acceptsPerTick && e.l.mayAccept(); n++ {
+	for range acceptsPerTick {
 		if !e.acceptOne(ln) {
 			return
 		}

@@ -27,6 +27,7 @@ type Stats struct {
 	Polls, Waits             uint64 // calls of Poll; waits that could block
 	Events                   uint64 // pushed to the queue
 	Accepts, AcceptErrors    uint64
+	Refused                  uint64 // accepted and reset at once: MaxConns
 	RecvCalls, SendCalls     uint64 // system calls or submitted operations
 	ShortSends               uint64 // the kernel took less than it was given
 	Enobufs                  uint64 // receives that found no block
@@ -66,6 +67,7 @@ type Loop struct {
 	wallMs, wallOffset, wallSyncAt int64
 
 	connCount, timerCount int
+	acceptedCount         int // of connCount
 	stats                 Stats
 	fallback              string
 	destroyed             bool

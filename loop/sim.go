@@ -87,13 +87,14 @@ func (s *sim) acceptOne(ln *listener, from *simListener) bool {
 	from.backlog = from.backlog[1:]
 	id, c, ok := s.l.accepted(ln, v.fd)
 	if !ok {
-		v.end(true)
 		return true
 	}
 	c.setPeer(v.far.addr)
 	s.own(id, v)
 	return true
 }
+
+func (s *sim) refuse(fd int32) { s.w.socket(fd).end(true) }
 
 // own makes a socket this backend's.
 func (s *sim) own(id ConnID, v *simSocket) {

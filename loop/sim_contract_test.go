@@ -103,6 +103,7 @@ func (k *lockedSim) acceptOff(ln *listener) {}
 func (k *lockedSim) acceptStop(ln *listener) {
 	k.locked(func() { k.s.acceptStop(ln) })
 }
+func (k *lockedSim) refuse(fd int32) { k.locked(func() { k.s.refuse(fd) }) }
 func (k *lockedSim) dial(id ConnID, c *conn, r *Remote) {
 	k.locked(func() { k.s.dial(id, c, r) })
 }

@@ -37,7 +37,7 @@ func (s *sim) acceptSome() {
 			continue
 		}
 		from := s.w.listener(ln.fd)
-		for n := 1 + s.w.rng.IntN(acceptsPerTick); n > 0 && s.l.mayAccept() && s.acceptOne(ln, from); n-- {
+		for n := 1 + s.w.rng.IntN(acceptsPerTick); n > 0 && s.acceptOne(ln, from); n-- {
 		}
 	}
 }

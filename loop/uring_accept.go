@@ -67,10 +67,12 @@ func (u *uring) acceptComplete(ln *listener, res int32, cflags uint32) {
 	}
 }
 
+func (u *uring) refuse(fd int32) { abortFD(fd) }
+
 // closeListener ends ln. Connections that were complete before are accepted:
 // closing the socket would reset them.
 func (u *uring) closeListener(ln *listener) {
-	for u.l.mayAccept() {
+	for {
 		fd, _, err := unix.Accept4(int(ln.fd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		if err == unix.EINTR || err == unix.ECONNABORTED {
 			continue

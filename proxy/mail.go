@@ -315,6 +315,7 @@ func (w *Worker) report(sink ReportSink) {
 		Clients: w.clients.Len(), Origins: w.origins.Len(), Exchanges: w.xs.Len(),
 	}
 	w.countRoutes()
+	w.m.ConnsShed = r.Loop.Refused
 	if w.arena != nil {
 		r.Arena = w.arena.Report()
 	}

@@ -286,10 +286,7 @@ func (s *simulation) maxConns() int {
 	if s.calm || s.pick(3) != 0 {
 		return 0
 	}
-	// Connections of both sides count: with fewer than the origins may take, no
-	// client would get in.
-	upstream := s.snap.clusters[0].shared
-	return len(upstream.Endpoints())*s.conns + 1 + s.pick(20)
+	return 1 + s.pick(20)
 }
 
 func (s *simulation) fail(format string, args ...any) {

@@ -154,9 +154,9 @@ func ioKind(name string) loop.IO {
 // reservedFDs are kept for listeners, logs, admin and the runtime.
 const reservedFDs = 64
 
-// maxConns is how many connections, both sides together, a loop may hold
-// before it stops accepting: configured, or its share of the open-files limit
-// less what upstream connections may need.
+// maxConns is how many accepted connections a loop may hold; more are refused.
+// It is configured, or the loop's share of the limit on open files less what
+// upstream connections may need.
 func (s *Server) maxConns() int {
 	if n := s.cfg.Limits.Connections; n > 0 {
 		return n
