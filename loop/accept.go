@@ -105,12 +105,21 @@ func (l *Loop) accepted(ln *listener, fd int32) (ConnID, *conn, bool) {
 	return id, c, true
 }
 
+// Ours says that e tells of a lack on this machine, of descriptors, ports or
+// memory, and nothing of the peer: an accept or a dial may end with such.
+func Ours(e unix.Errno) bool {
+	switch e {
+	case unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS, unix.EADDRNOTAVAIL:
+		return true
+	}
+	return false
+}
+
 // acceptFailed counts a failure. What concerns one connection is over with it;
 // what concerns the process lets all listeners rest for a while.
 func (l *Loop) acceptFailed(errno unix.Errno) {
 	l.stats.AcceptErrors++
-	switch errno {
-	case unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS:
+	if Ours(errno) {
 		l.paused |= pauseErrno
 		l.acceptRetryAt = l.be.now() + acceptRetryNs
 		l.acceptDirty = true

@@ -25,6 +25,7 @@ const (
 	codeInterimFlood
 	codeMemory
 	codeHTTP2
+	codeNoSocket
 )
 
 // statusClientGone is logged for a client that left before its answer, as
@@ -48,6 +49,7 @@ var faultNames = map[proto.FaultCode]string{
 	codeInterimFlood:    "interim_flood",
 	codeMemory:          "out_of_memory",
 	codeHTTP2:           "http2",
+	codeNoSocket:        "out_of_sockets",
 }
 
 // FaultNames lists the names of all codes a worker counts, by code.
@@ -88,6 +90,7 @@ var (
 	faultHTTP2           = proto.Fault{Status: 400, Code: codeHTTP2, Reason: "HTTP/2 protocol error"}
 	faultGreeting        = proto.Fault{Status: 502, Code: codeConnectFailed, Reason: "origin does not answer in HTTP/2"}
 	faultMemory          = proto.Fault{Status: 503, Code: codeMemory, Reason: "buffer memory used up"}
+	faultNoSocket        = proto.Fault{Status: 503, Code: codeNoSocket, Reason: "no descriptor, port or memory left to connect to the origin"}
 )
 
 // noConnection is why an exchange got no connection: f, unless an endpoint was

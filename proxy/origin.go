@@ -81,7 +81,7 @@ func (w *Worker) originEvent(oi uint32, ev *loop.Event) {
 
 func (w *Worker) originConnected(oi uint32, o *origin, errno unix.Errno) {
 	if errno != 0 {
-		w.dialFailed(o, &faultConnectFailed)
+		w.dialFailed(o, connectFault(errno))
 		return
 	}
 	w.pools[o.cluster].DialOK(w.l.Now(), int(o.endpoint))
@@ -94,45 +94,6 @@ func (w *Worker) originConnected(oi uint32, o *origin, errno unix.Errno) {
 	x.connectNs = w.l.Now() - x.dialed
 	w.m.Connect.RecordValue(x.connectNs)
 	w.attach(w.clients.At(x.client), x, oi, o)
-}
-
-// dialFailed marks the endpoint and sends the exchange elsewhere: nothing of
-// it has been sent, so any method may be tried again.
-func (w *Worker) dialFailed(o *origin, f *proto.Fault) {
-	w.m.UpstreamConnectErrors++
-	o.flags |= originUncounted
-	w.pools[o.cluster].DialFailedAt(w.l.Now(), int(o.endpoint), o.addr)
-	xi := o.x
-	o.x = 0
-	w.closeOrigin(o)
-	if xi == 0 {
-		w.serveWaiters(int(o.cluster))
-		return
-	}
-	x := w.xs.At(xi)
-	x.origin = 0
-	w.dialAgain(w.clients.At(x.client), x, int(o.endpoint), f)
-	w.serveWaiters(int(o.cluster))
-}
-
-// dialAgain: endpoint could not be connected to. The exchange tries another
-// one, or the same later.
-func (w *Worker) dialAgain(c *client, x *exchange, endpoint int, f *proto.Fault) {
-	x.tried |= 1 << uint(endpoint)
-	x.flags = x.flags&^xConnectTimedOut | xConnectFailed
-	if f == &faultConnectTimeout {
-		x.flags |= xConnectTimedOut
-	}
-	cl := w.snap.clusters[x.cluster]
-	if cl.retries > 0 && w.l.Now() < x.sought+cl.queueNs {
-		// While an outage is young the pool lets the request wait for the next
-		// try; later it refuses one that has tried every endpoint.
-		w.m.UpstreamRetries++
-		x.state = xRouting
-		w.dispatch(c, x)
-	} else {
-		w.failExchange(c, x, f)
-	}
 }
 
 // idleOrigin returns a connection to its pool, or closes it when the pool has

@@ -140,7 +140,7 @@ func (w *Worker) growGroup(cluster, endpoint int) {
 
 func (w *Worker) sessionConnected(se *session, errno unix.Errno) {
 	if errno != 0 {
-		w.sessionNotConnected(se, &faultConnectFailed)
+		w.sessionNotConnected(se, connectFault(errno))
 		return
 	}
 	se.state = sessionGreeting
@@ -191,10 +191,8 @@ func (w *Worker) groupFailed(cluster, endpoint int, addr uint32, f *proto.Fault)
 	for i := range len(g.pending) + g.orphans {
 		if i > 0 {
 			p.Closed(endpoint)
-		} else if addr == 0 {
-			p.DialFailed(w.l.Now(), endpoint)
 		} else {
-			p.DialFailedAt(w.l.Now(), endpoint, addr)
+			w.reportDial(cluster, endpoint, addr, f)
 		}
 	}
 	pending := g.pending

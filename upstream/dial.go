@@ -61,6 +61,14 @@ func (p *Pool) DialFailedAt(now int64, ep int, addr uint32) {
 	p.Closed(ep)
 }
 
+// DialGivenUp tells that the connection could not even be tried, for want of
+// something on this machine. That is no news of the endpoint; the slot is free.
+func (p *Pool) DialGivenUp(now int64, ep int) {
+	p.stats.DialErrors++
+	p.c.eps[ep].health.release(now)
+	p.Closed(ep)
+}
+
 // avoidAddr marks one address; true when another one is worth trying.
 func (e *Endpoint) avoidAddr(addr uint32, now, until int64) bool {
 	set := e.set.Load()

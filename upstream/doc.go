@@ -13,7 +13,7 @@
 // slot reserved). From then on the connection is counted, exactly until Closed
 // or DialFailed is called for it, on whatever loop it is then:
 //
-//	Dial    -> DialOK, request ...     or DialFailed (that is the end)
+//	Dial    -> DialOK, request ...     or DialFailed, DialGivenUp (that is the end)
 //	request -> PutAddr true: idle      or PutAddr false / broken: close, Closed
 //	idle    -> Acquire, TakeIdle       or Remove / Expire: close, Closed
 //

@@ -1,0 +1,69 @@
+package proxy
+
+import (
+	"golang.org/x/sys/unix"
+
+	"zproxy/loop"
+	"zproxy/proto"
+)
+
+// connectFault is what an exchange is told whose dial ended with errno.
+func connectFault(errno unix.Errno) *proto.Fault {
+	if loop.Ours(errno) {
+		return &faultNoSocket
+	}
+	return &faultConnectFailed
+}
+
+// reportDial tells the pool that a dial failed with f, unless that says nothing
+// of the endpoint; addr is 0 when the address is not known.
+func (w *Worker) reportDial(cluster, endpoint int, addr uint32, f *proto.Fault) {
+	if f == &faultNoSocket {
+		w.pools[cluster].DialGivenUp(w.l.Now(), endpoint)
+		return
+	}
+	w.pools[cluster].DialFailedAt(w.l.Now(), endpoint, addr)
+}
+
+// dialFailed marks the endpoint and sends the exchange elsewhere: nothing of
+// it has been sent, so any method may be tried again.
+func (w *Worker) dialFailed(o *origin, f *proto.Fault) {
+	w.m.UpstreamConnectErrors++
+	o.flags |= originUncounted
+	w.reportDial(int(o.cluster), int(o.endpoint), o.addr, f)
+	xi := o.x
+	o.x = 0
+	w.closeOrigin(o)
+	if xi == 0 {
+		w.serveWaiters(int(o.cluster))
+		return
+	}
+	x := w.xs.At(xi)
+	x.origin = 0
+	w.dialAgain(w.clients.At(x.client), x, int(o.endpoint), f)
+	w.serveWaiters(int(o.cluster))
+}
+
+// dialAgain: endpoint could not be connected to. The exchange tries another
+// one, or the same later.
+func (w *Worker) dialAgain(c *client, x *exchange, endpoint int, f *proto.Fault) {
+	if f == &faultNoSocket { // another endpoint would need a socket too
+		w.failExchange(c, x, f)
+		return
+	}
+	x.tried |= 1 << uint(endpoint)
+	x.flags = x.flags&^xConnectTimedOut | xConnectFailed
+	if f == &faultConnectTimeout {
+		x.flags |= xConnectTimedOut
+	}
+	cl := w.snap.clusters[x.cluster]
+	if cl.retries > 0 && w.l.Now() < x.sought+cl.queueNs {
+		// While an outage is young the pool lets the request wait for the next
+		// try; later it refuses one that has tried every endpoint.
+		w.m.UpstreamRetries++
+		x.state = xRouting
+		w.dispatch(c, x)
+	} else {
+		w.failExchange(c, x, f)
+	}
+}
