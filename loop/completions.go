@@ -54,6 +54,9 @@ func (l *Loop) recvEnded(id ConnID, c *conn, errno unix.Errno) {
 		return
 	}
 	c.flags |= flagRecvEnded
+	if errno == 0 && c.has(flagReset) {
+		errno = unix.ECONNRESET // the kernel tells it once, and calls the rest an end of file
+	}
 	l.push(Event{Kind: RecvEnd, Conn: id, Errno: errno, FD: -1})
 }
 
@@ -63,6 +66,9 @@ func (l *Loop) sent(id ConnID, c *conn, n int, errno unix.Errno) {
 		n = c.sendq.Bytes()
 		l.pool.Drop(&c.sendq)
 		c.flags |= flagSendBroken | flagSpoiled
+		if errno == unix.ECONNRESET {
+			c.flags |= flagReset
+		}
 	} else {
 		l.pool.Consume(&c.sendq, n)
 	}

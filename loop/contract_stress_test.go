@@ -7,29 +7,36 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var _ = contract(
-	contractTest{"stress over tcp", func(r *rig) { stress(r, 64, false) }},
-	contractTest{"stress over unix sockets", func(r *rig) { stress(r, 64, true) }},
-	contractTest{"stress with hardly any blocks", func(r *rig) { stress(r, 24, false) }},
+	contractTest{"stress over tcp", func(r *rig) { stress(r, 64, 16<<10) }},
+	contractTest{"stress over unix sockets", func(r *rig) { stress(r, 64, 0) }},
+	contractTest{"stress with hardly any blocks", func(r *rig) { stress(r, 24, 16<<10) }},
+	contractTest{"stress with tiny socket buffers", func(r *rig) { stress(r, 64, 1) }},
+	contractTest{"stress among signals", testSignals},
 )
 
 // stress pumps both ways through echoing connections, which are paused and
 // resumed at random, at sizes and buffer sizes of all kinds, and compares
-// every byte at the clients.
-func stress(r *rig, blocks int, unixSockets bool) {
+// every byte at the clients. socketBytes is the size of the sockets' buffers (the
+// kernel has a least one), 0 for unix sockets.
+func stress(r *rig, blocks, socketBytes int) {
 	r = r.again(Config{}, blocks)
 	const conns = 12
 	rng := rand.New(rand.NewPCG(uint64(blocks), 3))
 	var addr string
-	if !unixSockets {
-		_, addr = r.listen(SockOpts{SndBuf: 16 << 10, RcvBuf: 16 << 10}, 0)
+	if socketBytes > 0 {
+		_, addr = r.listen(SockOpts{SndBuf: socketBytes, RcvBuf: socketBytes}, 0)
 	}
 	results := make(chan error, conns)
 	for i := range conns {
-		if unixSockets {
+		if socketBytes == 0 {
 			id, c := r.unixPair()
 			go func() { results <- echoClient(c, i) }()
 			r.l.Recv(id)
@@ -139,5 +146,27 @@ func echoClient(c net.Conn, seed int) error {
 		if rng.IntN(20) == 0 {
 			time.Sleep(time.Duration(rng.IntN(2000)) * time.Microsecond)
 		}
+	}
+}
+
+// testSignals interrupts the loop's thread all the time: system calls end with
+// EINTR, nothing is lost by it.
+func testSignals(r *rig) {
+	var stop atomic.Bool
+	var sender sync.WaitGroup
+	pid, tid := unix.Getpid(), unix.Gettid()
+	sent := 0
+	sender.Go(func() {
+		for ; !stop.Load(); sent++ {
+			unix.Tgkill(pid, tid, unix.SIGURG) // the Go runtime takes it for one of its own
+			time.Sleep(50 * time.Microsecond)
+		}
+	})
+	stress(r, 64, 16<<10)
+	stress(r, 64, 0)
+	stop.Store(true)
+	sender.Wait()
+	if sent < 100 {
+		r.Errorf("only %d signals", sent)
 	}
 }
