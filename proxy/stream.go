@@ -93,6 +93,7 @@ func (w *Worker) streamHead(st *stream, block []byte, end bool) bool {
 		return true
 	}
 	se := w.sessionOf(st)
+	w.control(se) // what the session has to say first, SETTINGS above all
 	if n := http2.HeadBound(len(block)); n <= w.pool.BlockBytes() {
 		b := w.pool.Reserve(n)
 		if b == nil {
