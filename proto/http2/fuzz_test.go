@@ -3,6 +3,7 @@ package http2
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,7 +109,7 @@ func FuzzNext(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in, cuts []byte) {
 		for _, role := range []Role{Server, Client} {
 			whole := run(t, role, in, nil)
-			if split := run(t, role, in, append(cuts, 0)); split != whole {
+			if split := run(t, role, in, append(slices.Clip(cuts), 0)); split != whole {
 				t.Errorf("split %v:\n%s\nwhole:\n%s", cuts, split, whole)
 			}
 		}
@@ -139,7 +140,7 @@ func FuzzSection(f *testing.F) {
 		h := r.s.Head()
 		for i := range h.Fields {
 			n, v := h.Bytes(h.Fields[i].Name), h.Bytes(h.Fields[i].Value)
-			if !proto.IsToken(n) || bytes.ToLower(n) == nil || bytes.ContainsAny(v, "\r\n\x00") || strings.TrimSpace(string(v)) != string(v) && !bytes.ContainsAny(v, "\x85\xa0\u0085\u00a0\v\f") {
+			if !proto.IsToken(n) || string(bytes.ToLower(n)) != string(n) || bytes.ContainsAny(v, "\r\n\x00") || string(bytes.Trim(v, " \t")) != string(v) {
 				t.Errorf("%q: %q is taken", n, v)
 			}
 		}
@@ -157,6 +158,12 @@ func FuzzSection(f *testing.F) {
 			t.Fatalf("%x: %v", block, err)
 		}
 		before := tellHead(h)
+		var passedOn int // of the fields
+		for i := range h.Fields {
+			if !ofConnection[h.Fields[i].Token] {
+				passedOn++
+			}
+		}
 		again := server(t, nil)
 		again.enc = hpack.NewEncoder(&again.blk)
 		var flat []string
@@ -164,7 +171,7 @@ func FuzzSection(f *testing.F) {
 			flat = append(flat, f.Name, f.Value)
 		}
 		again.headers(1, true, flat...)
-		if got := again.feed(); len(got) != 1 || !strings.HasPrefix(got[0], "head 1 GET") || again.s.Head().Fields == nil != (len(h.Fields) == 0) && len(fields) > 4 {
+		if got := again.feed(); len(got) != 1 || !strings.HasPrefix(got[0], "head 1 GET") || len(again.s.Head().Fields) != passedOn {
 			t.Errorf("%q came back as %q", before, got)
 		}
 	})
@@ -205,7 +212,7 @@ func FuzzReadBlock(f *testing.F) {
 }
 
 // FuzzFrames: what this package writes is read by another framer as what was
-// meant, and the other way round.
+// meant. The other way round is what rig does in every test.
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte("hello"), uint16(3), true)
 	f.Add([]byte{}, uint16(0), false)

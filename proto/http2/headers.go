@@ -148,9 +148,8 @@ func (s *Session) decode(block []byte, mode sectionMode) bool {
 		s.suspect(AbuseTable)
 	}
 	if s.decoder == nil {
-		s.decoder = hpack.NewDecoder(defaultTable, s.scratch.emitter())
-		s.decoder.SetMaxStringLength(2 * s.blockMax()) // no string of a block decodes to more
-		s.boundTable()
+		s.decoder = hpack.NewDecoder(defaultTable, nil)
+		s.setDecoder()
 	}
 	x := &s.scratch.section
 	x.begin(mode, s.cfg, s.decoder)
@@ -162,6 +161,13 @@ func (s *Session) decode(block []byte, mode sectionMode) bool {
 		s.suspect(AbuseHeadTooLarge)
 	}
 	return err == nil
+}
+
+// setDecoder tells the decoder what this connection and its worker want.
+func (s *Session) setDecoder() {
+	s.decoder.SetEmitFunc(s.scratch.emitter())
+	s.decoder.SetMaxStringLength(2 * s.blockMax()) // no string of a block decodes to more
+	s.boundTable()
 }
 
 func (s *Session) request(id uint32, x *section, ev *Event) {

@@ -73,10 +73,10 @@ type Event struct {
 	Fault  *proto.Fault // Head: a section over the limits, to be answered; Reset when Local, Closed: why
 }
 
-// Session is one end of one HTTP/2 connection. It is reused with Start after
-// Release.
+// Session is one end of one HTTP/2 connection. The zero value is ready for
+// Start, and so is one after Release.
 type Session struct {
-	Abuse [AbuseCount]uint32 // how often each happened
+	Abuse [AbuseCount]uint32 // how often each happened since Start
 
 	cfg     *Config
 	streams *Streams
@@ -199,7 +199,7 @@ func (s *Session) Start(role Role, c *Config, streams *Streams, scratch *Scratch
 	if decoder != nil { // of the connection before
 		decoder.SetMaxDynamicTableSize(0)
 		decoder.SetMaxDynamicTableSize(defaultTable)
-		s.boundTable()
+		s.setDecoder()
 	}
 	if role == Server {
 		s.phase = phasePreface

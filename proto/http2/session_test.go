@@ -1,6 +1,7 @@
 package http2
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 	"unsafe"
@@ -15,6 +16,47 @@ func TestSizes(t *testing.T) {
 	if n := unsafe.Sizeof(Stream{}); n > 96 {
 		t.Errorf("a stream has %d bytes", n)
 	}
+}
+
+// An idle connection that has had a browser's request costs little.
+func TestIdleMemory(t *testing.T) {
+	const n = 500
+	cfg, streams, scratch := DefaultConfig(), new(Streams), new(Scratch)
+	in := newRig(t, Server, nil)
+	in.in.WriteString(Preface)
+	in.fr.WriteSettings()
+	in.headers(1, true, browserFields...)
+	sessions := make([]*Session, n)
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	serve := func() *Session {
+		s := new(Session)
+		s.Start(Server, &cfg, streams, scratch, startNs)
+		for b := in.in.Bytes(); len(b) > 0; {
+			used, ev := s.Next(b, startNs)
+			b = b[used:]
+			if ev.Kind == EventHead {
+				s.AppendHead(nil, ev.Stream, AppendStatus(nil, 200), true)
+			}
+		}
+		s.Flushed()
+		return s
+	}
+	serve()
+	before := heap()
+	for i := range sessions {
+		sessions[i] = serve()
+	}
+	each := int(heap()-before) / n
+	t.Logf("%d bytes each", each)
+	if each > 4096 {
+		t.Errorf("%d bytes for an idle connection", each)
+	}
+	runtime.KeepAlive(sessions)
 }
 
 func TestServerConversation(t *testing.T) {
