@@ -1,7 +1,8 @@
 package proto
 
 // FaultCode numbers what can be wrong with a message; counters are indexed by
-// it (it stays below 64), so codes are only ever added at the end.
+// it (it stays below 64, where the codes of package proxy begin), so codes are
+// only ever added at the end.
 type FaultCode uint8
 
 const (
@@ -55,6 +56,8 @@ const (
 	FaultFrame
 	FaultCompression
 	FaultFlood
+	FaultWebSocket
+	FaultWebSocketVersion
 	FaultCount int = iota
 )
 
@@ -142,6 +145,8 @@ var faultNames = [FaultCount]string{
 	FaultFrame:                 "frame",
 	FaultCompression:           "compression",
 	FaultFlood:                 "flood",
+	FaultWebSocket:             "websocket_handshake",
+	FaultWebSocketVersion:      "websocket_version",
 }
 
 var requestFaults = [FaultCount]Fault{
@@ -195,6 +200,8 @@ var requestFaults = [FaultCount]Fault{
 	FaultFrame:                 {"frame not allowed here", 400, FaultFrame},
 	FaultCompression:           {"field section cannot be decoded", 400, FaultCompression},
 	FaultFlood:                 {"too many frames that only cost", 400, FaultFlood},
+	FaultWebSocket:             {"invalid websocket handshake", 400, FaultWebSocket},
+	FaultWebSocketVersion:      {"websocket version is not 13", 426, FaultWebSocketVersion},
 }
 
 var responseFaults = func() (t [FaultCount]Fault) {
