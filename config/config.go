@@ -127,6 +127,18 @@ type Route struct {
 	Upstream string
 	Respond  *Respond
 	Redirect *Redirect
+	// WebSocket is nil when the route does not say: mode "frames" and no limits.
+	WebSocket *WebSocket
+}
+
+// WebSocket says what becomes of connections that are upgraded to WebSocket.
+type WebSocket struct {
+	Mode           string        // "frames" or "tunnel"
+	IdleTimeout    time.Duration // 0: the upstream's
+	MaxMessage     Size          // 0: no limit
+	MaxFrame       Size          // 0: no limit
+	PingInterval   time.Duration // 0: none
+	MaxConnections int           // over all loops, 0: no limit
 }
 
 // Respond is a fixed answer.

@@ -260,7 +260,7 @@ func TestSchemaAgrees(t *testing.T) {
 	beyond := []string{"syntax error", "second time", "an empty file", "a second document", "merge key", "as a key",
 		"size", "duration", "whole seconds", "a power of two", "a multiple", "auto, a whole number", "an address",
 		"a host", "a path", "a URL", "a media type", "a network", "at most", "at least stream_window", "the name of", "the address of", "no body",
-		"a file name", "found 0x20", "not CONNECT", "a name of letters"}
+		"a file name", "found 0x20", "not CONNECT", "a name of letters", "a route with upstream", "mode: frames with it"}
 	refused := 0
 	for _, c := range goldenErrors {
 		skip := false
@@ -300,6 +300,8 @@ routes:
   - {path: /, host: "*.Example.COM", upstream: a}
   - {path: "/a:b/%2Fc//größe/:p-1/*", host: "[::1]", methods: [PROPFIND, M-SEARCH], upstream: b, listener: "127.0.0.1:8081"}
   - {path: "/r", redirect: {to: "http://x/y?z=%20"}}
+  - {path: "/ws", upstream: a, websocket: {idle_timeout: 5m, max_message: 1 MiB, max_frame: 0, ping_interval: 30s, max_connections: 100}}
+  - {path: "/wt", upstream: a, websocket: {mode: tunnel}}
 limits: {body_bytes: 5000, keepalive_timeout: 1m30.5s}
 http2: {stream_window: 32MiB, header_table: 0}
 forwarding: {trusted_proxies: ["10.0.0.0/8", "::1", "192.168.1.1"]}
@@ -338,6 +340,9 @@ func TestValues(t *testing.T) {
 		{c.Limits.KeepaliveTimeout, 90*time.Second + 500*time.Millisecond},
 		{c.Forwarding.TrustedProxies, prefixes("10.0.0.0/8", "::1/128", "192.168.1.1/32")},
 		{c.Routes[2].Redirect, &Redirect{To: "http://x/y?z=%20", Status: 302}},
+		{c.Routes[3].WebSocket, &WebSocket{Mode: "frames", IdleTimeout: 5 * time.Minute, MaxMessage: 1 << 20, PingInterval: 30 * time.Second, MaxConnections: 100}},
+		{c.Routes[4].WebSocket, &WebSocket{Mode: "tunnel"}},
+		{c.Routes[2].WebSocket, (*WebSocket)(nil)},
 		{c.ErrorPages[404].ContentType, "text/plain; charset=utf-8"},
 		{c.ErrorPages[500].ContentType, "application/json"},
 		{c.ErrorPages[502].ContentType, "text/html; charset=utf-8"},

@@ -30,7 +30,7 @@ var goldenErrors = []struct {
 	{"comments only", "# nothing\n", `f:1:1: found an empty file, expected a configuration: at least listeners and routes`},
 	{"null", "~\n", `f:1:1: found an empty file, expected a configuration: at least listeners and routes`},
 	{"empty object", "{}", `f:1:1: listeners: found nothing, expected a list of 1 to 256 entries, each with the keys address, protocols, socket (this key is required)
-f:1:1: routes: found nothing, expected a list of 1 to 1048576 entries, each with the keys host, path, methods, listener, upstream, respond, redirect (this key is required)`},
+f:1:1: routes: found nothing, expected a list of 1 to 1048576 entries, each with the keys host, path, methods, listener, upstream, respond, redirect, websocket (this key is required)`},
 	{"a list", "- a\n", `f:1:1: found a list, expected a mapping with the keys loops, io, buffers, listeners, upstreams, routes, limits, http2, forwarding, access_log, error_pages, shutdown, dns, admin`},
 	{"text", "hello", `f:1:1: found "hello", expected a mapping with the keys loops, io, buffers, listeners, upstreams, routes, limits, http2, forwarding, access_log, error_pages, shutdown, dns, admin`},
 	{"two documents", base + "---\na: 1\n", `f:4:1: found a second document, expected one document in a file (remove the line "---" and what follows)`},
@@ -189,6 +189,11 @@ f:1:1: routes: found nothing, expected a list of 1 to 1048576 entries, each with
 	{"redirect with a line break", listener + "routes: [{path: /, redirect: {to: \"/x\\r\\nSet-Cookie: a\"}}]\n", `f:2:35: routes[0].redirect.to: found "/x\r\nSet-Cookie: a", expected a URL https://host/path or a path /path (spaces and letters outside ASCII are written percent-encoded, e.g. %20)`},
 	{"redirect elsewhere", listener + "routes: [{path: /, redirect: {to: \"javascript:alert(1)\"}}]\n", `f:2:35: routes[0].redirect.to: found "javascript:alert(1)", expected a URL https://host/path or a path /path`},
 	{"route's listener", listener + "routes: [{path: /, listener: \"127.0.0.1:81\", respond: {}}]\n", `f:2:30: routes[0].listener: found "127.0.0.1:81", expected the address of a listener: 127.0.0.1:8080`},
+	{"websocket without an upstream", listener + "routes: [{path: /, respond: {}, websocket: {}}]\n", `f:2:44: routes[0].websocket: found settings for WebSocket, expected a route with upstream (an answer of the proxy's own opens none)`},
+	{"websocket mode", listener + dial + "routes: [{path: /, upstream: app, websocket: {mode: frame}}]\n", `f:3:53: routes[0].websocket.mode: found "frame", expected one of frames, tunnel (did you mean "frames"?)`},
+	{"limits of a tunnel", listener + dial + "routes: [{path: /, upstream: app, websocket: {mode: tunnel, max_message: 1MiB, ping_interval: 30s}}]\n", "f:3:74: routes[0].websocket.max_message: found \"1MiB\", expected mode: frames with it (a tunnel knows nothing of frames)\n" +
+		"f:3:95: routes[0].websocket.ping_interval: found \"30s\", expected mode: frames with it (a tunnel knows nothing of frames)"},
+	{"idle timeout", listener + dial + "routes: [{path: /, upstream: app, websocket: {idle_timeout: 25h}}]\n", `f:3:61: routes[0].websocket.idle_timeout: found "25h", expected a duration from 0s to 24h, e.g. "60s", "1m30s"`},
 
 	// HTTP/2.
 	{"http2 is a switch", base + "http2: true\n", `f:4:8: http2: found true, expected a mapping with the keys max_streams, stream_window, connection_window, header_table, upstream_streams, upstream_connections, idle_timeout, abuse_score`},

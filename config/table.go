@@ -281,6 +281,27 @@ func routeFields() []field {
 					doc: "`https://host/path` or `/path`, sent as it is written."},
 				{key: "status", kind: kindCount, def: "302", numbers: []int64{301, 302, 303, 307, 308}, at: at(func(r *Redirect) *int { return &r.Status }),
 					doc: "Permanent are 301 and 308, temporary 302, 303 and 307; 307 and 308 keep the method."}}},
+		{key: "websocket", kind: kindSection, optional: true, fields: webSocketFields(),
+			at:  at(func(r *Route) *WebSocket { r.WebSocket = new(WebSocket); return r.WebSocket }),
+			doc: "What becomes of connections that are upgraded to WebSocket. Handshakes are checked on both sides, whatever the mode. Only with `upstream`."},
+	}
+}
+
+func webSocketFields() []field {
+	const day = int64(24 * time.Hour)
+	return []field{
+		{key: "mode", kind: kindEnum, def: "frames", enum: []string{"frames", "tunnel"}, at: at(func(s *WebSocket) *string { return &s.Mode }),
+			doc: "`frames` checks every frame while it passes (RFC 6455), counts it, and ends a connection that breaks the rules with a Close frame to both sides; `tunnel` passes bytes without looking at them."},
+		{key: "idle_timeout", kind: kindDuration, def: "0", max: day, at: at(func(s *WebSocket) *time.Duration { return &s.IdleTimeout }),
+			zero: "`timeouts.idle` of the upstream", doc: "A connection without traffic either way is closed after this time. Pings of the proxy's own and the answers to them do not count."},
+		{key: "max_message", kind: kindSize, def: "0", max: 1 << 50, at: at(func(s *WebSocket) *Size { return &s.MaxMessage }),
+			zero: "no limit", doc: "Size of a message, all fragments together and as sent, so before decompression. A larger one ends the connection with close code 1009. Frames are passed on as they come and never held in memory, so there is no need for a limit on the proxy's own account."},
+		{key: "max_frame", kind: kindSize, def: "0", max: 1 << 50, at: at(func(s *WebSocket) *Size { return &s.MaxFrame }),
+			zero: "no limit", doc: "The same for a single frame."},
+		{key: "ping_interval", kind: kindDuration, def: "0", max: day, at: at(func(s *WebSocket) *time.Duration { return &s.PingInterval }),
+			zero: "no pings", doc: "How often the proxy pings both sides. The answers go no further. A side that has sent nothing at all by the time of the next ping is gone, and the connection is ended."},
+		{key: "max_connections", kind: kindCount, def: "0", max: 1 << 24, at: at(func(s *WebSocket) *int { return &s.MaxConnections }),
+			zero: "no limit", doc: "The most WebSockets of this route, over all loops together, handshakes under way included. More are answered 503."},
 	}
 }
 

@@ -219,6 +219,7 @@ func (d *decoder) verifyRoute(r *Route, n *yaml.Node, p *path, names []string, u
 		at := &path{up: &path{up: p, key: "respond"}, key: "body"}
 		d.fail(child(child(n, "respond"), "body"), at, quote(a.Body), "no body with status "+strconv.Itoa(a.Status), "")
 	}
+	d.verifyWebSocket(r, n, &path{up: p, key: "websocket"})
 	if r.Listener == "" {
 		return
 	}
@@ -230,6 +231,31 @@ func (d *decoder) verifyRoute(r *Route, n *yaml.Node, p *path, names []string, u
 		}
 	}
 	d.fail(child(n, "listener"), &path{up: p, key: "listener"}, quote(r.Listener), "the address of a listener: "+someOf(listeners), "")
+}
+
+// verifyWebSocket: what looks at frames needs the mode that does.
+func (d *decoder) verifyWebSocket(r *Route, n *yaml.Node, p *path) {
+	s := r.WebSocket
+	if s == nil {
+		return
+	}
+	at := child(n, "websocket")
+	if r.Respond != nil || r.Redirect != nil {
+		d.fail(at, p, "settings for WebSocket", "a route with upstream", "an answer of the proxy's own opens none")
+		return
+	}
+	if s.Mode != "tunnel" {
+		return
+	}
+	for _, only := range []struct {
+		key string
+		set bool
+	}{{"max_message", s.MaxMessage > 0}, {"max_frame", s.MaxFrame > 0}, {"ping_interval", s.PingInterval > 0}} {
+		if only.set {
+			v := child(at, only.key)
+			d.fail(v, &path{up: p, key: only.key}, shown(resolve(v)), "mode: frames with it", "a tunnel knows nothing of frames")
+		}
+	}
 }
 
 // someOf lists names, but not hundreds of them.

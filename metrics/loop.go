@@ -62,6 +62,10 @@ type Loop struct {
 	UpstreamSessions uint64 // gauge: HTTP/2 connections to origins
 	UpstreamStreams  uint64 // gauge: streams open to origins
 
+	WebSockets      uint64 // gauge: of those open, WebSockets
+	WebSocketsTotal uint64 // WebSockets ever
+	WebSocket       WebSocket
+
 	RouteCacheHits   uint64 // lookups the route cache answered
 	RouteCacheMisses uint64 // lookups that went to the trie
 
@@ -96,6 +100,7 @@ func Sum(loops []*Loop) *Loop {
 		for i := range l.RefusedByReason {
 			sum.RefusedByReason[i] += l.RefusedByReason[i]
 		}
+		sum.WebSocket.add(&l.WebSocket)
 		sum.Total.Merge(&l.Total)
 		sum.Connect.Merge(&l.Connect)
 		sum.Response.Merge(&l.Response)

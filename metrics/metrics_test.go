@@ -31,7 +31,8 @@ func full() *metrics.Snapshot {
 		Gauges: []metrics.Gauge{
 			{Name: "zproxy_build_info", Labels: metrics.Labels("version", "1.0"), Help: "Build.", Value: 1},
 		},
-		Reasons: []string{"", "bare LF", "same", "same"},
+		Reasons:    []string{"", "bare LF", "same", "same"},
+		Violations: []string{"", "opcode"},
 	}
 	for n := range 2 {
 		l := new(metrics.Loop)
@@ -43,6 +44,15 @@ func full() *metrics.Snapshot {
 		}
 		l.ResponsesByClass = [6]uint64{uint64(n), 1, 20, 3, 4, 5}
 		l.RefusedByReason[1], l.RefusedByReason[2], l.RefusedByReason[3], l.RefusedByReason[63] = 11, 12, 13, 14
+		l.WebSocket.CountFrame(1, 1, 100)
+		l.WebSocket.CountFrame(1, 1, 11)
+		l.WebSocket.CountFrame(0, 3, 7)
+		l.WebSocket.Violations[1][2], l.WebSocket.Violations[0][1] = 3, 4
+		for by, code := range []uint16{1000, 3999, 4000} {
+			l.WebSocket.CountClose(uint8(by), code)
+		}
+		l.WebSocket.CountClose(2, 999)
+		l.WebSocket.CountClose(2, 1015)
 		l.Total.RecordValue(int64(n+1) * 1e6)
 		s.Loops = append(s.Loops, l)
 	}
@@ -92,6 +102,17 @@ func TestEveryCounterIsShown(t *testing.T) {
 		`zproxy_endpoint_connections{upstream="app",endpoint="10.0.0.5:9000"} 5`,
 		`zproxy_endpoint_up{upstream="app",endpoint="10.0.0.5:9000"} 0`,
 		`zproxy_endpoint_up{upstream="app",endpoint="unix:/a\"b\\c\nd` + "\ufffd" + `"} 1`,
+		`zproxy_websocket_frames_total{loop="0",from="origin",opcode="text"} 2`,
+		`zproxy_websocket_frames_total{loop="0",from="client",opcode="text"} 0`,
+		`zproxy_websocket_frames_total{loop="1",from="client",opcode="opcode_3"} 1`,
+		`zproxy_websocket_payload_bytes_total{loop="0",from="origin",opcode="text"} 111`,
+		`zproxy_websocket_closes_total{loop="0",by="client",code="1000"} 1`,
+		`zproxy_websocket_closes_total{loop="0",by="origin",code="3xxx"} 1`,
+		`zproxy_websocket_closes_total{loop="0",by="proxy",code="4xxx"} 1`,
+		`zproxy_websocket_closes_total{loop="0",by="proxy",code="other"} 1`,
+		`zproxy_websocket_closes_total{loop="1",by="proxy",code="1015"} 1`,
+		`zproxy_websocket_violations_total{loop="0",from="client",kind="opcode"} 4`,
+		`zproxy_websocket_violations_total{loop="0",from="origin",kind="kind_2"} 3`,
 		`zproxy_build_info{version="1.0"} 1`,
 		`zproxy_request_duration_seconds_bucket{le="0.001"} 1`,
 		`zproxy_request_duration_seconds_bucket{le="+Inf"} 2`,
@@ -271,7 +292,7 @@ func TestHistogramMemory(t *testing.T) {
 	if got := made.AllocedBytesPerOp(); got > 25<<10 {
 		t.Errorf("a histogram takes %d bytes, more than 25 KiB", got)
 	}
-	if size := reflect.TypeFor[metrics.Loop]().Size(); size > 2048 {
+	if size := reflect.TypeFor[metrics.Loop]().Size(); size > 3<<10 {
 		t.Errorf("an idle Loop takes %d bytes", size)
 	}
 }
@@ -310,6 +331,9 @@ func TestSum(t *testing.T) {
 	}
 	if sum.ResponsesByClass != [6]uint64{1, 2, 40, 6, 8, 10} || sum.RefusedByReason[63] != 28 {
 		t.Errorf("%v %v", sum.ResponsesByClass, sum.RefusedByReason)
+	}
+	if ws := &sum.WebSocket; ws.Frames[1][1] != 4 || ws.Bytes[1][1] != 222 || ws.Violations[0][1] != 8 || ws.Closes[0][0] != 2 {
+		t.Errorf("%+v", *ws)
 	}
 	if sum.Total.Count() != 2 || sum.Total.SumNs() != 3e6 || s.Loops[0].Total.Count() != 1 {
 		t.Errorf("%d values, sum %d; the first loop has %d", sum.Total.Count(), sum.Total.SumNs(), s.Loops[0].Total.Count())

@@ -25,6 +25,7 @@ func WritePrometheus(w io.Writer, loops []*Loop, extra []Gauge) error {
 func (s *Snapshot) WritePrometheus(w io.Writer) error {
 	e := exposition{buf: make([]byte, 0, 16<<10), seen: map[string]bool{}}
 	e.counters(s)
+	e.webSockets(s)
 	e.states(s)
 	e.pools(s)
 	e.endpoints(s)

@@ -8,6 +8,8 @@ type Snapshot struct {
 	Endpoints []EndpointState // per upstream and endpoint; may be empty
 	Gauges    []Gauge         // anything else
 	Reasons   []string        // names of the codes in RefusedByReason; "" or missing: code_N
+	// Violations are names of the codes in WebSocket.Violations; "" or missing: kind_N.
+	Violations []string
 }
 
 // LoopState is what one event loop, its buffer pool and its arena report of

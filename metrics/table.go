@@ -49,6 +49,8 @@ var counterTable = [...]struct {
 	{"zproxy_http2_streams_total", counter, "HTTP/2 streams ever opened by clients.", func(l *Loop) *uint64 { return &l.StreamsTotal }},
 	{"zproxy_upstream_http2_connections", gauge, "HTTP/2 connections to origins.", func(l *Loop) *uint64 { return &l.UpstreamSessions }},
 	{"zproxy_upstream_http2_streams_open", gauge, "HTTP/2 streams open to origins.", func(l *Loop) *uint64 { return &l.UpstreamStreams }},
+	{"zproxy_websockets_open", gauge, "WebSockets open.", func(l *Loop) *uint64 { return &l.WebSockets }},
+	{"zproxy_websockets_total", counter, "WebSockets ever.", func(l *Loop) *uint64 { return &l.WebSocketsTotal }},
 	{"zproxy_route_cache_hits_total", counter, "Route lookups the cache answered.", func(l *Loop) *uint64 { return &l.RouteCacheHits }},
 	{"zproxy_route_cache_misses_total", counter, "Route lookups that went to the trie.", func(l *Loop) *uint64 { return &l.RouteCacheMisses }},
 	{"zproxy_access_log_dropped_total", counter, "Access log records lost because the writer was behind.", func(l *Loop) *uint64 { return &l.AccessLogDropped }},

@@ -17,6 +17,9 @@ func (w *Worker) account(c *client, x *exchange, why string) {
 	}
 	total := w.l.Now() - x.start
 	w.m.Total.RecordValue(total)
+	if x.socket != 0 {
+		w.accountSocket(x, why)
+	}
 	if w.log == nil {
 		return
 	}
@@ -30,6 +33,9 @@ func (w *Worker) account(c *client, x *exchange, why string) {
 	}
 	if c.stream != 0 {
 		r.Major, r.Minor = 2, 0
+	}
+	if k := w.framed(x); k != nil {
+		r.CloseCode, r.ClosedBy = k.code, endedBy[k.by]
 	}
 	if x.route >= 0 {
 		r.Route = w.snap.routes[x.route].path

@@ -78,5 +78,9 @@ func (w *Worker) originTimeout(o *origin) {
 		w.m.Timeouts504++
 		w.pools[o.cluster].ResponseFailed(w.l.Now(), int(o.endpoint))
 		w.failExchange(w.clients.At(x.client), x, &faultResponseTimeout)
+	case originTunnel:
+		w.socketPing(o)
+	case originLinger:
+		w.closeOrigin(o)
 	}
 }

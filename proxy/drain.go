@@ -22,6 +22,7 @@ func (w *Worker) drain() {
 	w.draining = true
 	w.drainBy = now + w.snap.graceNs
 	w.drainFreshBy = min(w.drainBy, now+drainFreshNs)
+	w.drainAwayBy = now + w.snap.graceNs/2
 	for _, fd := range w.listeners {
 		w.l.StopAccept(fd)
 	}
@@ -73,6 +74,8 @@ func (w *Worker) drainClients(now int64) {
 			w.abortClient(c)
 		case c.state == clientIdle && c.flags&clientRunnable == 0 && (c.requests > 0 || now >= w.drainFreshBy):
 			w.closeAfterFlush(c, false)
+		case c.state == clientTunnel && now >= w.drainAwayBy:
+			w.socketAway(c)
 		}
 	}
 }

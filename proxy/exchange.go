@@ -50,6 +50,7 @@ const (
 type exchange struct {
 	client uint32
 	origin uint32 // 0 when none
+	socket uint32 // what it has of a WebSocket, 0 when it is none
 	flags  uint32
 	// head is the request head as it goes to the origin. It is kept until the
 	// end: for a replay on another connection and for the access log.
@@ -368,6 +369,9 @@ func (w *Worker) endExchange(c *client, x *exchange, why string) {
 	}
 	w.detachOrigin(x, false)
 	w.account(c, x, why)
+	if x.socket != 0 {
+		w.dropSocket(x)
+	}
 	w.pool.Drop(&x.backlog)
 	w.pool.Drop(&x.headQ)
 	w.release(&x.head)

@@ -26,6 +26,7 @@ const (
 	codeMemory
 	codeHTTP2
 	codeNoSocket
+	codeSockets
 )
 
 // statusClientGone is logged for a client that left before its answer, as
@@ -50,6 +51,7 @@ var faultNames = map[proto.FaultCode]string{
 	codeMemory:          "out_of_memory",
 	codeHTTP2:           "http2",
 	codeNoSocket:        "out_of_sockets",
+	codeSockets:         "too_many_websockets",
 }
 
 // FaultNames lists the names of all codes a worker counts, by code.
@@ -89,6 +91,8 @@ var (
 	faultUpgrade         = proto.Fault{Status: 502, Code: proto.FaultBadStatus, Reason: "101 without a request to upgrade"}
 	faultHTTP2           = proto.Fault{Status: 400, Code: codeHTTP2, Reason: "HTTP/2 protocol error"}
 	faultGreeting        = proto.Fault{Status: 502, Code: codeConnectFailed, Reason: "origin does not answer in HTTP/2"}
+	faultSwitch          = proto.Fault{Status: 502, Code: proto.FaultBadStatus, Reason: "101 to another protocol than was asked for"}
+	faultSockets         = proto.Fault{Status: 503, Code: codeSockets, Reason: "too many websockets on the route"}
 	faultMemory          = proto.Fault{Status: 503, Code: codeMemory, Reason: "buffer memory used up"}
 	faultNoSocket        = proto.Fault{Status: 503, Code: codeNoSocket, Reason: "no descriptor, port or memory left to connect to the origin"}
 )

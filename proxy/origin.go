@@ -19,6 +19,7 @@ const (
 	originBusy                   // carries an exchange
 	originTunnel
 	originExporting // leaves for a neighbour
+	originLinger    // write side closed: discard until the origin closes too
 	originClosing
 )
 
@@ -535,6 +536,10 @@ func (w *Worker) originRecvEnd(o *origin, errno unix.Errno) {
 		w.originCut(w.clients.At(x.client), x, o, errno)
 	case originTunnel:
 		w.tunnelOriginEnd(o, errno)
+	case originLinger:
+		if errno != 0 || w.originQueued(o) == 0 {
+			w.closeOrigin(o)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"zproxy/proto"
 	"zproxy/proto/http2"
+	"zproxy/proto/ws"
 )
 
 // answer is a response of the proxy's own, prepared at load: everything of the
@@ -51,6 +52,17 @@ func appendLine(b []byte, f proto.Extra) []byte {
 	b = append(b, ": "...)
 	b = append(b, f.Value...)
 	return append(b, "\r\n"...)
+}
+
+// newPage prepares the answer of a status of the proxy's own. A 426 says what to
+// upgrade to (RFC 9110 15.5.22), and which version of it (RFC 6455 4.4).
+func newPage(status int, contentType, body string) *answer {
+	a := newAnswer(status, contentType, nil, body)
+	if status == 426 {
+		a.add(proto.Extra{Name: "Sec-WebSocket-Version", Value: []byte(ws.Version)})
+		a.head = append(a.head, "Upgrade: websocket\r\nConnection: upgrade\r\n"...)
+	}
+	return a
 }
 
 // replyFixed gives a route's own answer.
@@ -133,4 +145,4 @@ func (w *Worker) replyBare(i uint32, c *client, f *proto.Fault) {
 }
 
 // ownStatuses are what faults may carry; each has a page.
-var ownStatuses = []int{400, 404, 405, 408, 413, 414, 431, 501, 502, 503, 504, 505}
+var ownStatuses = []int{400, 404, 405, 408, 413, 414, 426, 431, 501, 502, 503, 504, 505}

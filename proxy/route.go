@@ -89,6 +89,10 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 	x.cluster = cluster
 	cl := w.snap.clusters[cluster]
 	w.requestExtras(c, x, h)
+	if f := w.socketRequest(x, h); f != nil {
+		w.failExchange(c, x, f)
+		return
+	}
 	target := w.target(h, path)
 	host := cl.host
 	if len(host) == 0 {

@@ -330,7 +330,7 @@ func (w *Worker) clientSendBroken(c *client) {
 	case clientBusy:
 		w.clientGone(c)
 	case clientTunnel:
-		w.endTunnel(c, w.xs.At(c.x), "client broke the connection")
+		w.endTunnel(c, w.xs.At(c.x), whyClientBroke)
 	default:
 		w.closeClient(c)
 	}

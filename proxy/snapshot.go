@@ -77,6 +77,7 @@ type route struct {
 	path    string
 	cluster int
 	answer  *answer // instead of a cluster
+	socket  *socketRules
 }
 
 type cluster struct {
@@ -148,10 +149,10 @@ func Compile(c *config.Config, loops int, near [][]int) (*Snapshot, error) {
 		s.routes = append(s.routes, compileRoute(&c.Routes[i], byName))
 	}
 	for _, status := range ownStatuses {
-		s.pages[status] = newAnswer(status, "text/plain; charset=utf-8", nil, fmt.Sprintf("%d %s\n", status, proto.ReasonPhrase(status)))
+		s.pages[status] = newPage(status, "text/plain; charset=utf-8", fmt.Sprintf("%d %s\n", status, proto.ReasonPhrase(status)))
 	}
 	for status, page := range c.ErrorPages {
-		s.pages[status] = newAnswer(status, page.ContentType, nil, page.Body)
+		s.pages[status] = newPage(status, page.ContentType, page.Body)
 	}
 	return s, s.compileRouters(c)
 }
@@ -215,7 +216,11 @@ func compileRoute(r *config.Route, clusters map[string]int) route {
 	case r.Redirect != nil:
 		return route{path: r.Path, answer: newAnswer(r.Redirect.Status, "", []proto.Extra{{Name: "Location", Value: []byte(r.Redirect.To)}}, "")}
 	}
-	return route{path: r.Path, cluster: clusters[r.Upstream]}
+	rt := route{path: r.Path, cluster: clusters[r.Upstream], socket: plainSocket}
+	if r.WebSocket != nil {
+		rt.socket = compileSocket(r.WebSocket)
+	}
+	return rt
 }
 
 // compileRouters builds one router per set of routes that a listener sees.

@@ -19,6 +19,10 @@ func (w *Worker) startTunnel(c *client, x *exchange, o *origin, h *proto.Head, v
 		w.failExchange(c, x, &faultUpgrade)
 		return
 	}
+	if x.socket != 0 && !w.socketAccepted(c, x, o, h) {
+		w.release(&v)
+		return
+	}
 	w.responseExtras(h)
 	w.out = http1.AppendResponseHead(w.out[:0], h, 1, proto.BodyNone, -1, true, w.extras)
 	w.sendBytes(c.conn, x, w.out)
@@ -35,33 +39,44 @@ func (w *Worker) startTunnel(c *client, x *exchange, o *origin, h *proto.Head, v
 	w.resumeClient(c)
 	w.originDue(o, 0)
 	w.touchTunnel(c, x)
+	w.socketPingLater(x, o)
+	// What is there already goes through first. The chains are for what the
+	// tunnel itself holds back.
+	down, up := o.in, c.in
+	o.in, c.in = buf.Chain{}, buf.Chain{}
 	if v.ID != 0 && v.Len > uint32(n) {
-		w.tunnelFromOrigin(o, v.Slice(uint32(n), v.Len-uint32(n)))
+		w.pool.PushFront(&down, v.Slice(uint32(n), v.Len-uint32(n)))
 	} else {
 		w.release(&v)
 	}
-	for !o.in.Empty() {
-		w.tunnelFromOrigin(o, w.pool.Pop(&o.in))
+	for !down.Empty() && c.state == clientTunnel {
+		w.tunnelFromOrigin(o, w.pool.Pop(&down))
 	}
-	for !c.in.Empty() {
-		w.tunnelFromClient(c, w.pool.Pop(&c.in))
+	for !up.Empty() && c.state == clientTunnel {
+		w.tunnelFromClient(c, w.pool.Pop(&up))
 	}
-	if c.flags&clientEOF != 0 {
+	w.pool.Drop(&down)
+	w.pool.Drop(&up)
+	if c.state == clientTunnel && c.flags&clientEOF != 0 {
 		w.tunnelClientEnd(c, 0)
 	}
 }
 
 // touchTunnel restarts the idle clock, which runs for both directions at once.
 func (w *Worker) touchTunnel(c *client, x *exchange) {
-	w.clientDue(c, w.l.Now()+w.snap.clusters[x.cluster].idleNs)
+	w.clientDue(c, w.tunnelDue(x))
 }
 
 func (w *Worker) tunnelFromClient(c *client, v buf.View) {
 	x := w.xs.At(c.x)
 	o := w.origins.At(x.origin)
 	x.reqBytes += uint64(v.Len)
-	w.originPush(o, v)
-	w.touchTunnel(c, x)
+	if k := w.framed(x); k == nil {
+		w.originPush(o, v)
+		w.touchTunnel(c, x)
+	} else if !w.socketData(c, x, o, k, fromClient, v) {
+		return
+	}
 	if w.originQueued(o) > w.high {
 		w.pauseClient(c)
 	}
@@ -71,8 +86,12 @@ func (w *Worker) tunnelFromOrigin(o *origin, v buf.View) {
 	x := w.xs.At(o.x)
 	c := w.clients.At(x.client)
 	x.respBytes += uint64(v.Len)
-	w.clientPush(c, v)
-	w.touchTunnel(c, x)
+	if k := w.framed(x); k == nil {
+		w.clientPush(c, v)
+		w.touchTunnel(c, x)
+	} else if !w.socketData(c, x, o, k, fromOrigin, v) {
+		return
+	}
 	if w.clientQueued(c) > w.high {
 		w.pauseOrigin(o)
 	}
@@ -81,7 +100,7 @@ func (w *Worker) tunnelFromOrigin(o *origin, v buf.View) {
 // tunnelSent: bytes have left for the origin.
 func (w *Worker) tunnelSent(c *client, x *exchange, o *origin, errno unix.Errno) {
 	if errno != 0 {
-		w.endTunnel(c, x, "origin broke the connection")
+		w.endTunnel(c, x, whyOriginBroke)
 		return
 	}
 	w.tunnelDrained(c, x, o)
@@ -90,8 +109,10 @@ func (w *Worker) tunnelSent(c *client, x *exchange, o *origin, errno unix.Errno)
 // tunnelDrained reads on where a queue has gone down, and ends the tunnel when
 // both sides have closed and everything has left.
 func (w *Worker) tunnelDrained(c *client, x *exchange, o *origin) {
-	w.touchTunnel(c, x)
 	toOrigin, toClient := w.originQueued(o), w.clientQueued(c)
+	if x.socket == 0 || toOrigin > 0 || toClient > 0 {
+		w.touchTunnel(c, x) // but not for a ping of the proxy's own
+	}
 	if toOrigin <= w.low {
 		w.resumeClient(c)
 	}
@@ -108,10 +129,13 @@ func (w *Worker) tunnelClientEnd(c *client, errno unix.Errno) {
 	x := w.xs.At(c.x)
 	o := w.origins.At(x.origin)
 	if errno != 0 {
-		w.endTunnel(c, x, "client broke the connection")
+		w.endTunnel(c, x, whyClientBroke)
 		return
 	}
 	x.flags |= xClientDone
+	if !w.socketHalf(c, x, o, fromClient) {
+		return
+	}
 	w.originFinish(o)
 	w.tunnelDrained(c, x, o)
 }
@@ -120,10 +144,13 @@ func (w *Worker) tunnelOriginEnd(o *origin, errno unix.Errno) {
 	x := w.xs.At(o.x)
 	c := w.clients.At(x.client)
 	if errno != 0 {
-		w.endTunnel(c, x, "origin broke the connection")
+		w.endTunnel(c, x, whyOriginBroke)
 		return
 	}
 	x.flags |= xOriginDone
+	if !w.socketHalf(c, x, o, fromOrigin) {
+		return
+	}
 	w.clientFinish(c)
 	w.tunnelDrained(c, x, o)
 }
@@ -136,6 +163,10 @@ func (w *Worker) tunnelTimeout(c *client) {
 // sides have closed; otherwise both are reset (the origin's by detachOrigin),
 // because there is no other sign that their bytes are not all there.
 func (w *Worker) endTunnel(c *client, x *exchange, why string) {
+	if k := w.framed(x); k != nil && k.flags&socketClosing != 0 {
+		w.socketLate(c, x, k)
+		return
+	}
 	w.endExchange(c, x, why)
 	if why == "" {
 		w.closeClient(c)

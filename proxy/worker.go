@@ -92,6 +92,7 @@ type Worker struct {
 	origins slab.Slab[origin]
 	xs      slab.Slab[exchange]
 	streams slab.Slab[stream]
+	sockets slab.Slab[socket]
 	pools   []*upstream.Pool
 	remotes [][]remoteSet
 
@@ -143,6 +144,9 @@ type Worker struct {
 	draining  bool
 	// Whoever is left then is cut off; before that, whoever has sent no request.
 	drainBy, drainFreshBy int64
+	drainAwayBy           int64 // WebSocket clients are told to go away then
+
+	scrambled uint64 // see scramble
 
 	stopped bool
 	record  accesslog.Record

@@ -65,7 +65,7 @@ func (src source) Snapshot() (metrics.Snapshot, error) {
 	if err != nil {
 		return metrics.Snapshot{}, err
 	}
-	snap := metrics.Snapshot{Reasons: proxy.FaultNames()}
+	snap := metrics.Snapshot{Reasons: proxy.FaultNames(), Violations: proxy.ViolationNames()}
 	if s.access != nil {
 		snap.Gauges = append(snap.Gauges, s.access.Gauges()...)
 	}

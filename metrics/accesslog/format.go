@@ -80,6 +80,11 @@ func appendJSON(dst []byte, c *clock, r *Record) []byte {
 	dst = appendJSONString(dst, `,"route":"`, r.Route)
 	dst = appendJSONUpstream(dst, r)
 	dst = appendJSONString(dst, `,"reason":"`, r.Reason)
+	if r.CloseCode > 0 {
+		dst = append(dst, `,"close_code":`...)
+		dst = strconv.AppendUint(dst, uint64(r.CloseCode), 10)
+		dst = appendJSONString(dst, `,"closed_by":"`, r.ClosedBy)
+	}
 	if len(r.Referer) > 0 {
 		dst = append(dst, `,"referer":"`...)
 		dst = append(appendJSONText(dst, cut(r.Referer, maxField)), '"')

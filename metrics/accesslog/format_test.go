@@ -185,7 +185,7 @@ func TestWorstLineFits(t *testing.T) {
 		WallMs: latestMs, Client: netip.AddrPortFrom(netip.MustParseAddr("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff%"+strings.Repeat("z", 15)), 65535),
 		Method: bad, Target: bad, Host: bad, Minor: 255, Status: 65535, BytesIn: 1<<64 - 1, BytesOut: 1<<64 - 1,
 		DurationNs: -1 << 63, ConnectNs: 1<<63 - 1, ResponseNs: 1<<63 - 1, Route: string(bad), Upstream: string(bad),
-		Endpoint: string(bad), Reason: string(bad), Referer: bad, UserAgent: bad,
+		Endpoint: string(bad), Reason: string(bad), CloseCode: 65535, ClosedBy: "origin", Referer: bad, UserAgent: bad,
 	}
 	checkJSON(t, r)
 	r.DurationNs = 1
@@ -217,6 +217,7 @@ func TestSamplesAreInTheManual(t *testing.T) {
 	}
 	all := sample()
 	all.Reason, all.Target = "x", make([]byte, maxTarget+1)
+	all.CloseCode, all.ClosedBy = 1000, "client"
 	var fields map[string]any
 	if err := json.Unmarshal([]byte(line(JSON, all)), &fields); err != nil {
 		t.Fatal(err)

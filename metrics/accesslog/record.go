@@ -32,6 +32,9 @@ type Record struct {
 	Reused   bool   // sent on a kept-alive connection
 	Reason   string // why the proxy refused, or answered itself; "" otherwise
 
+	CloseCode uint16 // WebSocket: of the first Close frame, 1006 when there was none
+	ClosedBy  string // who sent it, or went away without
+
 	Referer, UserAgent []byte
 }
 
