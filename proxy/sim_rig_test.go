@@ -114,7 +114,10 @@ func (s *simulation) traits() simnet.Traits {
 	t := simnet.Traits{
 		Calm: s.calm, Clients: 1 + s.pick(24), Requests: 1 + s.pick(40),
 		Body: 1 << (4 + s.pick(14)), Pipeline: s.some(60), BigHeads: s.some(5),
-		HangUp: s.some(10), Upgrade: s.some(10),
+		HangUp: s.some(10), Upgrade: s.some(10), Socket: 50,
+	}
+	if s.pick(6) == 0 {
+		t.Upgrade = 70
 	}
 	if s.h2c {
 		t.Upgrade = 0 // there are no tunnels
@@ -132,6 +135,7 @@ func (s *simulation) traits() simnet.Traits {
 	if s.pick(16) == 0 { // bodies that by far exceed all marks and what is on its way
 		t.Clients, t.Requests, t.Body, t.Large, t.Slow = 1+s.pick(6), 1+s.pick(10), simBigBody, 40, s.some(80)
 	}
+	t.Wrong = s.some(60)
 	return t
 }
 
@@ -181,12 +185,12 @@ upstreams:
     pool: {max_connections: %d, max_idle: %d, prewarm: %d, queue: %d, queue_timeout: %s, idle_timeout: 4s}
     timeouts: {connect: 2s, response: 6s, idle: 6s}
     retries: %d
-routes: [{path: "/r/:id", upstream: app}]
+routes: [{path: "/r/:id", upstream: app, websocket: {%s}}]
 limits: {request_header_timeout: 5s, keepalive_timeout: 8s, request_body_timeout: 6s, send_timeout: 6s, requests_per_connection: %d}
 forwarding: {x_forwarded: %v, forwarded: %v}
 shutdown: {grace: 5s}
 %s`, simListen, s.protocols(), []string{"http1", "h2c"}[bit(s.h2c)], strings.Join(endpoints, ", "), balance, s.conns, idle, s.prewarm, queue, []string{"600s", "1s"}[bit(!s.calm)],
-		retries, perConn, s.pick(2) == 0, s.pick(2) == 0, s.http2())
+		retries, []string{"", "ping_interval: 20ms", "ping_interval: 3ms"}[s.pick(3-bit(s.calm))], perConn, s.pick(2) == 0, s.pick(2) == 0, s.http2())
 }
 
 // protocols are those of the listener.

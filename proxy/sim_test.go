@@ -60,6 +60,7 @@ type simCounts struct {
 	noBlock                      uint64 // asked for at a pool's limit
 	tally                        loop.Tally
 	stolen, retries, stale, own  uint64
+	sockets, pongs, failed       uint64
 }
 
 func (c *simCounts) more() bool {
@@ -93,6 +94,14 @@ func (c *simCounts) add(s *simulation) {
 		c.stale += w.metrics.UpstreamStale
 		c.own += w.metrics.ResponsesOwn
 		c.noBlock += w.pool.Stats().Exhausted
+		c.sockets += w.metrics.WebSocketsTotal
+		ws := &w.metrics.WebSocket
+		c.pongs += ws.Frames[fromClient][10] + ws.Frames[fromOrigin][10]
+		for side := range 2 {
+			for _, n := range ws.Violations[side] {
+				c.failed += n
+			}
+		}
 	}
 }
 
@@ -123,6 +132,9 @@ func (c *simCounts) complete(t *testing.T) {
 			t.Errorf("%s: %d in %d requests, want at least 20", what, n, c.requests)
 		}
 	}
+	t.Logf("peers: %d clients left, %d origins broke off, %d peers stopped, %d early answers, %d hang-ups", c.leaves, c.cuts, c.stops, c.earlies, c.hangUps)
+	t.Logf("%d WebSockets, %d pongs through them, %d failed for a frame", c.sockets, c.pongs, c.failed)
+	t.Logf("world: %+v", c.tally)
 }
 
 // TestSimIsAFunctionOfItsSeed: whoever replays a failure sees that failure.

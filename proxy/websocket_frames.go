@@ -43,7 +43,7 @@ func (w *Worker) socketData(c *client, x *exchange, o *origin, k *socket, dir in
 		case f.Opcode == ws.Pong && f.Size == 8 && f.First == k.token && k.flags&(socketPinged<<dir) != 0:
 			w.pass(&p, begin)
 			w.drop(&p, at)
-			swallowed += int(f.Size) + 2
+			swallowed += at - max(begin, 0)
 		case f.Opcode == ws.Close && k.flags&(socketFailed<<(1-dir)) != 0:
 			// It answers the one the proxy has sent. The side that broke the
 			// rule gets another.
@@ -167,6 +167,9 @@ func (w *Worker) socketInject(c *client, x *exchange, o *origin, k *socket, dir 
 		w.socketClose(c, o, k, dir, ws.CloseGoingAway, "proxy is shutting down")
 		w.socketBothClosed(k)
 		return
+	}
+	if k.scan[1-dir].Closed() {
+		return // whoever has said that it closes need not answer
 	}
 	var payload [8]byte
 	for i := range payload {

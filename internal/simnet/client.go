@@ -26,6 +26,8 @@ type client struct {
 	cur     *Request   // whose head is there
 	tunnel  *Request   // the last, if it asks for one
 	own     bool       // the answer is the proxy's own
+	frames  frames     // of a WebSocket
+	places  []int      // between the frames it sends
 
 	left     int // requests yet to make
 	depth    int
@@ -282,6 +284,9 @@ func (c *client) expected() string {
 func (c *client) ended(err error) {
 	if q := c.cur; q != nil && c.s.state == inUntilClose && err == io.EOF {
 		c.s.state = inHead
+		if q.Socket && !c.frames.whole() && !c.r.Traits.Calm {
+			q.ReplyEnded = true // without a Close frame: everybody can see the cut
+		}
 		c.upgraded = q.Upgrade && !q.Sent && !c.half
 		if err := c.onEnd(); err != nil {
 			c.r.fail("client: %v", err)
@@ -337,7 +342,15 @@ func (c *client) onHead(h *head) (framing, int, error) {
 	c.closing = conn == "close" || q.Minor == 0 && conn != "keep-alive"
 	c.cur, c.got, q.Answered = q, 0, status
 	if status == 101 {
-		c.say(appendBody(nil, q.ID, upward, 0, q.Body), q)
+		if !q.Socket {
+			c.say(appendBody(nil, q.ID, upward, 0, q.Body), q)
+			return byClose, 0, nil
+		}
+		b, places := appendMessages(nil, c.r.rng, q, upward, q.Body)
+		for _, at := range places {
+			c.places = append(c.places, c.wrote+len(c.out)+at)
+		}
+		c.say(b, q)
 		return byClose, 0, nil
 	}
 	if q.Method == "HEAD" || status == 204 || status == 304 {
@@ -364,6 +377,14 @@ func (c *client) onData(b []byte) error {
 	if c.own {
 		return nil
 	}
+	if c.cur.Socket && c.cur.Answered == 101 {
+		return c.socketData(b)
+	}
+	return c.bodyData(b)
+}
+
+// bodyData checks bytes of an answer's body.
+func (c *client) bodyData(b []byte) error {
 	if at := differsAt(b, c.cur.ID, downward, c.got); at >= 0 {
 		return fmt.Errorf("answer %d differs at byte %d of %d", c.cur.ID, at, c.cur.Reply.Body)
 	}

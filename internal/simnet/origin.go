@@ -17,6 +17,8 @@ type origin struct {
 
 	q        *Request // being received or answered
 	received int      // body bytes
+	frames   frames   // of a WebSocket
+	places   []int    // between the frames it sends, counted like wrote
 	whole    bool     // the request is here in full
 	begun    bool     // its answer is on the agenda
 	encoded  bool     // ... and in out
@@ -126,6 +128,9 @@ func (o *origin) ended(err error) {
 	}
 	if o.q != nil && o.q.Upgrade && o.s.state == inUntilClose && err == io.EOF {
 		o.s.state = inHead
+		if o.q.Socket && !o.frames.whole() && !o.r.Traits.Calm {
+			o.q.ClientEnded = true // without a Close frame: everybody can see the cut
+		}
 		if err := o.onEnd(); err != nil {
 			o.r.fail("origin: request %d: %v", o.id(), err)
 		}
@@ -210,6 +215,14 @@ func (q *Request) checkFraming(kind framing, n int) error {
 }
 
 func (o *origin) onData(b []byte) error {
+	if o.q.Socket {
+		return o.socketData(b)
+	}
+	return o.bodyData(b)
+}
+
+// bodyData checks bytes of a request's body.
+func (o *origin) bodyData(b []byte) error {
 	if at := differsAt(b, o.q.ID, upward, o.received); at >= 0 {
 		return fmt.Errorf("its body differs at byte %d of %d", at, o.q.Body)
 	}
@@ -259,7 +272,9 @@ func (o *origin) beginSoon() {
 		if o.q == q && !o.gone {
 			o.encoded = true
 			o.wrote = -len(o.out) // of a 100 that is still on its way
-			o.out = append(o.out, q.encodeReply(o.r.rng)...)
+			b, places := q.encodeReply(o.r.rng)
+			o.out = append(o.out, b...)
+			o.places = places
 			o.writeSoon()
 		}
 	})

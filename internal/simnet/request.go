@@ -25,6 +25,8 @@ type Traits struct {
 	Early     int // an origin answers before it has the request
 	HangUp    int // an origin closes behind an answer
 	Upgrade   int // a request asks for a tunnel
+	Socket    int // of those, for a WebSocket
+	Wrong     int // of those, with a frame that breaks the rules
 	BigHeads  int // fields that need more than a block
 	Large     int // an answer may be of any size up to Body, not of any order
 	IdleClose int // an origin closes a connection nobody uses
@@ -62,6 +64,8 @@ type Request struct {
 	Expect  bool
 	Close   bool
 	Upgrade bool
+	Socket  bool
+	Wrong   int // with Socket: 1: the client breaks the rules, 2: the origin does
 	Fill    int // length of a field that fills the head
 
 	Reply Reply
@@ -147,6 +151,12 @@ func (r *Run) newRequest() *Request {
 	if q.Minor == 1 && chance(rng, t.Upgrade) {
 		q.Method, q.Upgrade, q.Chunked, q.Expect, q.Trailer, q.Close = "GET", true, false, false, false, false
 		q.Body = size(rng, t.Body)
+		q.Socket = chance(rng, t.Socket)
+		if q.Socket && chance(rng, t.Wrong) {
+			// Both sides are cut off then, in order.
+			q.Wrong = 1 + rng.IntN(2)
+			q.ClientEnded, q.ReplyEnded = true, true
+		}
 	}
 	q.Reply = r.newReply(q)
 	return q
@@ -224,6 +234,8 @@ func (q *Request) encode(rng *rand.Rand) (b []byte, head int) {
 	b = fmt.Appendf(b, "%s /r/%d?q=%d HTTP/1.%d\r\nHost: sim.example\r\n", q.Method, q.ID, q.Body, q.Minor)
 	b = fmt.Appendf(b, "X-Id: %d\r\nX-Fill: %s\r\n", q.ID, fill(q.ID, upward, q.Fill))
 	switch {
+	case q.Socket:
+		b = append(b, "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+socketKey+"\r\n"...)
 	case q.Upgrade:
 		b = append(b, "Connection: upgrade\r\nUpgrade: sim\r\n"...)
 	case q.Chunked:
@@ -271,8 +283,9 @@ func encodeBody(b []byte, rng *rand.Rand, id, direction, n int, chunked, trailer
 	return append(b, "\r\n"...)
 }
 
-// encodeReply writes the answer.
-func (q *Request) encodeReply(rng *rand.Rand) []byte {
+// encodeReply writes the answer. places are those between the frames of a
+// WebSocket.
+func (q *Request) encodeReply(rng *rand.Rand) (_ []byte, places []int) {
 	p := &q.Reply
 	var b []byte
 	for i := range p.Interims {
@@ -292,6 +305,8 @@ func (q *Request) encodeReply(rng *rand.Rand) []byte {
 		}
 	}
 	switch {
+	case q.Socket:
+		b = append(b, "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: "+socketAccept+"\r\n"...)
 	case q.Upgrade:
 		b = append(b, "Connection: upgrade\r\nUpgrade: sim\r\n"...)
 	case p.Announce:
@@ -300,10 +315,13 @@ func (q *Request) encodeReply(rng *rand.Rand) []byte {
 		b = append(b, "Connection: keep-alive\r\n"...)
 	}
 	b = append(b, "\r\n"...)
-	if p.Framing == noBody {
-		return b
+	switch {
+	case q.Socket:
+		return appendMessages(b, rng, q, downward, p.Body)
+	case p.Framing == noBody:
+		return b, nil
 	}
-	return encodeBody(b, rng, q.ID, downward, p.Body, p.Framing == byChunks, p.Trailer)
+	return encodeBody(b, rng, q.ID, downward, p.Body, p.Framing == byChunks, p.Trailer), nil
 }
 
 // BodyBytes is how many bytes of body the client gets when all goes well.

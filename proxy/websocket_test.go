@@ -1,0 +1,580 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"zproxy/loop"
+	"zproxy/metrics"
+	"zproxy/metrics/accesslog"
+)
+
+// socketRoute is a configuration with these settings of the route.
+func socketRoute(origin, settings string) string {
+	return yaml(origin, "routes: [{path: \"/*\", upstream: app, websocket: {"+settings+"}}]\n")
+}
+
+// between opens a WebSocket through a proxy and gives both its ends.
+func (r *rig) between(opened chan *socketConn, fields ...string) (client, origin *socketConn) {
+	r.t.Helper()
+	client = openSocket(r.t, r.addr, fields...)
+	select {
+	case origin = <-opened:
+	case <-time.After(patience):
+		r.t.Fatal("the origin was not asked")
+	}
+	r.t.Cleanup(func() { origin.Close() })
+	return client, origin
+}
+
+// What is wrong with a handshake is answered at once, or refused to the client
+// when the origin got it wrong.
+func TestWebSocketHandshakes(t *testing.T) {
+	replace := func(s, old, new string) string {
+		if !strings.Contains(s, old) {
+			panic(old)
+		}
+		return strings.Replace(s, old, new, 1)
+	}
+	good, fine := wsRequest(), wsResponse()
+	const version = "Sec-WebSocket-Version: 13"
+	cases := []struct{ name, send, reply, status string }{
+		{"fine", good, fine, "101"},
+		{"no key", replace(good, "Sec-WebSocket-Key: "+wsKey+"\r\n", ""), "", "400"},
+		{"post", replace(replace(good, "GET", "POST"), "Host: h", "Host: h\r\nContent-Length: 0"), "", "400"},
+		{"with content", replace(good, "Host: h", "Host: h\r\nContent-Length: 3") + "abc", "", "400"},
+		{"version 12", replace(good, version, "Sec-WebSocket-Version: 12"), "", "426"},
+		{"key named in Connection", replace(good, "Connection: Upgrade", "Connection: Upgrade, Sec-WebSocket-Key"), "", "400"},
+		{"wrong accept", good, replace(fine, wsAccept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOO="), "502"},
+		{"no accept", good, replace(fine, "Sec-WebSocket-Accept: "+wsAccept+"\r\n", ""), "502"},
+		{"subprotocol nobody offered", good, wsResponse("Sec-WebSocket-Protocol: chat"), "502"},
+		{"extension nobody offered", good, wsResponse("Sec-WebSocket-Extensions: permessage-deflate"), "502"},
+		{"subprotocol", wsRequest("Sec-WebSocket-Protocol: chat, superchat"), wsResponse("Sec-WebSocket-Protocol: superchat"), "101"},
+		{"another protocol than asked for", good, replace(fine, "Upgrade: websocket", "Upgrade: echo"), "502"},
+		{"another protocol of several", replace(good, "Upgrade: websocket", "Upgrade: websocket, echo"), replace(fine, "Upgrade: websocket", "Upgrade: echo"), "101"},
+		{"two protocols at once", replace(good, "Upgrade: websocket", "Upgrade: websocket, echo"), replace(fine, "Upgrade: websocket", "Upgrade: websocket, echo"), "502"},
+		{"refused by the origin", good, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "403"},
+		{"an offer longer than a block", wsRequest("Sec-WebSocket-Protocol: " + strings.Repeat("a,", 8500) + "b"), "", "431"},
+	}
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		for _, tc := range cases {
+			t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
+				t.Parallel()
+				origin := startOrigin(t, func(_ int, c net.Conn) {
+					if _, err := readHead(c); err == nil {
+						io.WriteString(c, tc.reply)
+						readN(c, 1)
+					}
+				})
+				r := start(t, io_, 1, yaml(origin, ""), nil)
+				c := r.dial()
+				io.WriteString(c, tc.send)
+				head, err := readHead(c)
+				if !strings.HasPrefix(head, "HTTP/1.1 "+tc.status) {
+					t.Fatalf("%q, %v; want %s", head, err, tc.status)
+				}
+				if tc.status == "426" && !(strings.Contains(head, version+"\r\n") && strings.Contains(head, "Upgrade: websocket\r\n")) {
+					t.Errorf("%q", head)
+				}
+				if m := r.reports()[0].Metrics; tc.reply == "" && m.UpstreamConnects != 0 {
+					t.Error("the origin was asked")
+				}
+				c.Close()
+				r.settled()
+			})
+		}
+	})
+}
+
+// Frames arrive as they were sent, and a violation ends both sides in order.
+func TestWebSocketFailures(t *testing.T) {
+	big := string(wsFrame(0x82, repeated(50_000), false))
+	cases := []struct {
+		name           string
+		client, origin []string // pieces that are sent, the client's first, each a while after the one before
+		toClient, toOrigin,
+		settings string
+	}{
+		{"client's rule", []string{clientSays("text", "a", "last", "b")}, nil, "close 1002; end", `text "a"; close 1002; end`, ""},
+		{"client's text", []string{clientSays("text", "\xff")}, nil, "close 1007; end", "close 1007; end", ""},
+		{"origin's rule", nil, []string{originSays("text", "a", "last", "b")}, `text "a"; close 1002; end`, "close 1002; end", ""},
+		{"origin masks", nil, []string{clientSays("text", "a")}, `close 1002; end`, "close 1002; end", ""},
+		{"origin's text", nil, []string{originSays("text", "all is well", "text", "\xff")}, `text "all is well"; close 1007; end`, "close 1007; end", ""},
+		{"origin's message is too big", nil, []string{originSays("text", repeated(101))}, `close 1009; end`, "close 1009; end", "max_message: 100"},
+		{"in the middle of a frame that has gone in part", nil, []string{string(wsFrame(0x81, repeated(2000)+"\xff", false))[:1500], string(wsFrame(0x81, repeated(2000)+"\xff", false))[1500:]}, "cut", "close 1007; end", ""},
+		{"client's, in the middle", []string{string(wsFrame(0x81, repeated(200)+"\xff", true))[:100], string(wsFrame(0x81, repeated(200)+"\xff", true))[100:]}, nil, "close 1007; end", "cut", ""},
+		{"client's, while the origin is in the middle of a frame", []string{"", "", clientSays("last", "")}, []string{big[:30_000], "", "", big[30_000:]}, sum("binary", 50_000) + "; close 1002; end", "close 1002; end", ""},
+		{"both", []string{clientSays("last", "")}, []string{originSays("last", "")}, "close 1002; end", "close 1002; end", ""},
+		{"half a header and the end", []string{clientSays("text", "a") + "\x81"}, nil, "end", `text "a"; end`, ""},
+		{"a tunnel does not look", []string{clientSays("last", "x")}, []string{originSays("last", "y")}, `last "y"; end`, `last "x"; end`, "mode: tunnel"},
+	}
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		for _, tc := range cases {
+			t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
+				t.Parallel()
+				addr, opened := socketOrigin(t)
+				r := start(t, io_, 1, socketRoute(addr, tc.settings), nil)
+				client, origin := r.between(opened)
+				for i := range max(len(tc.client), len(tc.origin)) {
+					if i > 0 {
+						time.Sleep(30 * time.Millisecond)
+					}
+					if i < len(tc.client) {
+						client.say(t, tc.client[i])
+					}
+					if i < len(tc.origin) {
+						origin.say(t, tc.origin[i])
+					}
+				}
+				time.Sleep(50 * time.Millisecond)
+				got := make(chan string, 2)
+				for _, s := range []*socketConn{client, origin} {
+					go func() {
+						// Each says that it closes when the other does, as it should.
+						if s == origin {
+							if strings.Contains(tc.toOrigin, "close") {
+								defer s.Close()
+								first := s.untilClose()
+								io.WriteString(s, originSays("close", code(1002, "")))
+								got <- first + s.rest()
+								return
+							}
+						}
+						s.Conn.(*net.TCPConn).CloseWrite()
+						got <- s.rest()
+					}()
+					want := tc.toClient
+					if s == origin {
+						want = tc.toOrigin
+					}
+					if s == client {
+						continue
+					}
+					// The two results come in any order.
+					a, b := <-got, <-got
+					if !(a == tc.toClient && b == tc.toOrigin || b == tc.toClient && a == tc.toOrigin) {
+						t.Errorf("%s and %s; want %s for the client, %s for the origin", a, b, tc.toClient, want)
+					}
+				}
+				client.Close()
+				origin.Close()
+				r.settled()
+			})
+		}
+	})
+}
+
+// untilClose describes what comes up to a Close frame, that included.
+func (s *socketConn) untilClose() string {
+	all := ""
+	for {
+		f, err := s.next()
+		if err != nil {
+			return all + err.Error() + "; "
+		}
+		all += f + "; "
+		if strings.HasPrefix(f, "close") {
+			return all
+		}
+	}
+}
+
+// Not a byte of a frame is changed on its way, whatever pieces it comes in, and
+// frames that come together leave together.
+func TestWebSocketBytesPassUnchanged(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		addr, opened := socketOrigin(t)
+		r := start(t, io_, 1, socketRoute(addr, ""), nil)
+		client, origin := r.between(opened)
+		many := ""
+		for i := range 500 {
+			many += clientSays("text", fmt.Sprint(i), "ping", "p", "Binary", "", "last", repeated(i%200))
+		}
+		before := r.reports()[0].Loop.SendCalls
+		client.say(t, many)
+		got := make([]byte, len(many))
+		if _, err := io.ReadFull(origin.in, got); err != nil || string(got) != many {
+			t.Fatalf("%v; the bytes differ", err)
+		}
+		if n := r.reports()[0].Loop.SendCalls - before; n > uint64(len(many)/4096+4) {
+			t.Errorf("%d frames of %d bytes left in %d writes", 2000, len(many), n)
+		}
+		for i, piece := range []byte(many[:3000]) {
+			client.say(t, string([]byte{piece}))
+			if i%8 == 0 {
+				time.Sleep(20 * time.Microsecond)
+			}
+		}
+		if _, err := io.ReadFull(origin.in, got[:2900]); err != nil || string(got[:2900]) != many[:2900] {
+			t.Fatalf("%v; the bytes differ byte by byte", err)
+		}
+	})
+}
+
+// The proxy pings both sides and keeps the answers; pongs of their own pass.
+func TestWebSocketPings(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		addr, opened := socketOrigin(t)
+		r := start(t, io_, 1, socketRoute(addr, "ping_interval: 50ms, idle_timeout: 400ms"), nil)
+		client, origin := r.between(opened)
+		client.say(t, clientSays("pong", "12345678"))
+		origin.want(t, `pong "12345678"`)
+		began := time.Now()
+		ends := make(chan string, 2)
+		for _, s := range []*socketConn{client, origin} {
+			go func() {
+				pings := 0
+				for {
+					f, err := s.next()
+					if err != nil {
+						ends <- fmt.Sprintf("%d pings, %v", min(pings, 4), err)
+						return
+					}
+					payload, ok := strings.CutPrefix(f, "ping ")
+					if !ok {
+						ends <- f
+						return
+					}
+					pings++
+					var b string
+					fmt.Sscanf(payload, "%q", &b)
+					io.WriteString(s, saying(s == client, []string{"pong", b}))
+				}
+			}()
+		}
+		for range 2 {
+			if got := <-ends; !strings.HasPrefix(got, "4 pings") {
+				t.Errorf("%s, want 4 pings and the end", got)
+			}
+		}
+		if d := time.Since(began); d < 350*time.Millisecond || d > 3*time.Second {
+			t.Errorf("it was idle for %v until its end, want 400ms", d)
+		}
+	})
+}
+
+// A side that answers no pings is gone, and the other hears so.
+func TestWebSocketSilentSide(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		addr, opened := socketOrigin(t)
+		r := start(t, io_, 1, socketRoute(addr, "ping_interval: 100ms"), nil)
+		client, origin := r.between(opened)
+		stop := make(chan bool)
+		go func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(20 * time.Millisecond):
+					io.WriteString(client, clientSays("pong", "alive"))
+				}
+			}
+		}()
+		if got := client.rest(); !strings.HasSuffix(got, "close 1001; end") {
+			t.Errorf("the client hears %s", got)
+		}
+		close(stop)
+		if got := origin.rest(); !strings.Contains(got, "close 1001") {
+			t.Errorf("the origin hears %s", got)
+		}
+		client.Close()
+		r.settled()
+	})
+}
+
+// Before a shutdown cuts it off, a client is told to go away and can finish:
+// what it still says arrives, and so does its Close frame.
+func TestWebSocketDrain(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		addr, opened := socketOrigin(t)
+		r := start(t, io_, 1, yaml(addr, "shutdown: {grace: 600ms}\n"), nil)
+		client, origin := r.between(opened)
+		leaver, left := r.between(opened)
+		began := time.Now()
+		AskDrain(r.peers[0].Loop)
+		time.Sleep(50 * time.Millisecond)
+		origin.say(t, originSays("text", "still here"))
+		client.want(t, `text "still here"`, "close 1001")
+		if d := time.Since(began); d < 250*time.Millisecond {
+			t.Errorf("told to go after %v", d)
+		}
+		client.say(t, clientSays("text", "last words", "close", code(1001, "")))
+		origin.want(t, `text "last words"`, "close 1001")
+		origin.say(t, originSays("close", code(1001, "")))
+		origin.Close()
+		if got := client.rest(); got != "end" {
+			t.Errorf("%s, want the end", got)
+		}
+		client.Close()
+		leaver.want(t, "close 1001")
+		leaver.Close() // without a word
+		left.want(t, "close 1001")
+		left.Close()
+		r.done.Wait()
+		if d := time.Since(began); d > 580*time.Millisecond {
+			t.Logf("the end came after %v", d)
+		}
+	})
+}
+
+// A side may end its half of the connection, and what the other has to say
+// still arrives.
+func TestWebSocketHalfClose(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		addr, opened := socketOrigin(t)
+		r := start(t, io_, 1, socketRoute(addr, ""), nil)
+		client, origin := r.between(opened)
+		client.say(t, clientSays("text", "q"))
+		client.Conn.(*net.TCPConn).CloseWrite()
+		if got := origin.rest(); got != `text "q"; end` {
+			t.Errorf("the origin hears %s", got)
+		}
+		origin.say(t, originSays("text", "a", "close", code(1000, "")))
+		origin.Close()
+		if got := client.rest(); got != `text "a"; close 1000; end` {
+			t.Errorf("the client hears %s", got)
+		}
+		r.settled()
+	})
+}
+
+// A side that does not answer the Close frame of a failed connection is not
+// waited for long.
+func TestWebSocketFailureOfDeafSide(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		t.Parallel()
+		addr, opened := socketOrigin(t)
+		r := start(t, io_, 1, socketRoute(addr, ""), nil)
+		client, origin := r.between(opened)
+		client.say(t, clientSays("last", ""))
+		origin.want(t, "close 1002")
+		began := time.Now()
+		if got := client.rest(); got != "close 1002; end" {
+			t.Errorf("%s", got)
+		}
+		if d := time.Since(began); d < time.Duration(lingerNs)/2 || d > time.Duration(lingerNs)*2 {
+			t.Errorf("waited %v", d)
+		}
+		client.Close()
+		origin.Close()
+		r.settled()
+	})
+}
+
+// max_connections holds over all loops, and a place that comes free is free.
+func TestWebSocketMaxConnections(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		addr, opened := socketOrigin(t)
+		r := start(t, io_, 2, socketRoute(addr, "max_connections: 3"), nil)
+		var clients []*socketConn
+		for range 3 {
+			c, _ := r.between(opened)
+			clients = append(clients, c)
+		}
+		for range 2 {
+			c := r.dial()
+			io.WriteString(c, wsRequest())
+			if head, err := readHead(c); !strings.HasPrefix(head, "HTTP/1.1 503") {
+				t.Fatalf("%q, %v; want 503", head, err)
+			}
+			c.Close()
+		}
+		for _, c := range clients {
+			c.Conn.(*net.TCPConn).SetLinger(0)
+			c.Close()
+		}
+		for _, rep := range r.settled() {
+			if rep.Metrics.WebSockets != 0 || rep.Metrics.Tunnels != 0 {
+				t.Errorf("%d open", rep.Metrics.WebSockets)
+			}
+		}
+		for range 3 {
+			r.between(opened)
+		}
+	})
+}
+
+// An end has its line in the log and its place in the metrics.
+func TestWebSocketIsCountedAndLogged(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		path := t.TempDir() + "/log"
+		log, err := accesslog.Open(accesslog.Options{Path: path, Loops: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr, opened := socketOrigin(t)
+		r := start(t, io_, 1, socketRoute(addr, ""), log)
+		ends := []struct {
+			by   string
+			code int
+			end  func(client, origin *socketConn)
+		}{
+			{"client", 1000, func(client, origin *socketConn) {
+				client.say(t, clientSays("text", "hello", "close", code(1000, "")))
+				origin.want(t, `text "hello"`, "close 1000")
+				origin.say(t, originSays("close", code(1000, "")))
+				origin.Close()
+				client.rest()
+				client.Close()
+			}},
+			{"origin", 4000, func(client, origin *socketConn) {
+				origin.say(t, originSays("close", code(4000, "")))
+				client.want(t, "close 4000")
+				client.say(t, clientSays("close", code(4000, "")))
+				origin.want(t, "close 4000")
+				origin.Close()
+				client.rest()
+				client.Close()
+			}},
+			{"proxy", 1002, func(client, origin *socketConn) {
+				client.say(t, clientSays("last", ""))
+				origin.want(t, "close 1002")
+				origin.Close()
+				client.rest()
+				client.Close()
+			}},
+			{"client", 1006, func(client, origin *socketConn) {
+				client.Conn.(*net.TCPConn).SetLinger(0)
+				client.Close()
+				origin.rest()
+			}},
+			{"origin", 1006, func(client, origin *socketConn) {
+				origin.Close()
+				client.rest()
+				client.Close()
+			}},
+		}
+		for _, e := range ends {
+			client, origin := r.between(opened)
+			e.end(client, origin)
+			r.settled()
+		}
+		m := r.settled()[0].Metrics
+		want := metrics.WebSocket{}
+		for _, f := range []struct {
+			from int
+			op   uint8
+			n    uint64
+		}{{0, 1, 5}, {0, 8, 2}, {0, 8, 2}, {1, 8, 2}, {1, 8, 2}} {
+			want.CountFrame(f.from, f.op, f.n)
+		}
+		want.Violations[0][8]++
+		want.CountClose(0, 1000)
+		want.CountClose(1, 4000)
+		want.CountClose(2, 1002)
+		want.CountClose(0, 1006)
+		want.CountClose(1, 1006)
+		if m.WebSocket != want || m.WebSocketsTotal != uint64(len(ends)) || m.WebSockets != 0 {
+			t.Errorf("%+v, want %+v", m.WebSocket, want)
+		}
+		r.stop()
+		log.Close()
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bytes.Split(bytes.TrimSpace(b), []byte("\n"))
+		if len(lines) != len(ends) {
+			t.Fatalf("%d lines: %s", len(lines), b)
+		}
+		for i, e := range ends {
+			var rec struct {
+				Status    int
+				CloseCode int    `json:"close_code"`
+				ClosedBy  string `json:"closed_by"`
+				In        int    `json:"bytes_in"`
+				Reason    string
+			}
+			if err := json.Unmarshal(lines[i], &rec); err != nil {
+				t.Fatal(err)
+			}
+			if rec.Status != 101 || rec.CloseCode != e.code || rec.ClosedBy != e.by {
+				t.Errorf("%s", lines[i])
+			}
+			if i == 0 && (rec.In != len(clientSays("text", "hello", "close", code(1000, ""))) || rec.Reason != "") {
+				t.Errorf("%s", lines[i])
+			}
+		}
+	})
+}
+
+// A side that takes nothing stops the other, and holds no more than its share;
+// when it goes on, all arrives.
+func TestWebSocketBackpressure(t *testing.T) {
+	const size = 24 << 20
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		addr, opened := socketOrigin(t)
+		r := start(t, io_, 1, socketRoute(addr, ""), nil)
+		client, origin := r.between(opened)
+		message := clientSays("binary", repeated(4000))
+		sent := make(chan error, 1)
+		go func() {
+			var err error
+			for n := 0; n < size && err == nil; n += len(message) {
+				_, err = io.WriteString(client, message)
+			}
+			sent <- err
+		}()
+		time.Sleep(300 * time.Millisecond)
+		select {
+		case <-sent:
+			t.Fatalf("%d bytes went to a side that takes none", size)
+		default:
+		}
+		rep := r.reports()[0]
+		if n := rep.Buf.InUse * rep.Buf.BlockBytes; n > 2*highMark+1<<20 {
+			t.Errorf("%d bytes are held", n)
+		}
+		got := make([]byte, len(message))
+		for n := 0; n < size; n += len(message) {
+			if _, err := io.ReadFull(origin.in, got); err != nil || string(got) != message {
+				t.Fatalf("%v; a message differs", err)
+			}
+		}
+		if err := <-sent; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A message allocates nothing.
+func TestWebSocketAllocatesNothing(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		s := newStepped(t, io_, "", nil)
+		b := make([]byte, 4096)
+		s.read(s.origin, b)
+		unix.Write(s.origin, []byte(okResponse))
+		s.read(s.client, b)
+		unix.Write(s.client, []byte(wsRequest()))
+		s.read(s.origin, b)
+		unix.Write(s.origin, []byte(wsResponse()))
+		s.read(s.client, b)
+		up, down := []byte(clientSays("text", "hello κόσμε", "ping", "p")), []byte(originSays("text", "hello", "Text", "a", "last", "b"))
+		message := func() {
+			unix.Write(s.client, up)
+			s.read(s.origin, b)
+			unix.Write(s.origin, down[:9])
+			s.turn()
+			unix.Write(s.origin, down[9:])
+			s.read(s.client, b)
+		}
+		for range 100 {
+			message()
+		}
+		if n := testing.AllocsPerRun(1000, message); n != 0 {
+			t.Errorf("%v allocations per message, want none", n)
+		}
+		if m := s.w.m; m.WebSocket.Frames[0][1] < 1000 {
+			t.Errorf("%d texts were seen", m.WebSocket.Frames[0][1])
+		}
+	})
+}
