@@ -79,6 +79,35 @@ func (w *Worker) logHead(x *exchange, r *accesslog.Record) {
 	r.UserAgent, _ = h.Get(proto.TokenUserAgent)
 }
 
+// shortenHead keeps of the head of a tunnel, which may be there for days, what
+// its line in the log will want.
+func (w *Worker) shortenHead(x *exchange) {
+	w.pool.Drop(&x.headQ)
+	if w.log == nil {
+		w.release(&x.head)
+		return
+	}
+	r := &w.record
+	w.logHead(x, r)
+	b := append(w.out[:0], r.Method...)
+	b = append(b, ' ')
+	b = append(b, r.Target...)
+	b = append(b, " HTTP/1.1\r\nHost: "...)
+	b = append(b, r.Host...)
+	b = append(b, "\r\n"...)
+	if len(r.Referer) > 0 {
+		b = append(append(append(b, "Referer: "...), r.Referer...), "\r\n"...)
+	}
+	if len(r.UserAgent) > 0 {
+		b = append(append(append(b, "User-Agent: "...), r.UserAgent...), "\r\n"...)
+	}
+	w.out = append(b, "\r\n"...)
+	if v := w.pool.Note(&w.notes, w.out); v.ID != 0 {
+		w.release(&x.head)
+		x.head = v
+	}
+}
+
 // logBare logs bytes that were no request; what of the head was readable is
 // in w.head, unless nothing was parsed at all.
 func (w *Worker) logBare(c *client, f *proto.Fault) {

@@ -375,6 +375,7 @@ func (w *Worker) endExchange(c *client, x *exchange, why string) {
 	w.pool.Drop(&x.backlog)
 	w.pool.Drop(&x.headQ)
 	w.release(&x.head)
+	w.pool.Tidy(&w.notes)
 	w.release(&x.trailer)
 	w.xs.Free(c.x)
 	c.x = 0

@@ -33,6 +33,7 @@ func (w *Worker) startTunnel(c *client, x *exchange, o *origin, h *proto.Head, v
 	x.status = 101
 	x.flags |= xResponseBegun
 	x.state, c.state, o.state = xTunnel, clientTunnel, originTunnel
+	w.shortenHead(x)
 	w.m.Tunnels++
 	w.m.TunnelsTotal++
 	w.originBulk(o, true)

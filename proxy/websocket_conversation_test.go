@@ -33,96 +33,125 @@ func sum(name string, n int) string {
 	return fmt.Sprintf("%s of %d, %08x", name, n, crc32.ChecksumIEEE([]byte(repeated(n))))
 }
 
-func conversations() (all []conversation) {
-	add := func(name, send, want string) { all = append(all, conversation{name: name, send: send, want: want}) }
-	odd := func(name, send, want, direct string) {
-		all = append(all, conversation{name: name, send: send, want: want, direct: direct})
-	}
-	failed := "close 1002; end"
-	raw := func(b0 byte, payload string) string { return string(wsFrame(b0, payload, true)) }
+// failed is the end of a conversation in which a rule was broken.
+const failed = "close 1002; end"
 
-	// Framing.
+// rawFrame is a client's frame with any first byte.
+func rawFrame(b0 byte, payload string) string { return string(wsFrame(b0, payload, true)) }
+
+// conversationList collects conversations.
+type conversationList []conversation
+
+func (l *conversationList) add(name, send, want string) {
+	*l = append(*l, conversation{name: name, send: send, want: want})
+}
+
+// odd adds one in which the origin by itself is not as strict.
+func (l *conversationList) odd(name, send, want, direct string) {
+	*l = append(*l, conversation{name: name, send: send, want: want, direct: direct})
+}
+
+func conversations() (l conversationList) {
+	l.framing()
+	l.pings()
+	l.reserved()
+	l.fragments()
+	l.texts()
+	l.closing()
+	l.limits()
+	l.large()
+	l.compressed()
+	return l
+}
+
+func (l *conversationList) framing() {
 	for _, n := range []int{0, 1, 125, 126, 127, 128, 65535, 65536, 300_000} {
 		for _, kind := range []string{"text", "binary"} {
 			want := sum(kind, n)
 			if n <= 40 {
 				want = fmt.Sprintf("%s %q", kind, repeated(n))
 			}
-			add(fmt.Sprintf("%s of %d", kind, n), clientSays(kind, repeated(n))+bye, want+"; close 1000; end")
+			l.add(fmt.Sprintf("%s of %d", kind, n), clientSays(kind, repeated(n))+bye, want+"; close 1000; end")
 		}
 	}
-	odd("length in 16 bits too many", "\x82\xfe\x00\x05\x00\x00\x00\x00hello", failed, "-")
-	odd("length in 64 bits too many", "\x82\xff\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00\x00\x00hello", failed, "-")
-	odd("length above 63 bits", "\x82\xff\x80\x00\x00\x00\x00\x00\x00\x05", failed, "-")
-	add("not masked", originSays("text", "hello"), failed)
+	l.odd("length in 16 bits too many", "\x82\xfe\x00\x05\x00\x00\x00\x00hello", failed, "-")
+	l.odd("length in 64 bits too many", "\x82\xff\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00\x00\x00hello", failed, "-")
+	l.odd("length above 63 bits", "\x82\xff\x80\x00\x00\x00\x00\x00\x00\x05", failed, "-")
+	l.add("not masked", originSays("text", "hello"), failed)
+}
 
-	// Pings and pongs.
-	add("ping", clientSays("ping", "")+bye, `pong ""; close 1000; end`)
-	add("ping with a payload", clientSays("ping", "hello")+bye, `pong "hello"; close 1000; end`)
-	add("ping of bytes", clientSays("ping", "\x00\xff\xfe")+bye, `pong "\x00\xff\xfe"; close 1000; end`)
-	add("ping of 125", clientSays("ping", repeated(125))+bye, sum("pong", 125)+"; close 1000; end")
-	add("ping of 126", clientSays("ping", repeated(126))+bye, failed)
-	add("pong nobody asked for", clientSays("pong", "", "pong", "x", "ping", "y")+bye, `pong "y"; close 1000; end`)
-	add("ten pings", clientSays("ping", "0", "ping", "1", "ping", "2", "ping", "3", "ping", "4", "ping", "5", "ping", "6", "ping", "7", "ping", "8", "ping", "9")+bye,
+func (l *conversationList) pings() {
+	l.add("ping", clientSays("ping", "")+bye, `pong ""; close 1000; end`)
+	l.add("ping with a payload", clientSays("ping", "hello")+bye, `pong "hello"; close 1000; end`)
+	l.add("ping of bytes", clientSays("ping", "\x00\xff\xfe")+bye, `pong "\x00\xff\xfe"; close 1000; end`)
+	l.add("ping of 125", clientSays("ping", repeated(125))+bye, sum("pong", 125)+"; close 1000; end")
+	l.add("ping of 126", clientSays("ping", repeated(126))+bye, failed)
+	l.add("pong nobody asked for", clientSays("pong", "", "pong", "x", "ping", "y")+bye, `pong "y"; close 1000; end`)
+	l.add("ten pings", clientSays("ping", "0", "ping", "1", "ping", "2", "ping", "3", "ping", "4", "ping", "5", "ping", "6", "ping", "7", "ping", "8", "ping", "9")+bye,
 		`pong "0"; pong "1"; pong "2"; pong "3"; pong "4"; pong "5"; pong "6"; pong "7"; pong "8"; pong "9"; close 1000; end`)
-	add("ping and text", clientSays("ping", "a", "text", "b", "ping", "c")+bye, `pong "a"; text "b"; pong "c"; close 1000; end`)
+	l.add("ping and text", clientSays("ping", "a", "text", "b", "ping", "c")+bye, `pong "a"; text "b"; pong "c"; close 1000; end`)
+}
 
-	// Reserved bits and opcodes.
+func (l *conversationList) reserved() {
 	for _, bits := range []byte{0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70} {
-		add(fmt.Sprintf("reserved bits %02x", bits), clientSays("text", "a")+raw(0x81|bits, "hello")+bye, `text "a"; `+failed)
+		l.add(fmt.Sprintf("reserved bits %02x", bits), clientSays("text", "a")+rawFrame(0x81|bits, "hello")+bye, `text "a"; `+failed)
 	}
-	add("reserved bit of a ping", raw(0xc9, ""), failed)
-	add("reserved bit of a close", raw(0xc8, ""), failed)
+	l.add("reserved bit of a ping", rawFrame(0xc9, ""), failed)
+	l.add("reserved bit of a close", rawFrame(0xc8, ""), failed)
 	for _, op := range []byte{3, 4, 5, 6, 7, 0xb, 0xc, 0xd, 0xe, 0xf} {
-		add(fmt.Sprintf("opcode %x", op), clientSays("text", "a")+raw(0x80|op, "hello")+bye, `text "a"; `+failed)
+		l.add(fmt.Sprintf("opcode %x", op), clientSays("text", "a")+rawFrame(0x80|op, "hello")+bye, `text "a"; `+failed)
 	}
+}
 
-	// Fragments.
-	add("two fragments", clientSays("Text", "fragment1", "last", "fragment2")+bye, `text "fragment1fragment2"; close 1000; end`)
-	add("empty fragments", clientSays("Text", "", "more", "", "last", "")+bye, `text ""; close 1000; end`)
-	add("empty, full, empty", clientSays("Binary", "", "more", "middle", "last", "")+bye, `binary "middle"; close 1000; end`)
-	add("ping between fragments", clientSays("Text", "fragment1", "ping", "hi", "last", "fragment2")+bye, `pong "hi"; text "fragment1fragment2"; close 1000; end`)
-	add("close between fragments", clientSays("Text", "fragment1")+bye, `close 1000; end`)
-	add("ping in fragments", raw(0x09, "a")+raw(0x80, "b"), failed)
-	add("pong in fragments", raw(0x0a, "a")+raw(0x80, "b"), failed)
-	add("continuation of nothing", clientSays("last", "a")+bye, failed)
-	add("continuation of nothing, more to come", clientSays("more", "a")+bye, failed)
-	add("continuation behind a message", clientSays("text", "a", "last", "b")+bye, `text "a"; `+failed)
-	add("text within fragments", clientSays("Text", "a", "text", "b")+bye, failed)
+func (l *conversationList) fragments() {
+	l.add("two fragments", clientSays("Text", "fragment1", "last", "fragment2")+bye, `text "fragment1fragment2"; close 1000; end`)
+	l.add("empty fragments", clientSays("Text", "", "more", "", "last", "")+bye, `text ""; close 1000; end`)
+	l.add("empty, full, empty", clientSays("Binary", "", "more", "middle", "last", "")+bye, `binary "middle"; close 1000; end`)
+	l.add("ping between fragments", clientSays("Text", "fragment1", "ping", "hi", "last", "fragment2")+bye, `pong "hi"; text "fragment1fragment2"; close 1000; end`)
+	l.add("close between fragments", clientSays("Text", "fragment1")+bye, `close 1000; end`)
+	l.add("ping in fragments", rawFrame(0x09, "a")+rawFrame(0x80, "b"), failed)
+	l.add("pong in fragments", rawFrame(0x0a, "a")+rawFrame(0x80, "b"), failed)
+	l.add("continuation of nothing", clientSays("last", "a")+bye, failed)
+	l.add("continuation of nothing, more to come", clientSays("more", "a")+bye, failed)
+	l.add("continuation behind a message", clientSays("text", "a", "last", "b")+bye, `text "a"; `+failed)
+	l.add("text within fragments", clientSays("Text", "a", "text", "b")+bye, failed)
+}
 
-	// UTF-8.
+func (l *conversationList) texts() {
 	for _, s := range []string{"Hello-µ@ßöäüàá-UTF-8!!", "κόσμε", "\u0080\u07ff\u0800\uffff", "\U00010000\U0010ffff", "\ufeff\ufffe\ufdd0", "\x00\x7f"} {
-		add(fmt.Sprintf("text %+q", s), clientSays("text", s)+bye, fmt.Sprintf("text %q; close 1000; end", s))
+		l.add(fmt.Sprintf("text %+q", s), clientSays("text", s)+bye, fmt.Sprintf("text %q; close 1000; end", s))
 		fragments := []string{"Text", ""}
 		for i := range len(s) {
 			fragments = append(fragments, "more", s[i:i+1])
 		}
-		add(fmt.Sprintf("text %+q in fragments", s), clientSays(append(fragments, "last", "")...)+bye, fmt.Sprintf("text %q; close 1000; end", s))
+		l.add(fmt.Sprintf("text %+q in fragments", s), clientSays(append(fragments, "last", "")...)+bye, fmt.Sprintf("text %q; close 1000; end", s))
 	}
 	for _, s := range []string{"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited", "\xf8\x88\x80\x80\x80", "\xc0\xaf", "\xe0\x80\xaf", "\xf4\x90\x80\x80",
 		"\x80", "\xbf", "\xce", "\xe1\xbd", "\xfe", "\xff", "\xed\xbf\xbf", "\xc1\xbf", "\xe0\x9f\xbf", "\xf0\x8f\xbf\xbf"} {
-		add(fmt.Sprintf("not UTF-8 %x", s), clientSays("text", s), "close 1007; end")
+		l.add(fmt.Sprintf("not UTF-8 %x", s), clientSays("text", s), "close 1007; end")
 	}
-	odd("not UTF-8 in a message that goes on", clientSays("Text", "all is well", "more", "\xf4\x90\x80\x80"), "close 1007; end", "-")
-	add("not UTF-8 in bytes", clientSays("binary", "\xfe\xff")+bye, `binary "\xfe\xff"; close 1000; end`)
+	l.odd("not UTF-8 in a message that goes on", clientSays("Text", "all is well", "more", "\xf4\x90\x80\x80"), "close 1007; end", "-")
+	l.add("not UTF-8 in bytes", clientSays("binary", "\xfe\xff")+bye, `binary "\xfe\xff"; close 1000; end`)
+}
 
-	// Closing.
-	add("close", clientSays("close", ""), "close; end")
-	odd("close with half a code", clientSays("close", "\x03"), failed, "close; end")
-	add("close with a reason", clientSays("close", code(1000, "Hello-µ@ßöäüàá-UTF-8!!")), "close 1000; end")
-	add("close with the longest reason", clientSays("close", code(1000, repeated(123))), "close 1000; end")
-	add("close too long", clientSays("close", code(1000, repeated(124))), failed)
-	odd("close with a reason that is not UTF-8", clientSays("close", code(1000, "\xce\xba\xe1\xbd")), "close 1007; end", failed)
+func (l *conversationList) closing() {
+	l.add("close", clientSays("close", ""), "close; end")
+	l.odd("close with half a code", clientSays("close", "\x03"), failed, "close; end")
+	l.add("close with a reason", clientSays("close", code(1000, "Hello-µ@ßöäüàá-UTF-8!!")), "close 1000; end")
+	l.add("close with the longest reason", clientSays("close", code(1000, repeated(123))), "close 1000; end")
+	l.add("close too long", clientSays("close", code(1000, repeated(124))), failed)
+	l.odd("close with a reason that is not UTF-8", clientSays("close", code(1000, "\xce\xba\xe1\xbd")), "close 1007; end", failed)
 	for _, n := range []int{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999} {
-		add(fmt.Sprintf("close %d", n), clientSays("close", code(n, "")), fmt.Sprintf("close %d; end", n))
+		l.add(fmt.Sprintf("close %d", n), clientSays("close", code(n, "")), fmt.Sprintf("close %d; end", n))
 	}
 	for _, n := range []int{0, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999, 5000, 65535} {
-		add(fmt.Sprintf("close %d, which may not be sent", n), clientSays("close", code(n, "")), failed)
+		l.add(fmt.Sprintf("close %d, which may not be sent", n), clientSays("close", code(n, "")), failed)
 	}
-	add("text behind a close", bye+clientSays("text", "late", "ping", "later"), "close 1000; end")
-	add("two closes", bye+bye, "close 1000; end")
+	l.add("text behind a close", bye+clientSays("text", "late", "ping", "later"), "close 1000; end")
+	l.add("two closes", bye+bye, "close 1000; end")
+}
 
-	// Limits.
+func (l *conversationList) limits() {
 	for _, c := range []conversation{
 		{name: "message at its limit", send: clientSays("text", repeated(100)) + bye, want: sum("text", 100) + "; close 1000; end", config: "max_message: 100"},
 		{name: "message above its limit", send: clientSays("text", "a", "text", repeated(101)), want: `text "a"; close 1009; end`, config: "max_message: 100"},
@@ -131,32 +160,33 @@ func conversations() (all []conversation) {
 		{name: "frames within their limit", send: clientSays("Binary", repeated(100), "last", "") + bye, want: sum("binary", 100) + "; close 1000; end", config: "max_frame: 100"},
 	} {
 		c.direct = "-"
-		all = append(all, c)
+		*l = append(*l, c)
 	}
+}
 
-	// Large and many messages.
-	add("4 MiB", clientSays("binary", repeated(4<<20))+bye, sum("binary", 4<<20)+"; close 1000; end")
+func (l *conversationList) large() {
+	l.add("4 MiB", clientSays("binary", repeated(4<<20))+bye, sum("binary", 4<<20)+"; close 1000; end")
 	many, want := "", strings.Repeat(`text "x"; `, 2000)
 	for range 2000 {
 		many += clientSays("text", "x")
 	}
-	add("many small messages", many+bye, want+"close 1000; end")
+	l.add("many small messages", many+bye, want+"close 1000; end")
 	fragments := clientSays("Binary", "")
 	for i := range 5000 {
 		fragments += clientSays("more", repeated(100_000)[i*16:i*16+16])
 	}
-	add("many small fragments", fragments+clientSays("last", "")+bye, sum("binary", 80_000)+"; close 1000; end")
+	l.add("many small fragments", fragments+clientSays("last", "")+bye, sum("binary", 80_000)+"; close 1000; end")
+}
 
-	// Compression passes through.
+func (l *conversationList) compressed() {
 	z := func(name, send, want string) {
-		all = append(all, conversation{name: name, offer: deflateOffer, send: send, want: want})
+		*l = append(*l, conversation{name: name, offer: deflateOffer, send: send, want: want})
 	}
 	z("compressed text", clientSays("ztext", deflate("hello hello hello"))+bye, `ztext "hello hello hello"; close 1000; end`)
 	z("compressed text in fragments", clientSays("zText", deflate(repeated(900))[:9], "ping", "p", "last", deflate(repeated(900))[9:])+bye, `pong "p"; `+sum("ztext", 900)+"; close 1000; end")
 	z("text not compressed after all", clientSays("text", "plain")+bye, `ztext "plain"; close 1000; end`)
-	all = append(all, conversation{name: "reserved bit of a continuation", offer: deflateOffer, send: clientSays("Text", "a") + raw(0xc0, "b"), want: failed, direct: "-"})
-	z("reserved bit 2", raw(0xa1, "b"), failed)
-	return all
+	*l = append(*l, conversation{name: "reserved bit of a continuation", offer: deflateOffer, send: clientSays("Text", "a") + rawFrame(0xc0, "b"), want: failed, direct: "-"})
+	z("reserved bit 2", rawFrame(0xa1, "b"), failed)
 }
 
 // Every conversation comes out the same directly and through the proxy, in

@@ -136,37 +136,25 @@ func TestWebSocketFailures(t *testing.T) {
 					}
 				}
 				time.Sleep(50 * time.Millisecond)
-				got := make(chan string, 2)
-				for _, s := range []*socketConn{client, origin} {
-					go func() {
-						// Each says that it closes when the other does, as it should.
-						if s == origin {
-							if strings.Contains(tc.toOrigin, "close") {
-								defer s.Close()
-								first := s.untilClose()
-								io.WriteString(s, originSays("close", code(1002, "")))
-								got <- first + s.rest()
-								return
-							}
-						}
-						s.Conn.(*net.TCPConn).CloseWrite()
-						got <- s.rest()
-					}()
-					want := tc.toClient
-					if s == origin {
-						want = tc.toOrigin
-					}
-					if s == client {
-						continue
-					}
-					// The two results come in any order.
-					a, b := <-got, <-got
-					if !(a == tc.toClient && b == tc.toOrigin || b == tc.toClient && a == tc.toOrigin) {
-						t.Errorf("%s and %s; want %s for the client, %s for the origin", a, b, tc.toClient, want)
-					}
+				toClient := make(chan string)
+				go func() {
+					client.Conn.(*net.TCPConn).CloseWrite()
+					toClient <- client.rest()
+				}()
+				toOrigin := ""
+				if strings.Contains(tc.toOrigin, "close") {
+					// It says that it closes when the proxy does, as it should.
+					toOrigin = origin.untilClose()
+					io.WriteString(origin, originSays("close", code(1002, "")))
+				}
+				if toOrigin += origin.rest(); toOrigin != tc.toOrigin {
+					t.Errorf("the origin hears %s, want %s", toOrigin, tc.toOrigin)
+				}
+				origin.Close()
+				if got := <-toClient; got != tc.toClient {
+					t.Errorf("the client hears %s, want %s", got, tc.toClient)
 				}
 				client.Close()
-				origin.Close()
 				r.settled()
 			})
 		}
@@ -296,7 +284,7 @@ func TestWebSocketSilentSide(t *testing.T) {
 func TestWebSocketDrain(t *testing.T) {
 	onBackends(t, func(t *testing.T, io_ loop.IO) {
 		addr, opened := socketOrigin(t)
-		r := start(t, io_, 1, yaml(addr, "shutdown: {grace: 600ms}\n"), nil)
+		r := start(t, io_, 1, yaml(addr, "shutdown: {grace: 2s}\n"), nil)
 		client, origin := r.between(opened)
 		leaver, left := r.between(opened)
 		began := time.Now()
@@ -304,8 +292,8 @@ func TestWebSocketDrain(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 		origin.say(t, originSays("text", "still here"))
 		client.want(t, `text "still here"`, "close 1001")
-		if d := time.Since(began); d < 250*time.Millisecond {
-			t.Errorf("told to go after %v", d)
+		if d := time.Since(began); d < 900*time.Millisecond {
+			t.Errorf("told to go after %v, want half of 2s", d)
 		}
 		client.say(t, clientSays("text", "last words", "close", code(1001, "")))
 		origin.want(t, `text "last words"`, "close 1001")
@@ -320,8 +308,8 @@ func TestWebSocketDrain(t *testing.T) {
 		left.want(t, "close 1001")
 		left.Close()
 		r.done.Wait()
-		if d := time.Since(began); d > 580*time.Millisecond {
-			t.Logf("the end came after %v", d)
+		if d := time.Since(began); d > 1900*time.Millisecond {
+			t.Errorf("the end came after %v, though all had finished", d)
 		}
 	})
 }
@@ -403,6 +391,49 @@ func TestWebSocketMaxConnections(t *testing.T) {
 	})
 }
 
+// socketEnds are ways a WebSocket ends, with who ends it first and the close
+// code.
+var socketEnds = []struct {
+	by   string
+	code int
+	end  func(t *testing.T, client, origin *socketConn)
+}{
+	{"client", 1000, func(t *testing.T, client, origin *socketConn) {
+		client.say(t, clientSays("text", "hello", "close", code(1000, "")))
+		origin.want(t, `text "hello"`, "close 1000")
+		origin.say(t, originSays("close", code(1000, "")))
+		origin.Close()
+		client.rest()
+		client.Close()
+	}},
+	{"origin", 4000, func(t *testing.T, client, origin *socketConn) {
+		origin.say(t, originSays("close", code(4000, "")))
+		client.want(t, "close 4000")
+		client.say(t, clientSays("close", code(4000, "")))
+		origin.want(t, "close 4000")
+		origin.Close()
+		client.rest()
+		client.Close()
+	}},
+	{"proxy", 1002, func(t *testing.T, client, origin *socketConn) {
+		client.say(t, clientSays("last", ""))
+		origin.want(t, "close 1002")
+		origin.Close()
+		client.rest()
+		client.Close()
+	}},
+	{"client", 1006, func(t *testing.T, client, origin *socketConn) {
+		client.Conn.(*net.TCPConn).SetLinger(0)
+		client.Close()
+		origin.rest()
+	}},
+	{"origin", 1006, func(t *testing.T, client, origin *socketConn) {
+		origin.Close()
+		client.rest()
+		client.Close()
+	}},
+}
+
 // An end has its line in the log and its place in the metrics.
 func TestWebSocketIsCountedAndLogged(t *testing.T) {
 	onBackends(t, func(t *testing.T, io_ loop.IO) {
@@ -413,98 +444,58 @@ func TestWebSocketIsCountedAndLogged(t *testing.T) {
 		}
 		addr, opened := socketOrigin(t)
 		r := start(t, io_, 1, socketRoute(addr, ""), log)
-		ends := []struct {
-			by   string
-			code int
-			end  func(client, origin *socketConn)
-		}{
-			{"client", 1000, func(client, origin *socketConn) {
-				client.say(t, clientSays("text", "hello", "close", code(1000, "")))
-				origin.want(t, `text "hello"`, "close 1000")
-				origin.say(t, originSays("close", code(1000, "")))
-				origin.Close()
-				client.rest()
-				client.Close()
-			}},
-			{"origin", 4000, func(client, origin *socketConn) {
-				origin.say(t, originSays("close", code(4000, "")))
-				client.want(t, "close 4000")
-				client.say(t, clientSays("close", code(4000, "")))
-				origin.want(t, "close 4000")
-				origin.Close()
-				client.rest()
-				client.Close()
-			}},
-			{"proxy", 1002, func(client, origin *socketConn) {
-				client.say(t, clientSays("last", ""))
-				origin.want(t, "close 1002")
-				origin.Close()
-				client.rest()
-				client.Close()
-			}},
-			{"client", 1006, func(client, origin *socketConn) {
-				client.Conn.(*net.TCPConn).SetLinger(0)
-				client.Close()
-				origin.rest()
-			}},
-			{"origin", 1006, func(client, origin *socketConn) {
-				origin.Close()
-				client.rest()
-				client.Close()
-			}},
-		}
-		for _, e := range ends {
-			client, origin := r.between(opened)
-			e.end(client, origin)
-			r.settled()
-		}
-		m := r.settled()[0].Metrics
 		want := metrics.WebSocket{}
-		for _, f := range []struct {
-			from int
-			op   uint8
-			n    uint64
-		}{{0, 1, 5}, {0, 8, 2}, {0, 8, 2}, {1, 8, 2}, {1, 8, 2}} {
-			want.CountFrame(f.from, f.op, f.n)
+		for _, e := range socketEnds {
+			client, origin := r.between(opened, "User-Agent: tester", "Referer: there")
+			e.end(t, client, origin)
+			r.settled()
+			want.CountClose(map[string]uint8{"client": 0, "origin": 1, "proxy": 2}[e.by], uint16(e.code))
+		}
+		want.CountFrame(0, 1, 5)
+		for _, from := range []int{0, 0, 1, 1} {
+			want.CountFrame(from, 8, 2)
 		}
 		want.Violations[0][8]++
-		want.CountClose(0, 1000)
-		want.CountClose(1, 4000)
-		want.CountClose(2, 1002)
-		want.CountClose(0, 1006)
-		want.CountClose(1, 1006)
-		if m.WebSocket != want || m.WebSocketsTotal != uint64(len(ends)) || m.WebSockets != 0 {
+		if m := r.settled()[0].Metrics; m.WebSocket != want || m.WebSocketsTotal != uint64(len(socketEnds)) || m.WebSockets != 0 {
 			t.Errorf("%+v, want %+v", m.WebSocket, want)
 		}
 		r.stop()
 		log.Close()
-		b, err := os.ReadFile(path)
-		if err != nil {
+		checkSocketLog(t, path)
+	})
+}
+
+func checkSocketLog(t *testing.T, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.Split(bytes.TrimSpace(b), []byte("\n"))
+	if len(lines) != len(socketEnds) {
+		t.Fatalf("%d lines: %s", len(lines), b)
+	}
+	for i, e := range socketEnds {
+		var rec struct {
+			Status                int
+			CloseCode             int    `json:"close_code"`
+			ClosedBy              string `json:"closed_by"`
+			In                    int    `json:"bytes_in"`
+			Reason                string
+			Target, Host, Referer string
+			UserAgent             string `json:"user_agent"`
+		}
+		if err := json.Unmarshal(lines[i], &rec); err != nil {
 			t.Fatal(err)
 		}
-		lines := bytes.Split(bytes.TrimSpace(b), []byte("\n"))
-		if len(lines) != len(ends) {
-			t.Fatalf("%d lines: %s", len(lines), b)
+		if rec.Status != 101 || rec.CloseCode != e.code || rec.ClosedBy != e.by ||
+			rec.Target != "/ws" || rec.Host != "h" || rec.Referer != "there" || rec.UserAgent != "tester" {
+			t.Errorf("%s", lines[i])
 		}
-		for i, e := range ends {
-			var rec struct {
-				Status    int
-				CloseCode int    `json:"close_code"`
-				ClosedBy  string `json:"closed_by"`
-				In        int    `json:"bytes_in"`
-				Reason    string
-			}
-			if err := json.Unmarshal(lines[i], &rec); err != nil {
-				t.Fatal(err)
-			}
-			if rec.Status != 101 || rec.CloseCode != e.code || rec.ClosedBy != e.by {
-				t.Errorf("%s", lines[i])
-			}
-			if i == 0 && (rec.In != len(clientSays("text", "hello", "close", code(1000, ""))) || rec.Reason != "") {
-				t.Errorf("%s", lines[i])
-			}
+		if i == 0 && (rec.In != len(clientSays("text", "hello", "close", code(1000, ""))) || rec.Reason != "") {
+			t.Errorf("%s", lines[i])
 		}
-	})
+	}
 }
 
 // A side that takes nothing stops the other, and holds no more than its share;

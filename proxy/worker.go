@@ -146,7 +146,8 @@ type Worker struct {
 	drainBy, drainFreshBy int64
 	drainAwayBy           int64 // WebSocket clients are told to go away then
 
-	scrambled uint64 // see scramble
+	scrambled uint64    // see scramble
+	notes     buf.Notes // heads of tunnels, for the log
 
 	stopped bool
 	record  accesslog.Record
