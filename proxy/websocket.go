@@ -88,9 +88,10 @@ var plainSocket = compileSocket(&config.WebSocket{Mode: "frames"})
 func (w *Worker) rulesOf(x *exchange) *socketRules { return w.snap.routes[x.route].socket }
 
 // socketRequest judges a request that asks for WebSocket and takes note of what
-// it offers.
+// it offers. One whose Upgrade goes no further, because there is content behind
+// it, is a request like any other (RFC 9110 7.8).
 func (w *Worker) socketRequest(x *exchange, h *proto.Head) *proto.Fault {
-	if !h.Upgrade {
+	if x.flags&xUpgrade == 0 {
 		return nil
 	}
 	wanted, others := ws.Offered(h)
@@ -99,9 +100,6 @@ func (w *Worker) socketRequest(x *exchange, h *proto.Head) *proto.Fault {
 	}
 	if f := ws.CheckRequest(h); f != nil {
 		return f
-	}
-	if x.flags&xUpgrade == 0 {
-		return nil
 	}
 	w.out = ws.AppendOffer(w.out[:0], h)
 	if len(w.out) > w.pool.BlockBytes() {

@@ -51,7 +51,7 @@ func TestWebSocketHandshakes(t *testing.T) {
 		{"fine", good, fine, "101"},
 		{"no key", replace(good, "Sec-WebSocket-Key: "+wsKey+"\r\n", ""), "", "400"},
 		{"post", replace(replace(good, "GET", "POST"), "Host: h", "Host: h\r\nContent-Length: 0"), "", "400"},
-		{"with content", replace(good, "Host: h", "Host: h\r\nContent-Length: 3") + "abc", "", "400"},
+		{"with content", replace(good, "Host: h", "Host: h\r\nContent-Length: 3") + "abc", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "404"},
 		{"version 12", replace(good, version, "Sec-WebSocket-Version: 12"), "", "426"},
 		{"key named in Connection", replace(good, "Connection: Upgrade", "Connection: Upgrade, Sec-WebSocket-Key"), "", "400"},
 		{"wrong accept", good, replace(fine, wsAccept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOO="), "502"},

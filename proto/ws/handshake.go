@@ -10,7 +10,6 @@ import (
 // faulty response becomes 502.
 var (
 	faultMethod    = proto.Fault{Reason: "websocket handshake is not a GET", Status: 400, Code: proto.FaultWebSocket}
-	faultContent   = proto.Fault{Reason: "websocket handshake has content", Status: 400, Code: proto.FaultWebSocket}
 	faultKey       = proto.Fault{Reason: "sec-websocket-key is not one key of 16 bytes", Status: 400, Code: proto.FaultWebSocket}
 	faultOffer     = proto.Fault{Reason: "invalid sec-websocket-protocol or -extensions", Status: 400, Code: proto.FaultWebSocket}
 	faultAccept    = proto.Fault{Reason: "sec-websocket-accept is not the one for the key", Status: 502, Code: proto.FaultWebSocket}
@@ -52,13 +51,10 @@ func Offered(h *proto.Head) (websocket, others bool) {
 }
 
 // CheckRequest judges the opening handshake of a client that asks to upgrade to
-// websocket (RFC 6455 section 4.2.1).
+// websocket (RFC 6455 section 4.2.1) and has no content.
 func CheckRequest(h *proto.Head) *proto.Fault {
 	if h.Method != proto.GET {
 		return &faultMethod
-	}
-	if h.Body != proto.BodyNone && h.Length != 0 {
-		return &faultContent
 	}
 	version, ok := single(h, proto.TokenSecWebSocketVersion)
 	if !ok || string(version) != Version { // section 4.4
