@@ -16,6 +16,7 @@
 //	stream.go      one HTTP/2 stream: what waits for its window, and its end
 //	session*.go    HTTP/2 connections, to clients and to origins
 //	tunnel.go      the two-way pipe behind a 101
+//	websocket*.go  what is special about one that carries WebSocket
 //	reply.go       answers the proxy gives itself
 //	mail.go        what neighbours and the control plane ask for
 //	snapshot.go    the compiled configuration the worker reads
