@@ -157,7 +157,12 @@ func (w *Worker) tunnelOriginEnd(o *origin, errno unix.Errno) {
 }
 
 func (w *Worker) tunnelTimeout(c *client) {
-	w.endTunnel(c, w.xs.At(c.x), "tunnel idle for too long")
+	x := w.xs.At(c.x)
+	if k := w.framed(x); k != nil && k.flags&socketClosing == 0 {
+		w.failSocket(c, x, w.origins.At(x.origin), k, "websocket idle for too long")
+		return
+	}
+	w.endTunnel(c, x, "tunnel idle for too long")
 }
 
 // endTunnel closes both connections. why is empty for a tunnel that both

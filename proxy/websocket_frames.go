@@ -114,13 +114,21 @@ func (w *Worker) drop(p *passage, to int) {
 	p.from = to
 }
 
-// hold keeps the rest of v, up to byte to.
+// hold keeps the rest of v, up to byte to: few bytes, so they are copied lest
+// each side that stops in the middle of a header holds a block.
 func (w *Worker) hold(p *passage, to int) {
-	if to <= p.from || p.k.flags&(socketMuted<<p.dir) != 0 {
+	n := to - p.from
+	if n <= 0 || p.k.flags&(socketMuted<<p.dir) != 0 {
 		return
 	}
-	w.pool.Retain(p.v)
-	w.pool.Coalesce(p.held(), p.v.Slice(uint32(p.from), uint32(to-p.from)))
+	rest := p.v.Slice(uint32(p.from), uint32(n))
+	if dst := w.pool.Reserve(n); dst != nil {
+		copy(dst, w.pool.Bytes(rest))
+		rest = w.pool.Commit(n)
+	} else {
+		w.pool.Retain(rest)
+	}
+	w.pool.Push(p.held(), rest)
 }
 
 func (w *Worker) socketPush(c *client, o *origin, dir int, v buf.View) {

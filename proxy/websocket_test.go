@@ -223,13 +223,9 @@ func TestWebSocketPings(t *testing.T) {
 				pings := 0
 				for {
 					f, err := s.next()
-					if err != nil {
-						ends <- fmt.Sprintf("%d pings, %v", min(pings, 4), err)
-						return
-					}
 					payload, ok := strings.CutPrefix(f, "ping ")
 					if !ok {
-						ends <- f
+						ends <- fmt.Sprintf("%d pings, %s, %v", min(pings, 4), f, err)
 						return
 					}
 					pings++
@@ -240,8 +236,8 @@ func TestWebSocketPings(t *testing.T) {
 			}()
 		}
 		for range 2 {
-			if got := <-ends; !strings.HasPrefix(got, "4 pings") {
-				t.Errorf("%s, want 4 pings and the end", got)
+			if got := <-ends; got != "4 pings, close 1001, <nil>" {
+				t.Errorf("%s, want 4 pings and close 1001", got)
 			}
 		}
 		if d := time.Since(began); d < 350*time.Millisecond || d > 3*time.Second {
@@ -533,6 +529,29 @@ func TestWebSocketBackpressure(t *testing.T) {
 		}
 		if err := <-sent; err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// Sides that stop in the middle of a header or of a control frame hold next to
+// nothing.
+func TestWebSocketHeldBytes(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		addr, opened := socketOrigin(t)
+		r := start(t, io_, 1, socketRoute(addr, ""), nil)
+		before := r.reports()[0].Buf.InUse
+		var origins []*socketConn
+		for range 100 {
+			client, origin := r.between(opened)
+			client.say(t, clientSays("text", "a", "ping", "b", "ping", repeated(100))[:100])
+			origin.want(t, `text "a"`, `ping "b"`)
+			origins = append(origins, origin)
+		}
+		if n := r.reports()[0].Buf.InUse - before; n > 8 {
+			t.Errorf("100 sides hold %d blocks", n)
+		}
+		for _, o := range origins {
+			o.Close()
 		}
 	})
 }
