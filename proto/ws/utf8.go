@@ -52,10 +52,16 @@ func checkUTF8(state uint8, b []byte, mask uint32) uint8 {
 	for len(b) >= 8 {
 		word := load64(b) ^ wide
 		if s != whole || word&highBits != 0 {
-			for range 8 {
-				s = rows[byte(word)] >> s & stateMax
-				word >>= 8
-			}
+			// A step leaves other states above its own; they are masked when
+			// it is used.
+			s = rows[byte(word)] >> (s & stateMax)
+			s = rows[byte(word>>8)] >> (s & stateMax)
+			s = rows[byte(word>>16)] >> (s & stateMax)
+			s = rows[byte(word>>24)] >> (s & stateMax)
+			s = rows[byte(word>>32)] >> (s & stateMax)
+			s = rows[byte(word>>40)] >> (s & stateMax)
+			s = rows[byte(word>>48)] >> (s & stateMax)
+			s = rows[byte(word>>56)] >> (s & stateMax) & stateMax
 			if s == bad {
 				return bad
 			}
@@ -63,7 +69,7 @@ func checkUTF8(state uint8, b []byte, mask uint32) uint8 {
 		b = b[8:]
 	}
 	for i, c := range b {
-		s = rows[c^byte(mask>>(i&3*8))] >> s & stateMax
+		s = rows[c^byte(mask>>(i&3*8))] >> (s & stateMax) & stateMax
 	}
 	return uint8(s)
 }
