@@ -69,7 +69,8 @@ func (c *h2Client) ask() {
 func (q *Request) asH2(r *Run) {
 	q.H2, q.Minor, q.Close, q.AbandonAt = true, 1, false, -1
 	if q.Upgrade {
-		q.Upgrade = false
+		q.Upgrade, q.Socket, q.Wrong = false, false, 0
+		q.ClientEnded, q.ReplyEnded = false, false
 		q.Body = 0
 		q.Reply.Status, q.Reply.Framing = 200, byLength
 	}
