@@ -86,6 +86,9 @@ type started struct {
 
 // origin starts what is behind the proxies and returns its address.
 func (b *bench) origin(s *scenario) (string, error) {
+	if s.fileOrigin {
+		return b.fileOrigin(s)
+	}
 	addr := "unix:" + filepath.Join(b.dir, "origin.sock")
 	if !s.unixOrigin {
 		var err error
@@ -110,6 +113,32 @@ func (b *bench) origin(s *scenario) (string, error) {
 	})
 }
 
+// fileOrigin starts nginx with one file as the answer to everything.
+func (b *bench) fileOrigin(s *scenario) (string, error) {
+	addr, err := freeAddress()
+	if err != nil {
+		return "", err
+	}
+	p := &place{Listen: addr, Dir: filepath.Join(b.dir, "origin"), Connections: max(4096, b.connections(s)+1024), Root: os.Geteuid() == 0}
+	p.Files = 2 * p.Connections
+	www := filepath.Join(p.Dir, "www")
+	if err := os.MkdirAll(www, 0o755); err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(www, "answer"), bytes.Repeat([]byte("x"), s.body), 0o644); err != nil {
+		return "", err
+	}
+	config, err := b.configure("origin", "origin.conf", s, p)
+	if err != nil {
+		return "", err
+	}
+	proc, err := b.startProcess("origin", b.set.loadCPU, append([]string{b.programs["nginx"]}, nginxArgs(config, p)...)...)
+	if err != nil {
+		return "", err
+	}
+	return addr, proc.waitFor(b.ctx, func() error { return tryConnect(addr) })
+}
+
 // start brings a contender up and sees it answer.
 func (b *bench) start(c *contender, s *scenario, origin string) (*started, error) {
 	listen, err := freeAddress()
@@ -128,7 +157,7 @@ func (b *bench) start(c *contender, s *scenario, origin string) (*started, error
 	}
 	config := ""
 	if c.template != "" {
-		if config, err = b.configure(c, s, p); err != nil {
+		if config, err = b.configure(c.name, c.template, s, p); err != nil {
 			return nil, err
 		}
 	}
@@ -151,9 +180,9 @@ func (b *bench) connections(s *scenario) int {
 	return s.connections
 }
 
-// configure writes a contender's configuration, for it and for the results.
-func (b *bench) configure(c *contender, s *scenario, p *place) (string, error) {
-	t, err := template.ParseFS(peerFiles, "peers/"+c.template)
+// configure writes a configuration, for who is to run with it and for the results.
+func (b *bench) configure(who, from string, s *scenario, p *place) (string, error) {
+	t, err := template.ParseFS(peerFiles, "peers/"+from)
 	if err != nil {
 		return "", err
 	}
@@ -161,9 +190,9 @@ func (b *bench) configure(c *contender, s *scenario, p *place) (string, error) {
 	if err := t.Execute(&text, p); err != nil {
 		return "", err
 	}
-	ext := filepath.Ext(c.template)
-	b.configs[s.name+"-"+c.name+ext] = text.Bytes()
-	name := filepath.Join(b.dir, c.name+ext)
+	ext := filepath.Ext(from)
+	b.configs[s.name+"-"+who+ext] = text.Bytes()
+	name := filepath.Join(b.dir, who+ext)
 	return name, os.WriteFile(name, text.Bytes(), 0o644)
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -75,7 +76,7 @@ func (b *bench) gather(root string) error {
 }
 
 // findPeers notes which contenders cannot take part; without a load generator
-// nobody can.
+// or an origin nobody can.
 func (b *bench) findPeers() error {
 	var lacking []string
 	for _, p := range peers {
@@ -99,7 +100,7 @@ func (b *bench) findPeers() error {
 			continue
 		}
 		hint := fmt.Sprintf("%s is not installed: apt-get install %s", p.program, p.pkg)
-		if p.program == "wrk" {
+		if p.program == "wrk" || p.program == "nginx" && b.wantsFileOrigin() {
 			return errors.New(hint)
 		}
 		b.say("%s\n", hint)
@@ -117,8 +118,21 @@ func (b *bench) needs(program string) bool {
 	if program == "wrk" {
 		return len(b.set.scenarios) != 1 || b.set.scenarios[0] != "idle"
 	}
+	if program == "nginx" && b.wantsFileOrigin() {
+		return true
+	}
 	for i := range contenders {
 		if contenders[i].program == program && b.takesPart(contenders[i].name) {
+			return true
+		}
+	}
+	return false
+}
+
+// wantsFileOrigin says whether a scenario has nginx for an origin.
+func (b *bench) wantsFileOrigin() bool {
+	for i := range scenarios {
+		if scenarios[i].fileOrigin && slices.Contains(b.set.scenarios, scenarios[i].name) {
 			return true
 		}
 	}

@@ -11,6 +11,7 @@ type scenario struct {
 	long        bool // rounds twice as long: what is half done at the end of a round is a larger part
 	closing     bool // a new connection for every request
 	unixOrigin  bool
+	fileOrigin  bool // nginx with sendfile instead of bench/origin
 	memory      bool // nothing is loaded: memory per idle connection
 	openLoop    bool // at fixed rates, to see how long answers take
 	contenders  []string
@@ -48,9 +49,9 @@ var scenarios = []scenario{
 	{name: "connect", title: "128 B answers, a new connection for every request, 64 at a time", connections: loadConns, body: smallBody, closing: true,
 		// The floor would open a connection to the origin for every client's, which nobody else has to.
 		contenders: parsers, goals: []goal{{bestZproxy, "nginx", 0.90}}},
-	{name: "64k", title: "64 KiB answers, 16 connections", connections: bodyConns, body: 64 << 10, contenders: bodies,
+	{name: "64k", title: "64 KiB answers, 16 connections", connections: bodyConns, body: 64 << 10, fileOrigin: true, contenders: bodies,
 		goals: []goal{{bestZproxy, "nginx", 0.45}, {bestZproxy, "floor-256k", 1.10}}},
-	{name: "1m", title: "1 MiB answers, 16 connections", connections: bodyConns, body: 1 << 20, long: true, contenders: bodies,
+	{name: "1m", title: "1 MiB answers, 16 connections", connections: bodyConns, body: 1 << 20, fileOrigin: true, long: true, contenders: bodies,
 		goals: []goal{{bestZproxy, "nginx", 0.30}, {bestZproxy, "haproxy-splice", 1.00}}},
 	{name: "upload", title: "1 MiB uploads, 16 connections", connections: bodyConns, body: smallBody, upload: 1 << 20, long: true, contenders: bodies,
 		goals: []goal{{bestZproxy, "nginx", 0.50}}},
@@ -60,7 +61,7 @@ var scenarios = []scenario{
 	{name: "pipelined", title: "128 B answers, 16 requests in one write, 64 connections", connections: loadConns, body: smallBody, pipeline: 16, contenders: everyone},
 	{name: "small-1", title: "128 B answers, keep-alive, 1 connection", connections: 1, body: smallBody, contenders: everyone},
 	{name: "small-1000", title: "128 B answers, keep-alive, 1000 connections", connections: 1000, body: smallBody, contenders: everyone},
-	{name: "16k", title: "16 KiB answers, 16 connections", connections: bodyConns, body: 16 << 10, contenders: bodies},
+	{name: "16k", title: "16 KiB answers, 16 connections", connections: bodyConns, body: 16 << 10, fileOrigin: true, contenders: bodies},
 }
 
 // Limits on memory, from the idle scenario.
