@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"runtime"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ var _ = contract(
 	contractTest{"timers", testTimers},
 	contractTest{"the last word on a deadline", testDeadlineLastWord},
 	contractTest{"waiting", testWaiting},
+	contractTest{"a collection ends a wait", testCollection},
 	contractTest{"mail", testMail},
 	contractTest{"the mailbox is bounded", testMailFull},
 	contractTest{"no allocation", testAllocs},
@@ -44,6 +46,34 @@ func testTimers(r *rig) {
 	id, _ := r.tcpPair(SockOpts{})
 	r.l.Deadline(id, r.l.Now()+1e6)
 	r.expect(Timer, id)
+}
+
+// A loop that waits again and again, each time briefly, must not hold up a
+// collection, which needs every thread to stop.
+func testCollection(r *rig) {
+	const rounds = 30
+	took := make(chan time.Duration, 1)
+	go func() {
+		start := time.Now()
+		for range rounds {
+			r.l.Post(Mail{})
+			runtime.GC()
+		}
+		took <- time.Since(start)
+	}()
+	for {
+		select {
+		case d := <-took:
+			if d > rounds*100*time.Millisecond {
+				r.Errorf("%d collections took %v", rounds, d)
+			}
+			return
+		default:
+		}
+		if ev := r.next(20 * time.Millisecond); ev != nil && ev.Kind != MailIn {
+			r.Fatalf("%v", ev.Kind)
+		}
+	}
 }
 
 func testDeadlineLastWord(r *rig) {

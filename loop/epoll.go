@@ -45,6 +45,8 @@ type epoll struct {
 	// no load it is one system call too many. This follows what paid off.
 	empty uint8 // polls in a row that found nothing
 
+	wokeNs int64 // when the wait before the last blocking one ended
+
 	sentNow bool // since the last wait
 	skipped bool // the last wait did not ask the kernel
 

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -50,6 +51,17 @@ func (e *epoll) poll() (int, unix.Errno) {
 	return int(n), 0
 }
 
+// Go's scheduler takes the processor away from a thread whose system call
+// lasts, and keeps a thread of its own busy with that: where waits are many
+// and brief this cost up to a quarter of all CPU time. So a wait that promises
+// to be brief is kept from it, as any short call is. A collection that must
+// stop this thread ends such a wait with a signal; the bound is for those who
+// run with asyncpreemptoff.
+const (
+	briefWaitMs = 10
+	briefGapNs  = briefWaitMs * int64(time.Millisecond) // between wake-ups where waits are brief
+)
+
 // block waits. More than one event says that there is load, and that polling
 // may pay off again.
 func (e *epoll) block(waitNs int64) (int, unix.Errno) {
@@ -60,7 +72,18 @@ func (e *epoll) block(waitNs int64) (int, unix.Errno) {
 	if waitNs > 0 {
 		ms = int(min((waitNs+tickNs-1)/tickNs, 1<<30))
 	}
-	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd), uintptr(unsafe.Pointer(&e.events[0])), uintptr(len(e.events)), uintptr(ms), 0, 0)
+	brief := e.l.nowNs-e.wokeNs < briefGapNs
+	e.wokeNs = e.l.nowNs
+	var n uintptr
+	var errno unix.Errno
+	if brief {
+		if ms < 0 || ms > briefWaitMs {
+			ms = briefWaitMs
+		}
+		n, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd), uintptr(unsafe.Pointer(&e.events[0])), uintptr(len(e.events)), uintptr(ms), 0, 0)
+	} else {
+		n, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd), uintptr(unsafe.Pointer(&e.events[0])), uintptr(len(e.events)), uintptr(ms), 0, 0)
+	}
 	e.l.wakeUp()
 	if errno != 0 {
 		return 0, errno

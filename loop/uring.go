@@ -34,6 +34,7 @@ type uring struct {
 	iovs    []unix.Iovec
 	remotes []*Remote // kept reachable
 
+	wokeNs   int64 // when the wait before the last one that could block ended
 	inflight int   // operations that will still complete
 	starved  int   // receives that found no buffer, in this Poll
 	fatal    error // the ring is broken
@@ -136,7 +137,12 @@ func (u *uring) wait(waitNs int64) error {
 	u.bufs.fill()
 	var err error
 	if waitNs != 0 && !u.g.pending() && u.l.fallAsleep() {
-		err = u.g.submitWait(waitNs)
+		brief := u.l.nowNs-u.wokeNs < briefGapNs
+		u.wokeNs = u.l.nowNs
+		if brief && (waitNs < 0 || waitNs > briefGapNs) {
+			waitNs = briefGapNs
+		}
+		err = u.g.submitWait(waitNs, brief)
 		u.l.wakeUp()
 	} else {
 		err = u.g.submit()
@@ -209,7 +215,7 @@ func (u *uring) destroy() error {
 			u.fatal = fmt.Errorf("io_uring: %d operations did not end", u.inflight)
 			break
 		}
-		u.noteError(u.g.submitWait(left))
+		u.noteError(u.g.submitWait(left, false))
 		for batch := u.g.completions(); len(batch) > 0; batch = u.g.completions() {
 			for _, c := range batch {
 				u.discard(userData(c.UserData), c.Res, c.Flags)

@@ -4,7 +4,7 @@ package loop
 
 import (
 	"fmt"
-	"syscall"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/pawelgaczynski/giouring"
@@ -55,6 +55,10 @@ const (
 	cancelAll       = giouring.AsyncCancelAll
 	cancelAny       = giouring.AsyncCancelAny
 
+	enterGetEvents  = uintptr(giouring.EnterGetEvents)
+	enterExtArg     = uintptr(giouring.EnterExtArg)
+	enterRegistered = uintptr(giouring.EnterRegisteredRing)
+
 	cqeBuffer      = giouring.CQEFBuffer
 	cqeMore        = giouring.CQEFMore
 	cqeBufferShift = giouring.CQEBufferShift
@@ -93,7 +97,10 @@ type ringParams struct {
 	features     uint32
 	wqFD         uint32
 	_            [3]uint32
-	_            [2][10]uint32 // offsets of the two queues
+	sqHead       uint32 // offsets from the start of the shared memory
+	sqTail       uint32
+	_            [8]uint32
+	_            [10]uint32 // those of the completion queue
 }
 
 // Compiles only if both have the same size.
@@ -103,10 +110,22 @@ var _ = [unsafe.Sizeof(giouring.Params{})]byte([unsafe.Sizeof(ringParams{})]byte
 type ring struct {
 	r        *giouring.Ring
 	params   ringParams
-	ts       *syscall.Timespec // on the heap: the kernel reads it, stacks move
-	regIndex int32             // of the registered ring descriptor, -1: none
+	shared   unsafe.Pointer // the queues' heads and tails, a second time: the library keeps its own to itself
+	arg      *waitArg       // on the heap: the kernel reads it, stacks move
+	regIndex int32          // of the registered ring descriptor, -1: none
 	batch    [cqBatch]*cqe
 }
+
+// waitArg is struct io_uring_getevents_arg and what it points at.
+type waitArg struct {
+	sigmask     uint64
+	sigmaskSize uint32
+	minWaitUsec uint32
+	ts          uint64
+	timespec    unix.Timespec
+}
+
+const waitArgSize = unsafe.Offsetof(waitArg{}.timespec)
 
 // newRing sets up a ring with room for entries submissions and four times as
 // many completions. It must run on the thread that will use the ring. The
@@ -119,11 +138,18 @@ func newRingWith(entries, cqEntries, flags uint32) (*ring, error) {
 	g := &ring{
 		r:        giouring.NewRing(),
 		params:   ringParams{flags: flags, cqEntries: cqEntries},
-		ts:       &syscall.Timespec{},
+		arg:      &waitArg{sigmaskSize: 8},
 		regIndex: -1,
 	}
 	err := g.r.QueueInitParams(entries, (*giouring.Params)(unsafe.Pointer(&g.params)))
 	if err != nil {
+		return nil, err
+	}
+	g.arg.ts = addrOf(unsafe.Pointer(&g.arg.timespec))
+	g.shared, err = unix.MmapPtr(g.r.RingFd(), 0, nil, uintptr(unix.Getpagesize()),
+		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		g.r.QueueExit()
 		return nil, err
 	}
 	return g, nil
@@ -164,6 +190,7 @@ func (g *ring) close() {
 		// of registered descriptors.
 		g.unregisterFD(g.regIndex)
 	}
+	_ = unix.MunmapPtr(g.shared, uintptr(unix.Getpagesize()))
 	g.r.QueueExit()
 	g.r = nil
 }
@@ -180,24 +207,60 @@ func (g *ring) sqReady() int { return int(g.r.SQReady()) }
 // submit hands over the filled entries, runs the completions that are due and
 // does not wait.
 func (g *ring) submit() error {
-	_, err := g.r.SubmitAndGetEvents()
-	return err
+	_, _, errno := unix.RawSyscall6(unix.SYS_IO_URING_ENTER, g.enterFD(), g.publish(), 0, g.enterFlags(), 0, 0)
+	return asError(errno)
 }
 
 // submitWait hands over the filled entries and waits for a completion, at most
 // waitNs; < 0: no limit. A completion queue that is not empty ends the wait at
-// once. unix.ETIME is not reported: no completion says it as well.
-func (g *ring) submitWait(waitNs int64) error {
-	if waitNs < 0 {
-		_, err := g.r.SubmitAndWait(1)
-		return err
+// once. unix.ETIME is not reported: no completion says it as well. A brief wait
+// is kept from Go's scheduler, see briefWaitMs.
+func (g *ring) submitWait(waitNs int64, brief bool) error {
+	flags, arg, size := g.enterFlags(), unsafe.Pointer(nil), uintptr(0)
+	if waitNs >= 0 {
+		g.arg.timespec = unix.NsecToTimespec(waitNs)
+		flags, arg, size = flags|enterExtArg, unsafe.Pointer(g.arg), waitArgSize
 	}
-	g.ts.Sec, g.ts.Nsec = waitNs/1e9, waitNs%1e9
-	_, err := g.r.SubmitAndWaitTimeout(1, g.ts, nil)
-	if err == unix.ETIME {
+	var errno unix.Errno
+	if brief {
+		_, _, errno = unix.RawSyscall6(unix.SYS_IO_URING_ENTER, g.enterFD(), g.publish(), 1, flags, uintptr(arg), size)
+	} else {
+		_, _, errno = unix.Syscall6(unix.SYS_IO_URING_ENTER, g.enterFD(), g.publish(), 1, flags, uintptr(arg), size)
+	}
+	if errno == unix.ETIME {
 		return nil
 	}
-	return err
+	return asError(errno)
+}
+
+// publish shows the kernel the filled entries and gives their number.
+func (g *ring) publish() uintptr {
+	n := g.r.SQReady()
+	head := atomic.LoadUint32((*uint32)(unsafe.Add(g.shared, g.params.sqHead)))
+	atomic.StoreUint32((*uint32)(unsafe.Add(g.shared, g.params.sqTail)), head+n)
+	return uintptr(n)
+}
+
+func (g *ring) enterFD() uintptr {
+	if g.regIndex >= 0 {
+		return uintptr(g.regIndex)
+	}
+	return uintptr(g.r.RingFd())
+}
+
+func (g *ring) enterFlags() uintptr {
+	if g.regIndex >= 0 {
+		return enterGetEvents | enterRegistered
+	}
+	return enterGetEvents
+}
+
+// asError is errno as an error, nil for none.
+func asError(errno unix.Errno) error {
+	if errno == 0 {
+		return nil
+	}
+	return errno
 }
 
 // completions lends up to cqBatch completions, until seen is called with their
