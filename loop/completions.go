@@ -75,10 +75,20 @@ func (l *Loop) sent(id ConnID, c *conn, n int, errno unix.Errno) {
 	if c.has(flagClosing) {
 		return
 	}
-	if !c.has(flagSendBusy) && (!c.sendq.Empty() || c.has(flagShutWanted)) {
+	if !c.has(flagSendBusy) && !c.sendq.Empty() {
 		l.todo(id, c)
 	}
+	l.shutdownIfSent(id, c)
 	l.push(Event{Kind: Sent, Conn: id, Errno: errno, N: uint32(n), FD: -1})
+}
+
+// shutdownIfSent ends the sending direction when that is wanted and everything
+// has left, or waits in the kernel for this to leave together with the end.
+func (l *Loop) shutdownIfSent(id ConnID, c *conn) {
+	if c.sendq.Empty() && c.flags&(flagShutWanted|flagShutDone|flagSendBusy|flagSendBroken) == flagShutWanted {
+		c.flags |= flagShutDone
+		l.be.shutdown(id, c)
+	}
 }
 
 // again makes the next Poll call recvOn (when subscribed) and flush (when

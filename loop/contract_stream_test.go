@@ -2,6 +2,7 @@ package loop
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -25,6 +26,7 @@ var _ = contract(
 	contractTest{"sending to a peer that is gone", testSendBroken},
 	contractTest{"shutdown after the queue", testShutdown},
 	contractTest{"shutdown at once", testShutdownAtOnce},
+	contractTest{"last bytes and end in one segment", testEndInOneSegment},
 	contractTest{"a small socket buffer", testTinySndBuf},
 	contractTest{"one send for a tick", testOneSend},
 	contractTest{"sent adds up", testSentAddsUp},
@@ -238,6 +240,36 @@ func testShutdown(r *rig) {
 	r.write(c, "still heard")
 	r.equal("bytes", r.recvAll(id, 11), "still heard")
 	r.closed(id)
+}
+
+func testEndInOneSegment(r *rig) {
+	id, c := r.tcpPair(SockOpts{NoDelay: true})
+	r.send(id, "bye")
+	r.l.Shutdown(id)
+	got := make(chan error, 1)
+	go func() {
+		b, err := io.ReadAll(c)
+		if err == nil && string(b) != "bye" {
+			err = fmt.Errorf("%q", b)
+		}
+		got <- err
+	}()
+	r.pump(got)
+	r.equal("segments the peer got after the handshake's", segmentsIn(r, c)-1, 1)
+	r.closed(id)
+}
+
+// segmentsIn is how many segments c has received.
+func segmentsIn(r *rig, c tcpConn) uint32 {
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		r.Fatal(err)
+	}
+	var info *unix.TCPInfo
+	if ctlErr := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }); ctlErr != nil || err != nil {
+		r.Fatal(ctlErr, err)
+	}
+	return info.Segs_in
 }
 
 func testShutdownAtOnce(r *rig) {

@@ -284,13 +284,13 @@ func (e *epoll) flush(id ConnID, c *conn) {
 		var errno unix.Errno
 		total := int(e.iov[0].Len)
 		if k == 1 {
-			n, errno = sendFD(c.fd, &e.iov[0])
+			n, errno = sendFD(c.fd, &e.iov[0], sendFlags(c))
 		} else {
 			for i := range e.iov[1:k] {
 				total += int(e.iov[i+1].Len)
 			}
 			e.msg.SetIovlen(k)
-			n, errno = sendmsgFD(c.fd, &e.msg)
+			n, errno = sendmsgFD(c.fd, &e.msg, sendFlags(c))
 		}
 		l.stats.SendCalls++
 		e.sentNow = true

@@ -137,7 +137,8 @@ func (l *Loop) Unacked(id ConnID) int {
 }
 
 // Shutdown ends the sending direction once everything is sent. Later Sends are
-// dropped. There is no event.
+// dropped. There is no event. What was Sent in the same turn leaves in one
+// segment with the end.
 func (l *Loop) Shutdown(id ConnID) {
 	c := l.live(id)
 	if c == nil || c.has(flagShutWanted|flagTimerOnly) {
@@ -239,9 +240,8 @@ func (l *Loop) advance(id ConnID, c *conn) {
 		if !c.has(flagSendBusy) {
 			l.be.flush(id, c)
 		}
-	} else if c.flags&(flagShutWanted|flagShutDone|flagSendBusy|flagSendBroken) == flagShutWanted {
-		c.flags |= flagShutDone
-		l.be.shutdown(id, c)
+	} else {
+		l.shutdownIfSent(id, c)
 	}
 	if c.has(flagRecvDirty) {
 		c.flags &^= flagRecvDirty

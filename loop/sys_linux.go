@@ -78,15 +78,24 @@ func readvFD(fd int32, iov []unix.Iovec) (int, unix.Errno) {
 	return int(n), e
 }
 
+// sendFlags: the last bytes before a shutdown wait for it in the kernel, so
+// that they and the FIN are one segment.
+func sendFlags(c *conn) uintptr {
+	if c.has(flagShutWanted) {
+		return unix.MSG_NOSIGNAL | unix.MSG_MORE
+	}
+	return unix.MSG_NOSIGNAL
+}
+
 // sendFD sends one buffer.
-func sendFD(fd int32, v *unix.Iovec) (int, unix.Errno) {
-	n, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(v.Base)), uintptr(v.Len), unix.MSG_NOSIGNAL, 0, 0)
+func sendFD(fd int32, v *unix.Iovec, flags uintptr) (int, unix.Errno) {
+	n, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(v.Base)), uintptr(v.Len), flags, 0, 0)
 	return int(n), e
 }
 
 // sendmsgFD sends several.
-func sendmsgFD(fd int32, m *unix.Msghdr) (int, unix.Errno) {
-	n, _, e := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(m)), unix.MSG_NOSIGNAL)
+func sendmsgFD(fd int32, m *unix.Msghdr, flags uintptr) (int, unix.Errno) {
+	n, _, e := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(m)), flags)
 	return int(n), e
 }
 

@@ -88,7 +88,7 @@ func (u *uring) flush(id ConnID, c *conn) {
 	if c.sendq.Len() == 1 {
 		b := u.l.pool.Bytes(u.l.pool.Front(&c.sendq))
 		c.io = uint32(len(b))
-		prepSend(e, c.fd, b, connData(urSend, id))
+		prepSend(e, c.fd, b, sendFlags(c), connData(urSend, id))
 	} else {
 		n := len(u.iovs)
 		iovs := u.iovs[n : n+sendIovs]
@@ -99,7 +99,7 @@ func (u *uring) flush(id ConnID, c *conn) {
 			c.io += uint32(iovs[i].Len)
 		}
 		u.msgs = append(u.msgs, unix.Msghdr{Iov: unsafe.SliceData(iovs), Iovlen: uint64(len(iovs))})
-		prepSendmsg(e, c.fd, &u.msgs[len(u.msgs)-1], connData(urSend, id))
+		prepSendmsg(e, c.fd, &u.msgs[len(u.msgs)-1], sendFlags(c), connData(urSend, id))
 	}
 	c.flags |= flagSendBusy
 	u.begin(c)

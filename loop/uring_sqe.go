@@ -74,19 +74,19 @@ func prepRecvMultishot(e *sqe, fd int32, group uint16, limit uint32, pollFirst b
 // prepSend sends b, or the part of it that the kernel has room for. Without
 // MSG_WAITALL a slow peer shows as short sends, so that its progress is seen
 // and blocks come free on the way, as with epoll.
-func prepSend(e *sqe, fd int32, b []byte, u userData) {
+func prepSend(e *sqe, fd int32, b []byte, flags uintptr, u userData) {
 	*e = sqe{
 		OpCode: opSend, Fd: fd,
 		Addr: addrOf(unsafe.Pointer(unsafe.SliceData(b))), Len: uint32(len(b)),
-		OpcodeFlags: unix.MSG_NOSIGNAL, UserData: uint64(u),
+		OpcodeFlags: uint32(flags), UserData: uint64(u),
 	}
 }
 
 // prepSendmsg is prepSend for the vector in m.
-func prepSendmsg(e *sqe, fd int32, m *unix.Msghdr, u userData) {
+func prepSendmsg(e *sqe, fd int32, m *unix.Msghdr, flags uintptr, u userData) {
 	*e = sqe{
 		OpCode: opSendmsg, Fd: fd, Addr: addrOf(unsafe.Pointer(m)), Len: 1,
-		OpcodeFlags: unix.MSG_NOSIGNAL, UserData: uint64(u),
+		OpcodeFlags: uint32(flags), UserData: uint64(u),
 	}
 }
 

@@ -484,6 +484,7 @@ func (w *Worker) closeAfterFlush(c *client, linger bool) {
 		return
 	}
 	c.state = clientFlush
+	w.l.Shutdown(c.conn) // its end leaves with the last bytes
 	w.clientDue(c, w.l.Now()+w.snap.limits.sendNs)
 }
 
