@@ -15,9 +15,11 @@ type request struct {
 	method, path string // of ordinary requests the path is empty, and so is the method unless it is HEAD
 	length       int64  // of the body
 	chunked      bool
-	closes       bool // the client wants no more than this answer, or can't tell where it ends
-	oldVersion   bool // HTTP/1.0
-	expects      bool // 100-continue
+	closes       bool   // the client wants no more than this answer, or can't tell where it ends
+	oldVersion   bool   // HTTP/1.0
+	expects      bool   // 100-continue
+	upgrades     bool   // to WebSocket
+	key          string // of the WebSocket handshake; "" unless upgrades
 }
 
 var errHead = errors.New("bad request head")
@@ -62,6 +64,9 @@ func parseRequest(b []byte, q *request) (n int, err error) {
 	}
 	if q.chunked {
 		q.length = 0
+	}
+	if !q.upgrades {
+		q.key = ""
 	}
 	return skipped + end + 4, nil
 }
@@ -115,12 +120,18 @@ func (q *request) field(line []byte) (err error) {
 				return errHead
 			}
 		}
-	case len("transfer-encoding"):
+	case len("transfer-encoding"): // and len("sec-websocket-key")
 		if named(line, "transfer-encoding") {
 			if !bytes.EqualFold(bytes.TrimSpace(line[colon+1:]), []byte("chunked")) {
 				return errHead
 			}
 			q.chunked = true
+		} else if named(line, "sec-websocket-key") {
+			q.key = string(bytes.TrimSpace(line[colon+1:]))
+		}
+	case len("upgrade"):
+		if named(line, "upgrade") {
+			q.upgrades = bytes.EqualFold(bytes.TrimSpace(line[colon+1:]), []byte("websocket"))
 		}
 	case len("expect"):
 		if named(line, "expect") {

@@ -44,6 +44,9 @@ func (s *server) answerOne(q *request, n int, in netpoll.Reader, out netpoll.Wri
 	if err := in.Skip(n); err != nil {
 		return err
 	}
+	if q.key != "" {
+		return echoMessages(q.key, in, out)
+	}
 	a := answer{s: s, q: q, out: out, in: body{in: in, left: q.length, chunked: q.chunked}}
 	if err := a.run(head); err != nil {
 		return err

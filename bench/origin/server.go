@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -23,6 +24,8 @@ type server struct {
 
 	ordinary []byte // the answer of most paths, and how much of it is the head
 	headLen  int
+	answer2  []byte // the same as frames of HTTP/2
+	headLen2 int
 }
 
 func newServer(ln net.Listener, size int) (*server, error) {
@@ -32,6 +35,7 @@ func newServer(ln net.Listener, size int) (*server, error) {
 	for range size {
 		s.ordinary = append(s.ordinary, 'x')
 	}
+	s.answer2, s.headLen2 = appendAnswer(nil, s.ordinary[s.headLen:])
 	var err error
 	s.loop, err = netpoll.NewEventLoop(s.onRequest)
 	return s, err
@@ -62,6 +66,9 @@ func (s *server) answerAll(in netpoll.Reader, out netpoll.Writer) error {
 		b, err := in.Peek(min(in.Len(), look))
 		if err != nil {
 			return err
+		}
+		if bytes.HasPrefix(b, []byte(preface[:prefaceLine])) {
+			return s.serveHTTP2(in, out)
 		}
 		used, n, err := s.answerOrdinary(b, &q, out)
 		if err != nil {
@@ -124,7 +131,7 @@ func (s *server) answerOrdinary(b []byte, q *request, out netpoll.Writer) (used,
 
 // plain tells whether the request is answered by the ordinary answer and nothing else has to be done about it.
 func (q *request) plain() bool {
-	return q.path == "" && q.length == 0 && !q.chunked && !q.closes && !q.oldVersion
+	return q.path == "" && q.length == 0 && !q.chunked && !q.closes && !q.oldVersion && q.key == ""
 }
 
 // batch appends the ordinary answer n times.
