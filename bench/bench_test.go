@@ -2,10 +2,10 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -227,6 +227,46 @@ func TestParseWrk(t *testing.T) {
 	}
 }
 
+func TestParseH2load(t *testing.T) {
+	output := func(requests, codes, traffic string) string {
+		return "starting benchmark...\nWarm-up started\n\nfinished in 2.50s, 90197.00 req/s, 16.86MB/s\nrequests: " + requests + "\nstatus codes: " + codes +
+			"\ntraffic: " + traffic + "\n                     min         max         mean\ntime for request:      145us     17.05ms      2.82ms\n"
+	}
+	const all, data = "1000 total, 1256 started, 1000 done, 1000 succeeded, 0 failed, 0 errored, 0 timeout", "33.72MB (35356832) total, 1.89MB (1984324) headers (space savings 89.29%), 97.66KB (100000) data"
+	s := &scenario{body: 100}
+	for _, c := range []struct {
+		out  string
+		void string
+	}{
+		{output(all, "1003 2xx, 0 3xx, 0 4xx, 0 5xx", data), ""},
+		{output(all, "990 2xx, 1 3xx, 2 4xx, 7 5xx", data), "10 answers that are not 2xx"},
+		{output("1000 total, 1256 started, 1000 done, 994 succeeded, 1 failed, 2 errored, 3 timeout", "1000 2xx, 0 3xx, 0 4xx, 0 5xx", data), "1 failed, 2 errors, 3 timeouts"},
+		{output(all, "1000 2xx, 0 3xx, 0 4xx, 0 5xx", "1MB (1000000) total, 0B (0) headers (space savings 0%), 9KB (9999) data"), "9999 bytes for 1000 answers of 100 bytes"},
+	} {
+		g, err := parseH2load(c.out, s)
+		if err != nil || g.requests != 1000 || g.seconds != 2.5 || g.void != c.void {
+			t.Errorf("%+v, %v; want 1000 requests in 2.5 s, void %q", g, err, c.void)
+		}
+	}
+	for _, bad := range []string{"", "could not connect", output("", "", "")} {
+		if _, err := parseH2load(bad, s); err == nil {
+			t.Errorf("%q was taken for a result", bad)
+		}
+	}
+}
+
+// What is not in this version of zproxy is no failure of the run; anything else is.
+func TestOut(t *testing.T) {
+	b := testBench(t)
+	s := &scenario{name: "h2"}
+	if why := b.out(s, "zproxy-epoll", fmt.Errorf("start: %w", notYet{"refused: found h2c"})); !strings.Contains(why, "refused: found h2c") || len(b.failures) != 0 {
+		t.Errorf("%q, failures %q", why, b.failures)
+	}
+	if b.out(s, "nginx", errors.New("ended")); !slices.Equal(b.failures, []string{"h2: nginx: ended"}) {
+		t.Errorf("failures %q", b.failures)
+	}
+}
+
 // fixture is a scenario in which the machine became slower by a tenth every
 // round, and one round is void.
 func fixture() *ScenarioResult {
@@ -267,12 +307,16 @@ func TestReport(t *testing.T) {
 	res := fixture()
 	res.judge(&scenario{goals: []goal{{bestZproxy, "floor", 1.09}}})
 	r := &Results{Format: resultsFormat, Scenarios: []*ScenarioResult{res}, Memory: []*MemoryResult{
-		{Name: "zproxy-epoll", Connections: 10, Runs: []Memory{{StartPSS: 5 << 20, IdleRSS: 9 << 20}}, StartRSS: summarise([]float64{8 << 20}), PerConnection: summarise([]float64{513})}}}
+		{Scenario: "ws-idle", Name: "zproxy-epoll", What: "socket", Connections: 5, PerConnection: summarise([]float64{20})},
+		{Scenario: "ws-idle", Name: "nginx", What: "socket", Connections: 5, PerConnection: summarise([]float64{100})},
+		{Scenario: "idle", Name: "zproxy-epoll", What: "connection", Connections: 10, Runs: []Memory{{StartPSS: 5 << 20, IdleRSS: 9 << 20}}, StartRSS: summarise([]float64{8 << 20}), PerConnection: summarise([]float64{513})}}}
 	text := string(r.Markdown())
 	for _, row := range []string{
 		"| small | better zproxy at most 1.09 x floor | 1.10 | **no** |",
 		"| idle | zproxy-epoll at most 512 B for an idle connection | 513 | **no** |",
 		"| idle | zproxy-epoll at most 12.0 MiB resident at start | 8.0 MiB | yes |",
+		"| ws-idle | better zproxy at most 0.25 x nginx for each socket | 0.20 | yes |",
+		"| | bytes per socket | resident at start | of it proportional | resident with 5 sockets |",
 		"| zproxy-epoll | 513 (513 to 513) | 8.0 MiB | 5.0 MiB | 9.0 MiB |",
 		"| haproxy | not \\| installed really | | | | | |",
 		"| nginx | 25.41 (22.00 to 29.28) | 10 % | 500 | 1 | | 2.20 (2.20 to 2.20) |",
@@ -333,7 +377,13 @@ func TestCompare(t *testing.T) {
 			}
 		}
 		res.judge(&scenario{})
-		data, err := json.Marshal(&Results{Format: resultsFormat, Scenarios: []*ScenarioResult{res}})
+		slower := latencyFixture()
+		for i := range slower.Rates[0].Contenders[1].Rounds {
+			slower.Rates[0].Contenders[1].Rounds[i].P99Micros *= scale
+		}
+		// As results were before there was more than one scenario of memory.
+		memory := &MemoryResult{Name: "nginx", Runs: []Memory{{PerConnection: 500}}}
+		data, err := json.Marshal(&Results{Format: resultsFormat, Scenarios: []*ScenarioResult{res}, Latency: slower, Memory: []*MemoryResult{memory}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -355,6 +405,8 @@ func TestCompare(t *testing.T) {
 		"small zproxy-epoll us/request 13.3 6.66 -50.0 % 0.008 n=5+5",
 		"small zproxy-epoll x floor 1.10 0.55 -50.0 % 0.008 n=5+5",
 		"small nginx us/request 25.4 25.4 ~ 1.000 n=4+4",
+		"idle nginx bytes/connection 500 500 ~ 1.000 n=1+1",
+		"latency zproxy-uring p99 x nginx at 50 % 0.50 0.25 ~ 0.100 n=3+3",
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("no row %q in\n%s", want, out.String())

@@ -48,12 +48,19 @@ func (r *Results) charts() map[string]*chart {
 		}
 		cpu.groups, rate.groups = append(cpu.groups, c), append(rate.groups, q)
 	}
-	per := barGroup{name: "bytes per idle connection"}
-	start := barGroup{name: "resident at start, KiB"}
-	for _, m := range r.Memory {
-		if m.Failed == "" {
-			per.bars = append(per.bars, bar{m.Name, m.PerConnection.Median, m.PerConnection.Min, m.PerConnection.Max})
-			start.bars = append(start.bars, bar{m.Name, m.StartRSS.Median / 1024, m.StartRSS.Min / 1024, m.StartRSS.Max / 1024})
+	memory := &chart{title: "Memory"}
+	for _, group := range r.memoryGroups() {
+		per := barGroup{name: fmt.Sprintf("%s: bytes per %s", group[0].Scenario, group[0].What)}
+		start := barGroup{name: "resident at start, KiB"}
+		for _, m := range group {
+			if m.Failed == "" {
+				per.bars = append(per.bars, bar{m.Name, m.PerConnection.Median, m.PerConnection.Min, m.PerConnection.Max})
+				start.bars = append(start.bars, bar{m.Name, m.StartRSS.Median / 1024, m.StartRSS.Min / 1024, m.StartRSS.Max / 1024})
+			}
+		}
+		memory.groups = append(memory.groups, per)
+		if group[0].Scenario == "idle" {
+			memory.groups = append(memory.groups, start)
 		}
 	}
 	out := map[string]*chart{}
@@ -63,22 +70,31 @@ func (r *Results) charts() map[string]*chart {
 	if r.Latency != nil {
 		out["latency.svg"] = r.Latency.chart()
 	}
-	if len(per.bars) > 0 {
-		out["memory.svg"] = &chart{title: "Memory", groups: []barGroup{per, start}}
+	if len(memory.groups) > 0 {
+		out["memory.svg"] = memory
 	}
 	return out
 }
 
 func (l *LatencyResult) chart() *chart {
-	c := &chart{title: "Time of an answer, 99th percentile", unit: "us"}
+	c := &chart{title: "Time of an answer", unit: "us"}
 	for _, r := range l.Rates {
-		g := barGroup{name: fmt.Sprintf("%.0f requests/s, %.0f %% of capacity", r.PerSecond, 100*r.Share)}
-		for _, m := range r.Contenders {
-			if m.Failed == "" {
-				g.bars = append(g.bars, bar{m.Name, m.P99.Median, m.P99.Min, m.P99.Max})
+		for _, q := range []struct {
+			name string
+			of   func(*LatencyContestant) Summary
+		}{
+			{"median", func(m *LatencyContestant) Summary { return m.P50 }},
+			{"99th percentile", func(m *LatencyContestant) Summary { return m.P99 }},
+			{"99.9th percentile", func(m *LatencyContestant) Summary { return m.P999 }},
+		} {
+			g := barGroup{name: fmt.Sprintf("%s at %.0f requests/s, %.0f %% of capacity", q.name, r.PerSecond, 100*r.Share)}
+			for _, m := range r.Contenders {
+				if v := q.of(m); m.Failed == "" {
+					g.bars = append(g.bars, bar{m.Name, v.Median, v.Min, v.Max})
+				}
 			}
+			c.groups = append(c.groups, g)
 		}
-		c.groups = append(c.groups, g)
 	}
 	return c
 }

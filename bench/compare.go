@@ -40,10 +40,13 @@ func compare(args []string, out, errOut io.Writer) int {
 	}
 	for _, m := range results[1].Memory {
 		for _, o := range results[0].Memory {
-			if o.Name == m.Name && o.Failed == "" && m.Failed == "" {
-				change(w, "idle", m.Name, "bytes/connection", o.perConnection(), m.perConnection())
+			if o.Scenario == m.Scenario && o.Name == m.Name && o.Failed == "" && m.Failed == "" {
+				change(w, m.Scenario, m.Name, "bytes/"+m.What, o.perConnection(), m.perConnection())
 			}
 		}
+	}
+	if results[0].Latency != nil && results[1].Latency != nil {
+		compareLatency(w, results[0].Latency, results[1].Latency)
 	}
 	w.Flush()
 	fmt.Fprintf(out, "\n~: the difference may be chance (two-sided Mann-Whitney test, p > %.2f)\n", significant)
@@ -64,6 +67,11 @@ func readResults(name string) (*Results, error) {
 	}
 	if r.Format != resultsFormat {
 		return nil, fmt.Errorf("%s has format %d, this program reads %d", name, r.Format, resultsFormat)
+	}
+	for _, m := range r.Memory {
+		if m.Scenario == "" { // there was only one
+			m.Scenario, m.What = "idle", keepAlive.what()
+		}
 	}
 	return r, nil
 }
@@ -94,6 +102,34 @@ func compareScenario(w io.Writer, before, after *ScenarioResult) {
 			}
 		}
 	}
+}
+
+// compareLatency compares ratios to nginx only: the rates are shares of what
+// the slowest contender reached, which is another number each time.
+func compareLatency(w io.Writer, before, after *LatencyResult) {
+	for _, rate := range after.Rates {
+		for _, old := range before.Rates {
+			if old.Share != rate.Share {
+				continue
+			}
+			for _, c := range rate.Contenders {
+				o, x, y := old.find(c.Name), old.find("nginx"), rate.find("nginx")
+				if isZproxy(c.Name) && c.Failed == "" && o != nil && x != nil && y != nil {
+					change(w, after.Name, c.Name, fmt.Sprintf("p99 x nginx at %.0f %%", 100*rate.Share), roundRatios(o.p99(), x.p99()), roundRatios(c.p99(), y.p99()))
+				}
+			}
+		}
+	}
+}
+
+// find returns who has a result at this rate.
+func (r *RateResult) find(name string) *LatencyContestant {
+	for _, c := range r.Contenders {
+		if c.Name == name && c.Failed == "" {
+			return c
+		}
+	}
+	return nil
 }
 
 func (m *MemoryResult) perConnection() []float64 {

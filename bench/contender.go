@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"embed"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"text/template"
@@ -23,6 +25,7 @@ type contender struct {
 	program  string // key of bench.programs
 	template string // below peers/; "" for the floor, which has only flags
 	tuned    bool
+	plain    bool   // speaks HTTP/1 with the origin even where others speak HTTP/2
 	io       string // zproxy's backend
 	args     func(config string, p *place) []string
 }
@@ -37,6 +40,9 @@ type place struct {
 	Pool        int    // connections to the origin to keep
 	Files       int
 	Tuned       bool
+	HTTP2Client bool // clients speak HTTP/2, without TLS
+	HTTP2Origin bool
+	Upgrades    bool // to WebSocket
 	IO          string
 	Root        bool
 }
@@ -46,10 +52,12 @@ var contenders = []contender{
 	{name: "zproxy-uring", program: "zproxy", template: "zproxy.yaml", io: "uring", args: zproxyArgs},
 	{name: "nginx", program: "nginx", template: "nginx.conf", args: nginxArgs},
 	{name: "nginx-tuned", program: "nginx", template: "nginx.conf", tuned: true, args: nginxArgs},
+	{name: "nginx-h1", program: "nginx", template: "nginx.conf", plain: true, args: nginxArgs},
 	{name: "haproxy", program: "haproxy", template: "haproxy.cfg", args: haproxyArgs},
 	{name: "haproxy-splice", program: "haproxy", template: "haproxy.cfg", tuned: true, args: haproxyArgs},
 	{name: "floor", program: "floor", args: floorArgs("64")},
 	{name: "floor-256k", program: "floor", args: floorArgs("256")},
+	{name: "floor-h1", program: "floor", plain: true, args: floorArgs("64")},
 }
 
 func zproxyArgs(config string, _ *place) []string { return []string{"run", "-c", config} }
@@ -149,8 +157,9 @@ func (b *bench) start(c *contender, s *scenario, origin string) (*started, error
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	p := &place{Listen: listen, Origin: origin, OriginPath: strings.TrimPrefix(origin, "unix:"), Dir: dir, Pool: 1024,
-		Connections: max(4096, b.connections(s)+1024), Tuned: c.tuned, IO: c.io, Root: os.Geteuid() == 0}
+	p := &place{Listen: listen, Origin: origin, OriginPath: strings.TrimPrefix(origin, "unix:"), Dir: dir, Pool: max(1024, b.originConnections(s)),
+		Connections: max(4096, b.connections(s)+b.originConnections(s)+1024), Tuned: c.tuned, IO: c.io, Root: os.Geteuid() == 0,
+		HTTP2Client: s.http2Clients(), HTTP2Origin: s.http2Origin && !c.plain, Upgrades: s.upgrades()}
 	p.Files = 2 * p.Connections
 	if !s.unixOrigin {
 		p.OriginPath = ""
@@ -158,6 +167,11 @@ func (b *bench) start(c *contender, s *scenario, origin string) (*started, error
 	config := ""
 	if c.template != "" {
 		if config, err = b.configure(c.name, c.template, s, p); err != nil {
+			return nil, err
+		}
+	}
+	if c.program == "zproxy" {
+		if err := b.knows(s, config); err != nil {
 			return nil, err
 		}
 	}
@@ -174,8 +188,8 @@ func (b *bench) start(c *contender, s *scenario, origin string) (*started, error
 
 // connections is the most that clients of s have open at once.
 func (b *bench) connections(s *scenario) int {
-	if s.memory {
-		return b.set.idle
+	if s.memory != noMemory {
+		return b.guestCount(s)
 	}
 	return s.connections
 }
@@ -183,6 +197,48 @@ func (b *bench) connections(s *scenario) int {
 // configure writes a configuration, for who is to run with it and for the results.
 func (b *bench) configure(who, from string, s *scenario, p *place) (string, error) {
 	t, err := template.ParseFS(peerFiles, "peers/"+from)
+// originConnections is how many of the origin's are taken when nothing is shared.
+func (b *bench) originConnections(s *scenario) int {
+	switch {
+	case s.memory == webSockets || s.memory == http2Waiting:
+		return b.guestCount(s) + 64
+	case s.upgrades():
+		return s.connections * max(1, s.streams)
+	}
+	return 0
+}
+
+// notYet is why a contender has no part in a scenario that is not for every
+// version of it.
+type notYet struct{ why string }
+
+func (n notYet) Error() string { return n.why }
+
+// knows asks zproxy whether it can do what is not in every version of it.
+func (b *bench) knows(s *scenario, config string) error {
+	if !s.http2Clients() && !s.http2Origin {
+		return nil
+	}
+	text, err := exec.CommandContext(b.ctx, b.programs["zproxy"], "check", "-c", config).CombinedOutput()
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		return notYet{"this zproxy refuses the configuration: " + strings.ReplaceAll(string(bytes.TrimSpace(text)), b.dir+"/", "")}
+	}
+	return err
+}
+
+// out says why a contender has no result. Unless it is not meant to have one,
+// the whole run fails.
+func (b *bench) out(s *scenario, name string, err error) (why string) {
+	if !errors.As(err, new(notYet)) {
+		b.failures = append(b.failures, s.name+": "+name+": "+err.Error())
+	}
+	b.say("%-11s %-15s out: %v\n", s.name, name, err)
+	return err.Error()
+}
+
+// configure writes a contender's configuration, for it and for the results.
+func (b *bench) configure(c *contender, s *scenario, p *place) (string, error) {
+	t, err := template.ParseFS(peerFiles, "peers/"+c.template)
 	if err != nil {
 		return "", err
 	}
@@ -196,9 +252,13 @@ func (b *bench) configure(who, from string, s *scenario, p *place) (string, erro
 	return name, os.WriteFile(name, text.Bytes(), 0o644)
 }
 
-// answers asks once and checks the answer.
+// answers asks once and checks the answer. Where clients go on to WebSockets the
+// origin answers ordinary requests, too.
 func (st *started) answers(s *scenario) error {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	transport := &http.Transport{DisableKeepAlives: true, Protocols: new(http.Protocols)}
+	transport.Protocols.SetHTTP1(!s.http2Clients())
+	transport.Protocols.SetUnencryptedHTTP2(s.http2Clients())
+	client := http.Client{Timeout: 5 * time.Second, Transport: transport}
 	r, err := client.Get(st.url)
 	if err != nil {
 		return err

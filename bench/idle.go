@@ -1,26 +1,20 @@
 package main
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // MemoryResult is what idle connections cost one contender.
 type MemoryResult struct {
+	Scenario      string   `json:"scenario"`
 	Name          string   `json:"name"`
 	Failed        string   `json:"failed,omitempty"`
-	Connections   int      `json:"connections"`
+	What          string   `json:"what"`        // of which there are many: connection, stream, socket
+	Connections   int      `json:"connections"` // how many
 	Runs          []Memory `json:"runs,omitempty"`
 	StartRSS      Summary  `json:"start_rss_bytes"`
-	PerConnection Summary  `json:"bytes_per_connection"` // of user memory
+	PerConnection Summary  `json:"bytes_per_connection"` // of user memory, for each of What
 }
 
 // Memory is one run with a fresh process. What several processes share counts
@@ -35,10 +29,22 @@ type Memory struct {
 }
 
 const (
-	warmRequests = 200 // touch code and pools that the first request of any connection would
-	memoryRuns   = 3
-	settle       = 1000 * time.Millisecond
+	warmRequests   = 200 // touch code and pools that the first request of any connection would
+	memoryRuns     = 3
+	settle         = 1000 * time.Millisecond
+	waitingStreams = 1000
 )
+
+// guestCount is how many connections, streams or sockets are left idle.
+func (b *bench) guestCount(s *scenario) int {
+	switch s.memory {
+	case http2Waiting:
+		return waitingStreams
+	case webSockets: // the proxy has two files open for each
+		return min(b.set.idle, max(1, (b.set.files-2048)/2))
+	}
+	return b.set.idle
+}
 
 // idle measures memory of everyone who takes part in s.
 func (b *bench) idle(s *scenario) ([]*MemoryResult, error) {
@@ -47,7 +53,7 @@ func (b *bench) idle(s *scenario) ([]*MemoryResult, error) {
 		if !b.takesPart(name) {
 			continue
 		}
-		m := &MemoryResult{Name: name, Connections: b.set.idle, Failed: b.missing[name]}
+		m := &MemoryResult{Scenario: s.name, Name: name, What: s.memory.what(), Connections: b.guestCount(s), Failed: b.missing[name]}
 		out = append(out, m)
 		for run := 1; run <= min(memoryRuns, b.set.rounds) && m.Failed == ""; run++ {
 			r, err := b.idleRun(s, contenderNamed(name))
@@ -55,14 +61,12 @@ func (b *bench) idle(s *scenario) ([]*MemoryResult, error) {
 				return nil, b.ctx.Err()
 			}
 			if err != nil {
-				m.Failed = err.Error()
-				b.failures = append(b.failures, s.name+": "+name+": "+m.Failed)
-				b.say("%-11s %-15s out: %v\n", s.name, name, err)
+				m.Failed = b.out(s, name, err)
 				break
 			}
 			m.Runs = append(m.Runs, r)
-			b.say("%-11s run %d/%d    %-15s %9.0f bytes/connection  resident %5.1f MB at start, %5.1f MB with %d connections\n",
-				s.name, run, min(memoryRuns, b.set.rounds), name, r.PerConnection, float64(r.StartRSS)/1e6, float64(r.IdleRSS)/1e6, b.set.idle)
+			b.say("%-11s run %d/%d    %-15s %9.0f bytes/%s  resident %5.1f MB at start, %5.1f MB with %d of them\n",
+				s.name, run, min(memoryRuns, b.set.rounds), name, r.PerConnection, m.What, float64(r.StartRSS)/1e6, float64(r.IdleRSS)/1e6, m.Connections)
 		}
 		var start, per []float64
 		for _, r := range m.Runs {
@@ -88,21 +92,19 @@ func (b *bench) idleRun(s *scenario, c *contender) (m Memory, err error) {
 	if m.StartRSS, m.StartPSS, err = memoryOf(members); err != nil {
 		return m, st.process.complain(err)
 	}
-	addr := strings.TrimSuffix(strings.TrimPrefix(st.url, "http://"), "/")
-	g := &guests{addr: addr, body: s.body}
+	g := newGuests(s, address(st.url))
 	defer g.leave()
-	for range warmRequests {
-		if err := g.ask(0); err != nil {
-			return m, st.process.complain(err)
-		}
+	if err := g.warm(); err != nil {
+		return m, st.process.complain(err)
 	}
 	b.sleep(settle)
 	if _, m.WarmPSS, err = memoryOf(members); err != nil {
 		return m, st.process.complain(err)
 	}
-	for i := 1; i <= b.set.idle && b.ctx.Err() == nil; i++ {
-		if err := g.ask(i); err != nil {
-			return m, st.process.complain(fmt.Errorf("connection %d: %w", i, err))
+	count := b.guestCount(s)
+	for i := 1; i <= count && b.ctx.Err() == nil; i++ {
+		if err := g.add(); err != nil {
+			return m, st.process.complain(fmt.Errorf("%s %d: %w", s.memory.what(), i, err))
 		}
 	}
 	b.sleep(settle)
@@ -112,7 +114,7 @@ func (b *bench) idleRun(s *scenario, c *contender) (m Memory, err error) {
 	if err := g.allOpen(); err != nil {
 		return m, st.process.complain(err)
 	}
-	m.PerConnection = (float64(m.IdlePSS) - float64(m.WarmPSS)) / float64(b.set.idle)
+	m.PerConnection = (float64(m.IdlePSS) - float64(m.WarmPSS)) / float64(count)
 	return m, b.ctx.Err()
 }
 
@@ -121,69 +123,5 @@ func (b *bench) sleep(d time.Duration) {
 	select {
 	case <-b.ctx.Done():
 	case <-time.After(d):
-	}
-}
-
-// guests are clients that keep their connections.
-type guests struct {
-	addr   string
-	body   int
-	conns  []*net.TCPConn
-	reader bufio.Reader
-}
-
-// ask sends a request on connection i, which is opened if it is the next.
-func (g *guests) ask(i int) error {
-	if i == len(g.conns) {
-		c, err := net.DialTimeout("tcp", g.addr, 5*time.Second)
-		if err != nil {
-			return err
-		}
-		g.conns = append(g.conns, c.(*net.TCPConn))
-	}
-	c := g.conns[i]
-	c.SetDeadline(time.Now().Add(5 * time.Second))
-	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: "+g.addr+"\r\n\r\n"); err != nil {
-		return err
-	}
-	g.reader.Reset(c)
-	r, err := http.ReadResponse(&g.reader, nil)
-	if err != nil {
-		return err
-	}
-	n, err := io.Copy(io.Discard, r.Body)
-	if err == nil && (r.StatusCode != 200 || n != int64(g.body) || r.Close) {
-		err = fmt.Errorf("answered %s with %d bytes (closing: %v), want 200 with %d and the connection kept", r.Status, n, r.Close, g.body)
-	}
-	return err
-}
-
-// allOpen finds out whether the other side still holds every connection.
-func (g *guests) allOpen() error {
-	closed := 0
-	for _, c := range g.conns {
-		raw, err := c.SyscallConn()
-		if err != nil {
-			return err
-		}
-		var one [1]byte
-		open := false
-		raw.Control(func(fd uintptr) {
-			_, _, err := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-			open = errors.Is(err, unix.EAGAIN)
-		})
-		if !open {
-			closed++
-		}
-	}
-	if closed > 0 {
-		return fmt.Errorf("%d of %d idle connections are closed", closed, len(g.conns))
-	}
-	return nil
-}
-
-func (g *guests) leave() {
-	for _, c := range g.conns {
-		c.Close()
 	}
 }

@@ -84,7 +84,7 @@ func (b *bench) latency(s *scenario) (*LatencyResult, error) {
 			return nil, b.ctx.Err()
 		}
 		if err != nil {
-			b.latencyFails(s, name, failed, err)
+			failed[name] = b.out(s, name, err)
 			continue
 		}
 		field[name] = st
@@ -107,7 +107,7 @@ func (b *bench) latency(s *scenario) (*LatencyResult, error) {
 					return nil, b.ctx.Err()
 				}
 				if err != nil {
-					b.latencyFails(s, c.Name, failed, err)
+					failed[c.Name] = b.out(s, c.Name, err)
 					continue
 				}
 				c.Rounds = append(c.Rounds, r)
@@ -121,12 +121,6 @@ func (b *bench) latency(s *scenario) (*LatencyResult, error) {
 		res.Rates = append(res.Rates, rate)
 	}
 	return res, nil
-}
-
-func (b *bench) latencyFails(s *scenario, name string, failed map[string]string, err error) {
-	failed[name] = err.Error()
-	b.failures = append(b.failures, s.name+": "+name+": "+err.Error())
-	b.say("%-11s %-15s out: %v\n", s.name, name, err)
 }
 
 // capacity starts a contender and finds how many requests it answers in a

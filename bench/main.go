@@ -40,6 +40,7 @@ type settings struct {
 	proxyCPU   int
 	loadCPU    int
 	idle       int
+	files      int // that a process may have open
 	scenarios  []string
 	contenders []string // all when empty
 	out        string
@@ -102,7 +103,7 @@ func parse(args []string, out, errOut io.Writer) (set settings, status int) {
 	fs.DurationVar(&set.duration, "duration", 2*time.Second, "`length` of a round, whole seconds")
 	fs.IntVar(&set.proxyCPU, "proxy-cpu", 0, "`CPU` of the proxy under test")
 	fs.IntVar(&set.loadCPU, "load-cpu", 1, "`CPU` of load generator and origin")
-	fs.IntVar(&set.idle, "idle", 10000, "`connections` of the idle scenario")
+	fs.IntVar(&set.idle, "idle", 10000, "`connections` of the idle scenarios")
 	names := fs.String("scenarios", "", "only these, with commas between; see -list")
 	who := fs.String("contenders", "", "only these, with commas between; see -list")
 	fs.StringVar(&set.out, "out", "", "`directory` for the results (default bench/results/DATE-HOST)")
@@ -185,7 +186,9 @@ func (set *settings) checkMachine() error {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return err
 	}
-	if need := uint64(set.idle + 2048); slices.Contains(set.scenarios, "idle") && limit.Max < need {
+	set.files = int(min(limit.Max, 1<<30))
+	idles := func(name string) bool { return scenarioNamed(name).memory != noMemory }
+	if need := uint64(set.idle + 2048); slices.ContainsFunc(set.scenarios, idles) && limit.Max < need {
 		return fmt.Errorf("-idle %d needs %d open files, the limit is %d: raise it (`ulimit -n %d`) or use fewer", set.idle, need, limit.Max, need)
 	}
 	return nil
@@ -253,9 +256,9 @@ func (b *bench) estimate() (total time.Duration) {
 		}
 		one := warmUp + time.Duration(b.set.rounds)*b.round(s)
 		switch {
-		case s.memory:
+		case s.memory != noMemory:
 			// Some 0.2 ms for each connection, beside the pauses.
-			one = time.Duration(min(memoryRuns, b.set.rounds)) * (3*settle + time.Duration(b.set.idle)*200*time.Microsecond)
+			one = time.Duration(min(memoryRuns, b.set.rounds)) * (3*settle + time.Duration(b.guestCount(s))*200*time.Microsecond)
 		case s.openLoop:
 			one = warmUp + time.Duration(min(capacityRounds, b.set.rounds)+len(shares)*b.set.rounds)*b.round(s)
 		}
@@ -271,8 +274,10 @@ func (b *bench) estimate() (total time.Duration) {
 // scenario runs one of them and adds what it finds to res.
 func (b *bench) scenario(s *scenario, res *Results) (err error) {
 	switch {
-	case s.memory:
-		res.Memory, err = b.idle(s)
+	case s.memory != noMemory:
+		var some []*MemoryResult
+		some, err = b.idle(s)
+		res.Memory = append(res.Memory, some...)
 	case s.openLoop:
 		res.Latency, err = b.latency(s)
 	default:

@@ -20,6 +20,7 @@ type peer struct {
 
 var peers = []peer{
 	{"wrk", "wrk", []string{"-v"}},
+	{"h2load", "nghttp2-client", []string{"--version"}},
 	{"nginx", "nginx", []string{"-v"}},
 	{"haproxy", "haproxy", []string{"-v"}},
 }
@@ -102,6 +103,8 @@ func (b *bench) findPeers() error {
 		hint := fmt.Sprintf("%s is not installed: apt-get install %s", p.program, p.pkg)
 		if p.program == "wrk" || p.program == "nginx" && b.wantsFileOrigin() {
 			return errors.New(hint)
+		if p.program == "wrk" || p.program == "h2load" {
+			return errors.New(hint + ", or leave out the scenarios that need it with -scenarios")
 		}
 		b.say("%s\n", hint)
 		for i := range contenders {
@@ -115,8 +118,10 @@ func (b *bench) findPeers() error {
 
 // needs says whether a program has a part in what was asked for.
 func (b *bench) needs(program string) bool {
-	if program == "wrk" {
-		return len(b.set.scenarios) != 1 || b.set.scenarios[0] != "idle"
+	for _, name := range b.set.scenarios {
+		if scenarioNamed(name).generator() == program {
+			return true
+		}
 	}
 	if program == "nginx" && b.wantsFileOrigin() {
 		return true

@@ -63,7 +63,9 @@ func (r *Results) Markdown() []byte {
 		fmt.Fprintf(&w, "**The machine was not quiet**: %.0f %% of its CPU time was in use before anything was started.\n\n", 100*e.BusyBefore)
 	}
 	r.writeGoals(&w)
-	r.writeMemory(&w)
+	for _, group := range r.memoryGroups() {
+		writeMemory(&w, group)
+	}
 	for _, s := range r.Scenarios {
 		s.writeTable(&w)
 	}
@@ -101,28 +103,63 @@ func yes(b bool) string {
 
 func (r *Results) memoryGoals() (rows []string) {
 	for _, m := range r.Memory {
-		if !isZproxy(m.Name) || m.Failed != "" {
+		if !isZproxy(m.Name) || m.Failed != "" || m.Scenario != "idle" {
 			continue
 		}
 		rows = append(rows,
 			fmt.Sprintf("| idle | %s at most %d B for an idle connection | %.0f | %s |\n", m.Name, goalIdleBytes, m.PerConnection.Median, yes(m.PerConnection.Median <= goalIdleBytes)),
 			fmt.Sprintf("| idle | %s at most %s resident at start | %s | %s |\n", m.Name, mib(goalStartBytes), mib(m.StartRSS.Median), yes(m.StartRSS.Median <= goalStartBytes)))
 	}
+	for _, group := range r.memoryGroups() {
+		s := scenarioNamed(group[0].Scenario)
+		if s == nil {
+			continue
+		}
+		for _, g := range s.goals {
+			var best, versus *MemoryResult
+			for _, m := range group {
+				switch {
+				case m.Failed != "":
+				case m.Name == g.versus:
+					versus = m
+				case isZproxy(m.Name) && (best == nil || m.PerConnection.Median < best.PerConnection.Median):
+					best = m
+				}
+			}
+			if best != nil && versus != nil {
+				ratio := best.PerConnection.Median / versus.PerConnection.Median
+				rows = append(rows, fmt.Sprintf("| %s | %s at most %.2f x %s for each %s | %.2f | %s |\n", s.name, g.subject, g.max, g.versus, best.What, ratio, yes(ratio <= g.max)))
+			}
+		}
+	}
 	return rows
+}
+
+// memoryGroups are the results of one scenario each, in the order they were taken.
+func (r *Results) memoryGroups() (groups [][]*MemoryResult) {
+	for i, m := range r.Memory {
+		if i == 0 || m.Scenario != r.Memory[i-1].Scenario {
+			groups = append(groups, nil)
+		}
+		groups[len(groups)-1] = append(groups[len(groups)-1], m)
+	}
+	return groups
 }
 
 func mib(bytes float64) string { return fmt.Sprintf("%.1f MiB", bytes/(1<<20)) }
 
-func (r *Results) writeMemory(w *bytes.Buffer) {
-	if len(r.Memory) == 0 {
-		return
+func writeMemory(w *bytes.Buffer, group []*MemoryResult) {
+	name, what, count := group[0].Scenario, group[0].What, group[0].Connections
+	title := ""
+	if s := scenarioNamed(name); s != nil {
+		title = ": " + s.title
 	}
-	fmt.Fprintf(w, "## idle: keep-alive connections without a request, after one each\n\n")
-	fmt.Fprintf(w, "User memory (smaps_rollup: proportional set and huge pages) with %d connections, less that after %d requests on one. "+
+	fmt.Fprintf(w, "## %s%s\n\n", name, title)
+	fmt.Fprintf(w, "User memory (smaps_rollup: proportional set and huge pages) with %d %ss, less that after %d requests on one connection. "+
 		"Medians of runs with fresh processes. Pages that nginx's two processes share count twice in the resident set, once in the proportional one.\n\n",
-		r.Memory[0].Connections, warmRequests)
-	fmt.Fprintf(w, "| | bytes per connection | resident at start | of it proportional | resident with %d connections |\n|---|---|---|---|---|\n", r.Memory[0].Connections)
-	for _, m := range r.Memory {
+		count, what, warmRequests)
+	fmt.Fprintf(w, "| | bytes per %s | resident at start | of it proportional | resident with %d %ss |\n|---|---|---|---|---|\n", what, count, what)
+	for _, m := range group {
 		if m.Failed != "" {
 			fmt.Fprintf(w, "| %s | %s | | | |\n", m.Name, cell(m.Failed))
 			continue

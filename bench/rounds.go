@@ -54,8 +54,7 @@ func (b *bench) load(s *scenario) (*ScenarioResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	res := &ScenarioResult{Name: s.name, Title: s.title, Load: append([]string{"wrk"}, b.wrkArgs(s, "URL", b.round(s))...)}
-	res.Load[slices.Index(res.Load, "-s")+1] = "wrk.lua"
+	res := &ScenarioResult{Name: s.name, Title: s.title, Load: b.loadCommand(s, "URL", b.round(s))}
 	var field []*started
 	for _, name := range s.contenders {
 		if !b.takesPart(name) {
@@ -98,13 +97,7 @@ func (b *bench) prepare(c *contender, s *scenario, origin string) (*started, err
 	return st, err
 }
 
-// fail notes that a contender is out. That makes the whole run a failure when
-// it is zproxy.
-func (b *bench) fail(s *scenario, c *Contestant, err error) {
-	c.Failed = err.Error()
-	b.failures = append(b.failures, s.name+": "+c.Name+": "+c.Failed)
-	b.say("%-11s %-15s out: %v\n", s.name, c.Name, err)
-}
+func (b *bench) fail(s *scenario, c *Contestant, err error) { c.Failed = b.out(s, c.Name, err) }
 
 // takeTurns measures A B C A B C ... until everyone has the rounds asked for.
 // Void rounds are repeated, for all so that rounds stay comparable, as often

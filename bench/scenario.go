@@ -1,5 +1,7 @@
 package main
 
+import "slices"
+
 // scenario is one kind of load that all contenders get in turn.
 type scenario struct {
 	name        string
@@ -13,9 +15,47 @@ type scenario struct {
 	unixOrigin  bool
 	fileOrigin  bool // nginx with sendfile instead of bench/origin
 	memory      bool // nothing is loaded: memory per idle connection
+	streams     int  // of each connection at once, and clients speak HTTP/2 then
+	http2Origin bool // the proxy speaks HTTP/2 with the origin, without TLS
+	message     int  // clients talk on WebSockets: bytes of a message
+	memory      memoryKind
 	openLoop    bool // at fixed rates, to see how long answers take
 	contenders  []string
 	goals       []goal
+}
+
+// memoryKind says what is left idle to see how much memory it takes; nothing is
+// loaded then.
+type memoryKind int
+
+const (
+	noMemory memoryKind = iota
+	keepAlive
+	http2Idle    // connections after one request each
+	http2Waiting // streams whose answer has not come, each with its request at the origin
+	webSockets
+)
+
+// what is counted of each kind.
+func (k memoryKind) what() string {
+	return [...]string{"", "connection", "connection", "stream", "socket"}[k]
+}
+
+// http2Clients says whether clients speak HTTP/2.
+func (s *scenario) http2Clients() bool {
+	return s.streams > 0 || s.memory == http2Idle || s.memory == http2Waiting
+}
+
+// upgrades says whether clients ask for WebSockets.
+func (s *scenario) upgrades() bool { return s.message > 0 || s.memory == webSockets }
+
+func scenarioNamed(name string) *scenario {
+	for i := range scenarios {
+		if scenarios[i].name == name {
+			return &scenarios[i]
+		}
+	}
+	return nil
 }
 
 // goal is what zproxy wants to reach: at most `max` times what `versus` costs.
@@ -34,16 +74,22 @@ var (
 	everyone = []string{"zproxy-epoll", "zproxy-uring", "nginx", "haproxy", "floor"}
 	bodies   = []string{"zproxy-epoll", "zproxy-uring", "nginx", "nginx-tuned", "haproxy", "haproxy-splice", "floor", "floor-256k"}
 	parsers  = []string{"zproxy-epoll", "zproxy-uring", "nginx", "haproxy"}
+	// nginx speaks HTTP/1 with origins: what it needs for that is what others have to stay below.
+	toHTTP2 = []string{"zproxy-epoll", "zproxy-uring", "haproxy", "nginx-h1"}
 )
 
 const (
 	smallBody = 128
 	loadConns = 64
 	bodyConns = 16
+	h2Conns   = 8
+	h2Streams = 32
+	sockets   = 100
+	message   = 64
 )
 
 var scenarios = []scenario{
-	{name: "idle", title: "Idle keep-alive connections, after one request each", body: smallBody, memory: true, contenders: parsers},
+	{name: "idle", title: "Idle keep-alive connections, after one request each", body: smallBody, memory: keepAlive, contenders: parsers},
 	{name: "small", title: "128 B answers, keep-alive, 64 connections", connections: loadConns, body: smallBody, contenders: everyone,
 		goals: []goal{{bestZproxy, "nginx", 0.85}, {bestZproxy, "haproxy", 0.85}, {bestZproxy, "floor", 1.10}, {otherZproxy, bestZproxy, 1.10}}},
 	{name: "connect", title: "128 B answers, a new connection for every request, 64 at a time", connections: loadConns, body: smallBody, closing: true,
@@ -57,6 +103,24 @@ var scenarios = []scenario{
 		goals: []goal{{bestZproxy, "nginx", 0.50}}},
 	{name: "unix", title: "128 B answers, 64 connections, origin on a unix socket", connections: loadConns, body: smallBody, unixOrigin: true, contenders: everyone,
 		goals: []goal{{bestZproxy, "nginx", 0.85}}},
+	{name: "h2-h1", title: "128 B answers, HTTP/2 clients: 8 connections with 32 streams each", connections: h2Conns, streams: h2Streams, body: smallBody, contenders: parsers,
+		goals: []goal{{bestZproxy, "nginx", 0.45}, {bestZproxy, "haproxy", 0.80}}},
+	{name: "h2-h2c", title: "128 B answers, HTTP/2 clients (8 connections, 32 streams) and an HTTP/2 origin; nginx-h1: to an HTTP/1 origin",
+		connections: h2Conns, streams: h2Streams, http2Origin: true, body: smallBody, contenders: toHTTP2,
+		goals: []goal{{bestZproxy, "nginx-h1", 0.20}, {bestZproxy, "haproxy", 0.35}}},
+	{name: "h1-h2c", title: "128 B answers, keep-alive, 64 connections, HTTP/2 origin; -h1: to an HTTP/1 origin", connections: loadConns, http2Origin: true, body: smallBody,
+		contenders: append(slices.Clone(toHTTP2), "floor-h1"), goals: []goal{{bestZproxy, "nginx-h1", 0.60}, {bestZproxy, "floor-h1", 0.75}}},
+	{name: "h2-1m", title: "1 MiB answers, HTTP/2 clients: 8 connections with 2 streams each", connections: h2Conns, streams: bodyConns / h2Conns, body: 1 << 20, long: true,
+		contenders: []string{"zproxy-epoll", "zproxy-uring", "nginx", "nginx-tuned", "haproxy"}, goals: []goal{{bestZproxy, "nginx", 0.40}}},
+	{name: "h2-idle", title: "Idle HTTP/2 connections, after one request each", body: smallBody, memory: http2Idle, contenders: parsers},
+	{name: "h2-waiting", title: "HTTP/2 streams that wait for their answers, 100 on a connection, each with its request at an HTTP/1 origin", body: smallBody,
+		memory: http2Waiting, contenders: parsers},
+	{name: "ws-echo", title: "64 B messages on 100 WebSockets, echoed; a request is a message", connections: sockets, message: message, body: smallBody, contenders: everyone,
+		goals: []goal{{bestZproxy, "nginx", 0.95}, {bestZproxy, "floor", 1.05}}},
+	{name: "ws-h2", title: "64 B messages on 100 WebSockets in one HTTP/2 connection, echoed by an HTTP/1 origin; a request is a message", connections: 1, streams: sockets,
+		message: message, body: smallBody, contenders: []string{"zproxy-epoll", "zproxy-uring", "haproxy"}, goals: []goal{{bestZproxy, "haproxy", 0.60}}},
+	{name: "ws-idle", title: "Idle WebSockets, after one message each", body: smallBody, memory: webSockets, contenders: parsers,
+		goals: []goal{{bestZproxy, "nginx", 0.25}}},
 	{name: "latency", title: "128 B answers, keep-alive, 64 connections, at fixed rates", connections: loadConns, body: smallBody, openLoop: true, contenders: everyone},
 	{name: "pipelined", title: "128 B answers, 16 requests in one write, 64 connections", connections: loadConns, body: smallBody, pipeline: 16, contenders: everyone},
 	{name: "small-1", title: "128 B answers, keep-alive, 1 connection", connections: 1, body: smallBody, contenders: everyone},

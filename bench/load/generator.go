@@ -60,9 +60,9 @@ func (p *plan) run() (*Result, error) {
 	if err := g.loop(); err != nil {
 		return nil, err
 	}
-	us := func(quantile float64) float64 { return float64(g.times.ValueAtQuantile(quantile)) / 1e3 }
-	return &Result{Rate: p.rate, Requests: g.answered, Errors: g.errors, Unanswered: g.total - g.answered - g.errors,
-		P50Micros: us(50), P90Micros: us(90), P99Micros: us(99), P999Micros: us(99.9), MaxMicros: float64(g.times.Max()) / 1e3}, nil
+	r := &Result{Rate: p.rate, Requests: g.answered, Errors: g.errors, Unanswered: g.total - g.answered - g.errors, Seconds: time.Since(g.start).Seconds()}
+	r.quantiles(g.times)
+	return r, nil
 }
 
 func (g *generator) open() (err error) {

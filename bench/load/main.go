@@ -1,18 +1,26 @@
 // Command load sends requests at a fixed rate, whatever becomes of them, and
-// says how long answers took.
+// says how long answers took; or it talks on WebSockets.
 //
 //	load -connect 127.0.0.1:8080 -rate 10000 -connections 64 -duration 5s
+//	load -connect 127.0.0.1:8080 -websocket 64 -connections 100 [-http2]
 //
 // The time of an answer counts from when its request was due, not from when a
 // connection was free to send it: a server that stops for a moment cannot hide
 // how many requests would have come in that moment (the "coordinated omission"
 // of generators that wait for answers). One thread, epoll, a timer with the
-// resolution of the kernel's. The result is one line of JSON, times in
-// microseconds.
+// resolution of the kernel's.
+//
+// On WebSockets each connection, or with -http2 each stream of one connection
+// (RFC 8441), sends a message, waits for its echo, and sends the next.
+//
+// The result is one line of JSON, times in microseconds. The status is 0, 1 when
+// something failed, 2 for wrong usage, 3 when the server does not offer what
+// was asked for.
 package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -20,15 +28,17 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
 	"golang.org/x/sys/unix"
 )
 
 // Result is what load prints.
 type Result struct {
-	Rate       float64 `json:"rate"` // asked for, per second
-	Requests   int64   `json:"requests"`
-	Errors     int64   `json:"errors"`     // connections that broke, answers that are not 200 with a Content-Length
-	Unanswered int64   `json:"unanswered"` // due in time, but without an answer when patience was over
+	Rate       float64 `json:"rate,omitempty"` // asked for, per second
+	Requests   int64   `json:"requests"`       // answered; on WebSockets, messages echoed
+	Seconds    float64 `json:"seconds"`        // from the first request to the last answer
+	Errors     int64   `json:"errors"`         // connections that broke, answers that are not 200 with a Content-Length
+	Unanswered int64   `json:"unanswered"`     // due in time, but without an answer when patience was over
 	P50Micros  float64 `json:"p50_us"`
 	P90Micros  float64 `json:"p90_us"`
 	P99Micros  float64 `json:"p99_us"`
@@ -36,29 +46,71 @@ type Result struct {
 	MaxMicros  float64 `json:"max_us"`
 }
 
+// quantiles are of times in ns.
+func (r *Result) quantiles(times *hdrhistogram.Histogram) {
+	us := func(quantile float64) float64 { return float64(times.ValueAtQuantile(quantile)) / 1e3 }
+	r.P50Micros, r.P90Micros, r.P99Micros, r.P999Micros, r.MaxMicros = us(50), us(90), us(99), us(99.9), float64(times.Max())/1e3
+}
+
 func main() {
-	var p plan
-	connect := flag.String("connect", "127.0.0.1:8080", "`IP:PORT` of the server")
-	flag.Float64Var(&p.rate, "rate", 1000, "requests per `second`")
-	flag.IntVar(&p.connections, "connections", 64, "kept-alive `connections`")
-	flag.DurationVar(&p.duration, "duration", 5*time.Second, "how `long` to send")
-	flag.DurationVar(&p.warmUp, "warm-up", 500*time.Millisecond, "first `part` of it that does not count")
-	flag.DurationVar(&p.patience, "patience", 5*time.Second, "how `long` to wait for answers in the end")
-	flag.StringVar(&p.path, "path", "/", "`path` to ask for")
-	flag.Parse()
-	addr, err := netip.ParseAddrPort(*connect)
-	if err != nil || !addr.Addr().Is4() || flag.NArg() > 0 || p.rate <= 0 || p.connections < 1 || p.warmUp >= p.duration {
-		fmt.Fprintln(os.Stderr, "load: want -connect IPv4:PORT, -rate above 0, -connections of 1 or more, and a -warm-up shorter than -duration")
+	run, err := parse(os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(2)
 	}
-	p.addr = addr
 	runtime.LockOSThread()
 	// The default lets timers be 50 us late.
 	unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
-	r, err := p.run()
+	r, err := run()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
+		if errors.Is(err, errNotOffered) {
+			os.Exit(3)
+		}
 		os.Exit(1)
 	}
 	json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// parse makes of the command line what is to be done.
+func parse(args []string) (func() (*Result, error), error) {
+	var p plan
+	var t talks
+	fs := flag.NewFlagSet("load", flag.ContinueOnError)
+	connect := fs.String("connect", "127.0.0.1:8080", "`IP:PORT` of the server")
+	fs.Float64Var(&p.rate, "rate", 1000, "requests per `second`")
+	fs.IntVar(&p.connections, "connections", 64, "kept-alive `connections`, or WebSockets")
+	fs.DurationVar(&p.duration, "duration", 5*time.Second, "how `long` to send")
+	fs.DurationVar(&p.warmUp, "warm-up", 500*time.Millisecond, "first `part` of it that does not count; not for WebSockets")
+	fs.DurationVar(&p.patience, "patience", 5*time.Second, "how `long` to wait for answers in the end")
+	fs.StringVar(&p.path, "path", "/", "`path` to ask for")
+	fs.IntVar(&t.size, "websocket", 0, "talk on WebSockets, with messages of so many `bytes`")
+	overHTTP2 := fs.Bool("http2", false, "with -websocket: on streams of one HTTP/2 connection")
+	if err := fs.Parse(args); err != nil {
+		return nil, err
+	}
+	addr, err := netip.ParseAddrPort(*connect)
+	switch {
+	case err != nil || !addr.Addr().Is4():
+		return nil, fmt.Errorf("-connect %s is not IPv4:PORT", *connect)
+	case fs.NArg() > 0:
+		return nil, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	case p.rate <= 0 || p.connections < 1 || p.duration <= 0:
+		return nil, errors.New("-rate, -connections and -duration must be above 0")
+	case t.size < 0 || t.size > maxMessage:
+		return nil, fmt.Errorf("-websocket must be 1 to %d", maxMessage)
+	case *overHTTP2 && t.size == 0:
+		return nil, errors.New("-http2 goes with -websocket")
+	case t.size == 0 && p.warmUp >= p.duration:
+		return nil, errors.New("-warm-up must be shorter than -duration")
+	}
+	p.addr = addr
+	if t.size == 0 {
+		return p.run, nil
+	}
+	t.addr, t.path, t.sockets, t.duration, t.patience = addr, p.path, p.connections, p.duration, p.patience
+	if *overHTTP2 {
+		return t.runHTTP2, nil
+	}
+	return t.run, nil
 }
