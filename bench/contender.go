@@ -44,6 +44,8 @@ type place struct {
 	HTTP2Origin bool
 	Upgrades    bool // to WebSocket
 	IO          string
+	Loops       string // list of CPUs; "": one loop on any
+	Admin       string // address of the metrics page; "": none
 	Root        bool
 }
 

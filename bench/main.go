@@ -3,6 +3,7 @@
 //
 //	go run ./bench [flags]             measure and report
 //	go run ./bench compare OLD NEW     what changed between two results
+//	go run ./bench scale [flags]       what loops that work side by side cost each other
 //
 // The proxy under test has one CPU to itself, load generator (wrk) and origin
 // (bench/origin) share another. All are started here, on free ports of
@@ -70,6 +71,9 @@ func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
 func command(args []string, out, errOut io.Writer) int {
 	if len(args) > 0 && args[0] == "compare" {
 		return compare(args[1:], out, errOut)
+	}
+	if len(args) > 0 && args[0] == "scale" {
+		return scale(args[1:], out, errOut)
 	}
 	set, status := parse(args, out, errOut)
 	if status >= 0 {

@@ -1,0 +1,297 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"text/template"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// goalScale is how much more CPU time a request may take for each loop added
+// to one, and beside as many processes that share nothing.
+const goalScale = 1.03
+
+// layout is a number of loops, all in one process or one in each.
+type layout struct {
+	loops int
+	apart bool
+}
+
+func (l layout) String() string {
+	switch {
+	case l.loops == 1:
+		return "1 loop"
+	case l.apart:
+		return fmt.Sprintf("%d processes", l.loops)
+	}
+	return fmt.Sprintf("%d loops", l.loops)
+}
+
+// scaleRow is what a layout came to, round by round.
+type scaleRow struct {
+	layout
+	cpu, rate              []float64
+	requests, mails, moved int64
+	ports, admins          []string // of the processes
+	members                []member
+}
+
+// scale compares n loops in one process with one loop and with n processes of
+// one loop each. Every CPU has a loop and a load generator, whose connections
+// the loop of that CPU serves; the one origin runs on all CPUs.
+func scale(args []string, out, errOut io.Writer) int {
+	set := settings{scenarios: []string{"small"}, duration: 2 * time.Second}
+	fs := flag.NewFlagSet("bench scale", flag.ContinueOnError)
+	fs.SetOutput(errOut)
+	fs.IntVar(&set.rounds, "rounds", 5, "`rounds` per layout")
+	fs.DurationVar(&set.duration, "duration", set.duration, "`length` of a round, whole seconds")
+	most := fs.Int("loops", 0, "go up to so many loops, one, two, four ... (default: the CPUs that this process may use)")
+	backend := fs.String("io", "epoll", "`backend`, epoll or uring")
+	fs.BoolVar(&set.install, "install", true, "as root: install wrk with apt-get if it is missing")
+	if err := fs.Parse(args); err != nil {
+		return 2
+	}
+	var mask unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &mask); err != nil {
+		fmt.Fprintln(errOut, "bench:", err)
+		return 1
+	}
+	if *most == 0 {
+		*most = mask.Count()
+	}
+	if fs.NArg() > 0 || *most < 2 || *most > mask.Count() || set.rounds < 1 || set.duration < time.Second || *backend != "epoll" && *backend != "uring" {
+		fmt.Fprintf(errOut, "bench scale: want -loops of 2 to the %d CPUs that this process may use, -rounds of 1 and -duration of 1s or more, -io epoll or uring, and nothing else\n", mask.Count())
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	if err := runScale(ctx, set, mask, *most, *backend, out, errOut); err != nil {
+		fmt.Fprintln(errOut, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+func runScale(ctx context.Context, set settings, mask unix.CPUSet, most int, backend string, out, progress io.Writer) (err error) {
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return err
+	}
+	set.contenders = []string{"zproxy-" + backend}
+	b := &bench{ctx: ctx, set: set, progress: progress, launcher: newLauncher(),
+		programs: map[string]string{}, versions: map[string]string{}, missing: map[string]string{}, configs: map[string][]byte{}}
+	if b.dir, err = os.MkdirTemp("", "zproxy-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	defer b.stopAll()
+	if err := b.gather(root); err != nil {
+		return err
+	}
+	if why := b.missing[set.contenders[0]]; why != "" {
+		return errors.New(why)
+	}
+	b.set.loadCPU = -1 // the origin's
+	s := scenarioNamed("small")
+	origin, err := b.origin(s)
+	if err != nil {
+		return err
+	}
+	var cpus []int
+	for cpu := 0; len(cpus) < most; cpu++ {
+		if mask.IsSet(cpu) {
+			cpus = append(cpus, cpu)
+		}
+	}
+	rows, err := b.layouts(cpus, backend, origin)
+	if err != nil {
+		return err
+	}
+	for round := 0; round <= set.rounds; round++ { // round 0 warms up
+		for _, r := range rows {
+			if err := b.scaleRound(r, cpus, s, round); err != nil {
+				return fmt.Errorf("%v: %w", r.layout, err)
+			}
+		}
+	}
+	writeScale(out, rows, backend, b.environment(root))
+	return nil
+}
+
+// layouts starts all processes of all layouts; those that are not loaded sleep.
+func (b *bench) layouts(cpus []int, backend, origin string) (rows []*scaleRow, err error) {
+	for n := 1; n <= len(cpus); n = min(2*n, max(n+1, len(cpus))) {
+		for _, apart := range []bool{false, true} {
+			if n == 1 && apart {
+				continue
+			}
+			r := &scaleRow{layout: layout{n, apart}}
+			rows = append(rows, r)
+			if !apart {
+				if err := b.startLoops(r, cpus[:n], backend, origin); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			for i := range n {
+				if err := b.startLoops(r, cpus[i:i+1], backend, origin); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return rows, nil
+}
+
+// startLoops starts a process with a loop on each of cpus.
+func (b *bench) startLoops(r *scaleRow, cpus []int, backend, origin string) error {
+	p := &place{Origin: origin, Pool: 1024, IO: backend}
+	for _, cpu := range cpus {
+		p.Loops = strings.TrimPrefix(fmt.Sprintf("%s,%d-%d", p.Loops, cpu, cpu), ",")
+	}
+	var err error
+	if p.Listen, err = freeAddress(); err != nil {
+		return err
+	}
+	if p.Admin, err = freeAddress(); err != nil {
+		return err
+	}
+	t, err := template.ParseFS(peerFiles, "peers/zproxy.yaml")
+	if err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	if err := t.Execute(&text, p); err != nil {
+		return err
+	}
+	name := fmt.Sprintf("zproxy-%d", len(b.running))
+	config := filepath.Join(b.dir, name+".yaml")
+	if err := os.WriteFile(config, text.Bytes(), 0o644); err != nil {
+		return err
+	}
+	proc, err := b.startProcess(name, -1, b.programs["zproxy"], "run", "-c", config)
+	if err != nil {
+		return err
+	}
+	if err := proc.waitFor(b.ctx, func() error { return tryConnect(p.Listen) }); err != nil {
+		return err
+	}
+	r.ports, r.admins = append(r.ports, p.Listen), append(r.admins, p.Admin)
+	r.members = append(r.members, tree(proc.pid())...)
+	return nil
+}
+
+// scaleRound loads all loops of a layout at once.
+func (b *bench) scaleRound(r *scaleRow, cpus []int, s *scenario, round int) error {
+	mails, moved, err := counters(r.admins)
+	if err != nil {
+		return err
+	}
+	before, err := cpuOf(r.members)
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	results, failures := make([]*generated, r.loops), make([]error, r.loops)
+	for i := range r.loops {
+		generator := *b
+		generator.set.loadCPU = cpus[i]
+		wg.Go(func() {
+			results[i], failures[i] = generator.generate(s, "http://"+r.ports[i%len(r.ports)]+"/", b.set.duration)
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(failures...); err != nil {
+		return err
+	}
+	after, err := cpuOf(r.members)
+	if err != nil {
+		return err
+	}
+	mailsAfter, movedAfter, err := counters(r.admins)
+	if err != nil {
+		return err
+	}
+	requests, rate := int64(0), 0.0
+	for _, g := range results {
+		if g.void != "" {
+			return errors.New(g.void)
+		}
+		requests += g.requests
+		rate += float64(g.requests) / g.seconds
+	}
+	if round == 0 {
+		return nil
+	}
+	cpu := float64(after.total-before.total) / 1e3 / float64(requests)
+	r.cpu, r.rate = append(r.cpu, cpu), append(r.rate, rate)
+	r.requests += requests
+	// Reading the counters takes a mail to each loop; one of the two readings is in the difference.
+	r.mails += mailsAfter - mails - int64(r.loops)
+	r.moved += movedAfter - moved
+	b.say("round %d/%d  %-12v %7.2f us/request  %7.0f requests/s\n", round, b.set.rounds, r.layout, cpu, rate)
+	return nil
+}
+
+// counters reads how many mails loops have got and how many connections they
+// have moved between each other.
+func counters(admins []string) (mails, moved int64, err error) {
+	for _, addr := range admins {
+		r, err := http.Get("http://" + addr + "/metrics")
+		if err != nil {
+			return 0, 0, err
+		}
+		text, err := io.ReadAll(r.Body)
+		r.Body.Close()
+		if err != nil {
+			return 0, 0, err
+		}
+		for line := range strings.Lines(string(text)) {
+			name, rest, _ := strings.Cut(line, "{")
+			_, value, _ := strings.Cut(rest, "} ")
+			n, _ := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			switch name {
+			case "zproxy_loop_mails_total":
+				mails += int64(n)
+			case "zproxy_upstream_given_total", "zproxy_handed_over_total":
+				moved += int64(n)
+			}
+		}
+	}
+	return mails, moved, nil
+}
+
+func writeScale(w io.Writer, rows []*scaleRow, backend string, e Environment) {
+	fmt.Fprintf(w, "zproxy %s, %s, kernel %s, %s, %d CPUs, %d NUMA node(s). 128 B answers, %d connections for each loop; every CPU has a loop and its load generator, the origin runs on all. "+
+		"Medians (least to most) of %d rounds, ratios round by round.\n\n", e.Revision, backend, e.Kernel, e.CPU, e.CPUs, e.Nodes, loadConns, len(rows[0].cpu))
+	fmt.Fprintf(w, "| | us per request | requests/s | x 1 loop | x as many processes | mails between loops | connections moved | requests |\n|---|---|---|---|---|---|---|---|\n")
+	for i, r := range rows {
+		apart := ""
+		if !r.apart && i+1 < len(rows) && rows[i+1].apart {
+			apart = spread(ratios(r.cpu, rows[i+1].cpu))
+		}
+		fmt.Fprintf(w, "| %v | %s | %.0f | %s | %s | %d | %d | %d |\n", r.layout, spread(summarise(r.cpu)), summarise(r.rate).Median,
+			spread(ratios(r.cpu, rows[0].cpu)), apart, r.mails, r.moved, r.requests)
+	}
+	for i, r := range rows {
+		if !r.apart && i+1 < len(rows) && rows[i+1].apart {
+			q := ratios(r.cpu, rows[i+1].cpu).Median
+			fmt.Fprintf(w, "\nGoal: %v at most %.2f x as many processes: %.2f, met: %s\n", r.layout, goalScale, q, yes(q <= goalScale))
+		}
+	}
+}
+
+func spread(s Summary) string { return fmt.Sprintf("%.2f (%.2f to %.2f)", s.Median, s.Min, s.Max) }
