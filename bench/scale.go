@@ -60,6 +60,7 @@ func scale(args []string, out, errOut io.Writer) int {
 	fs.DurationVar(&set.duration, "duration", set.duration, "`length` of a round, whole seconds")
 	most := fs.Int("loops", 0, "go up to so many loops, one, two, four ... (default: the CPUs that this process may use)")
 	backend := fs.String("io", "epoll", "`backend`, epoll or uring")
+	connections := fs.Int("connections", loadConns, "client `connections` for each loop; with up to 8 no loop hands any over to another")
 	fs.BoolVar(&set.install, "install", true, "as root: install wrk with apt-get if it is missing")
 	if err := fs.Parse(args); err != nil {
 		return 2
@@ -72,20 +73,20 @@ func scale(args []string, out, errOut io.Writer) int {
 	if *most == 0 {
 		*most = mask.Count()
 	}
-	if fs.NArg() > 0 || *most < 2 || *most > mask.Count() || set.rounds < 1 || set.duration < time.Second || *backend != "epoll" && *backend != "uring" {
-		fmt.Fprintf(errOut, "bench scale: want -loops of 2 to the %d CPUs that this process may use, -rounds of 1 and -duration of 1s or more, -io epoll or uring, and nothing else\n", mask.Count())
+	if fs.NArg() > 0 || *most < 2 || *most > mask.Count() || set.rounds < 1 || *connections < 1 || set.duration < time.Second || *backend != "epoll" && *backend != "uring" {
+		fmt.Fprintf(errOut, "bench scale: want -loops of 2 to the %d CPUs that this process may use, -rounds and -connections of 1 and -duration of 1s or more, -io epoll or uring, and nothing else\n", mask.Count())
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	if err := runScale(ctx, set, mask, *most, *backend, out, errOut); err != nil {
+	if err := runScale(ctx, set, mask, *most, *connections, *backend, out, errOut); err != nil {
 		fmt.Fprintln(errOut, "bench:", err)
 		return 1
 	}
 	return 0
 }
 
-func runScale(ctx context.Context, set settings, mask unix.CPUSet, most int, backend string, out, progress io.Writer) (err error) {
+func runScale(ctx context.Context, set settings, mask unix.CPUSet, most, connections int, backend string, out, progress io.Writer) (err error) {
 	root, err := moduleRoot(ctx)
 	if err != nil {
 		return err
@@ -105,8 +106,9 @@ func runScale(ctx context.Context, set settings, mask unix.CPUSet, most int, bac
 		return errors.New(why)
 	}
 	b.set.loadCPU = -1 // the origin's
-	s := scenarioNamed("small")
-	origin, err := b.origin(s)
+	s := *scenarioNamed("small")
+	s.connections = connections
+	origin, err := b.origin(&s)
 	if err != nil {
 		return err
 	}
@@ -122,12 +124,12 @@ func runScale(ctx context.Context, set settings, mask unix.CPUSet, most int, bac
 	}
 	for round := 0; round <= set.rounds; round++ { // round 0 warms up
 		for _, r := range rows {
-			if err := b.scaleRound(r, cpus, s, round); err != nil {
+			if err := b.scaleRound(r, cpus, &s, round); err != nil {
 				return fmt.Errorf("%v: %w", r.layout, err)
 			}
 		}
 	}
-	writeScale(out, rows, backend, b.environment(root))
+	writeScale(out, rows, backend, connections, b.environment(root))
 	return nil
 }
 
@@ -274,9 +276,9 @@ func counters(admins []string) (mails, moved int64, err error) {
 	return mails, moved, nil
 }
 
-func writeScale(w io.Writer, rows []*scaleRow, backend string, e Environment) {
+func writeScale(w io.Writer, rows []*scaleRow, backend string, connections int, e Environment) {
 	fmt.Fprintf(w, "zproxy %s, %s, kernel %s, %s, %d CPUs, %d NUMA node(s). 128 B answers, %d connections for each loop; every CPU has a loop and its load generator, the origin runs on all. "+
-		"Medians (least to most) of %d rounds, ratios round by round.\n\n", e.Revision, backend, e.Kernel, e.CPU, e.CPUs, e.Nodes, loadConns, len(rows[0].cpu))
+		"Medians (least to most) of %d rounds, ratios round by round.\n\n", e.Revision, backend, e.Kernel, e.CPU, e.CPUs, e.Nodes, connections, len(rows[0].cpu))
 	fmt.Fprintf(w, "| | us per request | requests/s | x 1 loop | x as many processes | mails between loops | connections moved | requests |\n|---|---|---|---|---|---|---|---|\n")
 	for i, r := range rows {
 		apart := ""

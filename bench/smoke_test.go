@@ -219,3 +219,26 @@ func TestLoadAgreesWithWrk(t *testing.T) {
 	}
 	t.Errorf("median %.0f us; by wrk it is between %.0f and %.0f us", median, low, high)
 }
+
+func TestSmokeScale(t *testing.T) {
+	canMeasure(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	var out, errOut bytes.Buffer
+	if status := command([]string{"scale", "-rounds", "1", "-duration", "1s", "-loops", "2", "-connections", "4", "-install=false"}, &out, &errOut); status != 0 {
+		t.Fatalf("status %d:\n%s", status, errOut.String())
+	}
+	noneLeft(t)
+	for _, row := range []string{"| 1 loop | ", "| 2 loops | ", "| 2 processes | "} {
+		_, rest, ok := strings.Cut(out.String(), row)
+		rest, _, _ = strings.Cut(rest, "\n")
+		// So few clients stay where they are, and nobody writes to anybody.
+		if cells := strings.Split(rest, " | "); !ok || len(cells) != 7 || cells[4] != "0" || cells[5] != "0" || cells[6] == "0 |" {
+			t.Errorf("row %q: %q, want 0 mails, 0 connections moved, and requests", row, rest)
+		}
+	}
+	for _, args := range []string{"-loops 1", "-loops 100000", "-connections 0", "-io select", "extra"} {
+		if status := command(append([]string{"scale"}, strings.Fields(args)...), &out, &errOut); status != 2 {
+			t.Errorf("%s: status %d, want 2", args, status)
+		}
+	}
+}
