@@ -196,9 +196,6 @@ func (b *bench) connections(s *scenario) int {
 	return s.connections
 }
 
-// configure writes a configuration, for who is to run with it and for the results.
-func (b *bench) configure(who, from string, s *scenario, p *place) (string, error) {
-	t, err := template.ParseFS(peerFiles, "peers/"+from)
 // originConnections is how many of the origin's are taken when nothing is shared.
 func (b *bench) originConnections(s *scenario) int {
 	switch {
@@ -238,9 +235,9 @@ func (b *bench) out(s *scenario, name string, err error) (why string) {
 	return err.Error()
 }
 
-// configure writes a contender's configuration, for it and for the results.
-func (b *bench) configure(c *contender, s *scenario, p *place) (string, error) {
-	t, err := template.ParseFS(peerFiles, "peers/"+c.template)
+// configure writes a configuration, for who is to run with it and for the results.
+func (b *bench) configure(who, from string, s *scenario, p *place) (string, error) {
+	t, err := template.ParseFS(peerFiles, "peers/"+from)
 	if err != nil {
 		return "", err
 	}

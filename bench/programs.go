@@ -101,9 +101,7 @@ func (b *bench) findPeers() error {
 			continue
 		}
 		hint := fmt.Sprintf("%s is not installed: apt-get install %s", p.program, p.pkg)
-		if p.program == "wrk" || p.program == "nginx" && b.wantsFileOrigin() {
-			return errors.New(hint)
-		if p.program == "wrk" || p.program == "h2load" {
+		if p.program == "wrk" || p.program == "h2load" || p.program == "nginx" && b.wantsFileOrigin() {
 			return errors.New(hint + ", or leave out the scenarios that need it with -scenarios")
 		}
 		b.say("%s\n", hint)

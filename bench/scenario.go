@@ -14,7 +14,6 @@ type scenario struct {
 	closing     bool // a new connection for every request
 	unixOrigin  bool
 	fileOrigin  bool // nginx with sendfile instead of bench/origin
-	memory      bool // nothing is loaded: memory per idle connection
 	streams     int  // of each connection at once, and clients speak HTTP/2 then
 	http2Origin bool // the proxy speaks HTTP/2 with the origin, without TLS
 	message     int  // clients talk on WebSockets: bytes of a message

@@ -16,28 +16,6 @@ import (
 
 // kernelOnly names the contract tests that are about what only a kernel has.
 var kernelOnly = map[string]string{
-	"dial a unix socket":             "a World has no files",
-	"dial in vain":                   "a World has no files",
-	"dial and close":                 "its backlog is the kernel's",
-	"descriptors run out":            "a World has no limit on descriptors",
-	"a unix listener for two loops":  "a World has no files",
-	"adopt what has bytes waiting":   "the socket is the kernel's",
-	"destroy with everything open":   "what travels by mail is a descriptor of the kernel's",
-	"peer address":                   "it is asked for a duplicate of a descriptor",
-	"no allocation":                  "a World allocates",
-	"blocks go to who waits longest": "a World reports when it likes",
-	"stress among signals":           "a World makes no system calls",
-	"a descriptor used again":        "a World does not use one again",
-	"dial a unix socket":            "a World has no files",
-	"dial in vain":                  "a World has no files",
-	"dial and close":                "its backlog is the kernel's",
-	"descriptors run out":           "a World has no limit on descriptors",
-	"a unix listener for two loops": "a World has no files",
-	"adopt what has bytes waiting":  "the socket is the kernel's",
-	"destroy with everything open":  "what travels by mail is a descriptor of the kernel's",
-	"peer address":                  "it is asked for a duplicate of a descriptor",
-	"a collection ends a wait":      "a World does not wait",
-	"no allocation":                 "a World allocates",
 	"dial a unix socket":                "a World has no files",
 	"dial in vain":                      "a World has no files",
 	"dial and close":                    "its backlog is the kernel's",
@@ -46,9 +24,12 @@ var kernelOnly = map[string]string{
 	"adopt what has bytes waiting":      "the socket is the kernel's",
 	"destroy with everything open":      "what travels by mail is a descriptor of the kernel's",
 	"peer address":                      "it is asked for a duplicate of a descriptor",
-	"last bytes and end in one segment": "a World has no segments",
-	"a collection ends a wait":          "a World does not wait",
 	"no allocation":                     "a World allocates",
+	"blocks go to who waits longest":    "a World reports when it likes",
+	"stress among signals":              "a World makes no system calls",
+	"a descriptor used again":           "a World does not use one again",
+	"a collection ends a wait":          "a World does not wait",
+	"last bytes and end in one segment": "a World has no segments",
 }
 
 // simBench is a World and its lock.
