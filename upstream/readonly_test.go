@@ -1,3 +1,7 @@
+//go:build !race
+
+// The race detector writes notes beside memory, and not beside this one.
+
 package upstream
 
 import (
