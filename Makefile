@@ -1,3 +1,6 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+
 # io_uring comes through giouring, which links only with these (see CONTRIBUTING.md).
 TAGS    := giouring
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
