@@ -18,7 +18,7 @@ var _ = contract(
 	contractTest{"stress over tcp", func(r *rig) { stress(r, 64, 16<<10) }},
 	contractTest{"stress over unix sockets", func(r *rig) { stress(r, 64, 0) }},
 	contractTest{"stress with hardly any blocks", func(r *rig) { stress(r, 24, 16<<10) }},
-	contractTest{"stress with tiny socket buffers", func(r *rig) { stress(r, 64, 1) }},
+	contractTest{"stress with tiny socket buffers", func(r *rig) { stress(r, 64, 4<<10) }},
 	contractTest{"stress among signals", testSignals},
 )
 
