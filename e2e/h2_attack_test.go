@@ -299,7 +299,7 @@ func TestH2StalledReaders(t *testing.T) {
 	onlyZproxy(t)
 	eachBackend(t, func(t *testing.T, backend string) {
 		f := startFront(t, backend, site{origin: "http1", addr: attackSite(t), pool: "pool: {max_connections: 2000}",
-			more: "loops: 1\nlimits: {send_timeout: 1s}\nbuffers: {max_per_loop: 32MiB}"})
+			more: "loops: 1\nlimits: {send_timeout: 1s}"})
 		for name, c := range map[string]struct {
 			window uint32
 			drip   bool
@@ -315,7 +315,7 @@ func TestH2StalledReaders(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				healthy := startHealthy(t, f.addr)
 				h := dialH2(t, f.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: c.window})
-				h.stingy = true
+				h.stingy, h.drips = true, c.drip
 				h.credit(0, 1<<30)
 				for i := range 200 {
 					h.ask(odd(i), true, "GET", fmt.Sprintf("/%d", mib))
@@ -332,7 +332,7 @@ func TestH2StalledReaders(t *testing.T) {
 				}
 				err := h.within(15*time.Second, func() bool { return len(h.streams) > 0 && allOver(h) })
 				if err != nil && h.ended == nil {
-					t.Errorf("the streams are still there after %v", time.Since(begin))
+					t.Errorf("the streams are still there after %v: %v", time.Since(begin), err)
 				}
 				h.Close()
 				answered, slowest := healthy.stop(t)

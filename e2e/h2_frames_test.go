@@ -28,6 +28,7 @@ type h2conn struct {
 	pongs    int
 	frames   int
 	ended    error // why nothing more can be read
+	drips    bool  // somebody opens the windows of its streams without telling it
 	stingy   bool  // gives no window back by itself
 	mute     bool  // acknowledges neither SETTINGS nor PING
 
@@ -287,7 +288,7 @@ func (h *h2conn) onData(f *http2.DataFrame) error {
 	if h.window -= n; h.window < 0 {
 		return fmt.Errorf("%d bytes beyond the window of the connection", -h.window)
 	}
-	if s.window -= n; s.window < 0 {
+	if s.window -= n; s.window < 0 && !h.drips {
 		return fmt.Errorf("%d bytes beyond the window of stream %d", -s.window, s.id)
 	}
 	if s.ended || s.head == nil {

@@ -46,6 +46,7 @@ type session struct {
 	cluster, endpoint uint16 // of an origin's
 	addr              uint32 // key of the address it is connected to
 
+	waiting   int    // bytes in the queues of all streams
 	uses      uint32 // streams ever
 	headSince int64  // when a frame or field section that is incomplete began, 0: none is
 	sent      uint64 // bytes given to the kernel

@@ -17,16 +17,23 @@ const (
 // header: a reference and a vector of their own would cost more.
 const copyBytes = 1 << 10
 
-// streamMark is how many bytes may at most wait in a stream: there may be
-// hundreds on a connection, and what waits leaves by their windows alone.
-const streamMark = 64 << 10
+// streamMark is how many bytes may at most wait in a stream, waitingMark how many
+// in all streams of a session: there may be hundreds on a connection, and what
+// waits leaves by their windows alone.
+const (
+	streamMark  = 64 << 10
+	waitingMark = 4 << 20
+)
 
 // highFor and lowFor are the marks of what waits for a client.
 func (w *Worker) highFor(c *client) int {
-	if c.stream != 0 {
-		return min(w.high, streamMark)
+	if c.stream == 0 {
+		return w.high
 	}
-	return w.high
+	if w.sessionOf(w.streams.At(c.stream)).waiting > waitingMark {
+		return 0
+	}
+	return min(w.high, streamMark)
 }
 
 func (w *Worker) lowFor(c *client) int {
@@ -68,6 +75,7 @@ func (w *Worker) streamPush(st *stream, v buf.View) {
 		w.pool.Push(&st.out, v)
 	}
 	se := w.sessionOf(st)
+	se.waiting += int(v.Len)
 	se.h2.Ready(st.id, false)
 	w.touch(se)
 }
@@ -193,8 +201,16 @@ func (w *Worker) closeStream(st *stream, code http2.ErrCode) {
 		w.touch(se)
 	}
 	st.due = 0
+	w.sessionWaits(st, -st.out.Bytes())
 	w.pool.Drop(&st.out)
 	w.release(&st.trailer)
+}
+
+// sessionWaits counts what waits in the session's streams.
+func (w *Worker) sessionWaits(st *stream, n int) {
+	if n != 0 {
+		w.sessionOf(st).waiting += n
+	}
 }
 
 // sendStream sends one frame of what waits in the stream. False: no memory.
@@ -218,6 +234,7 @@ func (w *Worker) sendStream(se *session, st *stream) bool {
 	if b == nil {
 		return false
 	}
+	se.waiting -= n
 	head := se.h2.AppendDataHeader(b[:0], st.id, n, end)
 	if n <= copyBytes {
 		w.pool.CopyOut(&st.out, b[len(head):size])
