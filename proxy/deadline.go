@@ -68,6 +68,12 @@ func (w *Worker) busyTimeout(c *client, x *exchange) {
 func (w *Worker) originTimeout(o *origin) {
 	switch o.state {
 	case originConnecting:
+		if o.stream != 0 { // no connection has had room for it
+			x := w.xs.At(o.x)
+			w.m.QueueTimeouts++
+			w.failExchange(w.clients.At(x.client), x, x.noConnection(&faultQueueTimeout))
+			return
+		}
 		w.dialFailed(o, &faultConnectTimeout)
 	case originBusy:
 		x := w.xs.At(o.x)

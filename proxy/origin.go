@@ -328,7 +328,7 @@ func (w *Worker) finalHead(c *client, x *exchange, o *origin, h *proto.Head, v b
 	}
 	x.flags &^= xExpect
 	x.respBody.Start(h.Body, h.Length)
-	w.responseHead(c, x, h)
+	w.responseHead(c, x, h, end)
 	x.flags |= xResponseBegun
 	apart := v.ID == 0 || c.stream != 0 || len(w.out) > n
 	if apart && c.stream == 0 {

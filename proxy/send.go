@@ -218,9 +218,9 @@ func (w *Worker) clientInterim(c *client, x *exchange, h *proto.Head) {
 
 // responseHead writes h as the client gets it into w.out and decides how its
 // body ends (RFC 9112 6.1, 6.3). To a stream it is sent at once.
-func (w *Worker) responseHead(c *client, x *exchange, h *proto.Head) {
+func (w *Worker) responseHead(c *client, x *exchange, h *proto.Head, end bool) {
 	if c.stream != 0 {
-		w.streamResponse(c, x, h)
+		w.streamResponse(c, x, h, end)
 		return
 	}
 	kind, length := h.Body, h.Length
@@ -255,16 +255,17 @@ func announcesTrailers(h *proto.Head) bool {
 	return ok
 }
 
-// streamResponse sends h to a client that is a stream. Where no content
-// follows, the stream ends with it.
-func (w *Worker) streamResponse(c *client, x *exchange, h *proto.Head) {
+// streamResponse sends h to a client that is a stream, which ends with it where
+// nothing follows. Behind a head of HTTP/2 that says there is no content, there
+// may be trailers, or a reset that says it is not whole.
+func (w *Worker) streamResponse(c *client, x *exchange, h *proto.Head, end bool) {
 	w.responseExtras(h)
 	length := h.ContentLength
 	if h.Status == 204 {
 		length = -1
 	}
 	w.block = http2.AppendResponseBlock(w.block[:0], h, length, w.extras)
-	end := h.Body == proto.BodyNone || h.Body == proto.BodyLength && h.Length == 0
+	end = end || !h.H2 && (h.Body == proto.BodyNone || h.Body == proto.BodyLength && h.Length == 0)
 	if !w.streamHead(w.streams.At(c.stream), w.block, end) {
 		x.flags |= xBroken
 	}

@@ -420,7 +420,9 @@ func (w *Worker) endStreams(se *session, why string, errno unix.Errno) {
 		w.leaveGroup(se)
 	}
 	for id := se.h2.First(); id != 0; {
-		user := w.h2streams.At(id).User
+		h := w.h2streams.At(id)
+		user := h.User
+		h.User = 0 // the session keeps the stream to its own end
 		id = se.h2.After(id)
 		if user == 0 {
 			continue

@@ -14,13 +14,7 @@ const simTurnBlocks = 16
 // checkWorker holds what must be true between any two turns: who belongs to
 // whom, and how much one exchange may hold.
 func (s *simulation) checkWorker(w *simWorker) {
-	block := w.pool.BlockBytes()
-	// A turn may bring that much in one go, and a backend three times more after
-	// Pause, of what was on its way.
-	slack := simTurnBlocks*block + w.limits.HeadBytes
-	if s.world.Faults.Overshoot > 0 {
-		slack += 3 * simTurnBlocks * block
-	}
+	block, slack := w.pool.BlockBytes(), s.slack(w)
 	high := s.high
 	if high == 0 {
 		high = highMark
@@ -42,7 +36,7 @@ func (s *simulation) checkWorker(w *simWorker) {
 		if (c.x != 0) != (c.state == clientBusy || c.state == clientTunnel) {
 			s.fail("client %d in state %d has exchange %d", i, c.state, c.x)
 		}
-		if n := w.l.Queued(c.conn); n > high+slack {
+		if n := w.clientQueued(c); n > high+slack {
 			s.fail("%d bytes wait for client %d", n, i)
 		}
 		if n := c.in.Bytes(); n > pipelineBytes+high+slack {
@@ -64,25 +58,39 @@ func (s *simulation) checkWorker(w *simWorker) {
 		if o.x != 0 && o.state != originExporting && (!w.xs.Live(o.x) || w.xs.At(o.x).origin != i) {
 			s.fail("origin %d in state %d has exchange %d, which is not its own", i, o.state, o.x)
 		}
-		if n := w.l.Queued(o.conn); n > high+slack {
+		if n := w.originQueued(o); n > high+slack {
 			s.fail("%d bytes wait for origin %d", n, i)
+		}
+	}
+	for i, left := uint32(1), w.xs.Len(); left > 0; i++ {
+		if !w.xs.Live(i) {
+			continue
+		}
+		left--
+		if n := w.xs.At(i).backlog.Bytes(); n > highMark+slack {
+			s.fail("%d bytes of exchange %d wait for an origin", n, i)
 		}
 	}
 	if n := w.pool.InUse(); n > w.blocks {
 		s.fail("%d blocks of %d", n, w.blocks)
 	}
+	s.checkStreams(w)
 }
 
 // checkRest: nobody is there any more, so nothing is held.
 func (s *simulation) checkRest() {
 	for i, w := range s.workers {
 		st := w.l.Stats()
+		sessions, blocks := s.checkRestStreams(i, w), 0
+		if sessions > 0 {
+			blocks = w.pool.InUse() // of those that greet each other
+		}
 		for _, x := range []struct {
 			what      string
 			got, want int
 		}{
-			{"blocks", w.pool.InUse(), 0}, {"clients", w.clients.Len(), 0}, {"exchanges", w.xs.Len(), 0},
-			{"timers", st.Timers, 1}, {"connections", st.Conns, w.origins.Len()}, {"runnable", len(w.runnable), 0},
+			{"blocks", w.pool.InUse(), blocks}, {"clients", w.clients.Len(), 0}, {"exchanges", w.xs.Len(), 0},
+			{"timers", st.Timers, 1}, {"connections", st.Conns, w.origins.Len() + sessions}, {"runnable", len(w.runnable), 0},
 			{"client gauge", int(w.metrics.ClientConns), 0}, {"tunnels gauge", int(w.metrics.Tunnels), 0},
 			{"WebSocket gauge", int(w.metrics.WebSockets), 0}, {"sockets", w.sockets.Len(), 0},
 			{"waiting", w.pools[0].Waiting(), 0},
@@ -97,6 +105,10 @@ func (s *simulation) checkRest() {
 				s.fail("at rest origin %d is in state %d", i, w.origins.At(i).state)
 			}
 		}
+	}
+	s.checkLeaves()
+	if s.h2c {
+		return
 	}
 	// What is open is what the loops have, and no slot of a cap is lost.
 	open, have := 0, 0

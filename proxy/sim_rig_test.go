@@ -9,7 +9,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"testing"
-	"time"
 
 	"zproxy/buf"
 	"zproxy/config"
@@ -404,14 +403,7 @@ func (s *simulation) until(ns int64, done func() bool) bool {
 			if w.stopped {
 				continue
 			}
-			if s.high != 0 {
-				w.high, w.low = s.high, s.high/4 // so that small bodies reach the marks
-			}
-			turn := w.turn
-			if s.run.Trace != nil {
-				turn = w.tracedTurn
-			}
-			if err := turn(-1); err != nil {
+			if err := s.turn(w); err != nil {
 				s.fail("Poll: %v", err)
 				return false
 			}
@@ -422,6 +414,9 @@ func (s *simulation) until(ns int64, done func() bool) bool {
 			if s.turns%8 == 0 || *simSeed != 0 {
 				s.checkWorker(w)
 			}
+		}
+		if s.turns%8 == 0 || *simSeed != 0 {
+			s.checkLeaves()
 		}
 		if s.turns++; s.turns > simMaxTurns {
 			s.fail("%d turns: the loop goes round in circles", s.turns)
@@ -439,20 +434,22 @@ func (s *simulation) until(ns int64, done func() bool) bool {
 	}
 }
 
-// tracedTurn is Worker.turn for one who watches.
-func (w *simWorker) tracedTurn(maxWait time.Duration) error {
-	if len(w.runnable) > 0 {
-		maxWait = 0
-	}
-	if err := w.l.Poll(maxWait); err != nil {
+// turn is Worker.turn with lower marks, which small bodies reach, and for one
+// who watches.
+func (s *simulation) turn(w *simWorker) error {
+	if err := w.poll(-1); err != nil {
 		return err
 	}
+	if s.high != 0 {
+		w.high, w.low = min(w.high, s.high), min(w.low, s.high/4)
+	}
 	for ev := w.l.Next(); ev != nil; ev = w.l.Next() {
-		fmt.Printf("%12d loop %d, %v: %v, %s, %d bytes, errno %d\n", w.l.Now(), w.index, w.l.Peer(ev.Conn), ev.Kind, w.owner(ev), ev.N, int(ev.Errno))
+		if s.run.Trace != nil {
+			fmt.Printf("%12d loop %d, %v: %v, %s, %d bytes, errno %d\n", w.l.Now(), w.index, w.l.Peer(ev.Conn), ev.Kind, w.owner(ev), ev.N, int(ev.Errno))
+		}
 		w.handle(ev)
 	}
-	w.serveRunnable()
-	w.flushLog()
+	w.endTurn()
 	return nil
 }
 
@@ -466,6 +463,9 @@ func (w *simWorker) owner(ev *loop.Event) string {
 	case ownerOrigin:
 		o := w.origins.At(i)
 		return fmt.Sprintf("origin %d in state %d, exchange %d", i, o.state, o.x)
+	case ownerSession:
+		se := w.sessions[i]
+		return fmt.Sprintf("session %d in state %d, %d streams", i, se.state, se.h2.Active())
 	}
 	return "nobody"
 }
@@ -489,7 +489,7 @@ func (s *simulation) held() string {
 				continue
 			}
 			c := w.clients.At(i)
-			fmt.Fprintf(&b, "\n  loop %d client %d %v: state %d flags %b in %d queued %d", n, i, w.l.Peer(c.conn), c.state, c.flags, c.in.Bytes(), w.l.Queued(c.conn))
+			fmt.Fprintf(&b, "\n  loop %d client %d %v: state %d flags %b in %d queued %d", n, i, w.clientPeer(c), c.state, c.flags, c.in.Bytes(), w.clientQueued(c))
 			if c.x == 0 {
 				continue
 			}
@@ -497,7 +497,7 @@ func (s *simulation) held() string {
 			fmt.Fprintf(&b, "; exchange %d: state %d flags %b backlog %d, body in %d out %d", c.x, x.state, x.flags, x.backlog.Bytes(), x.reqBytes, x.respBytes)
 			if x.origin != 0 {
 				o := w.origins.At(x.origin)
-				fmt.Fprintf(&b, "; origin %d: state %d flags %b in %d queued %d", x.origin, o.state, o.flags, o.in.Bytes(), w.l.Queued(o.conn))
+				fmt.Fprintf(&b, "; origin %d: state %d flags %b in %d queued %d", x.origin, o.state, o.flags, o.in.Bytes(), w.originQueued(o))
 			}
 		}
 	}

@@ -209,6 +209,17 @@ func (w *Worker) begin() {
 
 // turn waits for events, at most maxWait, and handles all there are.
 func (w *Worker) turn(maxWait time.Duration) error {
+	if err := w.poll(maxWait); err != nil {
+		return err
+	}
+	for ev := w.l.Next(); ev != nil; ev = w.l.Next() {
+		w.handle(ev)
+	}
+	w.endTurn()
+	return nil
+}
+
+func (w *Worker) poll(maxWait time.Duration) error {
 	if len(w.runnable) > 0 {
 		maxWait = 0
 	} else if len(w.letters)+len(w.touched) > 0 {
@@ -218,9 +229,11 @@ func (w *Worker) turn(maxWait time.Duration) error {
 		return err
 	}
 	w.setMarks()
-	for ev := w.l.Next(); ev != nil; ev = w.l.Next() {
-		w.handle(ev)
-	}
+	return nil
+}
+
+// endTurn does what is left when all events are handled.
+func (w *Worker) endTurn() {
 	w.serveRunnable()
 	w.flushSessions()
 	w.freeEnded()
@@ -228,7 +241,6 @@ func (w *Worker) turn(maxWait time.Duration) error {
 		w.deliverAgain()
 	}
 	w.flushLog()
-	return nil
 }
 
 func (w *Worker) handle(ev *loop.Event) {

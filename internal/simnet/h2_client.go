@@ -61,6 +61,7 @@ func (c *h2Client) ask() {
 		c.next += 2
 		c.open++
 		s.q = q
+		c.trace("asks by stream %d: %+v", s.id, *q)
 		c.send1(s)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math"
 
 	"golang.org/x/net/http2/hpack"
@@ -76,6 +77,7 @@ type h2End struct {
 	slow   bool
 
 	in, out       []byte
+	padding       int // at the end of out
 	wrote, read   int
 	marks         []h2Mark
 	writing       bool
@@ -226,8 +228,16 @@ func (e *h2End) ahead() (n int64) {
 	return n
 }
 
+func (e *h2End) trace(format string, args ...any) {
+	if p, ok := e.p.(*loop.Peer); ok {
+		e.r.trace(p, e.side()+" "+format, args...)
+	}
+}
+
 // frame queues a frame.
 func (e *h2End) frame(kind, flags byte, id uint32, payload []byte) {
+	e.padding = 0
+	e.trace("queues type %d, flags %#x, stream %d, %d bytes", kind, flags, id, len(payload))
 	e.out = appendFrame(e.out, kind, flags, id, payload)
 	e.writeSoon()
 }
@@ -250,8 +260,10 @@ func (e *h2End) update(s *h2Stream, n int) {
 // then does something when all that is queued has been written.
 func (e *h2End) then(do func()) { e.marks = append(e.marks, h2Mark{e.wrote + len(e.out), do}) }
 
-// say sets flag when all that is queued has been written.
-func (e *h2End) say(flag *bool) { e.then(func() { *flag = true }) }
+// say sets flag when all that is queued has been written, but for padding.
+func (e *h2End) say(flag *bool) {
+	e.marks = append(e.marks, h2Mark{e.wrote + len(e.out) - e.padding, func() { *flag = true }})
+}
 
 // headers queues a field section, in one frame or more, with padding or not.
 func (e *h2End) headers(s *h2Stream, end bool, fields ...string) {
@@ -281,6 +293,9 @@ func (e *h2End) headers(s *h2Stream, end bool, fields ...string) {
 // body begins to send one; its end ends the stream.
 func (e *h2End) body(s *h2Stream, direction, n int, trailer bool) {
 	s.outgoing, s.direction, s.at, s.n, s.trailer = true, direction, 0, n, trailer
+	if n == 0 {
+		e.content(s)
+	}
 	e.writeSoon()
 }
 
@@ -351,6 +366,7 @@ func (e *h2End) write() {
 		return
 	}
 	n, err := e.p.Write(e.out[:e.r.piece(len(e.out))])
+	e.trace("writes %d of %d: %v", n, len(e.out), err)
 	e.out = e.out[n:]
 	e.wrote += n
 	e.written()
@@ -406,9 +422,10 @@ func (e *h2End) piece(s *h2Stream, room int) {
 		n = 1 + e.r.rng.IntN(n)
 	}
 	flags := byte(0)
-	payload := appendBody(nil, s.q.ID, s.direction, s.at, n)
+	payload, padding := appendBody(nil, s.q.ID, s.direction, s.at, n), 0
 	if pad := e.r.rng.IntN(200); e.r.rng.IntN(20) == 0 && n+1+pad <= room {
 		flags |= h2Padded
+		padding = pad
 		payload = append(append([]byte{byte(pad)}, payload...), make([]byte, pad)...)
 	}
 	s.at += n
@@ -421,6 +438,10 @@ func (e *h2End) piece(s *h2Stream, room int) {
 	e.send -= int64(len(payload))
 	if len(payload) > 0 || flags&h2EndStream != 0 {
 		e.frame(h2Data, flags, s.id, payload)
+		e.padding = padding
+	}
+	if s.at == s.n {
+		e.content(s)
 	}
 	if !last {
 		return
@@ -438,12 +459,20 @@ func (e *h2End) piece(s *h2Stream, room int) {
 	e.forget(s)
 }
 
+// content: the bytes of the body are on their way, if not yet its end.
+func (e *h2End) content(s *h2Stream) {
+	if s.direction == downward {
+		e.say(&s.q.Content)
+	}
+}
+
 // close ends the connection.
 func (e *h2End) close(reset bool) {
 	if e.done {
 		return
 	}
 	e.done = true
+	e.trace("closes, reset %v", reset)
 	if reset {
 		e.p.Reset()
 	} else {
@@ -482,6 +511,13 @@ func (e *h2End) side() string {
 	return "h2 client"
 }
 
+// unread says that the far end has not had the whole preface in time, or had no
+// memory for it: so it may take this end for one that speaks HTTP/1.
+func (e *h2End) unread() bool {
+	return !e.server && !e.settled && !e.r.Traits.Calm &&
+		(bytes.HasPrefix(e.in, []byte("HTTP/1.1 408")) || bytes.HasPrefix(e.in, []byte("HTTP/1.1 503")))
+}
+
 // take works through the frames that are whole.
 func (e *h2End) take() error {
 	if !e.prefaced && len(e.in) >= len(h2Preface) {
@@ -490,12 +526,17 @@ func (e *h2End) take() error {
 		}
 		e.in, e.prefaced = e.in[len(h2Preface):], true
 	}
+	if e.unread() {
+		e.to.onClosed(io.EOF)
+		return nil
+	}
 	for e.prefaced && !e.done {
 		f, n, err := cutFrame(e.in)
 		if n == 0 || err != nil {
 			return err
 		}
 		e.in = e.in[n:]
+		e.trace("has type %d, flags %#x, stream %d, %d bytes", f.kind, f.flags, f.id, len(f.payload))
 		if err := e.onFrame(&f); err != nil {
 			return fmt.Errorf("frame of type %d, flags %#x, stream %d: %w", f.kind, f.flags, f.id, err)
 		}

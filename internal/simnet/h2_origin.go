@@ -98,6 +98,7 @@ func (o *h2Origin) onHeaders(s *h2Stream, fields []hpack.HeaderField, end bool) 
 	}
 	q := o.r.Requests[id]
 	s.q = q
+	o.trace("has the head of %d by stream %d", id, s.id)
 	if o.going && !o.softly || chance(o.r.rng, o.r.Traits.Refuse) && q.Heads == 0 {
 		// Not processed: so it is nothing to count.
 		s.refused = true
