@@ -21,26 +21,28 @@ const copyBytes = 1 << 10
 // in all streams of a session: there may be hundreds on a connection, and what
 // waits leaves by their windows alone.
 const (
-	streamMark  = 64 << 10
+	streamMark  = 256 << 10
 	waitingMark = 4 << 20
 )
 
-// highFor and lowFor are the marks of what waits for a client.
+// highFor and lowFor are the marks of what waits for a client: of a stream, its
+// part of what may wait in the session.
 func (w *Worker) highFor(c *client) int {
 	if c.stream == 0 {
 		return w.high
 	}
-	if w.sessionOf(w.streams.At(c.stream)).waiting > waitingMark {
+	se := w.sessionOf(w.streams.At(c.stream))
+	if se.waiting > waitingMark {
 		return 0
 	}
-	return min(w.high, streamMark)
+	return min(w.high, streamMark, waitingMark/max(1, se.h2.Active()))
 }
 
 func (w *Worker) lowFor(c *client) int {
-	if c.stream != 0 {
-		return min(w.low, streamMark/2)
+	if c.stream == 0 {
+		return w.low
 	}
-	return w.low
+	return min(w.low, w.highFor(c)/2)
 }
 
 // frameBytes is the longest frame sent: every peer takes it, and the streams
