@@ -11,6 +11,9 @@ RELEASE := $(LDFLAGS) -s -w -X main.buildVersion=$(VERSION)
 UNIT = $(shell go list ./... | grep -v '/e2e$$')
 RACE := ./numa/... ./buf/... ./router/... ./upstream/... ./metrics/... ./config/... ./admin/... ./server/...
 
+# What the ring is in, and what stands on it.
+RING := ./loop ./proxy ./server ./cmd/...
+
 FUZZTIME ?= 10s
 SOAK     ?= 1h
 
@@ -44,10 +47,10 @@ vet:
 	go vet ./...
 	go vet -tags $(TAGS) ./...
 
-# As a plain go test ./... has it, with epoll alone, and as it is built.
+# As a plain go test ./... has it, with epoll alone; and as it is built, where that makes a difference.
 unit:
 	go test $(UNIT)
-	go test -count=1 -tags $(TAGS) -ldflags=$(LDFLAGS) $(UNIT)
+	go test -count=1 -tags $(TAGS) -ldflags=$(LDFLAGS) $(RING)
 
 # Real workers in a simulated world, with all assertions; see docs/testing.md. It prints what it has gone through.
 sim:
