@@ -512,10 +512,21 @@ func (e *h2End) side() string {
 }
 
 // unread says that the far end has not had the whole preface in time, or had no
-// memory for it: so it may take this end for one that speaks HTTP/1.
-func (e *h2End) unread() bool {
-	return !e.server && !e.settled && !e.r.Traits.Calm &&
-		(bytes.HasPrefix(e.in, []byte("HTTP/1.1 408")) || bytes.HasPrefix(e.in, []byte("HTTP/1.1 503")))
+// memory for it, and so takes this end for one that speaks HTTP/1; wait, that
+// too little is there to tell.
+func (e *h2End) unread() (yes, wait bool) {
+	const version, status = "HTTP/1.1 ", 3
+	if e.server || e.settled || e.r.Traits.Calm || !bytes.HasPrefix(e.in, []byte(version)) {
+		return false, false
+	}
+	if len(e.in) < len(version)+status {
+		return false, true
+	}
+	switch string(e.in[len(version) : len(version)+status]) {
+	case "408", "503":
+		return true, false
+	}
+	return false, false
 }
 
 // take works through the frames that are whole.
@@ -526,8 +537,10 @@ func (e *h2End) take() error {
 		}
 		e.in, e.prefaced = e.in[len(h2Preface):], true
 	}
-	if e.unread() {
-		e.to.onClosed(io.EOF)
+	if yes, wait := e.unread(); yes || wait {
+		if yes {
+			e.to.onClosed(io.EOF)
+		}
 		return nil
 	}
 	for e.prefaced && !e.done {
