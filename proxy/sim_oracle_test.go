@@ -15,10 +15,7 @@ const simTurnBlocks = 16
 // whom, and how much one exchange may hold.
 func (s *simulation) checkWorker(w *simWorker) {
 	block, slack := w.pool.BlockBytes(), s.slack(w)
-	high := s.high
-	if high == 0 {
-		high = highMark
-	}
+	high := s.mark()
 	busy := 0
 	for i, left := uint32(1), w.clients.Len(); left > 0; i++ {
 		if !w.clients.Live(i) {
