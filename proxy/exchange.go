@@ -320,6 +320,11 @@ func (w *Worker) breakClient(c *client, x *exchange, why string) {
 	w.m.OriginAborts++
 	w.endExchange(c, x, why)
 	if c.stream != 0 {
+		if plant.Is(plant.End) {
+			w.clientFinish(c)
+			w.finishStream(c)
+			return
+		}
 		// RFC 9113 8.1: a message that ends before END_STREAM is incomplete.
 		w.abortClient(c)
 		return

@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"zproxy/buf"
+	"zproxy/internal/plant"
 	"zproxy/loop"
 	"zproxy/proto"
 	"zproxy/proto/http2"
@@ -385,6 +386,7 @@ func (w *Worker) endOriginStream(o *origin, code http2.ErrCode) {
 	w.endedOrigins = append(w.endedOrigins, o.self)
 	switch {
 	case o.flags&originUncounted != 0:
+	case plant.Is(plant.Leave) && o.uses%8 == 7:
 	case pending && w.connecting(w.groupOf(o)):
 		w.groupOf(o).orphans++ // what comes of the connection is reported with it
 	default:

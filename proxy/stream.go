@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"zproxy/buf"
+	"zproxy/internal/plant"
 	"zproxy/proto/http2"
 )
 
@@ -154,7 +155,9 @@ func (w *Worker) streamResume(st *stream) {
 	st.flags &^= streamPaused
 	if st.owed > 0 {
 		se := w.sessionOf(st)
-		se.h2.Consumed(st.id, int(st.owed))
+		if !plant.Is(plant.Credit) || st.owed%4 != 3 {
+			se.h2.Consumed(st.id, int(st.owed))
+		}
 		st.owed = 0
 		w.touch(se)
 	}
@@ -238,6 +241,9 @@ func (w *Worker) sendStream(se *session, st *stream) bool {
 	}
 	se.waiting -= n
 	head := se.h2.AppendDataHeader(b[:0], st.id, n, end)
+	if last := len(head) - 1; plant.Is(plant.Stream) && n%64 == 63 && head[last] > 2 {
+		head[last] -= 2 // the stream that the peer opened before
+	}
 	if n <= copyBytes {
 		w.pool.CopyOut(&st.out, b[len(head):size])
 		w.pool.Consume(&st.out, n)

@@ -18,7 +18,11 @@ const (
 	Leak    = "leak"    // a block is not given back
 	Slot    = "slot"    // a connection that ends is still counted against its cap
 	Bound   = "bound"   // an origin whose client does not keep up is read on
+	Credit  = "credit"  // a stream that was paused is not given all its window back
+	Stream  = "stream"  // bytes of a stream leave on another one
+	End     = "end"     // a stream whose answer was cut short ends in order
+	Leave   = "leave"   // a leave to have a stream open is lost
 )
 
 // All lists them.
-var All = []string{Release, Byte, Swap, Cut, Pause, Log, Twice, Leak, Slot, Bound}
+var All = []string{Release, Byte, Swap, Cut, Pause, Log, Twice, Leak, Slot, Bound, Credit, Stream, End, Leave}
