@@ -64,14 +64,39 @@ func eachBackend(t *testing.T, test func(t *testing.T, backend string)) {
 	}
 }
 
-func freeAddr(t *testing.T) string {
+func freeAddr(t *testing.T) string { return fmt.Sprintf("127.0.0.1:%d", freePort(t)) }
+
+// ports is the next port to try, see freePort.
+var ports = struct {
+	sync.Mutex
+	next int
+}{next: firstPort + os.Getpid()*64%(lastPort-firstPort)}
+
+// The ports given out lie below those that the kernel gives to connections
+// (net.ipv4.ip_local_port_range).
+const (
+	firstPort = 10000
+	lastPort  = 32000
+)
+
+// freePort finds a port of 127.0.0.1 that nobody uses and that was not given
+// out before: several may be wanted until the first is listened on.
+func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	ports.Lock()
+	defer ports.Unlock()
+	for range lastPort - firstPort {
+		port := ports.next
+		if ports.next++; ports.next == lastPort {
+			ports.next = firstPort
+		}
+		if l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatalf("no port of 127.0.0.1 from %d to %d is free", firstPort, lastPort)
+	return 0
 }
 
 // output collects what a process prints.
