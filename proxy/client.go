@@ -35,7 +35,7 @@ const (
 type client struct {
 	conn     loop.ConnID
 	stream   uint32    // in Worker.streams; 0: a connection of its own
-	in       buf.Chain // received, not yet parsed
+	in       buf.Chain // received, not yet parsed; of a stream: content held back, see wholeWith
 	x        uint32    // its exchange, 0 when none
 	scanned  int64     // the parser's note of how far it got in in
 	requests uint32
@@ -274,6 +274,9 @@ func (w *Worker) restrainClient(c *client) {
 
 // pumpRequest feeds body bytes that waited in c.in to the exchange.
 func (w *Worker) pumpRequest(c *client, x *exchange) {
+	if c.stream != 0 {
+		return // what is in c.in waits for the end of the request
+	}
 	for !c.in.Empty() && c.state == clientBusy && x.flags&xRequestDone == 0 {
 		if x.flags&xRequestTrailers != 0 {
 			w.requestTrailers(c, x)

@@ -271,6 +271,9 @@ func (w *Worker) requestData(x *exchange, v buf.View) {
 func (w *Worker) requestEnd(c *client, x *exchange, t *proto.Head) {
 	x.flags |= xRequestDone
 	x.flags &^= xRequestTrailers
+	if c.stream != 0 && !c.in.Empty() {
+		w.requestData(x, w.pool.Pop(&c.in))
+	}
 	w.clientDeadline(c, x)
 	if t != nil && w.keepsTrailers(x) {
 		w.out = w.requestTrailerSection(w.out[:0], x, t)

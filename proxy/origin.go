@@ -38,7 +38,7 @@ const interimLimit = 32
 type origin struct {
 	conn     loop.ConnID
 	stream   uint32    // in Worker.streams; 0: a connection of its own
-	in       buf.Chain // received, not yet parsed
+	in       buf.Chain // received, not yet parsed; of a stream: content held back, see answeredWith
 	x        uint32
 	scanned  int64 // the parser's note of how far it got in in
 	uses     uint32

@@ -100,6 +100,10 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 			host = cl.defaultHost // HTTP/1.0 without Host
 		}
 	}
+	if h.H2 && h.Body == proto.BodyLength && h.Length == 0 && x.flags&xRequestDone == 0 {
+		// In HTTP/1 the head would say that it is all, which END_STREAM is to say.
+		h.Body = proto.BodyChunked
+	}
 	if h.Body == proto.BodyChunked {
 		x.flags |= xRequestChunked
 	}

@@ -224,8 +224,10 @@ func (w *Worker) responseHead(c *client, x *exchange, h *proto.Head, end bool) {
 		return
 	}
 	kind, length := h.Body, h.Length
-	if kind == proto.BodyLength && h.H2 && announcesTrailers(h) {
-		kind = proto.BodyChunked // HTTP/1 has a place for them behind chunks alone
+	if kind == proto.BodyLength && h.H2 && (announcesTrailers(h) || length == 0 && !end) {
+		// HTTP/1 has a place for trailers behind chunks alone; and with a length
+		// of 0 the head would say that it is all, which END_STREAM is to say.
+		kind = proto.BodyChunked
 	}
 	switch kind {
 	case proto.BodyNone:
@@ -340,6 +342,9 @@ func (w *Worker) clientSendBroken(c *client) {
 // responseEnd: the response is whole; t is its trailer section, borrowed, or
 // nil.
 func (w *Worker) responseEnd(c *client, x *exchange, t *proto.Head) {
+	if o := w.origins.At(x.origin); o.stream != 0 && !o.in.Empty() && !w.responseData(c, x, w.pool.Pop(&o.in)) {
+		return
+	}
 	if c.stream != 0 {
 		var trailer buf.View
 		if t != nil {

@@ -128,6 +128,11 @@ func (w *Worker) clientStreamBody(c *client, x *exchange, data buf.View, end boo
 	}
 	if data.Len > 0 {
 		w.retain(data)
+		if !end && w.wholeWith(x, data) {
+			w.pool.Push(&c.in, data)
+			w.awaitBody(c)
+			return
+		}
 		w.requestData(x, data)
 		if x.flags&xBroken != 0 {
 			w.failExchange(c, x, &faultMemory)
@@ -140,6 +145,15 @@ func (w *Worker) clientStreamBody(c *client, x *exchange, data buf.View, end boo
 	}
 	w.awaitBody(c)
 	w.restrainClient(c)
+}
+
+// wholeWith tells whether data is the rest of a request that an origin of
+// HTTP/1 would take for whole by its Content-Length. Its client may yet send
+// more than that, or take it back: that it is whole only END_STREAM says (RFC
+// 9113 8.1, 8.1.1). Until then data waits in c.in.
+func (w *Worker) wholeWith(x *exchange, data buf.View) bool {
+	return x.flags&xRequestChunked == 0 && !w.snap.clusters[x.cluster].h2 &&
+		x.reqBytes+uint64(data.Len) == uint64(x.reqBody.Remaining())
 }
 
 // retain makes one more reference to v, if it is one.
@@ -188,6 +202,7 @@ func (w *Worker) finishStream(c *client) {
 func (w *Worker) endClientStream(c *client, code http2.ErrCode) {
 	st := w.streams.At(c.stream)
 	c.state = clientClosing
+	w.pool.Drop(&c.in)
 	w.closeStream(st, code)
 	w.m.Streams--
 	w.endedClients = append(w.endedClients, st.side)

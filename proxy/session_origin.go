@@ -315,6 +315,11 @@ func (w *Worker) originStreamBody(c *client, x *exchange, o *origin, data buf.Vi
 	}
 	if data.Len > 0 {
 		w.retain(data)
+		if !end && answeredWith(c, x, data) {
+			w.pool.Push(&o.in, data)
+			w.restrainOrigin(c, x, o)
+			return
+		}
 		if !w.responseData(c, x, data) {
 			return
 		}
@@ -324,6 +329,15 @@ func (w *Worker) originStreamBody(c *client, x *exchange, o *origin, data buf.Vi
 		return
 	}
 	w.restrainOrigin(c, x, o)
+}
+
+// answeredWith tells whether data is the rest of a response that a client of
+// HTTP/1 would take for whole by its Content-Length. Its origin may yet take it
+// back: that it is whole only END_STREAM says (RFC 9113 8.1). Until then data
+// waits in o.in.
+func answeredWith(c *client, x *exchange, data buf.View) bool {
+	return c.stream == 0 && x.flags&(xResponseChunked|xResponseToClose) == 0 &&
+		x.respBytes+uint64(data.Len) == uint64(x.respBody.Remaining())
 }
 
 // originStreamLost: the stream is gone, by a reset or with its connection.
@@ -382,6 +396,7 @@ func (w *Worker) endOriginStream(o *origin, code http2.ErrCode) {
 	} else {
 		w.m.UpstreamStreams--
 	}
+	w.pool.Drop(&o.in)
 	w.closeStream(st, code)
 	w.endedOrigins = append(w.endedOrigins, o.self)
 	switch {

@@ -155,7 +155,7 @@ func (w *Worker) streamResume(st *stream) {
 	st.flags &^= streamPaused
 	if st.owed > 0 {
 		se := w.sessionOf(st)
-		if !plant.Is(plant.Credit) || st.owed%4 != 3 {
+		if !plant.Is(plant.Credit) || st.owed%2 == 0 {
 			se.h2.Consumed(st.id, int(st.owed))
 		}
 		st.owed = 0

@@ -406,8 +406,7 @@ func (c *client) onEnd() error {
 		if q.Reply.Framing != noBody && c.got != q.Reply.Body {
 			return fmt.Errorf("answer %d passes for whole with %d of %d bytes", q.ID, c.got, q.Reply.Body)
 		}
-		// (Where Content-Length says so, its last byte ends an answer of HTTP/1.)
-		if !q.Replied && !(q.Content && q.Reply.Framing == byLength) {
+		if !q.Replied {
 			return fmt.Errorf("answer %d passes for whole, and its origin has not sent all of it", q.ID)
 		}
 		q.Complete = true

@@ -293,9 +293,6 @@ func (e *h2End) headers(s *h2Stream, end bool, fields ...string) {
 // body begins to send one; its end ends the stream.
 func (e *h2End) body(s *h2Stream, direction, n int, trailer bool) {
 	s.outgoing, s.direction, s.at, s.n, s.trailer = true, direction, 0, n, trailer
-	if n == 0 {
-		e.content(s)
-	}
 	e.writeSoon()
 }
 
@@ -440,9 +437,6 @@ func (e *h2End) piece(s *h2Stream, room int) {
 		e.frame(h2Data, flags, s.id, payload)
 		e.padding = padding
 	}
-	if s.at == s.n {
-		e.content(s)
-	}
 	if !last {
 		return
 	}
@@ -457,13 +451,6 @@ func (e *h2End) piece(s *h2Stream, room int) {
 	}
 	e.to.spent(s)
 	e.forget(s)
-}
-
-// content: the bytes of the body are on their way, if not yet its end.
-func (e *h2End) content(s *h2Stream) {
-	if s.direction == downward {
-		e.say(&s.q.Content)
-	}
 }
 
 // close ends the connection.

@@ -75,7 +75,6 @@ type Request struct {
 	Heads    int  // how often origins got its head
 	Whole    int  // ... and its body
 	Replied  bool // an origin has handed over the whole answer
-	Content  bool // ... or all of it but the frame, or the trailers, that end the stream
 	Answered int  // status of the final head the client got
 	Complete bool // the client got it whole
 
