@@ -48,6 +48,11 @@ func (w *Worker) account(c *client, x *exchange, why string) {
 		}
 	}
 	w.logHead(x, r)
+	if x.flags&xUpgrade != 0 && c.stream != 0 {
+		r.Method = methodConnect
+	} else if x.socket != 0 {
+		r.Method = methodGet // its origin may speak another version
+	}
 	if plant.Is(plant.Log) && x.status == statusClientGone {
 		return
 	}
@@ -68,7 +73,7 @@ func (w *Worker) logHead(x *exchange, r *accesslog.Record) {
 		lim.Fields += 16
 		// A head longer than its block is only there in part: the request line
 		// and the fields up to there are found all the same.
-		if w.snap.clusters[x.cluster].h2 {
+		if w.snap.clusters[x.cluster].h2 && x.flags&xNoted == 0 {
 			w.out, _ = http2.ReadBlock(w.out[:0], w.pool.Bytes(x.head), h)
 		} else {
 			http1.ParseRequest(w.pool.Bytes(x.head), 0, &lim, h)
@@ -89,7 +94,10 @@ func (w *Worker) shortenHead(x *exchange) {
 	}
 	r := &w.record
 	w.logHead(x, r)
-	b := append(w.out[:0], r.Method...)
+	b := append(w.scratch[:0], r.Method...)
+	if x.socket != 0 {
+		b = append(b[:0], methodGet...)
+	}
 	b = append(b, ' ')
 	b = append(b, r.Target...)
 	b = append(b, " HTTP/1.1\r\nHost: "...)
@@ -101,10 +109,11 @@ func (w *Worker) shortenHead(x *exchange) {
 	if len(r.UserAgent) > 0 {
 		b = append(append(append(b, "User-Agent: "...), r.UserAgent...), "\r\n"...)
 	}
-	w.out = append(b, "\r\n"...)
-	if v := w.pool.Note(&w.notes, w.out); v.ID != 0 {
+	w.scratch = append(b, "\r\n"...)
+	if v := w.pool.Note(&w.notes, w.scratch); v.ID != 0 {
 		w.release(&x.head)
 		x.head = v
+		x.flags |= xNoted
 	}
 }
 

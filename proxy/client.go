@@ -468,6 +468,11 @@ func (w *Worker) abortClient(c *client) {
 // write side is closed first and input discarded, lest a reset overtake the
 // answer (RFC 9112 9.6).
 func (w *Worker) closeAfterFlush(c *client, linger bool) {
+	if c.stream != 0 {
+		w.clientFinish(c)
+		w.finishStream(c)
+		return
+	}
 	w.pool.Drop(&c.in)
 	c.scanned = 0
 	if linger {

@@ -17,6 +17,7 @@
 //	session*.go    HTTP/2 connections, to clients and to origins
 //	tunnel.go      the two-way pipe behind a 101
 //	websocket*.go  what is special about one that carries WebSocket
+//	connect.go     WebSocket on streams: extended CONNECT for upgrade and back
 //	reply.go       answers the proxy gives itself
 //	mail.go        what neighbours and the control plane ask for
 //	snapshot.go    the compiled configuration the worker reads

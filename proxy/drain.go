@@ -63,10 +63,11 @@ func (w *Worker) drainClients(now int64) {
 			continue
 		}
 		c := w.clients.At(i)
-		if c.stream != 0 {
-			continue // its session ends it
-		}
 		switch {
+		case c.stream != 0: // its session ends it, but does not say why
+			if c.state == clientTunnel && now >= w.drainAwayBy {
+				w.socketAway(c)
+			}
 		case now >= w.drainBy:
 			if c.x != 0 {
 				w.endExchange(c, w.xs.At(c.x), "shutdown: grace period over")

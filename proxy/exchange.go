@@ -5,6 +5,7 @@ import (
 	"zproxy/internal/plant"
 	"zproxy/proto"
 	"zproxy/proto/http1"
+	"zproxy/proto/ws"
 	"zproxy/upstream"
 )
 
@@ -42,6 +43,7 @@ const (
 	xConnectFailed                // an endpoint could not be connected to
 	xConnectTimedOut              // the last one that could not took too long
 	xMayFollow                    // the client may send more behind this request
+	xNoted                        // the head kept is no more than its line in the log wants
 	xBodyLost                     // body bytes given to a stream were not kept: no replay
 )
 
@@ -100,6 +102,9 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 	if done {
 		x.flags |= xRequestDone
 	}
+	if h.Protocol.Len > 0 {
+		x.flags |= xUpgrade
+	}
 	if h.Expect100 {
 		x.flags |= xExpect
 	}
@@ -131,6 +136,9 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 func (w *Worker) admit(h *proto.Head) *proto.Fault {
 	if h.Method == proto.CONNECT {
 		return &faultConnect
+	}
+	if websocket, _ := ws.Offered(h); h.Protocol.Len > 0 && !websocket {
+		return &faultProtocol
 	}
 	if w.l.Crowded() {
 		return &faultMemory

@@ -72,6 +72,7 @@ func FaultNames() []string {
 
 var (
 	faultConnect         = proto.Fault{Status: 501, Code: codeConnect, Reason: "CONNECT is not served here"}
+	faultProtocol        = proto.Fault{Status: 501, Code: codeConnect, Reason: "CONNECT to another protocol than websocket is not served here"}
 	faultBodyTooLarge    = *proto.RequestFault(proto.FaultBodyTooLarge)
 	faultHeadTimeout     = proto.Fault{Status: 408, Code: codeHeadTimeout, Reason: "request head not received in time"}
 	faultBodyTimeout     = proto.Fault{Status: 408, Code: codeBodyTimeout, Reason: "request body not received in time"}
@@ -92,6 +93,8 @@ var (
 	faultHTTP2           = proto.Fault{Status: 400, Code: codeHTTP2, Reason: "HTTP/2 protocol error"}
 	faultGreeting        = proto.Fault{Status: 502, Code: codeConnectFailed, Reason: "origin does not answer in HTTP/2"}
 	faultSwitch          = proto.Fault{Status: 502, Code: proto.FaultBadStatus, Reason: "101 to another protocol than was asked for"}
+	faultNoSwitch        = proto.Fault{Status: 502, Code: proto.FaultBadStatus, Reason: "origin answered an upgrade to websocket like any other request"}
+	faultNoConnect       = proto.Fault{Status: 502, Code: proto.FaultBadStatus, Reason: "origin does not take websocket by HTTP/2 (SETTINGS_ENABLE_CONNECT_PROTOCOL)"}
 	faultSockets         = proto.Fault{Status: 503, Code: codeSockets, Reason: "too many websockets on the route"}
 	faultMemory          = proto.Fault{Status: 503, Code: codeMemory, Reason: "buffer memory used up"}
 	faultNoSocket        = proto.Fault{Status: 503, Code: codeNoSocket, Reason: "no descriptor, port or memory left to connect to the origin"}

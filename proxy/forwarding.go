@@ -34,10 +34,10 @@ type extraSpan struct {
 	from, to int
 }
 
-// requestExtras drops the fields that must not go on and lists in w.extras
-// those the proxy adds. Values live in w.scratch until the next call.
+// requestExtras lists in w.extras the fields that the proxy adds to a request
+// whose fields of this hop have been dropped. Values live in w.scratch until the
+// next call.
 func (w *Worker) requestExtras(c *client, x *exchange, h *proto.Head) {
-	http1.MarkHopByHop(h)
 	w.scratch = w.scratch[:0]
 	w.spans = w.spans[:0]
 	f := &w.snap.forwarding
@@ -57,9 +57,8 @@ func (w *Worker) requestExtras(c *client, x *exchange, h *proto.Head) {
 		w.addField("Via", f.via)
 	}
 	h2 := w.snap.clusters[x.cluster].h2
-	if h.Upgrade && x.flags&xRequestDone != 0 && !h2 && !w.offersH2C(h) {
-		x.flags |= xUpgrade
-		w.upgradeFields(h)
+	if x.flags&xUpgrade != 0 {
+		w.upgradeFields(h, h2)
 	} else if h.HasTETrailers {
 		w.addField("TE", "trailers")
 		if !h2 { // RFC 9113 8.2.2: TE is there without Connection
@@ -171,8 +170,22 @@ func (w *Worker) forwardedField(h *proto.Head, peer netip.Addr) {
 	w.closeField("Forwarded", from)
 }
 
-// upgradeFields re-adds what an upgrade needs on this hop (RFC 9110 7.8).
-func (w *Worker) upgradeFields(h *proto.Head) {
+// upgradeFields re-adds what an upgrade needs on this hop (RFC 9110 7.8). HTTP/2
+// needs none, and no key (RFC 8441 5): a client that speaks it has no key to
+// pass on, so the proxy makes one.
+func (w *Worker) upgradeFields(h *proto.Head, h2 bool) {
+	if h2 || h.H2 {
+		h.Drop(proto.TokenSecWebSocketKey)
+	}
+	if h2 {
+		return
+	}
+	if h.H2 {
+		w.addField("Sec-WebSocket-Key", string(w.socketKey))
+		w.addField("Upgrade", string(webSocket))
+		w.addField("Connection", "upgrade")
+		return
+	}
 	from := len(w.scratch)
 	for i := range h.Fields {
 		if f := &h.Fields[i]; f.Token == proto.TokenUpgrade && f.Value.Len > 0 {
@@ -228,6 +241,12 @@ func (w *Worker) responseExtras(h *proto.Head) {
 // upgradeExtras sends on, anew, what names the protocol switched to, or the
 // one a 426 asks for (RFC 9110 7.8, 15.5.22).
 func (w *Worker) upgradeExtras(h *proto.Head) {
+	if h.H2 && h.Status == 101 { // the origin spoke HTTP/2
+		w.addField("Upgrade", string(webSocket))
+		w.addField("Connection", "upgrade")
+		w.addField("Sec-WebSocket-Accept", string(w.socketAccept))
+		return
+	}
 	from := len(w.scratch)
 	for i := range h.Fields {
 		if f := &h.Fields[i]; f.Token == proto.TokenUpgrade {

@@ -113,6 +113,10 @@ func (w *Worker) idleOrigin(oi uint32, o *origin) {
 // closeOrigin closes whatever state the connection is in; its slot is counted
 // back when Closed arrives.
 func (w *Worker) closeOrigin(o *origin) {
+	if o.stream != 0 {
+		w.endOriginStream(o, http2.ErrCancel)
+		return
+	}
 	if o.state != originClosing {
 		o.state = originClosing
 		w.pool.Drop(&o.in)
@@ -319,8 +323,13 @@ func (w *Worker) finalHead(c *client, x *exchange, o *origin, h *proto.Head, v b
 		x.flags |= xBodyLost // it was processed
 		w.pool.Drop(&x.backlog)
 	}
-	if h.Status == 101 {
-		w.startTunnel(c, x, o, h, v, n)
+	if x.switches(o, h) {
+		w.startTunnel(c, x, o, h, v, n, end)
+		return
+	}
+	if x.flags&xUpgrade != 0 && c.stream != 0 && h.Status/100 == 2 { // to pass it on would say that the tunnel is open
+		w.release(&v)
+		w.failExchange(c, x, &faultNoSwitch)
 		return
 	}
 	if !h.KeepAlive {

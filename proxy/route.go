@@ -45,6 +45,10 @@ func (w *Worker) routeExchange(c *client, x *exchange, h *proto.Head) {
 	x.route = w.match.Value
 	rt := &w.snap.routes[x.route]
 	if rt.answer != nil {
+		if h.Protocol.Len > 0 && rt.answer.status/100 == 2 { // which would accept it
+			w.failExchange(c, x, &faultConnect)
+			return
+		}
 		w.replyFixed(c, x, rt.answer)
 		return
 	}
@@ -88,11 +92,15 @@ func (w *Worker) countRoutes() {
 func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, path []byte) {
 	x.cluster = cluster
 	cl := w.snap.clusters[cluster]
-	w.requestExtras(c, x, h)
-	if f := w.socketRequest(x, h); f != nil {
-		w.failExchange(c, x, f)
-		return
+	http1.MarkHopByHop(h)
+	if w.upgrades(x, h) {
+		x.flags |= xUpgrade
+		if f := w.socketRequest(x, h); f != nil {
+			w.failExchange(c, x, f)
+			return
+		}
 	}
+	w.requestExtras(c, x, h)
 	target := w.target(h, path)
 	host := cl.host
 	if len(host) == 0 {
@@ -108,6 +116,9 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 		x.flags |= xRequestChunked
 	}
 	line := http2.RequestLine{Method: h.Bytes(h.MethodName), Scheme: schemeHTTP, Authority: host, Path: target}
+	if cl.h2 && x.flags&xUpgrade != 0 {
+		line.Method, line.Protocol = methodConnect, webSocket
+	}
 	bound := 0
 	if cl.h2 {
 		bound = http2.RequestBlockBound(h, &line, w.extras)

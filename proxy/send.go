@@ -137,7 +137,7 @@ func (w *Worker) streamRequest(x *exchange, o *origin) {
 	if !x.headQ.Empty() {
 		block = w.joined(&x.headQ, x.headQ.Bytes())
 	}
-	end := x.flags&xRequestDone != 0 && x.backlog.Empty() && x.trailer.ID == 0
+	end := x.flags&(xRequestDone|xUpgrade) == xRequestDone && x.backlog.Empty() && x.trailer.ID == 0
 	if !w.streamHead(w.streams.At(o.stream), block, end) {
 		x.flags |= xBroken
 	}
@@ -191,8 +191,10 @@ func (w *Worker) requestTrailerSection(dst []byte, x *exchange, t *proto.Head) [
 func (w *Worker) originEnd(x *exchange, o *origin) {
 	x.flags |= xRequestGiven
 	if o.stream != 0 {
-		w.retain(x.trailer)
-		w.streamFinish(w.streams.At(o.stream), x.trailer)
+		if x.flags&xUpgrade == 0 { // else the tunnel goes on
+			w.retain(x.trailer)
+			w.streamFinish(w.streams.At(o.stream), x.trailer)
+		}
 	} else if x.flags&xRequestChunked != 0 {
 		var section []byte
 		if x.trailer.ID != 0 {

@@ -75,9 +75,7 @@ func (w *Worker) clientStream(se *session, ev *http2.Event, data buf.View) {
 	case http2.EventData:
 		w.clientStreamData(c, st, data, ev.End)
 	case http2.EventTrailers:
-		if c.state == clientBusy {
-			w.requestEnd(c, w.xs.At(c.x), se.h2.Head())
-		}
+		w.clientStreamTrailers(c, st, se.h2.Head())
 	case http2.EventReset:
 		why := "client reset the stream"
 		if ev.Local && ev.Fault != nil {
@@ -102,14 +100,35 @@ func (w *Worker) openClientStream(se *session, ev *http2.Event) {
 	if limit := w.snap.limits.requestsPerConnection; limit > 0 && se.uses >= limit {
 		w.leaveSession(se, true)
 	}
-	w.startExchange(i, c, se.h2.Head(), ev.End, ev.Fault)
+	h, done := se.h2.Head(), ev.End
+	if h.Protocol.Len > 0 {
+		asUpgrade(h)
+		if done {
+			c.flags |= clientEOF
+		}
+		done = true
+	}
+	w.startExchange(i, c, h, done, ev.Fault)
+}
+
+// clientStreamTrailers ends a request. In a tunnel they are its end and no more.
+func (w *Worker) clientStreamTrailers(c *client, st *stream, t *proto.Head) {
+	if c.state == clientBusy && w.xs.At(c.x).flags&xUpgrade == 0 {
+		w.requestEnd(c, w.xs.At(c.x), t)
+		return
+	}
+	w.clientStreamData(c, st, buf.View{}, true)
 }
 
 // clientStreamData takes content of a request. data is lent.
 func (w *Worker) clientStreamData(c *client, st *stream, data buf.View, end bool) {
 	switch c.state {
 	case clientBusy:
-		w.clientStreamBody(c, w.xs.At(c.x), data, end)
+		if x := w.xs.At(c.x); x.flags&xUpgrade != 0 {
+			w.awaitTunnel(c, x, data, end)
+		} else {
+			w.clientStreamBody(c, x, data, end)
+		}
 	case clientTunnel:
 		w.retain(data)
 		w.tunnelFromClient(c, data)
@@ -178,7 +197,7 @@ func (w *Worker) clientStreamLost(c *client, why string) {
 		w.endExchange(c, x, why)
 		w.closeClient(c)
 	case clientTunnel:
-		w.endTunnel(c, w.xs.At(c.x), "client broke the connection")
+		w.endTunnel(c, w.xs.At(c.x), whyClientBroke)
 	default:
 		w.closeClient(c)
 	}

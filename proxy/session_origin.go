@@ -62,7 +62,9 @@ func (w *Worker) joinGroup(c *client, x *exchange, endpoint int) {
 }
 
 // hasBody says that content is to be sent, or may come.
-func (x *exchange) hasBody() bool { return x.flags&xRequestDone == 0 || !x.backlog.Empty() }
+func (x *exchange) hasBody() bool {
+	return x.flags&xRequestDone == 0 || x.flags&xUpgrade != 0 || !x.backlog.Empty()
+}
 
 // receiveLeave takes a leave that a neighbour could spare.
 func (w *Worker) receiveLeave(m loop.Mail, cluster, endpoint int) {
@@ -229,6 +231,10 @@ func (w *Worker) servePending(cluster, endpoint int) {
 // openOriginStream gives o a stream of se, which has room, and sends its
 // request there.
 func (w *Worker) openOriginStream(c *client, x *exchange, o *origin, se *session) {
+	if x.flags&xUpgrade != 0 && !se.h2.ExtendedConnect() { // RFC 8441 3
+		w.failExchange(c, x, &faultNoConnect)
+		return
+	}
 	st := w.streams.At(o.stream)
 	id, ok := se.h2.Open(o.stream)
 	if !ok {
@@ -276,6 +282,9 @@ func (w *Worker) originStream(se *session, ev *http2.Event, data buf.View) {
 	}
 	if o.x == 0 {
 		w.streamReceived(st, data.Len)
+		if st.id == 0 {
+			w.endOriginStream(o, http2.ErrNo)
+		}
 		return
 	}
 	x := w.xs.At(o.x)
@@ -291,6 +300,10 @@ func (w *Worker) originStream(se *session, ev *http2.Event, data buf.View) {
 	case http2.EventData:
 		w.originStreamData(c, x, o, st, data, ev.End)
 	case http2.EventTrailers:
+		if o.state == originTunnel {
+			w.tunnelOriginEnd(o, 0)
+			return
+		}
 		w.responseEnd(c, x, se.h2.Head())
 	}
 }
@@ -351,7 +364,14 @@ func (w *Worker) originStreamLost(o *origin, errno unix.Errno, unprocessed bool)
 	x := w.xs.At(o.x)
 	c := w.clients.At(x.client)
 	if o.state == originTunnel {
-		w.endTunnel(c, x, "origin broke the connection")
+		if x.flags&xOriginDone == 0 {
+			w.endTunnel(c, x, whyOriginBroke)
+			return
+		}
+		// It has said all it had to, and hears no more.
+		x.flags |= xClientDone
+		w.closeStream(w.streams.At(o.stream), http2.ErrCancel)
+		w.tunnelDrained(c, x, o)
 		return
 	}
 	if unprocessed && x.flags&xResponseBegun == 0 {

@@ -70,6 +70,7 @@ func compileHTTP2(c *config.Config) http2Limits {
 		upstreamStreams: h.UpstreamStreams, upstreamSessions: h.UpstreamConnections,
 	}
 	l.server.MaxStreams = uint32(h.MaxStreams)
+	l.server.ConnectProtocol = true
 	return l
 }
 

@@ -149,6 +149,11 @@ func (w *Worker) streamOver(st *stream) {
 	}
 }
 
+// left: nothing waits any more, not even the end that was asked for.
+func (st *stream) left() bool {
+	return st.id == 0 || st.flags&(streamEnd|streamEnded) != streamEnd
+}
+
 func (w *Worker) streamPause(st *stream) { st.flags |= streamPaused }
 
 func (w *Worker) streamResume(st *stream) {
@@ -296,6 +301,8 @@ func (w *Worker) streamSent(st *stream, n int) {
 	if st.flags&streamClient == 0 {
 		if o := w.origins.At(st.side); o.x != 0 {
 			w.originDrained(o)
+		} else if st.id == 0 {
+			w.endOriginStream(o, http2.ErrNo)
 		}
 		return
 	}

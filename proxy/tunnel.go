@@ -5,16 +5,16 @@ import (
 
 	"zproxy/buf"
 	"zproxy/proto"
-	"zproxy/proto/http1"
 )
 
 // xBothDone: a tunnel has come to its orderly end.
 const xBothDone = xClientDone | xOriginDone
 
-// startTunnel passes a 101 on and makes a two-way pipe of both connections
-// (RFC 9110 7.8). h is the head, whose n bytes start v (or were joined).
-func (w *Worker) startTunnel(c *client, x *exchange, o *origin, h *proto.Head, v buf.View, n int) {
-	if x.flags&xUpgrade == 0 || !h.Upgrade {
+// startTunnel passes a 101, or what stands for it, on and makes a two-way pipe
+// of both sides (RFC 9110 7.8). h is the head, whose n bytes start v (or were
+// joined, or came as a frame); end: the origin has ended its direction with it.
+func (w *Worker) startTunnel(c *client, x *exchange, o *origin, h *proto.Head, v buf.View, n int, end bool) {
+	if x.flags&xUpgrade == 0 || o.stream == 0 && !h.Upgrade {
 		w.release(&v)
 		w.failExchange(c, x, &faultUpgrade)
 		return
@@ -23,14 +23,11 @@ func (w *Worker) startTunnel(c *client, x *exchange, o *origin, h *proto.Head, v
 		w.release(&v)
 		return
 	}
-	w.responseExtras(h)
-	w.out = http1.AppendResponseHead(w.out[:0], h, 1, proto.BodyNone, -1, true, w.extras)
-	w.sendBytes(c.conn, x, w.out)
+	w.acceptUpgrade(c, x, o, h)
 	if !w.legsHold(c, x) {
 		w.release(&v)
 		return
 	}
-	x.status = 101
 	x.flags |= xResponseBegun
 	x.state, c.state, o.state = xTunnel, clientTunnel, originTunnel
 	w.shortenHead(x)
@@ -60,6 +57,9 @@ func (w *Worker) startTunnel(c *client, x *exchange, o *origin, h *proto.Head, v
 	w.pool.Drop(&up)
 	if c.state == clientTunnel && c.flags&clientEOF != 0 {
 		w.tunnelClientEnd(c, 0)
+	}
+	if end && o.state == originTunnel {
+		w.tunnelOriginEnd(o, 0)
 	}
 }
 
@@ -93,7 +93,7 @@ func (w *Worker) tunnelFromOrigin(o *origin, v buf.View) {
 	} else if !w.socketData(c, x, o, k, fromOrigin, v) {
 		return
 	}
-	if w.clientQueued(c) > w.high {
+	if w.clientQueued(c) > w.highFor(c) {
 		w.pauseOrigin(o)
 	}
 }
@@ -117,10 +117,10 @@ func (w *Worker) tunnelDrained(c *client, x *exchange, o *origin) {
 	if toOrigin <= w.low {
 		w.resumeClient(c)
 	}
-	if toClient <= w.low {
+	if toClient <= w.lowFor(c) {
 		w.resumeOrigin(o)
 	}
-	if x.flags&xBothDone == xBothDone && toOrigin == 0 && toClient == 0 {
+	if x.flags&xBothDone == xBothDone && w.originLeft(o) && w.clientLeft(c) {
 		w.endTunnel(c, x, "")
 	}
 }
@@ -174,7 +174,7 @@ func (w *Worker) endTunnel(c *client, x *exchange, why string) {
 		return
 	}
 	w.endExchange(c, x, why)
-	if why == "" {
+	if why == "" || c.stream != 0 { // RFC 8441 5: CANCEL is what a reset is there
 		w.closeClient(c)
 	} else {
 		w.abortClient(c)

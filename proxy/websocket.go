@@ -91,9 +91,6 @@ func (w *Worker) rulesOf(x *exchange) *socketRules { return w.snap.routes[x.rout
 // it offers. One whose Upgrade goes no further, because there is content behind
 // it, is a request like any other (RFC 9110 7.8).
 func (w *Worker) socketRequest(x *exchange, h *proto.Head) *proto.Fault {
-	if x.flags&xUpgrade == 0 {
-		return nil
-	}
 	wanted, others := ws.Offered(h)
 	if !wanted {
 		return nil
@@ -101,7 +98,12 @@ func (w *Worker) socketRequest(x *exchange, h *proto.Head) *proto.Fault {
 	if f := ws.CheckRequest(h); f != nil {
 		return f
 	}
-	w.out = ws.AppendOffer(w.out[:0], h)
+	key, _ := h.Get(proto.TokenSecWebSocketKey)
+	if h.H2 {
+		w.socketKey = ws.AppendKey(w.socketKey[:0], w.scramble(), w.scramble())
+		key = w.socketKey
+	}
+	w.out = ws.AppendOffer(w.out[:0], h, key)
 	if len(w.out) > w.pool.BlockBytes() {
 		return proto.RequestFault(proto.FaultHeadTooLarge)
 	}
@@ -126,6 +128,9 @@ func (w *Worker) socketRequest(x *exchange, h *proto.Head) *proto.Fault {
 func (w *Worker) socketAccepted(c *client, x *exchange, o *origin, h *proto.Head) bool {
 	k := w.sockets.At(x.socket)
 	chosen, others := ws.Offered(h)
+	if o.stream != 0 { // there was nothing else to choose
+		chosen, others = true, false
+	}
 	if chosen == others || !chosen && k.flags&socketOnly != 0 {
 		w.failExchange(c, x, &faultSwitch)
 		return false
@@ -134,11 +139,13 @@ func (w *Worker) socketAccepted(c *client, x *exchange, o *origin, h *proto.Head
 		w.dropSocket(x) // it is to be something else, which this proxy does not know
 		return true
 	}
-	ext, f := ws.CheckResponse(h, w.pool.Bytes(k.offer))
+	offer := w.pool.Bytes(k.offer)
+	ext, f := ws.CheckResponse(h, offer)
 	if f != nil {
 		w.failExchange(c, x, f)
 		return false
 	}
+	w.socketAccept = append(w.socketAccept[:0], ws.AcceptOf(offer)...)
 	w.release(&k.offer)
 	rules := w.rulesOf(x)
 	k.flags |= socketOpen

@@ -189,8 +189,8 @@ func (l *conversationList) compressed() {
 	z("reserved bit 2", rawFrame(0xa1, "b"), failed)
 }
 
-// Every conversation comes out the same directly and through the proxy, in
-// whatever pieces it is sent.
+// Every conversation comes out the same directly and through the proxy, whatever
+// versions of HTTP carry it, in whatever pieces it is sent.
 func TestWebSocketConversations(t *testing.T) {
 	direct := socketEcho(t)
 	for _, c := range conversations() {
@@ -201,40 +201,77 @@ func TestWebSocketConversations(t *testing.T) {
 		if want == "-" {
 			continue
 		}
-		if got := c.run(t, direct, false); got != want {
+		if got := c.run(t, connectionTo(direct), false); got != want {
 			t.Errorf("%s, directly: %s, want %s", c.name, got, want)
 		}
 	}
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
-		rigs := map[string]*rig{}
-		for _, c := range conversations() {
-			r := rigs[c.config]
-			if r == nil {
-				r = start(t, io_, 1, yaml(direct, "routes: [{path: \"/*\", upstream: app, websocket: {"+c.config+"}}]\n"), nil)
-				rigs[c.config] = r
-			}
-			for _, split := range []bool{false, true} {
-				if split && len(c.send) > 1000 {
-					continue
-				}
-				if got := c.run(t, r.addr, split); got != c.want {
-					t.Errorf("%s, split %v: %s, want %s", c.name, split, got, c.want)
-				}
-			}
+	gate := wireGate(t, direct)
+	for _, v := range versionPairs {
+		origin, protocol := direct, "http1"
+		if v.origin {
+			origin, protocol = gate, "h2c"
 		}
-		for _, r := range rigs {
-			r.settled()
-		}
-	})
+		t.Run(v.name, func(t *testing.T) {
+			onBackends(t, func(t *testing.T, io_ loop.IO) { conversationsVia(t, io_, origin, protocol, v.client) })
+		})
+	}
 }
 
-func (c *conversation) run(t *testing.T, addr string, split bool) string {
+// conversationsVia has all conversations with origin; h2: on streams of one
+// connection per configuration.
+func conversationsVia(t *testing.T, io_ loop.IO, origin, protocol string, h2 bool) {
+	type way struct {
+		*rig
+		wire *wire
+	}
+	ways := map[string]*way{}
+	for _, c := range conversations() {
+		y := ways[c.config]
+		if y == nil {
+			text := fmt.Sprintf("listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\n"+
+				"upstreams: {app: {protocol: %s, endpoints: [{address: %q}]}}\n"+
+				"routes: [{path: \"/*\", upstream: app, websocket: {%s}}]\n", protocol, origin, c.config)
+			y = &way{rig: start(t, io_, 1, text, nil)}
+			if h2 {
+				y.wire = dialWire(t, y.addr)
+			}
+			ways[c.config] = y
+		}
+		dial := connectionTo(y.addr)
+		if h2 {
+			dial = y.wire.socket
+		}
+		for _, split := range []bool{false, true} {
+			if split && len(c.send) > 1000 {
+				continue
+			}
+			if got := c.run(t, dial, split); got != c.want {
+				t.Errorf("%s, split %v: %s, want %s", c.name, split, got, c.want)
+			}
+		}
+	}
+	for _, y := range ways {
+		if y.wire != nil {
+			y.wire.Conn.Close()
+		}
+		y.settled()
+	}
+}
+
+// dialer opens a WebSocket with more fields in its request.
+type dialer func(t testing.TB, fields ...string) *socketConn
+
+func connectionTo(addr string) dialer {
+	return func(t testing.TB, fields ...string) *socketConn { return openSocket(t, addr, fields...) }
+}
+
+func (c *conversation) run(t *testing.T, dial dialer, split bool) string {
 	t.Helper()
 	var fields []string
 	if c.offer != "" {
 		fields = append(fields, "Sec-WebSocket-Extensions: "+c.offer)
 	}
-	s := openSocket(t, addr, fields...)
+	s := dial(t, fields...)
 	defer s.Close()
 	go func() {
 		if !split {

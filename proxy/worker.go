@@ -146,8 +146,10 @@ type Worker struct {
 	drainBy, drainFreshBy int64
 	drainAwayBy           int64 // WebSocket clients are told to go away then
 
-	scrambled uint64    // see scramble
-	notes     buf.Notes // heads of tunnels, for the log
+	scrambled uint64 // see scramble
+
+	socketKey, socketAccept []byte    // of the handshake at hand
+	notes                   buf.Notes // heads of tunnels, for the log
 
 	stopped bool
 	record  accesslog.Record

@@ -28,9 +28,13 @@ const (
 // Version is the one this package speaks.
 const Version = "13"
 
-// Offered tells whether the Upgrade fields of h, dropped ones included, name
-// websocket, and whether they name anything else.
+// Offered tells whether the Upgrade fields of h, dropped ones included, or the
+// :protocol of an extended CONNECT name websocket, and whether they name
+// anything else.
 func Offered(h *proto.Head) (websocket, others bool) {
+	if h.Protocol.Len > 0 {
+		return equalFold(h.Bytes(h.Protocol), protocol), false
+	}
 	for i := range h.Fields {
 		if h.Fields[i].Token != proto.TokenUpgrade {
 			continue
@@ -51,7 +55,8 @@ func Offered(h *proto.Head) (websocket, others bool) {
 }
 
 // CheckRequest judges the opening handshake of a client that asks to upgrade to
-// websocket (RFC 6455 section 4.2.1) and has no content.
+// websocket (RFC 6455 section 4.2.1) and has no content. By HTTP/2 there is no
+// key (RFC 8441 section 5).
 func CheckRequest(h *proto.Head) *proto.Fault {
 	if h.Method != proto.GET {
 		return &faultMethod
@@ -60,7 +65,7 @@ func CheckRequest(h *proto.Head) *proto.Fault {
 	if !ok || string(version) != Version { // section 4.4
 		return proto.RequestFault(proto.FaultWebSocketVersion)
 	}
-	if key, ok := single(h, proto.TokenSecWebSocketKey); !ok || !validKey(key) {
+	if key, ok := single(h, proto.TokenSecWebSocketKey); !h.H2 && (!ok || !validKey(key)) {
 		return &faultKey
 	}
 	if !validLists(h) {
@@ -117,9 +122,8 @@ func validLists(h *proto.Head) bool {
 }
 
 // AppendOffer appends what CheckResponse has to know of a request: the accept
-// value for its key, the subprotocols and the extensions it offers.
-func AppendOffer(dst []byte, h *proto.Head) []byte {
-	key, _ := h.Get(proto.TokenSecWebSocketKey)
+// value for key, the subprotocols and the extensions it offers.
+func AppendOffer(dst []byte, h *proto.Head, key []byte) []byte {
 	dst = AppendAccept(dst, key)
 	dst = appendList(dst, h, proto.TokenSecWebSocketProtocol)
 	dst = append(dst, '\n')
@@ -134,6 +138,19 @@ func appendList(dst []byte, h *proto.Head, t proto.Token) []byte {
 		}
 	}
 	return dst
+}
+
+// AcceptOf lends the accept value of an offer.
+func AcceptOf(offer []byte) []byte { return offer[:acceptBytes] }
+
+// AppendKey appends a Sec-WebSocket-Key of 16 bytes. It need not be hard to
+// guess: it shows that the other side speaks WebSocket (section 1.3).
+func AppendKey(dst []byte, a, b uint64) []byte {
+	var raw [16]byte
+	for i := range 8 {
+		raw[i], raw[8+i] = byte(a>>(8*i)), byte(b>>(8*i))
+	}
+	return appendBase64(dst, raw[:])
 }
 
 // AppendAccept appends the Sec-WebSocket-Accept of a key (section 4.2.2).
@@ -162,11 +179,12 @@ func appendBase64(dst, b []byte) []byte {
 	return dst
 }
 
-// CheckResponse judges a 101 whose Upgrade field names websocket (section 4.1)
-// by the offer it answers, and says what was agreed on.
+// CheckResponse judges a 101 whose Upgrade field names websocket (section 4.1),
+// or its counterpart of HTTP/2, which has no accept value, by the offer it
+// answers, and says what was agreed on.
 func CheckResponse(h *proto.Head, offer []byte) (Extensions, *proto.Fault) {
 	accept, ok := single(h, proto.TokenSecWebSocketAccept)
-	if !ok || string(accept) != string(offer[:acceptBytes]) {
+	if !h.H2 && (!ok || string(accept) != string(AcceptOf(offer))) {
 		return 0, &faultAccept
 	}
 	protocols := offer[acceptBytes:]

@@ -113,7 +113,7 @@ func TestCheckResponse(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := request(t, "GET /", append(offers, "Sec-WebSocket-Key: "+sampleKey)...)
-			ext, f := CheckResponse(response(t, tc.fields...), AppendOffer(nil, h))
+			ext, f := CheckResponse(response(t, tc.fields...), AppendOffer(nil, h, keyOf(h)))
 			reason := ""
 			if f != nil {
 				reason = f.Reason
@@ -124,7 +124,7 @@ func TestCheckResponse(t *testing.T) {
 		})
 	}
 	t.Run("nothing offered", func(t *testing.T) {
-		offer := AppendOffer(nil, request(t, "GET /", "Sec-WebSocket-Key: "+sampleKey))
+		offer := AppendOffer(nil, request(t, "GET /"), []byte(sampleKey))
 		for _, field := range []string{"Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Extensions: permessage-deflate"} {
 			if _, f := CheckResponse(response(t, accept, field), offer); f == nil || f.Status != 502 {
 				t.Errorf("%s: %v, want 502", field, f)
@@ -174,7 +174,7 @@ func FuzzHandshake(f *testing.F) {
 		if q == nil || CheckRequest(q) != nil {
 			return
 		}
-		offer := AppendOffer(nil, q)
+		offer := AppendOffer(nil, q, keyOf(q))
 		a := parse("HTTP/1.1 101 x\r\nSec-WebSocket-Accept: "+string(offer[:acceptBytes])+"\r\nSec-WebSocket-Protocol: "+protocol+
 			"\r\nSec-WebSocket-Extensions: "+extension+"\r\n\r\n", true)
 		if a == nil {
@@ -184,4 +184,9 @@ func FuzzHandshake(f *testing.F) {
 			t.Errorf("subprotocol %q is not one of %q", protocol, protocols)
 		}
 	})
+}
+
+func keyOf(h *proto.Head) []byte {
+	key, _ := h.Get(proto.TokenSecWebSocketKey)
+	return key
 }

@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"zproxy/buf"
+	"zproxy/proto"
+	"zproxy/proto/http1"
+	"zproxy/proto/http2"
+	"zproxy/proto/ws"
+)
+
+// WebSocket on a stream (RFC 8441): an extended CONNECT that is answered with
+// 2xx is there what an upgrade answered with 101 is in HTTP/1. Everything
+// between the two sides has HTTP/1's terms; this file translates.
+
+var (
+	methodGet     = []byte("GET")
+	methodConnect = []byte("CONNECT")
+	webSocket     = []byte("websocket")
+)
+
+// asUpgrade makes of an extended CONNECT the request of HTTP/1 that asks for
+// the same (RFC 8441 5): a GET, with no content. What comes on the stream behind
+// it is for the tunnel.
+func asUpgrade(h *proto.Head) {
+	h.MethodName = proto.Span{Off: uint32(len(h.Buf)), Len: uint32(len(methodGet))}
+	h.Buf = append(h.Buf, methodGet...)
+	h.Method, h.Body = proto.GET, proto.BodyNone
+	h.Length, h.ContentLength = -1, -1
+	h.Expect100 = false
+}
+
+// upgrades tells whether h is to become a tunnel. An upgrade goes no further
+// when there is content behind it (RFC 9110 7.8), and by HTTP/2 to nothing but
+// WebSocket.
+func (w *Worker) upgrades(x *exchange, h *proto.Head) bool {
+	switch {
+	case h.Protocol.Len > 0:
+		return true
+	case !h.Upgrade || x.flags&xRequestDone == 0 || w.offersH2C(h):
+		return false
+	case w.snap.clusters[x.cluster].h2:
+		websocket, _ := ws.Offered(h)
+		return websocket
+	}
+	return true
+}
+
+// switches tells whether h, a final head of o's, agrees to the upgrade that x
+// asks for.
+func (x *exchange) switches(o *origin, h *proto.Head) bool {
+	if o.stream != 0 {
+		return x.flags&xUpgrade != 0 && h.Status/100 == 2
+	}
+	return h.Status == 101
+}
+
+// acceptUpgrade tells the client that its tunnel is open. h is what the origin
+// has said.
+func (w *Worker) acceptUpgrade(c *client, x *exchange, o *origin, h *proto.Head) {
+	h.Status = 101
+	if o.stream != 0 || c.stream != 0 {
+		h.Drop(proto.TokenSecWebSocketAccept)
+	}
+	if c.stream != 0 {
+		h.Status = 200
+	}
+	x.status = h.Status
+	w.responseExtras(h)
+	if c.stream == 0 {
+		w.switchHead(x, c, h)
+		return
+	}
+	w.block = http2.AppendResponseBlock(w.block[:0], h, -1, w.extras)
+	if !w.streamHead(w.streams.At(c.stream), w.block, false) {
+		x.flags |= xBroken
+	}
+}
+
+// awaitTunnel keeps what the client of a stream sends before it has been told
+// that its tunnel is open. data is lent. There is no need to send much.
+func (w *Worker) awaitTunnel(c *client, x *exchange, data buf.View, end bool) {
+	if end {
+		c.flags |= clientEOF
+	}
+	if c.in.Bytes()+int(data.Len) > w.high {
+		w.requestFault(c, x, &faultBodyTooLarge)
+		return
+	}
+	if data.Len > 0 {
+		w.retain(data)
+		w.pool.Coalesce(&c.in, data)
+	}
+	w.pauseClient(c)
+}
+
+// clientLeft tells whether everything has left for the client, and with it the
+// end of its direction if there was one; originLeft tells it of an origin.
+func (w *Worker) clientLeft(c *client) bool {
+	return w.clientQueued(c) == 0 && (c.stream == 0 || w.streams.At(c.stream).left())
+}
+
+func (w *Worker) originLeft(o *origin) bool {
+	return w.originQueued(o) == 0 && (o.stream == 0 || w.streams.At(o.stream).left())
+}
+
+// switchHead sends the 101 of a client that has a connection of its own.
+func (w *Worker) switchHead(x *exchange, c *client, h *proto.Head) {
+	w.out = http1.AppendResponseHead(w.out[:0], h, 1, proto.BodyNone, -1, true, w.extras)
+	w.sendBytes(c.conn, x, w.out)
+}
