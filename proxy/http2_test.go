@@ -19,10 +19,7 @@ import (
 )
 
 // versionPairs are what client and origin may speak.
-var versionPairs = []struct {
-	name           string
-	client, origin bool // HTTP/2
-}{
+var versionPairs = []versionPair{
 	{"h1-h1", false, false}, {"h2-h1", true, false}, {"h1-h2", false, true}, {"h2-h2", true, true},
 }
 

@@ -175,10 +175,9 @@ func (w *Worker) streamDue(st *stream, at int64) {
 	w.wakeBy(at)
 }
 
-// expireStreams lets the deadlines of streams pass, and says when the next
-// one does.
+// expireStreams lets the deadlines of streams pass, and has the timer go off at
+// the next one, those that are set meanwhile included.
 func (w *Worker) expireStreams(now int64) {
-	next := w.timerAt
 	for i := uint32(1); i <= uint32(w.streams.Cap()); i++ {
 		if !w.streams.Live(i) {
 			continue
@@ -188,7 +187,7 @@ func (w *Worker) expireStreams(now int64) {
 			continue
 		}
 		if st.due > now {
-			next = min(next, st.due)
+			w.timerAt = min(w.timerAt, st.due)
 			continue
 		}
 		st.due = 0
@@ -198,7 +197,6 @@ func (w *Worker) expireStreams(now int64) {
 			w.originTimeout(w.origins.At(st.side))
 		}
 	}
-	w.timerAt = next
 }
 
 // closeStream ends the stream, if it is open, with code, and forgets what was

@@ -111,8 +111,8 @@ func (w *Worker) tunnelSent(c *client, x *exchange, o *origin, errno unix.Errno)
 // both sides have closed and everything has left.
 func (w *Worker) tunnelDrained(c *client, x *exchange, o *origin) {
 	toOrigin, toClient := w.originQueued(o), w.clientQueued(c)
-	if x.socket == 0 || toOrigin > 0 || toClient > 0 {
-		w.touchTunnel(c, x) // but not for a ping of the proxy's own
+	if x.socket == 0 || toOrigin > pingBytes || toClient > pingBytes {
+		w.touchTunnel(c, x) // but not for pings of the proxy's own
 	}
 	if toOrigin <= w.low {
 		w.resumeClient(c)

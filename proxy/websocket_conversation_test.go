@@ -29,8 +29,10 @@ var bye = clientSays("close", code(1000, ""))
 
 func repeated(n int) string { return strings.Repeat("0123456789abcdef", n/16+1)[:n] }
 
-func sum(name string, n int) string {
-	return fmt.Sprintf("%s of %d, %08x", name, n, crc32.ChecksumIEEE([]byte(repeated(n))))
+func sum(name string, n int) string { return sumOf(name, repeated(n)) }
+
+func sumOf(name, payload string) string {
+	return fmt.Sprintf("%s of %d, %08x", name, len(payload), crc32.ChecksumIEEE([]byte(payload)))
 }
 
 // failed is the end of a conversation in which a rule was broken.

@@ -164,6 +164,9 @@ func (k *socket) speakable(dir int) (ever, now bool) {
 	return ever, ever && !k.scan[dir].Inside()
 }
 
+// pingBytes is the length of a ping of the proxy's own, with a mask.
+const pingBytes = 2 + 4 + 8
+
 // socketInject puts in what is due in direction dir, between two frames.
 func (w *Worker) socketInject(c *client, x *exchange, o *origin, k *socket, dir int) {
 	due := k.flags & ((socketPingDue | socketAwayDue) << dir)
@@ -179,7 +182,7 @@ func (w *Worker) socketInject(c *client, x *exchange, o *origin, k *socket, dir 
 	if k.scan[1-dir].Closed() {
 		return // whoever has said that it closes need not answer
 	}
-	var payload [8]byte
+	var payload [8]byte // see pingBytes
 	for i := range payload {
 		payload[i] = byte(k.token >> (8 * i))
 	}

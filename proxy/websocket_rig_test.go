@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"compress/flate"
+	"crypto/sha1"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -60,6 +62,12 @@ const (
 	wsAccept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 )
 
+// acceptOf is the accept value of a key (RFC 6455 1.3).
+func acceptOf(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
 func wsRequest(fields ...string) string {
 	all := append([]string{"GET /ws HTTP/1.1", "Host: h", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + wsKey}, fields...)
 	return strings.Join(all, "\r\n") + "\r\n\r\n"
@@ -87,7 +95,7 @@ func openSocket(t testing.TB, addr string, fields ...string) *socketConn {
 	io.WriteString(c, wsRequest(fields...))
 	s := &socketConn{c, bufio.NewReader(c)}
 	res, err := http.ReadResponse(s.in, nil)
-	if err != nil || res.StatusCode != 101 {
+	if err != nil || res.StatusCode != 101 || res.Header.Get("Sec-WebSocket-Accept") != wsAccept || res.Header.Get("Upgrade") != "websocket" {
 		t.Fatalf("handshake: %v %+v", err, res)
 	}
 	return s
@@ -97,11 +105,15 @@ func openSocket(t testing.TB, addr string, fields ...string) *socketConn {
 func socketOrigin(t *testing.T, fields ...string) (addr string, opened chan *socketConn) {
 	opened = make(chan *socketConn, 16)
 	addr = startOrigin(t, func(_ int, c net.Conn) {
-		if head, err := readHead(c); err != nil || !strings.Contains(head, "Sec-WebSocket-Key: "+wsKey) {
+		head, err := readHead(c)
+		_, key, ok := strings.Cut(head, "\r\nSec-WebSocket-Key: ")
+		key, _, _ = strings.Cut(key, "\r\n")
+		if err != nil || !ok || len(key) != len(wsKey) || !strings.HasPrefix(head, "GET /ws HTTP/1.1\r\nHost: h\r\n") ||
+			!strings.Contains(head, "Upgrade: websocket\r\nConnection: upgrade\r\n") || strings.Count(head, "13\r\n") != 1 {
 			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 			return
 		}
-		io.WriteString(c, wsResponse(fields...))
+		io.WriteString(c, strings.Replace(wsResponse(fields...), wsAccept, acceptOf(key), 1))
 		c.SetDeadline(time.Now().Add(patience))
 		opened <- &socketConn{c, bufio.NewReader(c)}
 		time.Sleep(patience) // until serveOn closes it, or the one who has it

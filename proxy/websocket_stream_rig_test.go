@@ -17,6 +17,9 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"zproxy/loop"
+	"zproxy/metrics/accesslog"
 )
 
 // wire is one end of an HTTP/2 connection, made of x/net's frames, whose streams
@@ -68,6 +71,7 @@ func newWire(c net.Conn, serve func(*wireStream), settings ...http2.Setting) *wi
 			io.ReadFull(in, make([]byte, len(http2.ClientPreface)))
 		}
 		err := w.read()
+		c.Close()
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.dead = err
@@ -249,8 +253,11 @@ func (s *wireStream) CloseWrite() error {
 	return s.w.fr.WriteData(s.id, true, nil)
 }
 
-// Close resets what has not ended.
-func (s *wireStream) Close() error {
+// Close is CloseWrite: what comes later is discarded.
+func (s *wireStream) Close() error { return s.CloseWrite() }
+
+// abort resets what has not ended.
+func (s *wireStream) abort() error {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	if s.reset == nil && !(s.ended && s.finished) {
@@ -338,7 +345,7 @@ func wireGate(t testing.TB, server string) string {
 	return wireServer(t, func(s *wireStream) {
 		c, err := net.Dial("tcp", server)
 		if err != nil {
-			s.Close()
+			s.abort()
 			return
 		}
 		defer c.Close()
@@ -362,7 +369,7 @@ func wireGate(t testing.TB, server string) string {
 			c.(*net.TCPConn).CloseWrite()
 		}()
 		if _, err := io.Copy(s, in); err != nil && !errors.Is(err, io.ErrClosedPipe) {
-			s.Close()
+			s.abort()
 			return
 		}
 		s.CloseWrite()
@@ -421,4 +428,143 @@ func wireServer(t testing.TB, serve func(*wireStream), settings ...http2.Setting
 		}
 	}()
 	return l.Addr().String()
+}
+
+// versionPair is what client and origin speak.
+type versionPair struct {
+	name           string
+	client, origin bool // HTTP/2
+}
+
+// sockets is a worker between ends of WebSockets.
+type sockets struct {
+	*rig
+	opened chan *socketConn // the origin's ends
+	h2     bool             // the client speaks HTTP/2
+	wire   *wire            // its connection, if there is one
+}
+
+// onVersions runs a test with every pair of versions, on every backend.
+func onVersions(t *testing.T, f func(t *testing.T, io_ loop.IO, v versionPair)) {
+	for _, v := range versionPairs {
+		t.Run(v.name, func(t *testing.T) {
+			onBackends(t, func(t *testing.T, io_ loop.IO) { f(t, io_, v) })
+		})
+	}
+}
+
+// sockets starts a worker whose route has these settings.
+func (v versionPair) sockets(t *testing.T, io_ loop.IO, loops int, settings, extra string, log *accesslog.Logger) *sockets {
+	t.Helper()
+	s := &sockets{}
+	var addr string
+	if v.origin {
+		addr, s.opened = streamOrigin(t)
+	} else {
+		addr, s.opened = socketOrigin(t)
+	}
+	s.rig = start(t, io_, loops, v.yaml(addr, settings, extra), log)
+	s.h2 = v.client
+	return s
+}
+
+// yaml is a configuration with one listener and a route with these settings.
+func (v versionPair) yaml(origin, settings, extra string) string {
+	protocol := "http1"
+	if v.origin {
+		protocol = "h2c"
+	}
+	return fmt.Sprintf("listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\n"+
+		"upstreams: {app: {protocol: %s, endpoints: [{address: %q}], pool: {prewarm: 0}}}\n"+
+		"routes: [{path: \"/*\", upstream: app, websocket: {%s}}]\n%s", protocol, origin, settings, extra)
+}
+
+// streamOrigin is socketOrigin on streams.
+func streamOrigin(t *testing.T) (addr string, opened chan *socketConn) {
+	opened = make(chan *socketConn, 16)
+	return wireServer(t, func(s *wireStream) {
+		if s.field(":protocol") != "websocket" {
+			s.refuse("400")
+			return
+		}
+		s.agree()
+		opened <- &socketConn{s, bufio.NewReader(s)}
+	}, http2.Setting{ID: http2.SettingEnableConnectProtocol, Val: 1}), opened
+}
+
+// connection is the one whose streams a client of HTTP/2 uses.
+func (s *sockets) connection() *wire {
+	s.t.Helper()
+	if s.wire == nil {
+		s.wire = dialWire(s.t, s.addr)
+	}
+	return s.wire
+}
+
+// between opens a WebSocket through the proxy and gives both its ends.
+func (s *sockets) between(fields ...string) (client, origin *socketConn) {
+	s.t.Helper()
+	if s.h2 {
+		client = s.connection().socket(s.t, fields...)
+	} else {
+		client = openSocket(s.t, s.addr, fields...)
+	}
+	select {
+	case origin = <-s.opened:
+	case <-time.After(patience):
+		s.t.Fatal("the origin was not asked")
+	}
+	s.t.Cleanup(func() { origin.Close() })
+	return client, origin
+}
+
+// settled ends the connection that the streams were on, and waits for rest.
+func (s *sockets) settled() []*Report {
+	s.t.Helper()
+	if s.wire != nil {
+		s.wire.mu.Lock()
+		n := 0
+		for _, st := range s.wire.streams {
+			if st.reset == nil && !(st.ended && st.finished) {
+				n++
+			}
+		}
+		s.wire.mu.Unlock()
+		if n > 0 {
+			s.t.Errorf("%d streams go on", n)
+		}
+		s.wire.Conn.Close()
+		s.wire = nil
+	}
+	return s.rig.settled()
+}
+
+// refused asks for a WebSocket and gives the status that it gets.
+func (s *sockets) refused() string {
+	s.t.Helper()
+	if s.h2 {
+		st := s.connection().ask("websocket")
+		defer st.Close()
+		return st.status(s.t)
+	}
+	c := s.rig.dial()
+	defer c.Close()
+	io.WriteString(c, wsRequest())
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return fmt.Sprint(res.StatusCode)
+}
+
+func (s *socketConn) closeWrite() { s.Conn.(interface{ CloseWrite() error }).CloseWrite() }
+
+// abort breaks the connection, or resets the stream.
+func (s *socketConn) abort() {
+	if st, ok := s.Conn.(*wireStream); ok {
+		st.abort()
+		return
+	}
+	s.Conn.(*net.TCPConn).SetLinger(0)
+	s.Close()
 }
