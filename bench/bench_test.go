@@ -204,9 +204,10 @@ func TestReport(t *testing.T) {
 	r.Latency = latencyFixture()
 	text = string(r.Markdown())
 	for _, row := range []string{
-		"| latency | p99 at 50 % of capacity at most 1.00 x nginx | 0.50 | yes |",
-		"| 500 | zproxy-uring | 10 | 40 (20 to 80) | 90 | 0.50 (0.50 to 0.50) |",
-		"| 500 | nginx | 10 | 80 (40 to 160) | 90 | |",
+		"| latency | p99 at 50 % of capacity at most 1.00 x nginx | 0.50 | needs 7 rounds |",
+		"| zproxy-uring | 900 | 45 % | 2000 |",
+		"| 500 | zproxy-uring | 10 | 40 (20 to 80) | 90 | 0.50 (0.50 to 0.50) | 20.0 | 5 | 0 |",
+		"| 500 | nginx | 10 | 80 (40 to 160) | 90 | | 20.0 | 5 | 1 |",
 	} {
 		if !strings.Contains(text, row+"\n") {
 			t.Errorf("no row %q in\n%s", row, text)
@@ -234,14 +235,16 @@ func latencyFixture() *LatencyResult {
 	contender := func(name string, p99 float64) *LatencyContestant {
 		c := &LatencyContestant{Name: name}
 		for _, scale := range []float64{1, 2, 4} {
-			c.Rounds = append(c.Rounds, LatencyRound{Requests: 1000, P50Micros: 10, P99Micros: p99 * scale, P999Micros: 90})
+			c.Rounds = append(c.Rounds, LatencyRound{Requests: 1000, P50Micros: 10, P99Micros: p99 * scale, P999Micros: 90, LateP99Micros: 5, CPUMicros: 20})
 		}
 		return c
 	}
 	rate := &RateResult{Share: 0.5, PerSecond: 500, Contenders: []*LatencyContestant{
 		contender("zproxy-epoll", 60), contender("zproxy-uring", 20), contender("nginx", 40), {Name: "haproxy", Failed: "2 errors"}}}
+	nginx := rate.Contenders[2]
+	nginx.Rounds = append(nginx.Rounds, LatencyRound{P99Micros: 1e6, Void: "the generator was late"})
 	rate.summarise()
-	return &LatencyResult{Name: "latency", Connections: 64, Capacity: 1000, Rates: []*RateResult{rate}}
+	return &LatencyResult{Name: "latency", Connections: 64, Capacity: 1000, Capacities: []*Capacity{{"zproxy-uring", 900, 0.45}}, Rates: []*RateResult{rate}}
 }
 
 func TestCompare(t *testing.T) {

@@ -12,7 +12,7 @@
 // user pays, whatever else the machine does. Times drift with the machine,
 // so ratios are taken round by round. A round with errors is void. Besides:
 // memory of idle connections, and how long answers take at fixed rates (with
-// bench/load).
+// bench/load, which is the origin there, too).
 //
 // Results go to bench/results/DATE-HOST/: report.md, results.json, charts, and
 // the configurations of all sides, made from the templates in bench/peers.
@@ -41,7 +41,8 @@ type settings struct {
 	proxyCPU   int
 	loadCPU    int
 	idle       int
-	files      int // that a process may have open
+	files      int       // that a process may have open
+	shares     []float64 // of the capacity, at which latency is measured
 	scenarios  []string
 	contenders []string // all when empty
 	out        string
@@ -110,6 +111,7 @@ func parse(args []string, out, errOut io.Writer) (set settings, status int) {
 	fs.IntVar(&set.idle, "idle", 10000, "`connections` of the idle scenarios")
 	names := fs.String("scenarios", "", "only these, with commas between; see -list")
 	who := fs.String("contenders", "", "only these, with commas between; see -list")
+	shares := fs.String("shares", defaultShares, "latency: at these `hundredths` of the capacity, with commas between")
 	fs.StringVar(&set.out, "out", "", "`directory` for the results (default bench/results/DATE-HOST)")
 	fs.DurationVar(&set.limit, "limit", time.Hour, "give up after this `time`")
 	fs.BoolVar(&set.install, "install", true, "as root: install missing peers with apt-get")
@@ -132,6 +134,9 @@ func parse(args []string, out, errOut io.Writer) (set settings, status int) {
 		return set, 0
 	}
 	err := set.complete(*names, *who)
+	if err == nil {
+		set.shares, err = parseShares(*shares)
+	}
 	if err == nil && fs.NArg() > 0 {
 		err = fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
@@ -264,7 +269,7 @@ func (b *bench) estimate() (total time.Duration) {
 			// Some 0.2 ms for each connection, beside the pauses.
 			one = time.Duration(min(memoryRuns, b.set.rounds)) * (3*settle + time.Duration(b.guestCount(s))*200*time.Microsecond)
 		case s.openLoop:
-			one = warmUp + time.Duration(min(capacityRounds, b.set.rounds)+len(shares)*b.set.rounds)*b.round(s)
+			one = warmUp + time.Duration(min(capacityRounds, b.set.rounds)+len(b.set.shares)*b.set.rounds)*b.round(s)
 		}
 		for _, name := range s.contenders {
 			if b.takesPart(name) && b.missing[name] == "" {

@@ -72,21 +72,12 @@ type cpuUse struct {
 func cpuOf(members []member) (cpuUse, error) {
 	var u cpuUse
 	for _, m := range members {
-		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", m.pid))
-		if len(files) == 0 {
-			return u, fmt.Errorf("process %d has no schedstat: it ended, or the kernel lacks CONFIG_SCHED_INFO", m.pid)
+		threads, err := m.threads()
+		if err != nil {
+			return u, err
 		}
-		for _, name := range files {
-			b, err := os.ReadFile(name)
-			if err != nil {
-				continue // the thread ended between listing and reading
-			}
-			first, _, _ := strings.Cut(string(b), " ")
-			ns, err := strconv.ParseUint(first, 10, 64)
-			if err != nil {
-				return u, fmt.Errorf("%s: %q is not CPU time", name, b)
-			}
-			u.total += ns
+		for _, th := range threads {
+			u.total += th.ran
 		}
 		if f := stat(m.pid); f != nil {
 			user, _ := strconv.ParseFloat(f[11], 64)
@@ -96,6 +87,46 @@ func cpuOf(members []member) (cpuUse, error) {
 		}
 	}
 	return u, nil
+}
+
+// scheduled is what the scheduler says of a thread, in ns since it began.
+type scheduled struct {
+	ran    uint64
+	waited uint64 // it could have run, but something else did
+}
+
+// threads of a process, by the name of the file that tells about them.
+func (m member) threads() (map[string]scheduled, error) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", m.pid))
+	if len(files) == 0 {
+		return nil, fmt.Errorf("process %d has no schedstat: it ended, or the kernel lacks CONFIG_SCHED_INFO", m.pid)
+	}
+	out := map[string]scheduled{}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			continue // the thread ended between listing and reading
+		}
+		var th scheduled
+		if _, err := fmt.Sscan(string(b), &th.ran, &th.waited); err != nil {
+			return nil, fmt.Errorf("%s: %q is not CPU time", name, b)
+		}
+		out[name] = th
+	}
+	return out, nil
+}
+
+// kept returns how long the thread that ran most between two looks had to wait
+// for a CPU that something else had, in ns. Other threads may wait for that
+// one; that holds nobody up.
+func kept(before, after map[string]scheduled) uint64 {
+	var ran, waited uint64
+	for name, now := range after {
+		if then := before[name]; now.ran-then.ran > ran {
+			ran, waited = now.ran-then.ran, now.waited-then.waited
+		}
+	}
+	return waited
 }
 
 // memoryOf sums /proc/PID/smaps_rollup, in bytes. Pages of several processes

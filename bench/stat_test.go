@@ -86,3 +86,15 @@ func TestMannWhitney(t *testing.T) {
 		t.Errorf("no values: p = %v, want NaN", got)
 	}
 }
+
+func TestKeptIsOfTheBusiestThread(t *testing.T) {
+	before := map[string]scheduled{"loop": {100, 10}, "helper": {50, 1000}}
+	after := map[string]scheduled{"loop": {900, 17}, "helper": {60, 5000}, "new": {5, 3}}
+	if got := kept(before, after); got != 7 {
+		t.Errorf("kept %d ns, want the 7 of the loop", got)
+	}
+	delete(before, "loop")
+	if got := kept(before, after); got != 17 {
+		t.Errorf("kept %d ns, want all 17 of a loop that is new", got)
+	}
+}

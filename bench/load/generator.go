@@ -14,7 +14,9 @@ import (
 type plan struct {
 	addr        netip.AddrPort
 	path        string
-	rate        float64
+	rate        float64 // 0: the next request as soon as there is an answer
+	origin      netip.AddrPort
+	size        int // of the origin's answers
 	connections int
 	duration    time.Duration
 	warmUp      time.Duration
@@ -25,6 +27,7 @@ type plan struct {
 type conn struct {
 	fd     int
 	due    time.Duration // when its request was, from the start
+	freed  time.Duration // when it was idle again
 	busy   bool
 	answer answer
 }
@@ -36,21 +39,50 @@ type generator struct {
 	timer    int
 	start    time.Time
 	conns    map[int]*conn
-	idle     []*conn // first in, first out, so that all are used
+	idle     queue   // first in, first out, so that all are used
+	own      *origin // nil: somebody else's
 	sent     int64
-	total    int64
+	total    int64 // to send; only with a rate
 	answered int64
 	errors   int64
 	times    *hdrhistogram.Histogram // ns
+	late     *hdrhistogram.Histogram // ns from when a request could have been sent until it was
 	buffer   [64 << 10]byte
+}
+
+// queue is a ring of connections.
+type queue struct {
+	ring        []*conn
+	first, size int
+}
+
+func (q *queue) push(c *conn) {
+	q.ring[(q.first+q.size)%len(q.ring)] = c
+	q.size++
+}
+
+func (q *queue) pop() *conn {
+	c := q.ring[q.first]
+	q.first = (q.first + 1) % len(q.ring)
+	q.size--
+	return c
+}
+
+// remove takes c out, wherever it is.
+func (q *queue) remove(c *conn) {
+	for range q.size {
+		if other := q.pop(); other != c {
+			q.push(other)
+		}
+	}
 }
 
 // longest is the longest time that is told apart from longer ones.
 const longest = 5 * time.Minute
 
 func (p *plan) run() (*Result, error) {
-	g := &generator{plan: p, conns: map[int]*conn{}, times: hdrhistogram.New(100, int64(longest), 3),
-		request: fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", p.path, p.addr)}
+	g := &generator{plan: p, conns: map[int]*conn{}, times: hdrhistogram.New(100, int64(longest), 3), late: hdrhistogram.New(100, int64(longest), 3),
+		idle: queue{ring: make([]*conn, p.connections)}, request: fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", p.path, p.addr)}
 	defer g.close()
 	if err := g.open(); err != nil {
 		return nil, err
@@ -60,8 +92,13 @@ func (p *plan) run() (*Result, error) {
 	if err := g.loop(); err != nil {
 		return nil, err
 	}
-	r := &Result{Rate: p.rate, Requests: g.answered, Errors: g.errors, Unanswered: g.total - g.answered - g.errors, Seconds: time.Since(g.start).Seconds()}
+	all := g.total
+	if p.rate == 0 {
+		all = g.sent
+	}
+	r := &Result{Rate: p.rate, Requests: g.answered, Errors: g.errors, Unanswered: all - g.answered - g.errors, Seconds: time.Since(g.start).Seconds()}
 	r.quantiles(g.times)
+	r.LateP99Micros, r.LateMaxMicros = float64(g.late.ValueAtQuantile(99))/1e3, float64(g.late.Max())/1e3
 	return r, nil
 }
 
@@ -74,6 +111,11 @@ func (g *generator) open() (err error) {
 	}
 	if err := g.watch(g.timer); err != nil {
 		return err
+	}
+	if g.origin.IsValid() {
+		if g.own, err = listenAt(g.origin, g.size, g.watch); err != nil {
+			return err
+		}
 	}
 	for range g.connections {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -89,7 +131,7 @@ func (g *generator) open() (err error) {
 		if err := errors.Join(unix.SetNonblock(fd, true), g.watch(fd)); err != nil {
 			return err
 		}
-		g.idle = append(g.idle, c)
+		g.idle.push(c)
 	}
 	return nil
 }
@@ -102,6 +144,9 @@ func (g *generator) close() {
 	for fd := range g.conns {
 		unix.Close(fd)
 	}
+	if g.own != nil {
+		g.own.close()
+	}
 	unix.Close(g.timer)
 	unix.Close(g.epoll)
 }
@@ -111,40 +156,72 @@ func (g *generator) due(n int64) time.Duration {
 	return time.Duration(float64(n) / g.rate * 1e9)
 }
 
+// more says whether there are requests still to be sent.
+func (g *generator) more(now time.Duration) bool {
+	if g.rate == 0 {
+		return now < g.duration
+	}
+	return g.sent < g.total
+}
+
 func (g *generator) loop() error {
 	var events [256]unix.EpollEvent
-	for g.answered+g.errors < g.total && len(g.conns) > 0 {
+	for len(g.conns) > 0 {
 		now := time.Since(g.start)
-		if now > g.duration+g.patience {
+		if !g.more(now) && g.answered+g.errors == g.sent || now > g.duration+g.patience {
 			return nil
 		}
 		g.sendDue(now)
-		if err := g.setTimer(); err != nil {
-			return err
+		// The CPU is ours when the origin is: then sleeping would save nothing, and waking up takes long.
+		wait := 0
+		if g.own == nil {
+			wait = -1
+			if err := g.setTimer(); err != nil {
+				return err
+			}
 		}
-		n, err := unix.EpollWait(g.epoll, events[:], -1)
+		n, err := unix.EpollWait(g.epoll, events[:], wait)
 		if err != nil && err != unix.EINTR {
 			return fmt.Errorf("epoll_wait: %w", err)
 		}
 		for i := range max(n, 0) {
-			if fd := int(events[i].Fd); fd == g.timer {
-				unix.Read(fd, g.buffer[:8])
-			} else if c := g.conns[fd]; c != nil {
-				g.receive(c)
-			}
+			g.ready(int(events[i].Fd))
+			g.sendDue(time.Since(g.start))
 		}
 	}
 	return nil
 }
 
+// ready acts on a descriptor that can be read.
+func (g *generator) ready(fd int) {
+	if fd == g.timer {
+		unix.Read(fd, g.buffer[:8])
+	} else if c := g.conns[fd]; c != nil {
+		g.receive(c)
+	} else if g.own != nil {
+		g.own.ready(fd)
+	}
+}
+
 // sendDue sends all that is due, as far as there are connections; the rest
 // waits, and its time runs.
 func (g *generator) sendDue(now time.Duration) {
-	for g.sent < g.total && len(g.idle) > 0 && g.due(g.sent) <= now {
-		c := g.idle[0]
-		g.idle = g.idle[1:]
-		c.due, c.busy = g.due(g.sent), true
+	for g.idle.size > 0 && g.more(now) {
+		due := now
+		if g.rate > 0 {
+			due = g.due(g.sent)
+		}
+		if due > now {
+			return
+		}
+		c := g.idle.pop()
+		c.due, c.busy = due, true
 		g.sent++
+		now = time.Since(g.start)
+		if due >= g.warmUp {
+			// Until there was a connection, it was the server who was late.
+			g.late.RecordValue(int64(min(now-max(due, c.freed), longest)))
+		}
 		// A request is far smaller than an empty socket buffer.
 		if n, err := unix.Write(c.fd, g.request); err != nil || n < len(g.request) {
 			g.drop(c)
@@ -156,7 +233,7 @@ func (g *generator) sendDue(now time.Duration) {
 // over. Without a free connection the wake-up is an answer.
 func (g *generator) setTimer() error {
 	at := g.duration + g.patience
-	if g.sent < g.total && len(g.idle) > 0 {
+	if g.rate > 0 && g.sent < g.total && g.idle.size > 0 {
 		at = g.due(g.sent)
 	}
 	wait := max(at-time.Since(g.start), time.Nanosecond)
@@ -180,12 +257,13 @@ func (g *generator) receive(c *conn) {
 	if !done {
 		return
 	}
+	c.freed = time.Since(g.start)
 	if c.due >= g.warmUp {
-		g.times.RecordValue(int64(min(time.Since(g.start)-c.due, longest)))
+		g.times.RecordValue(int64(min(c.freed-c.due, longest)))
 	}
 	g.answered++
 	c.busy = false
-	g.idle = append(g.idle, c)
+	g.idle.push(c)
 }
 
 // drop gives a connection up, with its request.
@@ -193,12 +271,7 @@ func (g *generator) drop(c *conn) {
 	if c.busy {
 		g.errors++
 	}
-	for i, other := range g.idle {
-		if other == c {
-			g.idle = append(g.idle[:i], g.idle[i+1:]...)
-			break
-		}
-	}
+	g.idle.remove(c)
 	unix.Close(c.fd)
 	delete(g.conns, c.fd)
 }

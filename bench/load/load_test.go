@@ -137,3 +137,59 @@ func TestBadAnswers(t *testing.T) {
 		}
 	}
 }
+
+// The generator between a proxy that does nothing and itself: what is sent
+// comes back, and it knows how late it was.
+func TestOriginInTheGenerator(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := l.Addr().(*net.TCPAddr).AddrPort()
+	l.Close()
+	p := plan{addr: own, origin: own, size: 1000, path: "/", rate: 500, connections: 4, duration: 400 * time.Millisecond, patience: 5 * time.Second}
+	r := generate(t, p)
+	if r.Requests != 200 || r.Errors != 0 || r.Unanswered != 0 {
+		t.Errorf("%+v, want 200 requests without errors", r)
+	}
+	if r.LateMaxMicros <= 0 || r.LateP99Micros > r.LateMaxMicros || r.P50Micros <= 0 {
+		t.Errorf("%+v, want times, and how late it was", r)
+	}
+	p.rate = 0
+	if r := generate(t, p); r.Requests < 200 || r.Errors != 0 || r.Unanswered != 0 || r.Seconds < 0.4 {
+		t.Errorf("as fast as it goes: %+v, want far more than 200 requests without errors", r)
+	}
+}
+
+// A server without a connection to spare is slow; that is not the generator's
+// being late.
+func TestLateIsTheGeneratorAlone(t *testing.T) {
+	const delay = 50 * time.Millisecond
+	addr := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(delay)
+		io.WriteString(w, "ok")
+	})
+	r := generate(t, plan{addr: addr, path: "/", rate: 40, connections: 1, duration: 500 * time.Millisecond, patience: 5 * time.Second})
+	if r.Requests != 20 || r.MaxMicros < 4*float64(delay.Microseconds()) {
+		t.Fatalf("%+v, want 20 requests that waited for one another", r)
+	}
+	if r.LateP99Micros > float64(delay.Microseconds()) {
+		t.Errorf("%+v: late by more than it waited for itself", r)
+	}
+}
+
+func TestHeadsAreCountedHoweverTheyAreSplit(t *testing.T) {
+	const text = "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\n\r\n"
+	for i := range len(text) + 1 {
+		for j := i; j <= len(text); j++ {
+			var c served
+			if n := c.heads([]byte(text[:i])) + c.heads([]byte(text[i:j])) + c.heads([]byte(text[j:])); n != 2 || c.matched != 0 {
+				t.Fatalf("split at %d, %d: %d requests, want 2", i, j, n)
+			}
+		}
+	}
+	var c served
+	if n := c.heads([]byte("a\r\r\n\r\n")); n != 1 {
+		t.Errorf("a carriage return before the end: %d requests, want 1", n)
+	}
+}

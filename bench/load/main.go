@@ -2,13 +2,19 @@
 // says how long answers took; or it talks on WebSockets.
 //
 //	load -connect 127.0.0.1:8080 -rate 10000 -connections 64 -duration 5s
+//	load -connect 127.0.0.1:8080 -rate 10000 -origin 127.0.0.1:8081 -size 128
 //	load -connect 127.0.0.1:8080 -websocket 64 -connections 100 [-http2]
 //
 // The time of an answer counts from when its request was due, not from when a
 // connection was free to send it: a server that stops for a moment cannot hide
 // how many requests would have come in that moment (the "coordinated omission"
 // of generators that wait for answers). One thread, epoll, a timer with the
-// resolution of the kernel's.
+// resolution of the kernel's. How late the generator itself was is told, too:
+// the time from when a request was due and a connection was free until it was
+// sent. With a rate of 0 it is one that waits for answers.
+//
+// With -origin it is also what the proxy forwards to, in the same thread, which
+// then never sleeps: it needs a CPU of its own, and nobody else is waited for.
 //
 // On WebSockets each connection, or with -http2 each stream of one connection
 // (RFC 8441), sends a message, waits for its echo, and sends the next.
@@ -26,6 +32,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -44,6 +51,9 @@ type Result struct {
 	P99Micros  float64 `json:"p99_us"`
 	P999Micros float64 `json:"p999_us"`
 	MaxMicros  float64 `json:"max_us"`
+
+	LateP99Micros float64 `json:"late_p99_us"` // how late requests were sent, by the generator's own fault
+	LateMaxMicros float64 `json:"late_max_us"`
 }
 
 // quantiles are of times in ns.
@@ -59,6 +69,8 @@ func main() {
 		os.Exit(2)
 	}
 	runtime.LockOSThread()
+	// Little is allocated, and a collection would make requests late.
+	debug.SetGCPercent(-1)
 	// The default lets timers be 50 us late.
 	unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	r, err := run()
@@ -78,7 +90,9 @@ func parse(args []string) (func() (*Result, error), error) {
 	var t talks
 	fs := flag.NewFlagSet("load", flag.ContinueOnError)
 	connect := fs.String("connect", "127.0.0.1:8080", "`IP:PORT` of the server")
-	fs.Float64Var(&p.rate, "rate", 1000, "requests per `second`")
+	fs.Float64Var(&p.rate, "rate", 1000, "requests per `second`; 0: the next as soon as there is an answer")
+	own := fs.String("origin", "", "also answer what is forwarded to this `IP:PORT`")
+	fs.IntVar(&p.size, "size", 128, "with -origin: `bytes` of an answer")
 	fs.IntVar(&p.connections, "connections", 64, "kept-alive `connections`, or WebSockets")
 	fs.DurationVar(&p.duration, "duration", 5*time.Second, "how `long` to send")
 	fs.DurationVar(&p.warmUp, "warm-up", 500*time.Millisecond, "first `part` of it that does not count; not for WebSockets")
@@ -95,8 +109,12 @@ func parse(args []string) (func() (*Result, error), error) {
 		return nil, fmt.Errorf("-connect %s is not IPv4:PORT", *connect)
 	case fs.NArg() > 0:
 		return nil, fmt.Errorf("unexpected argument %q", fs.Arg(0))
-	case p.rate <= 0 || p.connections < 1 || p.duration <= 0:
-		return nil, errors.New("-rate, -connections and -duration must be above 0")
+	case p.rate < 0 || p.connections < 1 || p.duration <= 0:
+		return nil, errors.New("-connections and -duration must be above 0, -rate at least 0")
+	case p.size < 0 || p.size > maxAnswer:
+		return nil, fmt.Errorf("-size must be 0 to %d", maxAnswer)
+	case *own != "" && t.size > 0:
+		return nil, errors.New("-origin does not go with -websocket")
 	case t.size < 0 || t.size > maxMessage:
 		return nil, fmt.Errorf("-websocket must be 1 to %d", maxMessage)
 	case *overHTTP2 && t.size == 0:
@@ -105,6 +123,11 @@ func parse(args []string) (func() (*Result, error), error) {
 		return nil, errors.New("-warm-up must be shorter than -duration")
 	}
 	p.addr = addr
+	if *own != "" {
+		if p.origin, err = netip.ParseAddrPort(*own); err != nil || !p.origin.Addr().Is4() {
+			return nil, fmt.Errorf("-origin %s is not IPv4:PORT", *own)
+		}
+	}
 	if t.size == 0 {
 		return p.run, nil
 	}

@@ -188,13 +188,15 @@ func TestWebSocketsOnOneConnection(t *testing.T) {
 
 func TestWrongUsage(t *testing.T) {
 	for args, want := range map[string]string{
-		"-connect localhost:80":        "IPv4:PORT",
-		"-rate 0":                      "-rate",
-		"-websocket 70000":             "-websocket",
-		"-http2":                       "-http2",
-		"-duration 100ms":              "-warm-up",
-		"extra":                        "extra",
-		"-websocket 64 -connections 0": "-connections",
+		"-connect localhost:80":          "IPv4:PORT",
+		"-rate -1":                       "-rate",
+		"-origin localhost:80":           "IPv4:PORT",
+		"-origin 127.0.0.1:1 -size 9000": "-size",
+		"-websocket 70000":               "-websocket",
+		"-http2":                         "-http2",
+		"-duration 100ms":                "-warm-up",
+		"extra":                          "extra",
+		"-websocket 64 -connections 0":   "-connections",
 	} {
 		_, err := parse(strings.Fields(args))
 		if err == nil || !strings.Contains(err.Error(), want) {
