@@ -191,7 +191,12 @@ func (r *Resolver) round() <-chan struct{} {
 func (r *Resolver) lookup(h *host) {
 	ctx, cancel := context.WithTimeoutCause(r.ctx, r.cfg.Timeout, errTimeout)
 	defer cancel()
-	addrs, err := r.cfg.Lookup(ctx, h.name)
+	found, err := r.cfg.Lookup(ctx, h.name)
+	// The system's resolver gives IPv4 addresses in the form of IPv6.
+	addrs := make([]netip.Addr, len(found))
+	for i, a := range found {
+		addrs[i] = a.Unmap()
+	}
 	if err != nil && context.Cause(ctx) == errTimeout {
 		err = errTimeout
 	}
@@ -212,7 +217,7 @@ func (r *Resolver) lookup(h *host) {
 	for _, u := range h.users {
 		set := make([]string, len(addrs))
 		for i, a := range addrs {
-			set[i] = netip.AddrPortFrom(a.Unmap(), u.port).String()
+			set[i] = netip.AddrPortFrom(a, u.port).String()
 		}
 		changed = u.cluster.Resolved(u.endpoint, set) || changed
 	}
