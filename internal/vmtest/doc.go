@@ -2,7 +2,8 @@
 // several memory nodes. They boot it in qemu, without acceleration, with a
 // kernel of Debian's cloud images and this very test binary as its init, which
 // runs the tests of numa and loop and then looks, from /proc, at where a real
-// proxy put its threads, buffers and rings.
+// proxy put its threads, buffers and rings, and at what "zproxy tune" does to
+// the kernel's settings.
 //
 //	make test-numa
 //

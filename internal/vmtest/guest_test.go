@@ -29,6 +29,7 @@ func TestGuest(t *testing.T) {
 	m := &p.Machine
 	o := startOrigin(t)
 	t.Run("machine", func(t *testing.T) { testMachine(t, m) })
+	t.Run("tune", func(t *testing.T) { testTune(t, m) })
 	for _, backend := range backends {
 		t.Run(backend, func(t *testing.T) {
 			t.Run("placement", func(t *testing.T) { testPlacement(t, m, backend, o) })
