@@ -1,13 +1,18 @@
 package buf
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"zproxy/internal/assert"
+)
 
 // Chain is a FIFO of views: bytes on their way to a socket, or received and
 // not read yet. The zero Chain is empty. It holds a reference per view and
 // must be emptied (Pop, Consume, Drop) before it is forgotten. It has no
-// pointers; a copy of a Chain is the same chain, so only one may be used.
+// pointers; a copy of a Chain is the same chain, so only one may be used. It
+// has less than 4 GiB: whoever fills one stops its sender long before.
 type Chain struct {
-	bytes      uint64
+	bytes      uint32
 	head, tail uint32 // nodes, 0: none
 	views      uint32
 }
@@ -36,7 +41,7 @@ func (p *Pool) Push(c *Chain, v View) {
 		p.Release(v)
 		return
 	}
-	c.bytes += uint64(v.Len)
+	c.add(v.Len)
 	if c.tail != 0 {
 		t := p.nodes.At(c.tail)
 		if t.view.ID == v.ID && t.view.Off+t.view.Len == v.Off {
@@ -71,7 +76,14 @@ func (p *Pool) PushFront(c *Chain, v View) {
 		c.tail = i
 	}
 	c.views++
-	c.bytes += uint64(v.Len)
+	c.add(v.Len)
+}
+
+func (c *Chain) add(n uint32) {
+	if assert.Enabled && c.bytes+n < n {
+		panic("buf: chain of more than 4 GiB")
+	}
+	c.bytes += n
 }
 
 // Pop removes the first view and gives its reference to the caller; no view
@@ -88,7 +100,7 @@ func (p *Pool) Pop(c *Chain) View {
 		c.tail = 0
 	}
 	c.views--
-	c.bytes -= uint64(v.Len)
+	c.bytes -= v.Len
 	p.nodes.Free(i)
 	return v
 }
@@ -104,7 +116,7 @@ func (p *Pool) Front(c *Chain) View {
 // Consume drops n bytes from the front and releases the views that are
 // finished. It panics when the chain has fewer.
 func (p *Pool) Consume(c *Chain, n int) {
-	if n < 0 || uint64(n) > c.bytes {
+	if n < 0 || uint64(n) > uint64(c.bytes) {
 		panic("buf: consume of more bytes than the chain has")
 	}
 	for n > 0 {
@@ -112,7 +124,7 @@ func (p *Pool) Consume(c *Chain, n int) {
 		if uint64(n) < uint64(f.view.Len) {
 			f.view.Off += uint32(n)
 			f.view.Len -= uint32(n)
-			c.bytes -= uint64(n)
+			c.bytes -= uint32(n)
 			return
 		}
 		n -= int(f.view.Len)
@@ -139,7 +151,7 @@ func (p *Pool) Move(dst, src *Chain) {
 	}
 	dst.tail = src.tail
 	dst.views += src.views
-	dst.bytes += src.bytes
+	dst.add(src.bytes)
 	*src = Chain{}
 }
 

@@ -10,8 +10,8 @@ import (
 )
 
 func TestChainSizes(t *testing.T) {
-	if n := unsafe.Sizeof(Chain{}); n > 24 {
-		t.Errorf("a chain takes %d bytes, 24 are promised", n)
+	if n := unsafe.Sizeof(Chain{}); n > 16 {
+		t.Errorf("a chain takes %d bytes, 16 are promised", n)
 	}
 	if n := unsafe.Sizeof(node{}); n != 16 {
 		t.Errorf("a node takes %d bytes, want 16", n)

@@ -9,7 +9,7 @@ func (p *Pool) Coalesce(c *Chain, v View) {
 		last := p.nodes.At(c.tail)
 		if longer, n := p.Extend(last.view, p.Bytes(v)); n > 0 {
 			last.view = longer
-			c.bytes += uint64(n)
+			c.add(uint32(n))
 			if uint32(n) == v.Len {
 				p.Release(v)
 				return

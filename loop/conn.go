@@ -39,7 +39,7 @@ const (
 	flagBackend flags = 1 << 24 // first of the backend's own bits
 )
 
-// conn is one slot of the table: no pointers, at most 96 bytes (a test holds
+// conn is one slot of the table: no pointers, at most 80 bytes (a test holds
 // it to that). Everything about a connection that is not moving bytes right
 // now is in here.
 type conn struct {

@@ -380,8 +380,8 @@ func testDestroy(r *rig) {
 }
 
 func TestConnSize(t *testing.T) {
-	if n := sizeofConn; n > 96 {
-		t.Errorf("a connection takes %d bytes, at most 96 are planned", n)
+	if n := sizeofConn; n > 80 {
+		t.Errorf("a connection takes %d bytes, at most 80 are planned", n)
 	}
 	if n := sizeofEvent; n > 48 {
 		t.Errorf("an event takes %d bytes, at most 48 are planned", n)
