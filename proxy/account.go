@@ -28,7 +28,7 @@ func (w *Worker) account(c *client, x *exchange, why string) {
 		WallMs: w.l.WallMs(), Client: w.clientPeer(c),
 		Major: 1, Minor: x.minor, Status: x.status,
 		BytesIn: x.reqBytes, BytesOut: x.respBytes,
-		DurationNs: total, ConnectNs: x.connectNs, ResponseNs: x.firstByteNs,
+		DurationNs: total, ConnectNs: int64(x.connectUs) * 1000, ResponseNs: int64(x.firstByteUs) * 1000,
 		Reused: x.flags&xReused != 0, Reason: why,
 	}
 	if c.stream != 0 {

@@ -30,16 +30,15 @@ const (
 	clientSniff                // its first bytes say which version it speaks
 )
 
-// client is one accepted connection, or one stream of one. Pointer-free; about
-// 100 bytes.
+// client is one accepted connection, or one stream of one. Pointer-free; 72
+// bytes.
 type client struct {
 	conn     loop.ConnID
 	stream   uint32    // in Worker.streams; 0: a connection of its own
 	in       buf.Chain // received, not yet parsed; of a stream: content held back, see wholeWith
 	x        uint32    // its exchange, 0 when none
-	scanned  int64     // the parser's note of how far it got in in
+	scanned  uint32    // the parser's note of how far it got in in; while lingering, bytes discarded
 	requests uint32
-	drained  uint32 // bytes discarded while lingering
 	sent     uint64 // bytes given to the kernel
 	takeMark uint64 // bytes taken at takeFrom
 	takeFrom int64  // since when its rate is watched, 0: it is not
@@ -112,9 +111,9 @@ func (w *Worker) clientReceived(i uint32, c *client, v buf.View) {
 	case clientTunnel:
 		w.tunnelFromClient(c, v)
 	default:
-		c.drained += v.Len
+		c.scanned += v.Len
 		w.pool.Release(v)
-		if c.drained > lingerBytes {
+		if c.scanned > lingerBytes {
 			w.closeClient(c)
 		}
 	}
@@ -182,7 +181,7 @@ func (w *Worker) parseView(i uint32, c *client, v buf.View) {
 		w.badRequest(i, c, f)
 		w.pool.Release(v)
 	case n == 0:
-		c.scanned = int64(scanned)
+		c.scanned = uint32(scanned)
 		w.pool.Push(&c.in, v)
 		w.awaitHead(i, c)
 	default:
@@ -212,7 +211,7 @@ func (w *Worker) parsePending(i uint32, c *client) {
 	case f != nil:
 		w.badRequest(i, c, f)
 	case n == 0:
-		c.scanned = int64(scanned)
+		c.scanned = uint32(scanned)
 		w.awaitHead(i, c)
 	default:
 		w.m.HeadJoins++
@@ -352,7 +351,7 @@ func (w *Worker) requestTrailers(c *client, x *exchange) {
 	case f != nil:
 		w.requestFault(c, x, f)
 	case n == 0:
-		x.trailScanned = int64(scanned)
+		x.trailScanned = uint32(scanned)
 		if c.flags&clientEOF != 0 {
 			w.clientGone(c)
 			return

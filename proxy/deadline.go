@@ -10,7 +10,7 @@ func (w *Worker) clientDeadline(c *client, x *exchange) {
 	at := int64(0)
 	switch {
 	case x.state == xWaiting || x.state == xStealing:
-		at = x.sought + w.snap.clusters[x.cluster].queueNs
+		at = x.sought() + w.snap.clusters[x.cluster].queueNs
 	case x.origin != 0 && w.origins.At(x.origin).flags&originPaused != 0:
 		at = w.takeBy(c)
 	case x.flags&(xRequestDone|xExpect) == 0 && c.flags&clientPaused == 0:

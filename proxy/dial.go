@@ -57,7 +57,7 @@ func (w *Worker) dialAgain(c *client, x *exchange, endpoint int, f *proto.Fault)
 		x.flags |= xConnectTimedOut
 	}
 	cl := w.snap.clusters[x.cluster]
-	if cl.retries > 0 && w.l.Now() < x.sought+cl.queueNs {
+	if cl.retries > 0 && w.l.Now() < x.sought()+cl.queueNs {
 		// While an outage is young the pool lets the request wait for the next
 		// try; later it refuses one that has tried every endpoint.
 		w.m.UpstreamRetries++

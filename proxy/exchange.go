@@ -65,22 +65,35 @@ type exchange struct {
 	respBody http1.Body
 
 	reqBytes, respBytes uint64
-	bodySeen, bodyMark  uint64 // reqBytes at bodyAt and at bodyFrom
-	bodyAt, bodyFrom    int64  // when the body last moved; since when its rate is watched, 0: it is not
+	bodyMark            uint64 // reqBytes at bodyFrom
+	bodyFrom            int64  // since when the body's rate is watched, 0: it is not
 	tried               uint64 // endpoints that failed this exchange, by bit: others first, then on a fresh connection
 
-	start, dialed, given     int64 // Now() ns: head received, dial begun, head given to the origin
-	sought                   int64 // since when a connection is looked for
-	connectNs, firstByteNs   int64
-	route, cluster, endpoint int32
-	trailScanned             int64
-	status                   uint16
-	attempts, stales         uint8 // times it was sent again: after a fresh connection broke, after a dead one
-	interims                 uint8
-	state                    exchangeState
-	method                   proto.Method
-	minor                    uint8
+	start                  int64  // Now() ns: head received
+	asked                  int64  // Now() ns: dial begun, then head given to the origin
+	soughtMs               uint32 // since when a connection is looked for, from start on
+	bodyAtMs               uint32 // when the body last moved, from start on
+	bodySeen               uint32 // reqBytes then, the low bits
+	connectUs, firstByteUs uint32
+	trailScanned           uint32
+	route                  int32
+	cluster, endpoint      int16
+	status                 uint16
+	attempts, stales       uint8 // times it was sent again: after a fresh connection broke, after a dead one
+	interims               uint8
+	state                  exchangeState
+	method                 proto.Method
+	minor                  uint8
 }
+
+// microseconds is a time as an exchange keeps it: an hour is as good as for ever.
+func microseconds(ns int64) uint32 { return uint32(min(ns/1000, 1<<32-1)) }
+
+// sinceMs is the time from the start of x to now.
+func (x *exchange) sinceMs(now int64) uint32 { return uint32((now - x.start) / 1e6) }
+
+// sought is since when a connection is looked for.
+func (x *exchange) sought() int64 { return x.start + int64(x.soughtMs)*1e6 }
 
 // startExchange begins the exchange of the head in h. It borrows h and its
 // bytes; the bytes behind the head are in c.in, or come as frames. f, if not
@@ -92,7 +105,6 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 	xi, x := w.xs.Alloc()
 	c.x, c.state = xi, clientBusy
 	x.client, x.start = i, w.l.Now()
-	x.sought = x.start
 	x.method, x.minor = h.Method, h.Minor
 	if h.H2 {
 		x.minor = 1 // takes all that HTTP/1.1 does
@@ -201,8 +213,8 @@ func (w *Worker) dial(c *client, x *exchange, endpoint int) {
 	oi, o := w.openOrigin(r, key, int(x.cluster), endpoint)
 	x.state = xConnecting
 	x.origin, o.x = oi, c.x
-	x.endpoint = int32(endpoint)
-	x.dialed = w.l.Now()
+	x.endpoint = int16(endpoint)
+	x.asked = w.l.Now()
 	w.clientDeadline(c, x)
 }
 
@@ -210,11 +222,11 @@ func (w *Worker) dial(c *client, x *exchange, endpoint int) {
 func (w *Worker) attach(c *client, x *exchange, oi uint32, o *origin) {
 	waited := x.state == xWaiting || x.state == xStealing
 	x.state = xForwarding
-	x.origin, x.endpoint = oi, int32(o.endpoint)
+	x.origin, x.endpoint = oi, int16(o.endpoint)
 	if waited {
 		w.clientDeadline(c, x)
 	}
-	x.given = w.l.Now()
+	x.asked = w.l.Now()
 	o.x, o.state = c.x, originBusy
 	if o.stream == 0 {
 		o.flags |= originUnsent

@@ -153,7 +153,7 @@ func (w *Worker) stealing(asked uint64) (*client, *exchange) {
 		return nil, nil
 	}
 	x := w.xs.At(xi)
-	if x.state != xStealing || x.cluster != int32(uint32(asked)) {
+	if x.state != xStealing || x.cluster != int16(uint32(asked)) {
 		return nil, nil
 	}
 	return w.clients.At(x.client), x

@@ -40,7 +40,7 @@ type origin struct {
 	stream   uint32    // in Worker.streams; 0: a connection of its own
 	in       buf.Chain // received, not yet parsed; of a stream: content held back, see answeredWith
 	x        uint32
-	scanned  int64 // the parser's note of how far it got in in
+	scanned  uint32 // the parser's note of how far it got in in
 	uses     uint32
 	self     uint32 // its index
 	addr     uint32 // key of the address it is connected to
@@ -92,8 +92,9 @@ func (w *Worker) originConnected(oi uint32, o *origin, errno unix.Errno) {
 		return
 	}
 	x := w.xs.At(o.x)
-	x.connectNs = w.l.Now() - x.dialed
-	w.m.Connect.RecordValue(x.connectNs)
+	took := w.l.Now() - x.asked
+	x.connectUs = microseconds(took)
+	w.m.Connect.RecordValue(took)
 	w.attach(w.clients.At(x.client), x, oi, o)
 }
 
@@ -230,7 +231,7 @@ func (w *Worker) parseResponse(c *client, x *exchange, o *origin, v buf.View) {
 			return
 		}
 		if n == 0 {
-			o.scanned = int64(scanned)
+			o.scanned = uint32(scanned)
 			w.pool.Push(&o.in, v)
 			return
 		}
@@ -263,7 +264,7 @@ func (w *Worker) parseJoined(c *client, x *exchange, o *origin) {
 	case f != nil:
 		w.failExchange(c, x, f)
 	case n == 0:
-		o.scanned = int64(scanned)
+		o.scanned = uint32(scanned)
 	case w.resp.Status >= 200 || w.resp.Status == 101:
 		w.m.HeadJoins++
 		o.scanned = 0
@@ -315,8 +316,9 @@ func (w *Worker) legsHold(c *client, x *exchange) bool {
 // is empty, were joined from o.in and consumed, or came as a frame; end: and
 // the response ends with it.
 func (w *Worker) finalHead(c *client, x *exchange, o *origin, h *proto.Head, v buf.View, n int, end bool) {
-	x.firstByteNs = w.l.Now() - x.given
-	w.m.Response.RecordValue(x.firstByteNs)
+	took := w.l.Now() - x.asked
+	x.firstByteUs = microseconds(took)
+	w.m.Response.RecordValue(took)
 	w.pools[o.cluster].ResponseOK(w.l.Now(), int(o.endpoint))
 	x.status = h.Status
 	if o.stream != 0 {
@@ -474,7 +476,7 @@ func (w *Worker) responseTrailers(c *client, x *exchange, o *origin) {
 	case f != nil:
 		w.failExchange(c, x, f.AsResponse())
 	case n == 0:
-		x.trailScanned = int64(scanned)
+		x.trailScanned = uint32(scanned)
 		w.restrainOrigin(c, x, o)
 	default:
 		w.pool.Consume(&o.in, n)

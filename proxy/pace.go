@@ -50,11 +50,11 @@ func (w *Worker) stillTakes(c *client) bool {
 func (w *Worker) giveBy(x *exchange) int64 {
 	now, lim := w.l.Now(), &w.snap.limits
 	if lim.minRate > 0 {
-		if x.reqBytes != x.bodySeen {
-			x.bodySeen, x.bodyAt = x.reqBytes, now
+		if uint32(x.reqBytes) != x.bodySeen {
+			x.bodySeen, x.bodyAtMs = uint32(x.reqBytes), x.sinceMs(now)
 		}
 		if x.bodyFrom == 0 {
-			x.bodyFrom, x.bodyAt, x.bodyMark = now, now, x.reqBytes
+			x.bodyFrom, x.bodyAtMs, x.bodyMark = now, x.sinceMs(now), x.reqBytes
 		} else if now-x.bodyFrom >= lim.requestBodyNs {
 			return now
 		}
@@ -66,7 +66,8 @@ func (w *Worker) giveBy(x *exchange) int64 {
 // not paused for too long, is fast enough and has got another deadline.
 func (w *Worker) stillGives(c *client, x *exchange) bool {
 	now, lim := w.l.Now(), &w.snap.limits
-	if x.bodyFrom == 0 || now-x.bodyAt >= lim.requestBodyNs || x.reqBytes-x.bodyMark < leastBytes(lim.minRate, now-x.bodyFrom) {
+	pausedNs := int64(x.sinceMs(now)-x.bodyAtMs) * 1e6
+	if x.bodyFrom == 0 || pausedNs >= lim.requestBodyNs || x.reqBytes-x.bodyMark < leastBytes(lim.minRate, now-x.bodyFrom) {
 		return false
 	}
 	x.bodyFrom = 0

@@ -90,7 +90,7 @@ func (w *Worker) countRoutes() {
 // connection. path, when not nil, is the normalised path that was routed; it
 // replaces the received one, so that the origin reads what the router read.
 func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, path []byte) {
-	x.cluster = cluster
+	x.cluster = int16(cluster)
 	cl := w.snap.clusters[cluster]
 	http1.MarkHopByHop(h)
 	if w.upgrades(x, h) {
@@ -231,7 +231,7 @@ func (w *Worker) sendAgain(c *client, x *exchange, o *origin) {
 	x.flags &^= xHeadGiven | xRequestGiven | xOriginDeaf | xReused
 	w.m.UpstreamRetries++
 	w.detachOrigin(x, false)
-	x.state, x.sought = xRouting, w.l.Now() // what the origin took is not waiting for a connection
+	x.state, x.soughtMs = xRouting, x.sinceMs(w.l.Now()) // what the origin took is not waiting for a connection
 	w.dispatch(c, x)
 }
 

@@ -45,9 +45,9 @@ func (w *Worker) joinGroup(c *client, x *exchange, endpoint int) {
 	o.cluster, o.endpoint = uint16(x.cluster), uint16(endpoint)
 	st.side = oi
 	x.origin, o.x = oi, c.x
-	x.endpoint = int32(endpoint)
+	x.endpoint = int16(endpoint)
 	x.state = xConnecting
-	x.dialed = w.l.Now()
+	x.asked = w.l.Now()
 	g := w.groupOf(o)
 	if len(g.pending) == 0 {
 		if se := w.roomIn(g, x.hasBody()); se != nil {
@@ -249,7 +249,7 @@ func (w *Worker) openOriginStream(c *client, x *exchange, o *origin, se *session
 		x.flags |= xReused
 		w.m.UpstreamReused++
 	} else {
-		x.connectNs = w.l.Now() - x.dialed
+		x.connectUs = microseconds(w.l.Now() - x.asked)
 	}
 	w.m.UpstreamStreams++
 	w.attach(c, x, o.self, o)

@@ -53,9 +53,9 @@ const frameBytes = 16 << 10
 // stream is what a side of an exchange has instead of a connection of its own:
 // one stream of a session. Pointer-free.
 type stream struct {
+	due     int64     // deadline, 0: none
 	out     buf.Chain // bytes that wait for a window, or for their turn
 	trailer buf.View  // the field block that ends the stream, behind out
-	due     int64     // deadline, 0: none
 	session uint32
 	id      uint32 // in Worker.streams; 0: not open, or over
 	side    uint32 // the client or the origin it belongs to

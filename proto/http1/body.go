@@ -17,12 +17,11 @@ const (
 // pointers and may live in a slab. The zero Body is that of a message without
 // content.
 type Body struct {
-	remaining int64  // data bytes left, of the content or of the chunk; while reading a chunk size, the value so far
+	remaining int64  // data bytes left, of the content or of the chunk; while reading a chunk size, the value so far; behind a fault, its code
 	overhead  uint32 // chunk framing bytes not made up for by data, see chunkOverheadMax
 	line      uint16 // bytes of this chunk-size line
 	digits    uint8  // of this chunk size
 	state     bodyState
-	fault     proto.FaultCode
 }
 
 type bodyState uint8
@@ -77,7 +76,7 @@ func (d *Body) Next(b []byte) (piece Piece, skip, n int, f *proto.Fault) {
 	case bodyTrailers:
 		return PieceTrailers, 0, 0, nil
 	case bodyFault:
-		return PieceMore, 0, 0, proto.RequestFault(d.fault)
+		return PieceMore, 0, 0, d.fault()
 	case bodyLength:
 		if len(b) == 0 {
 			return PieceMore, 0, 0, nil
@@ -93,8 +92,7 @@ func (d *Body) Next(b []byte) (piece Piece, skip, n int, f *proto.Fault) {
 	if d.state != chunkData {
 		var code proto.FaultCode
 		if skip, code = d.chunkFraming(b); code != proto.FaultNone {
-			d.state, d.fault = bodyFault, code
-			return PieceMore, skip, 0, proto.RequestFault(code)
+			return PieceMore, skip, 0, d.fail(code)
 		}
 		if d.state == bodyTrailers {
 			return PieceTrailers, skip, 0, nil
@@ -149,8 +147,15 @@ func (d *Body) EOF() *proto.Fault {
 		d.state = bodyEnd
 		return nil
 	case bodyFault:
-		return proto.RequestFault(d.fault)
+		return d.fault()
 	}
-	d.state, d.fault = bodyFault, proto.FaultBodyTruncated
-	return proto.RequestFault(proto.FaultBodyTruncated)
+	return d.fail(proto.FaultBodyTruncated)
 }
+
+func (d *Body) fail(code proto.FaultCode) *proto.Fault {
+	d.state, d.remaining = bodyFault, int64(code)
+	return d.fault()
+}
+
+// fault is what was wrong, in state bodyFault.
+func (d *Body) fault() *proto.Fault { return proto.RequestFault(proto.FaultCode(d.remaining)) }

@@ -57,7 +57,7 @@ func (s *Session) unready(i uint32, st *Stream) {
 }
 
 func (s *Session) queueOf(st *Stream) uint8 {
-	if st.incremental || s.flags&flagPriorities == 0 {
+	if st.flags&streamIncremental != 0 || s.flags&flagPriorities == 0 {
 		return queueIncremental + st.urgency
 	}
 	return queueOrdered + st.urgency
@@ -186,15 +186,23 @@ type earlyPriority struct {
 // does not say stays.
 func (s *Session) Prioritize(stream uint32, field []byte) {
 	st := s.streams.At(stream)
-	urgency, incremental := parsePriority(field, st.urgency, st.incremental)
+	urgency, incremental := parsePriority(field, st.urgency, st.flags&streamIncremental != 0)
 	s.reprioritize(stream, st, urgency, incremental)
 }
 
 func (s *Session) reprioritize(i uint32, st *Stream, urgency uint8, incremental bool) {
-	st.urgency, st.incremental = urgency, incremental
+	st.prioritize(urgency, incremental)
 	if st.queue != 0 && st.queue != queueEnds+1 && st.queue != s.queueOf(st)+1 {
 		s.dequeue(i, st)
 		s.enqueue(i, st, s.queueOf(st))
+	}
+}
+
+func (st *Stream) prioritize(urgency uint8, incremental bool) {
+	st.urgency = urgency
+	st.flags &^= streamIncremental
+	if incremental {
+		st.flags |= streamIncremental
 	}
 }
 
@@ -234,11 +242,11 @@ func (s *Session) priorityUpdate(p []byte, ev *Event) {
 func (s *Session) firstPriority(st *Stream, field []byte) {
 	if field != nil {
 		s.flags |= flagPriorities
-		st.urgency, st.incremental = parsePriority(field, st.urgency, st.incremental)
+		st.prioritize(parsePriority(field, st.urgency, st.flags&streamIncremental != 0))
 	}
 	for k := range earlyMax { // the last one counts
 		if e := &s.early[(int(s.earlyNext)+k)%earlyMax]; e.id == st.ID {
-			st.urgency, st.incremental = e.urgency, e.incremental
+			st.prioritize(e.urgency, e.incremental)
 		}
 	}
 }

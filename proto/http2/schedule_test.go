@@ -95,7 +95,7 @@ func TestTurnsMoveOn(t *testing.T) {
 	r.raw(10, framePriorityUpdate, 0, 0, "\x00\x00\x00\x09u=0, i")
 	r.headers(9, true, append(getFields[:8:8], "priority", "u=6")...)
 	r.feed()
-	if nine := r.streams.At(r.s.Find(9)); nine.urgency != 0 || !nine.incremental {
+	if nine := r.streams.At(r.s.Find(9)); nine.urgency != 0 || nine.flags&streamIncremental == 0 {
 		t.Error("a priority that came before its stream was forgotten")
 	}
 	r.s.Ready(r.s.Find(7), false)

@@ -13,7 +13,7 @@ func TestSizes(t *testing.T) {
 	if n := unsafe.Sizeof(Session{}); n > 1024 {
 		t.Errorf("a session has %d bytes", n)
 	}
-	if n := unsafe.Sizeof(Stream{}); n > 96 {
+	if n := unsafe.Sizeof(Stream{}); n > 56 {
 		t.Errorf("a stream has %d bytes", n)
 	}
 }

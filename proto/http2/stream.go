@@ -19,25 +19,25 @@ type Stream struct {
 	sendWindow int32
 	creditedMs uint32 // when the window was last opened, or the stream
 
-	flags       streamFlags
-	queue       uint8 // of the scheduler, plus one; 0: in none
-	urgency     uint8 // RFC 9218 section 4.1
-	incremental bool
+	flags   streamFlags
+	queue   uint8 // of the scheduler, plus one; 0: in none
+	urgency uint8 // RFC 9218 section 4.1
 }
 
 type streamFlags uint16
 
 const (
-	streamPeerEnded  streamFlags = 1 << iota // END_STREAM came
-	streamLocalEnded                         // END_STREAM was sent
-	streamBegun                              // Server: the final response was begun
-	streamHead                               // Client: the final response head came
-	streamNoContent                          // no DATA may come: responses to HEAD, 204, 304
-	streamHEAD                               // Client: the request is a HEAD
-	streamCONNECT                            // Client: the request is a CONNECT
-	streamTunnel                             // a CONNECT, and accepted: DATA is all there is
-	streamParked                             // has DATA waiting for its window
-	streamHeavy                              // its owner has come to hold half a window
+	streamPeerEnded   streamFlags = 1 << iota // END_STREAM came
+	streamLocalEnded                          // END_STREAM was sent
+	streamBegun                               // Server: the final response was begun
+	streamHead                                // Client: the final response head came
+	streamNoContent                           // no DATA may come: responses to HEAD, 204, 304
+	streamHEAD                                // Client: the request is a HEAD
+	streamCONNECT                             // Client: the request is a CONNECT
+	streamTunnel                              // a CONNECT, and accepted: DATA is all there is
+	streamParked                              // has DATA waiting for its window
+	streamHeavy                               // its owner has come to hold half a window
+	streamIncremental                         // is served in turns (RFC 9218 section 4.2)
 )
 
 // Streams is the table of streams of one worker, shared by its sessions.

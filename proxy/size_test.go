@@ -1,0 +1,28 @@
+package proxy
+
+import (
+	"testing"
+	"unsafe"
+
+	"zproxy/proto/http2"
+)
+
+// What thousands of connections and streams wait in is small: a stream that
+// waits for the answer of an HTTP/1 origin has one of each, beside the origin's
+// connection, which package loop holds to its size.
+func TestSizesOfWhatWaits(t *testing.T) {
+	for _, s := range []struct {
+		name      string
+		size, max uintptr
+	}{
+		{"client", unsafe.Sizeof(client{}), 72},
+		{"origin", unsafe.Sizeof(origin{}), 56},
+		{"exchange", unsafe.Sizeof(exchange{}), 200},
+		{"stream", unsafe.Sizeof(stream{}), 56},
+		{"stream of the session", unsafe.Sizeof(http2.Stream{}), 56},
+	} {
+		if s.size > s.max {
+			t.Errorf("%s: %d bytes, want at most %d", s.name, s.size, s.max)
+		}
+	}
+}
