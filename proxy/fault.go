@@ -9,7 +9,7 @@ import (
 // Codes of what this package refuses or gives up, behind those of proto, and of
 // what an HTTP/2 peer has overdone, by http2.Abuse.
 const (
-	codeAbuse   proto.FaultCode = 112
+	codeAbuse   proto.FaultCode = 104
 	codeConnect proto.FaultCode = 80 + iota
 	codeHeadTimeout
 	codeBodyTimeout

@@ -32,6 +32,7 @@ const (
 	AbuseUnknown            // frames of unknown types
 	AbuseHeadTooLarge       // field sections over the limits
 	AbuseTable              // table size updates
+	AbuseChurn              // field blocks that fill the table again and again
 	AbuseOutput             // makes this side answer, and does not read the answers
 	AbuseCount        int   = iota
 )
@@ -57,6 +58,7 @@ var abuses = [AbuseCount]struct {
 	AbuseUnknown:      {1, "unknown_frame", calm("too many frames of unknown types")},
 	AbuseHeadTooLarge: {10, "head_too_large", calm("too many field sections over the limit")},
 	AbuseTable:        {2, "table_update", calm("too many table size updates")},
+	AbuseChurn:        {4, "table_churn", calm("too many fields put into the table")},
 	AbuseOutput:       {0, "output", calm("answers are not read")},
 }
 

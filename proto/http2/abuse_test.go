@@ -1,6 +1,7 @@
 package http2
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -22,6 +23,14 @@ func (r *rig) flood(n int, step int64, do func(i int)) (times int, end string) {
 		}
 	}
 	return n, ""
+}
+
+// newFields are n fields that no other k has.
+func newFields(k, n int) (fields []string) {
+	for i := range n {
+		fields = append(fields, fmt.Sprintf("%x-%x", i, k), "")
+	}
+	return fields
 }
 
 func id(i int) uint32 { return uint32(2*i + 1) }
@@ -76,6 +85,13 @@ func TestFloodsEndTheConnection(t *testing.T) {
 				r.respond(id(i), 204, true)
 			}
 		}, 900, 1100},
+		{AbuseChurn, nil, func(r *rig, i int) {
+			r.headers(id(i), true, append(getFields[:8:8], newFields(i, churnFree+1)...)...)
+			r.feed()
+			if r.s.Find(id(i)) != 0 {
+				r.respond(id(i), 204, true)
+			}
+		}, 490, 520},
 	} {
 		r := server(t, nil)
 		if c.before != nil {
@@ -197,6 +213,20 @@ var bursts = map[string]func(*rig){
 			r.feed()
 			r.respond(id(k), 200, true)
 			r.now += 1e8
+		}
+	},
+	"a proxy of somebody else's, whose clients' fields all go into its table": func(r *rig) {
+		for k := range 5000 {
+			r.headers(id(k), true, append(getFields[:8:8], newFields(k, churnFree-1)...)...)
+			r.feed()
+			r.respond(id(k), 200, true)
+		}
+	},
+	"heads of many fields, the same ones each time": func(r *rig) {
+		for k := range 5000 {
+			r.headers(id(k), true, append(getFields[:8:8], newFields(0, 100)...)...)
+			r.feed()
+			r.respond(id(k), 200, true)
 		}
 	},
 	"origin: refuses much": func(r *rig) {

@@ -15,6 +15,7 @@ const (
 	literal     = 0x00 // without indexing
 	neverIndex  = 0x10 // literal; no intermediary may compress it either (section 7.1.3)
 	tableUpdate = 0x20 // to size 0
+	insert      = 0x40 // literal that goes into the table
 	nameIndexIn = 0x0f // of the first byte of a literal
 )
 

@@ -140,12 +140,13 @@ func (s *Session) acked() {
 
 // boundTable limits the table the peer may choose: until it knows our setting
 // it may take the default for it (RFC 7541 section 4.2).
-func (s *Session) boundTable() {
-	limit := s.cfg.HeaderTable
+func (s *Session) boundTable() { s.decoder.SetAllowedMaxDynamicTableSize(s.tableLimit()) }
+
+func (s *Session) tableLimit() uint32 {
 	if s.flags&flagAcked == 0 {
-		limit = max(limit, defaultTable)
+		return max(s.cfg.HeaderTable, defaultTable)
 	}
-	s.decoder.SetAllowedMaxDynamicTableSize(limit)
+	return s.cfg.HeaderTable
 }
 
 // ping answers one (RFC 9113 section 6.7), or takes the answer to ours.

@@ -144,13 +144,15 @@ func (s *Session) modeOf(st *Stream) sectionMode {
 // decode reads a block into the Scratch's section; false is an error of the
 // connection.
 func (s *Session) decode(block []byte, mode sectionMode) bool {
-	if len(block) > 0 && block[0]&0xe0 == 0x20 {
-		s.suspect(AbuseTable)
-	}
 	if s.decoder == nil {
 		s.decoder = hpack.NewDecoder(defaultTable, nil)
 		s.setDecoder()
 	}
+	block, ok := s.tableUpdates(block)
+	if !ok {
+		return false
+	}
+	s.watchTable(block)
 	x := &s.scratch.section
 	x.begin(mode, s.cfg, s.decoder)
 	_, err := s.decoder.Write(block)

@@ -113,6 +113,8 @@ type Session struct {
 	blockID   uint32 // the stream an unfinished field block is for, 0 without one
 	blockEnd  bool   // it has END_STREAM
 	blockSelf bool   // it depends on itself
+	table     uint32 // size of the table for decoding, as the peer has chosen it
+	inserted  uint32 // by blocks that put many fields into it, see watchTable
 
 	// Streams.
 	first, last uint32 // in the order they were opened
@@ -194,7 +196,7 @@ func (s *Session) Start(role Role, c *Config, streams *Streams, scratch *Scratch
 		cfg: c, streams: streams, scratch: scratch, decoder: decoder, byID: byID, out: out,
 		role: role, now: now, scoreAt: now, earned: earnedStart,
 		goAwayID: maxStreamID, recvWindow: defaultWindow, sendWindow: defaultWindow, sendMost: defaultWindow,
-		peerStreams: trustStreams, peerWindow: defaultWindow, peerFrame: minMaxFrame,
+		peerStreams: trustStreams, peerWindow: defaultWindow, peerFrame: minMaxFrame, table: defaultTable,
 	}
 	if decoder != nil { // of the connection before
 		decoder.SetMaxDynamicTableSize(0)
