@@ -128,8 +128,8 @@ func TestSlowTakers(t *testing.T) {
 		c := dial(t, z.addr)
 		c.write("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
 		res := c.head("GET")
-		if n, got, err := sumUp(&pace{res.Body, time.Now().Add(6 * time.Second)}); err != nil || n != size || got != sum {
-			t.Errorf("a client that takes 100 KB/s: %d bytes, %v", n, err)
+		if n, got, err := sumUp(&steady{r: res.Body, rate: 200e3, begun: time.Now(), until: 6 * time.Second}); err != nil || n != size || got != sum {
+			t.Errorf("a client that takes 200 KB/s: %d bytes, %v", n, err)
 		}
 		c.Close()
 		slow.Wait()

@@ -31,6 +31,31 @@ func (p *pace) Read(b []byte) (int, error) {
 	return p.r.Read(b)
 }
 
+// steady lets through rate bytes/s until its time is over, then all. However
+// late a busy machine wakes it, it makes up for that: the client's kernel
+// opens its window again only once there is room for a whole segment, 64 KiB
+// on loopback, and a proxy that waits for this must not wait for the test.
+type steady struct {
+	r     io.Reader
+	rate  float64
+	begun time.Time
+	until time.Duration // from begun on
+	taken int
+}
+
+func (s *steady) Read(b []byte) (int, error) {
+	for since := time.Since(s.begun); since < s.until; since = time.Since(s.begun) {
+		if due := int(s.rate*since.Seconds()) - s.taken; due > 0 {
+			b = b[:min(len(b), due)]
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	n, err := s.r.Read(b)
+	s.taken += n
+	return n, err
+}
+
 // Clients that hardly read get every byte all the same, and nobody else waits
 // for them.
 func TestSlowReaders(t *testing.T) {
