@@ -276,3 +276,14 @@ func (s *socketConn) say(t *testing.T, b string) {
 		t.Fatal(err)
 	}
 }
+
+// backpressureBlocks is how many blocks may wait for a side that takes nothing,
+// when the other one writes messages of so many bytes one by one. The marks
+// count bytes, and a message that was received alone has a block to itself:
+// only pieces of up to 2 KiB are put together, behind eight blocks. So that is
+// a block for each message below the mark, and for the one that exceeds it;
+// then what a receive brings that was under way: 16 blocks full of bytes at
+// most, in the ring by messages again; and the eight.
+func backpressureBlocks(message, block int) int {
+	return highMark/message + 1 + 16*block/message + 1 + 8
+}
