@@ -40,7 +40,7 @@ func (s *site) config() string {
 	}
 	return fmt.Sprintf(`
 listeners: [{address: LISTEN, protocols: [%s]}]
-upstreams: {app: {protocol: %s, endpoints: [{address: %q}]%s}}
+upstreams: {app: {protocol: %s, endpoints: [{address: %q}], timeouts: {connect: 20s}%s}}
 routes: [{path: "/*", upstream: app}]
 access_log: {path: LOGFILE, flush: 50ms}
 %s

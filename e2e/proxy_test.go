@@ -24,8 +24,10 @@ type zproxy struct {
 	config      string
 }
 
-// stopLimit is how long a proxy at rest may take to end after SIGTERM.
-const stopLimit = 5 * time.Second
+// stopLimit is how long a proxy at rest may take to end after SIGTERM: less
+// than its grace of 30 s, after which it would end whatever is left, and more
+// than a machine that is busy with other things needs.
+const stopLimit = 20 * time.Second
 
 // start runs a proxy and waits until it is ready. In text LISTEN
 // and LISTEN2 stand for addresses that are free, LOGFILE for a file of the
