@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -37,7 +38,7 @@ var quickKinds = []soakKind{
 	{"says nothing and leaves", 1, 10 * time.Millisecond, func(s *soaking, c *wire, rng *rand.Rand) error { c.leave(rng); return nil }},
 }
 
-var soakKinds = append([]soakKind{
+var soakKinds = slices.Concat(quickKinds, streamKinds, []soakKind{
 	{"downloads", 1, 20 * time.Millisecond, (*soaking).downloads},
 	{"uploads", 1, 20 * time.Millisecond, (*soaking).uploads},
 	{"tunnels", 1, 20 * time.Millisecond, (*soaking).tunnels},
@@ -46,7 +47,7 @@ var soakKinds = append([]soakKind{
 	{"says nothing", 4, 0, (*soaking).saysNothing},
 	{"asks a restarting origin", 2, 5 * time.Millisecond, asksAnyway("/shaky")},
 	{"asks a sick origin", 4, 5 * time.Millisecond, asksAnyway("/sick")},
-}, quickKinds...)
+})
 
 // wire is a client's connection.
 type wire struct {
@@ -83,16 +84,21 @@ func (s *soaking) do(k soakKind, rng *rand.Rand) {
 	}
 }
 
-// burst is wrk for a second, and for two not.
+// burst is wrk and h2load in turn, each for a second, and for one nobody.
 func (s *soaking) burst(end time.Time) {
-	for time.Until(end) > time.Second {
-		out, err := exec.Command("wrk", "-t1", "-c32", "-d1s", "--timeout", "20s", s.url("/hello")).CombinedOutput()
-		if err != nil || wrkBad.Match(out) || wrkErrors.Match(out) {
-			why := fmt.Sprintf("wrk: %v: %s", err, out)
+	for n := 0; time.Until(end) > time.Second; n++ {
+		why, ok := "", true
+		if n%2 == 0 {
+			out, err := exec.Command("wrk", "-t1", "-c32", "-d1s", "--timeout", "20s", s.url("/hello")).CombinedOutput()
+			why, ok = fmt.Sprintf("wrk: %v: %s", err, out), err == nil && !wrkBad.Match(out) && !wrkErrors.Match(out)
+		} else {
+			why, ok = s.burstOfStreams()
+		}
+		if !ok {
 			s.failed.Add(1)
 			s.first.CompareAndSwap(nil, &why)
 		}
-		time.Sleep(min(time.Until(end), 2*time.Second))
+		time.Sleep(min(time.Until(end), time.Second))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -46,6 +47,7 @@ type atRest struct{ rss, fds, goroutines int }
 // soakOrigins are the origins that all proxies of a test share.
 type soakOrigins struct {
 	steady, hashing, echo, sick string
+	one, two, sockets           string // of HTTP/1.1, of HTTP/2, and for WebSockets
 	shaky                       [2]*nginx
 }
 
@@ -58,6 +60,9 @@ func startSoakOrigins(t *testing.T) *soakOrigins {
 		hashing: startHashing(t).addr,
 		echo:    startOrigin(t, upgrading).addr,
 		sick:    startOrigin(t, sick).addr,
+		one:     startGo(t, "http1", soakEcho),
+		two:     startGo(t, "h2c", soakEcho),
+		sockets: webOrigin(t, http.HandlerFunc(gorillaEcho)),
 	}
 	for i := range o.shaky {
 		o.shaky[i] = startNginx(t, root)
@@ -92,23 +97,29 @@ func startSoaking(t *testing.T, backend string, o *soakOrigins) *soaking {
 	s.zproxy = start(t, backend, fmt.Sprintf(`
 loops: 2
 buffers: {max_per_loop: %d}
-listeners: [{address: LISTEN}]
+listeners: [{address: LISTEN, protocols: [http1, h2c]}]
 upstreams:
   steady: {endpoints: [{address: %q}], pool: {idle_timeout: 1s}}
   hashing: {endpoints: [{address: %q}], pool: {idle_timeout: 1s}}
   echo: {endpoints: [{address: %q}], pool: {idle_timeout: 1s}}
   sick: {endpoints: [{address: %q}], pool: {idle_timeout: 1s}, timeouts: {response: 500ms, idle: 500ms}}
   shaky: {endpoints: [{address: %q}, {address: %q}], pool: {idle_timeout: 1s, queue_timeout: 1s}}
+  one: {endpoints: [{address: %q}], pool: {idle_timeout: 1s}}
+  two: {protocol: h2c, endpoints: [{address: %q}], pool: {idle_timeout: 1s}}
+  sockets: {endpoints: [{address: %q}], pool: {idle_timeout: 1s}}
 routes:
   - {path: "/*", upstream: steady}
   - {path: "/up", upstream: hashing}
   - {path: "/echo", upstream: echo}
   - {path: "/sick", upstream: sick}
   - {path: "/shaky", upstream: shaky}
+  - {path: "/one/*", upstream: one}
+  - {path: "/two/*", upstream: two}
+  - {path: "/ws", upstream: sockets, websocket: {ping_interval: 1s}}
   - {path: "/own", respond: {body: "own\n"}}
 limits: {request_header_timeout: 1500ms, keepalive_timeout: 5s, request_body_timeout: 5s, send_timeout: 5s}
 access_log: {path: /dev/null}
-`, soakBuffer, o.steady, o.hashing, o.echo, o.sick, o.shaky[0].addr, o.shaky[1].addr))
+`, soakBuffer, o.steady, o.hashing, o.echo, o.sick, o.shaky[0].addr, o.shaky[1].addr, o.one, o.two, o.sockets))
 	return s
 }
 
@@ -116,7 +127,7 @@ access_log: {path: /dev/null}
 // gone the proxy has to be as it was: as many descriptors and goroutines, and
 // no more memory. `make soak` goes on for an hour.
 func TestSoak(t *testing.T) {
-	need(t, "wrk")
+	need(t, "wrk", "h2load")
 	rounds := min(max(int(*soakFor/(30*time.Second)), 4), 60)
 	o := startSoakOrigins(t)
 	var all []*soaking
@@ -175,7 +186,7 @@ func (s *soaking) rested(t *testing.T, before []atRest) (r atRest) {
 	t.Helper()
 	s.rests(t)
 	eventually(t, 10*time.Second, "connections to origins are closed", func() (bool, string) {
-		origins := 0
+		origins := int(s.metrics(t).sum("zproxy_upstream_http2_connections"))
 		for _, l := range s.status(t).Loops {
 			origins += l.Origins
 		}
