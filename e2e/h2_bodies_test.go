@@ -35,10 +35,30 @@ func startGo(t *testing.T, protocol string, handler http.HandlerFunc) (addr stri
 	return l.Addr().String()
 }
 
-// goClient is Go's client, which speaks one protocol.
+// goClient is Go's client, which speaks one protocol. At the end all of its
+// connections are closed: CloseIdleConnections would leave those whose last
+// stream was cancelled a moment ago.
 func goClient(t *testing.T, protocol string) *http.Client {
+	var mu sync.Mutex
+	var opened []net.Conn
 	tr := &http.Transport{Protocols: speaking(protocol), DisableCompression: true}
-	t.Cleanup(tr.CloseIdleConnections)
+	tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if err == nil {
+			mu.Lock()
+			opened = append(opened, c)
+			mu.Unlock()
+		}
+		return c, err
+	}
+	t.Cleanup(func() {
+		tr.CloseIdleConnections()
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range opened {
+			c.Close()
+		}
+	})
 	return &http.Client{Transport: tr, Timeout: 2 * time.Minute}
 }
 
