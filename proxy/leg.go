@@ -50,10 +50,17 @@ func (w *Worker) originDue(o *origin, at int64) {
 func (w *Worker) clientBulk(c *client, on bool) { w.l.Bulk(c.conn, on) }
 func (w *Worker) originBulk(o *origin, on bool) { w.l.Bulk(o.conn, on) }
 
-// clientPeer is the client's address; not valid for unix sockets.
+// clientPeer is the client's address; not valid for unix sockets. A stream whose
+// ends have both passed may be a tunnel that still has something for its origin,
+// and has no part in a session any more.
 func (w *Worker) clientPeer(c *client) netip.AddrPort {
 	if c.stream != 0 {
-		return w.l.Peer(w.sessionOf(w.streams.At(c.stream)).conn)
+		st := w.streams.At(c.stream)
+		if st.id == 0 && c.x != 0 && w.xs.At(c.x).state == xTunnel {
+			k := w.sockets.At(w.xs.At(c.x).socket)
+			return netip.AddrPortFrom(netip.AddrFrom16(k.peer).Unmap(), k.port)
+		}
+		return w.l.Peer(w.sessionOf(st).conn)
 	}
 	return w.l.Peer(c.conn)
 }

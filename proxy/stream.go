@@ -32,7 +32,11 @@ func (w *Worker) highFor(c *client) int {
 	if c.stream == 0 {
 		return w.high
 	}
-	se := w.sessionOf(w.streams.At(c.stream))
+	st := w.streams.At(c.stream)
+	if st.id == 0 {
+		return w.high // nothing waits, and its session may be gone
+	}
+	se := w.sessionOf(st)
 	if se.waiting > waitingMark {
 		return 0
 	}

@@ -58,8 +58,10 @@ type socket struct {
 	token   uint64   // payload of the proxy's pings
 	closeBy int64    // when socketClosing: how long the sides may take
 	offer   buf.View // what the client offers, until there is an answer
+	peer    [16]byte // address of a client that is a stream: the connection may be gone first
 	flags   uint32
 	code    uint16       // of the first Close frame
+	port    uint16       // behind peer
 	by      uint8        // who sent it
 	fault   ws.FaultCode // with socketFailed: which rule
 }
@@ -149,6 +151,10 @@ func (w *Worker) socketAccepted(c *client, x *exchange, o *origin, h *proto.Head
 	w.release(&k.offer)
 	rules := w.rulesOf(x)
 	k.flags |= socketOpen
+	if c.stream != 0 {
+		peer := w.clientPeer(c)
+		k.peer, k.port = peer.Addr().As16(), peer.Port()
+	}
 	if rules.frames {
 		k.flags |= socketFrames
 		k.scan[fromClient].Start(true, ext)
