@@ -119,7 +119,8 @@ func (w *Worker) endSocket(c *client, x *exchange, o *origin, why string) {
 func (w *Worker) lingerOrigin(x *exchange, o *origin) {
 	x.origin, o.x = 0, 0
 	w.pool.Drop(&o.in)
-	if o.flags&originEOF != 0 && w.originQueued(o) == 0 {
+	over := o.stream != 0 && w.streams.At(o.stream).id == 0 // with what waited for it
+	if over || o.flags&originEOF != 0 && w.originQueued(o) == 0 {
 		w.closeOrigin(o)
 		return
 	}
