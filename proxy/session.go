@@ -26,6 +26,9 @@ const (
 	// sessionMark is how many bytes may wait on the connection before streams
 	// keep theirs: what waits here can no longer be put in order.
 	sessionMark = 256 << 10
+	// headMark is how many bytes may wait there before a client is not read any
+	// more: heads need no window, and each request it sends makes one.
+	headMark = 2 * sessionMark
 	// leaveNs is how long a peer that was told of the end may at most go on
 	// opening streams that are served (RFC 9113 6.8).
 	leaveNs = int64(time.Second)
@@ -41,6 +44,7 @@ type session struct {
 	state   sessionState
 	touched bool // listed in Worker.touched
 	doomed  bool // its frames have a gap
+	paused  bool // reading is suspended
 
 	listener          uint16 // of a client's
 	cluster, endpoint uint16 // of an origin's
@@ -180,11 +184,10 @@ func (w *Worker) flushSession(se *session) bool {
 		return true
 	}
 	if se.role == http2.Client && se.state < sessionFlush {
-		// Streams may have ended: whoever waits can have their room.
-		w.servePending(int(se.cluster), int(se.endpoint))
-		w.serveWaiters(int(se.cluster))
+		w.serveGroup(int(se.cluster), int(se.endpoint))
 	}
 	w.control(se)
+	w.restrainSession(se)
 	for se.state < sessionFlush && w.l.Queued(se.conn) < sessionMark {
 		id, ok := se.h2.NextReady()
 		if !ok {
@@ -196,6 +199,21 @@ func (w *Worker) flushSession(se *session) bool {
 	}
 	w.sessionDue(se)
 	return true
+}
+
+// restrainSession stops reading a client that does not take its answers, and
+// goes on once it has. What waits for it here needs nothing more that it says.
+func (w *Worker) restrainSession(se *session) {
+	queued := w.l.Queued(se.conn)
+	switch {
+	case !se.paused && se.role == http2.Server && queued > headMark:
+		se.paused = true
+		w.l.Pause(se.conn)
+	case se.paused && queued <= sessionMark:
+		se.paused = false
+		se.headSince = 0 // a head that was not read was not slow
+		w.l.Recv(se.conn)
+	}
 }
 
 // control sends the session's control frames.
@@ -300,6 +318,7 @@ func (w *Worker) leaveSession(se *session, gently bool) {
 	se.state = sessionLeaving
 	if se.role == http2.Client {
 		w.leaveGroup(se)
+		w.growGroup(int(se.cluster), int(se.endpoint))
 	}
 	if !gently {
 		w.leaveFinally(se)
@@ -434,6 +453,9 @@ func (w *Worker) endStreams(se *session, why string, errno unix.Errno) {
 		} else {
 			w.originStreamLost(w.origins.At(st.side), errno, false)
 		}
+	}
+	if se.role == http2.Client {
+		w.serveGroup(int(se.cluster), int(se.endpoint))
 	}
 }
 

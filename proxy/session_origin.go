@@ -164,8 +164,7 @@ func (w *Worker) sessionGreeted(se *session) {
 	for ; g.orphans > 0; g.orphans-- {
 		w.returnLeave(cluster, endpoint, se.addr)
 	}
-	w.servePending(cluster, endpoint)
-	w.serveWaiters(cluster)
+	w.serveGroup(cluster, endpoint)
 }
 
 // sessionNotConnected: whoever waits for this connection alone goes elsewhere.
@@ -228,6 +227,13 @@ func (w *Worker) servePending(cluster, endpoint int) {
 	}
 }
 
+// serveGroup: streams or a connection have ended, and whoever waits can have
+// their room.
+func (w *Worker) serveGroup(cluster, endpoint int) {
+	w.servePending(cluster, endpoint)
+	w.serveWaiters(cluster)
+}
+
 // openOriginStream gives o a stream of se, which has room, and sends its
 // request there.
 func (w *Worker) openOriginStream(c *client, x *exchange, o *origin, se *session) {
@@ -264,7 +270,6 @@ func (w *Worker) originStream(se *session, ev *http2.Event, data buf.View) {
 		return
 	case http2.EventGoAway:
 		w.leaveSession(se, false)
-		w.growGroup(int(se.cluster), int(se.endpoint))
 		return
 	}
 	if ev.User == 0 {
