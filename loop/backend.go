@@ -19,6 +19,8 @@ import (
 //	l.sent(id, c, n, errno)           n bytes taken from the front of c.sendq
 //	l.park(id, c)                     the pool is exhausted: recvOn comes later
 //	l.again(id, c)                    call recvOn or flush again in the next Poll
+//	l.relay(id, c)                    instead of receiving, with flagSpliceFrom
+//	l.drain(id, c)                    before anything else is sent, with flagSpliceTo
 //	l.opBegin(c), l.opEnd(id, c)      an operation is in the kernel, or not any more
 //
 // The core owns the slot, the chain, the event queue, the timers, the mailbox
@@ -79,6 +81,8 @@ type backend interface {
 	// reported still in the socket; nothing is in flight. False: not possible,
 	// the core will close it.
 	detach(id ConnID, c *conn) bool
+
+	piping
 
 	// wait submits what is queued, waits until there is something to report or
 	// waitNs have passed (0: do not wait, <0: no limit), and reports it. Before

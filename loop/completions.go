@@ -44,6 +44,9 @@ func (l *Loop) received(id ConnID, c *conn, v buf.View) {
 		l.pool.Release(v)
 		return
 	}
+	if c.has(flagSpliceFrom) {
+		l.deduct(c, v.Len)
+	}
 	l.push(Event{Kind: Received, Conn: id, N: v.Len, View: v, FD: -1})
 }
 
@@ -54,6 +57,9 @@ func (l *Loop) recvEnded(id ConnID, c *conn, errno unix.Errno) {
 		return
 	}
 	c.flags |= flagRecvEnded
+	if c.has(flagSpliceFrom) {
+		l.endSpliceFrom(c)
+	}
 	if errno == 0 && c.has(flagReset) {
 		errno = unix.ECONNRESET // the kernel tells it once, and calls the rest an end of file
 	}
@@ -66,17 +72,28 @@ func (l *Loop) sent(id ConnID, c *conn, n int, errno unix.Errno) {
 		n = c.sendq.Bytes()
 		l.pool.Drop(&c.sendq)
 		c.flags |= flagSendBroken | flagSpoiled
+		if c.has(flagSpliceTo) {
+			n += l.endSpliceTo(c)
+		}
 		if errno == unix.ECONNRESET {
 			c.flags |= flagReset
 		}
 	} else {
 		l.pool.Consume(&c.sendq, n)
 	}
+	l.sentSome(id, c, n, errno)
+}
+
+// sentSome goes on after n bytes have left, by whatever way.
+func (l *Loop) sentSome(id ConnID, c *conn, n int, errno unix.Errno) {
 	if c.has(flagClosing) {
 		return
 	}
 	if !c.has(flagSendBusy) && !c.sendq.Empty() {
 		l.todo(id, c)
+	}
+	if c.has(flagSpliceTo) {
+		l.resumeSplice(c)
 	}
 	l.shutdownIfSent(id, c)
 	l.push(Event{Kind: Sent, Conn: id, Errno: errno, N: uint32(n), FD: -1})
@@ -114,6 +131,9 @@ func (l *Loop) teardown(id ConnID, c *conn) {
 		}
 		if !c.has(flagTimerOnly|flagAdopt) && c.fd >= 0 {
 			l.be.cancel(id, c)
+		}
+		if l.endSplice(c) > 0 {
+			c.flags |= flagSpoiled
 		}
 		c.flags |= flagTornDown
 		if c.has(flagFinished) {

@@ -6,7 +6,7 @@ import (
 	"zproxy/buf"
 )
 
-// flags are the state of a connection. The upper eight bits belong to the
+// flags are the state of a connection. The upper five bits belong to the
 // backend.
 type flags uint32
 
@@ -35,8 +35,11 @@ const (
 	flagTurn                         // was called up: the next block is for it
 	flagAccepted                     // counts against MaxConns
 	flagReset                        // a send was told that the peer has reset the connection
+	flagSpliceFrom                   // what it receives next goes to another connection, see splice.go
+	flagSpliceTo                     // it is that other connection
+	flagBrief                        // the next receive should bring one block: a splice is likely to follow
 
-	flagBackend flags = 1 << 24 // first of the backend's own bits
+	flagBackend flags = 1 << 27 // first of the backend's own bits
 )
 
 // conn is one slot of the table: no pointers, at most 80 bytes (a test holds
@@ -61,7 +64,7 @@ type conn struct {
 
 	peerPort   uint16
 	peerFamily uint8 // 0, 4 or 6
-	_          uint8
+	splice     uint8 // in Loop.splices, 0: none
 	peerAddr   [16]byte
 }
 

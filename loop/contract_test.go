@@ -142,7 +142,7 @@ func countFDs(t *testing.T) int {
 	for _, e := range d {
 		// The Go runtime opens its own poller when it likes.
 		s, _ := os.Readlink("/proc/self/fd/" + e.Name())
-		if strings.HasPrefix(s, "socket:") {
+		if strings.HasPrefix(s, "socket:") || strings.HasPrefix(s, "pipe:") {
 			n++
 		}
 	}

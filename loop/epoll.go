@@ -37,6 +37,7 @@ const (
 // epoll is the readiness backend. It has nothing in flight, ever: a system
 // call is complete when it returns.
 type epoll struct {
+	kernelPipes
 	l      *Loop
 	fd     int
 	events []unix.EpollEvent
@@ -193,6 +194,9 @@ func (e *epoll) recvOn(id ConnID, c *conn) {
 
 // recvOff has nothing to do: without a call of receive nothing comes.
 func (e *epoll) recvOff(ConnID, *conn) {}
+
+// awaitRoom: an edge will come.
+func (e *epoll) awaitRoom(_ ConnID, c *conn) { c.flags |= flagSendBusy }
 
 func (e *epoll) shutdown(_ ConnID, c *conn) { shutdownFD(c.fd) }
 

@@ -162,7 +162,14 @@ func (e *epoll) acceptSome(index int) {
 // That does not hold once the end was announced, whose edge is past.
 func (e *epoll) receive(id ConnID, c *conn) {
 	l := e.l
-	granted := l.grant(c, blocksPerTick)
+	if c.has(flagSpliceFrom) && !e.relay(id, c) {
+		return
+	}
+	most := blocksPerTick
+	if c.has(flagBrief) {
+		most, c.recvBlocks = 1, 1
+	}
+	granted := l.grant(c, most)
 	if granted == 0 {
 		l.park(id, c)
 		return
@@ -197,11 +204,23 @@ func (e *epoll) receive(id ConnID, c *conn) {
 			return
 		}
 		if full {
+			c.flags &^= flagBrief
 			c.recvBlocks = 2
 		}
 		budget--
 	}
 	l.again(id, c)
+}
+
+// relay is receive where the bytes are spliced. True: they are not any more.
+func (e *epoll) relay(id ConnID, c *conn) bool {
+	switch e.l.relay(id, c) {
+	case relayOver:
+		return true
+	case relayWait: // as in receivedNothing
+		c.flags &^= flagReadable | flagHangup
+	}
+	return false
 }
 
 // receiveMany is receive into k blocks at once. It gives the number of blocks
@@ -275,6 +294,9 @@ func (e *epoll) receivedNothing(id ConnID, c *conn, errno unix.Errno) bool {
 // an edge will come, and only then is it tried again.
 func (e *epoll) flush(id ConnID, c *conn) {
 	l := e.l
+	if c.has(flagSpliceTo) && !l.drain(id, c) {
+		return
+	}
 	for tries := 0; tries < sendsPerTick; tries++ {
 		k := l.pool.Iovecs(&c.sendq, e.iov[:])
 		if k == 0 {

@@ -38,9 +38,12 @@ const (
 	Timer
 	// MailIn: another thread posted; Loop.Mail gives the mail.
 	MailIn
+	// Spliced: N bytes of Conn have gone from its socket towards another
+	// connection.
+	Spliced
 )
 
-var kindNames = [...]string{"none", "Accepted", "Connected", "Received", "RecvEnd", "Sent", "Closed", "Timer", "MailIn"}
+var kindNames = [...]string{"none", "Accepted", "Connected", "Received", "RecvEnd", "Sent", "Closed", "Timer", "MailIn", "Spliced"}
 
 // String is the kind's name.
 func (k Kind) String() string {
@@ -64,7 +67,7 @@ type Event struct {
 // lost says that a connection which is given away without this event having
 // been seen has lost something.
 func (ev *Event) lost() bool {
-	return ev.Kind == Received || ev.Kind == RecvEnd || ev.Errno != 0
+	return ev.Kind == Received || ev.Kind == RecvEnd || ev.Kind == Spliced || ev.Errno != 0
 }
 
 // Mail is what one thread tells a loop. The meaning of the fields is between

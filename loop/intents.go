@@ -116,13 +116,18 @@ func (l *Loop) Send(id ConnID, v buf.View) {
 	l.todo(id, c)
 }
 
-// Queued is the number of bytes given to Send that the kernel has not taken.
+// Queued is the number of bytes given to Send, or on their way by Splice, that
+// id's socket has not taken.
 func (l *Loop) Queued(id ConnID) int {
 	c := l.live(id)
 	if c == nil {
 		return 0
 	}
-	return c.sendq.Bytes()
+	n := c.sendq.Bytes()
+	if c.has(flagSpliceTo) {
+		n += l.splices[c.splice].held
+	}
+	return n
 }
 
 // Unacked is how many bytes of what was Sent the kernel holds that the peer has

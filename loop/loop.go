@@ -32,6 +32,7 @@ type Stats struct {
 	ShortSends               uint64 // the kernel took less than it was given
 	Enobufs                  uint64 // receives that found no block
 	Parked                   uint64 // connections that had to wait for a block
+	Spliced                  uint64 // bytes that went from socket to socket
 	Posted                   int    // blocks that lie with the kernel for receives to come
 	MailsIn, MailsFull       uint64 // delivered; refused because the mailbox was full
 	Conns, Timers, ConnsHigh int    // connections now, NewTimer slots now, most connections ever
@@ -54,6 +55,12 @@ type Loop struct {
 	dials              []dialRequest
 	lines              [numLines]line // receivers waiting for a block
 	calledUp           int            // of them, in this Poll
+
+	splices        []splice // by number; 0 is none
+	freeSplice     uint8
+	pipes          []pipe // empty ones
+	pipeCount      int    // and those in use
+	pipesRestUntil int64  // there are none before
 
 	listeners     []*listener
 	acceptDirty   bool
@@ -349,11 +356,17 @@ func (l *Loop) Destroy() error {
 	for slot := uint32(1); slot < l.conns.fresh; slot++ {
 		c := l.conns.at(slot)
 		l.pool.Drop(&c.sendq)
+		if c.has(flagSpliceTo) {
+			if s := &l.splices[c.splice]; s.held > 0 {
+				l.losePipe(s.pipe)
+			}
+		}
 		if c.fd >= 0 {
 			l.be.close(makeID(slot, c.gen), c)
 		}
 		c.fd = -1
 	}
+	l.trimPipes()
 	for _, ln := range l.listeners {
 		if ln != nil {
 			unix.Close(int(ln.fd))
@@ -362,7 +375,7 @@ func (l *Loop) Destroy() error {
 	for m := (Mail{}); l.box.take(&m); {
 		closeMail(&m)
 	}
-	l.conns, l.listeners, l.mails = connTable{}, nil, nil
+	l.conns, l.listeners, l.mails, l.splices = connTable{}, nil, nil, nil
 	l.events, l.head, l.connCount, l.timerCount = nil, 0, 0, 0
 	if l.wakeFD >= 0 {
 		unix.Close(l.wakeFD)

@@ -21,6 +21,8 @@ type sim struct {
 	until   int64        // when Poll has something to do; never: not by itself
 	starved bool         // a receive was made to find no block
 	turn    []*simSocket // those that are looked at in one wait
+	pipes   [][]byte
+	spare   []int32 // numbers of pipes that are closed
 }
 
 // loopEnd is what a backend keeps of a socket.
@@ -203,6 +205,9 @@ func (s *sim) heldBack(v *simSocket) bool {
 
 func (s *sim) flush(id ConnID, c *conn) {
 	v := s.w.socket(c.fd)
+	if c.has(flagSpliceTo) && !s.l.drain(id, c) {
+		return
+	}
 	s.l.stats.SendCalls++
 	if s.w.chance(s.ring) {
 		v.sending = true
@@ -255,6 +260,79 @@ func (s *sim) transfer(v *simSocket, c *conn) int {
 		v.push(b)
 	}
 	return n
+}
+
+// openPipe gives a pipe, which has a number where others have descriptors.
+func (s *sim) openPipe() (pipe, bool) {
+	if s.w.chance(s.w.NoBlock) {
+		s.w.Tally.NoPipes++
+		return pipe{}, false
+	}
+	if n := len(s.spare); n > 0 {
+		i := s.spare[n-1]
+		s.spare = s.spare[:n-1]
+		return pipe{i, i}, true
+	}
+	s.pipes = append(s.pipes, nil)
+	i := int32(len(s.pipes) - 1)
+	return pipe{i, i}, true
+}
+
+func (s *sim) closePipe(p pipe) {
+	s.pipes[p.r] = nil
+	s.spare = append(s.spare, p.r)
+}
+
+// simPipeBytes is what a pipe holds: no more than a receive brings.
+const simPipeBytes = 16 << 10
+
+func (s *sim) pull(c *conn, p pipe, n int) (int, unix.Errno) {
+	v := s.w.socket(c.fd)
+	n = min(n, len(v.in), 1+s.w.rng.IntN(simPipeBytes))
+	switch {
+	case n > 0:
+	case v.rst:
+		return 0, unix.ECONNRESET
+	case v.fin:
+		return 0, 0
+	default:
+		return 0, unix.EAGAIN
+	}
+	if n > 1 && s.w.chance(s.w.ShortIO) {
+		n = 1 + s.w.rng.IntN(n)
+		s.w.Tally.ShortReads++
+	}
+	s.w.Tally.Splices++
+	b := make([]byte, n)
+	v.pull(b)
+	s.pipes[p.r] = b
+	return n, 0
+}
+
+func (s *sim) push(c *conn, p pipe, n int) (int, unix.Errno) {
+	v := s.w.socket(c.fd)
+	if errno := v.sendError(); errno != 0 {
+		return 0, errno
+	}
+	if !v.far.gone {
+		n = min(n, v.space())
+	}
+	if n == 0 {
+		return 0, unix.EAGAIN
+	}
+	if n > 1 && s.w.chance(s.w.ShortIO) {
+		n = 1 + s.w.rng.IntN(n)
+		s.w.Tally.ShortWrites++
+	}
+	v.push(s.pipes[p.r][:n])
+	s.pipes[p.r] = s.pipes[p.r][n:]
+	return n, 0
+}
+
+// awaitRoom: as after a send that found none.
+func (s *sim) awaitRoom(_ ConnID, c *conn) {
+	s.w.socket(c.fd).blocked = true
+	c.flags |= flagSendBusy
 }
 
 func (s *sim) shutdown(id ConnID, c *conn) { s.w.socket(c.fd).finish() }

@@ -109,13 +109,27 @@ func (k *lockedSim) refuse(fd int32) { k.locked(func() { k.s.refuse(fd) }) }
 func (k *lockedSim) dial(id ConnID, c *conn, r *Remote) {
 	k.locked(func() { k.s.dial(id, c, r) })
 }
-func (k *lockedSim) adopt(id ConnID, c *conn)    { k.locked(func() { k.s.adopt(id, c) }) }
-func (k *lockedSim) recvOn(id ConnID, c *conn)   { k.locked(func() { k.s.recvOn(id, c) }) }
-func (k *lockedSim) recvOff(id ConnID, c *conn)  { k.locked(func() { k.s.recvOff(id, c) }) }
-func (k *lockedSim) flush(id ConnID, c *conn)    { k.locked(func() { k.s.flush(id, c) }) }
-func (k *lockedSim) shutdown(id ConnID, c *conn) { k.locked(func() { k.s.shutdown(id, c) }) }
-func (k *lockedSim) cancel(id ConnID, c *conn)   { k.locked(func() { k.s.cancel(id, c) }) }
-func (k *lockedSim) close(id ConnID, c *conn)    { k.locked(func() { k.s.close(id, c) }) }
+func (k *lockedSim) adopt(id ConnID, c *conn)   { k.locked(func() { k.s.adopt(id, c) }) }
+func (k *lockedSim) recvOn(id ConnID, c *conn)  { k.locked(func() { k.s.recvOn(id, c) }) }
+func (k *lockedSim) recvOff(id ConnID, c *conn) { k.locked(func() { k.s.recvOff(id, c) }) }
+func (k *lockedSim) flush(id ConnID, c *conn)   { k.locked(func() { k.s.flush(id, c) }) }
+func (k *lockedSim) openPipe() (p pipe, ok bool) {
+	k.locked(func() { p, ok = k.s.openPipe() })
+	return p, ok
+}
+func (k *lockedSim) closePipe(p pipe) { k.locked(func() { k.s.closePipe(p) }) }
+func (k *lockedSim) pull(c *conn, p pipe, n int) (got int, errno unix.Errno) {
+	k.locked(func() { got, errno = k.s.pull(c, p, n) })
+	return got, errno
+}
+func (k *lockedSim) push(c *conn, p pipe, n int) (got int, errno unix.Errno) {
+	k.locked(func() { got, errno = k.s.push(c, p, n) })
+	return got, errno
+}
+func (k *lockedSim) awaitRoom(id ConnID, c *conn) { k.locked(func() { k.s.awaitRoom(id, c) }) }
+func (k *lockedSim) shutdown(id ConnID, c *conn)  { k.locked(func() { k.s.shutdown(id, c) }) }
+func (k *lockedSim) cancel(id ConnID, c *conn)    { k.locked(func() { k.s.cancel(id, c) }) }
+func (k *lockedSim) close(id ConnID, c *conn)     { k.locked(func() { k.s.close(id, c) }) }
 func (k *lockedSim) detach(id ConnID, c *conn) (ok bool) {
 	k.locked(func() { ok = k.s.detach(id, c) })
 	return ok

@@ -91,7 +91,10 @@ func (s *sim) collectSend(v *simSocket, c *conn) {
 		}
 		v.blocked = false
 		c.flags &^= flagSendBusy
-		if !c.has(flagClosing) {
+		switch {
+		case c.has(flagClosing):
+		case c.has(flagSpliceTo) && !s.l.drain(v.id, c) || c.sendq.Empty():
+		default:
 			s.sendNow(v, c)
 		}
 		return
@@ -139,9 +142,26 @@ func (s *sim) collectRecv(v *simSocket, c *conn) {
 	s.stopReceiving(v, c)
 }
 
+// relay is receive where the bytes are spliced. True: they are not any more.
+func (s *sim) relay(v *simSocket, c *conn) bool {
+	if c.has(flagClosing) { // what was in flight brings nothing
+		return false
+	}
+	switch s.l.relay(v.id, c) {
+	case relayOver:
+		return true
+	case relayLater:
+		s.stopReceiving(v, c)
+	}
+	return false
+}
+
 // receive passes on what has arrived, a bounded number of blocks.
 func (s *sim) receive(v *simSocket, c *conn) {
 	w, l := s.w, s.l
+	if c.has(flagSpliceFrom) && !s.relay(v, c) {
+		return
+	}
 	n := 0
 	if len(v.in) > 0 {
 		if n = min(1+w.rng.IntN(blocksPerTick), l.grant(c, blocksPerTick)); n == 0 {

@@ -12,7 +12,7 @@ type Faults struct {
 	ShortIO     int // a transfer is cut to a random part of what is possible
 	Late        int // what is complete is reported later
 	Overshoot   int // a receive goes on for a while after Pause
-	NoBlock     int // a receive finds no block although there are some
+	NoBlock     int // a receive finds no block although there are some, or a splice no pipe
 	LoseOnReset int // a reset destroys bytes that were not read yet
 	RefuseDial  int // a connect is refused
 	SilentDial  int // a connect gets no answer at all
@@ -28,6 +28,7 @@ type Tally struct {
 	Resets, LostToReset, HalfEnds  uint64
 	Refused, Silent                uint64
 	Jumps, Exports, CancelledInOps uint64
+	Splices, NoPipes               uint64
 }
 
 // World is a network and a clock that exist only in memory: sockets between
@@ -363,4 +364,6 @@ func (t *Tally) Add(o *Tally) {
 	t.Jumps += o.Jumps
 	t.Exports += o.Exports
 	t.CancelledInOps += o.CancelledInOps
+	t.Splices += o.Splices
+	t.NoPipes += o.NoPipes
 }

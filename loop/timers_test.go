@@ -11,6 +11,7 @@ import (
 
 // stubBackend has a clock that tests set, and no sockets.
 type stubBackend struct {
+	piping // none
 	clock  int64
 	waited int64
 }

@@ -20,6 +20,7 @@ func init() { register(Uring, openUring) }
 // again and again, a receive each time with a block of the pool that the
 // kernel picks when data is there.
 type uring struct {
+	kernelPipes
 	l    *Loop
 	g    *ring
 	bufs *recvBuffers

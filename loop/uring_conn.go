@@ -9,7 +9,11 @@ import (
 )
 
 // The backend's own state of a connection. conn.io has the bytes of the send
-// in flight.
+// in flight, pollIO when it waits for room in the socket instead.
+const (
+	pollIO = 1<<32 - 1
+)
+
 const (
 	urReceiving  = flagBackend << iota // a multishot receive is in the ring
 	urRecvEnds                         // its cancellation is, too
@@ -43,6 +47,8 @@ func (u *uring) adopt(ConnID, *conn) {}
 func (u *uring) recvOn(id ConnID, c *conn) {
 	if !c.has(urReceiving) {
 		u.receive(id, c)
+	} else if c.has(flagSpliceFrom) && !u.l.spliceBegun(c) {
+		u.endReceive(id, c)
 	}
 	// Otherwise it goes on by itself, and if it was cancelled its end finds
 	// that the owner wants bytes.
@@ -51,11 +57,14 @@ func (u *uring) recvOn(id ConnID, c *conn) {
 // receive submits a receive that goes on by itself, but ends in time for
 // others to have their turn: the next one is submitted in the next Poll.
 func (u *uring) receive(id ConnID, c *conn) {
+	if c.has(flagSpliceFrom) && !u.relay(id, c) {
+		return
+	}
 	if u.l.mustWait(c) {
 		u.l.park(id, c)
 		return
 	}
-	if u.recvLimit == 0 && c.has(urStream) || c.has(flagTurn) {
+	if u.recvLimit == 0 && c.has(urStream) || c.has(flagTurn|flagBrief) {
 		prepRecv(u.sqe(), c.fd, recvBufGroup, connData(urRecv, id))
 	} else {
 		// On a fresh upstream connection it would be in vain to try at once.
@@ -66,11 +75,34 @@ func (u *uring) receive(id ConnID, c *conn) {
 	u.l.stats.RecvCalls++
 }
 
+// relay is receive where the bytes are spliced: they are moved by plain system
+// calls, and the ring says when there are some. (It would hand a splice of its
+// own to a worker thread.) True: they are not spliced any more.
+func (u *uring) relay(id ConnID, c *conn) bool {
+	switch u.l.relay(id, c) {
+	case relayOver:
+		return true
+	case relayWait:
+		prepPollOnce(u.sqe(), c.fd, unix.POLLIN, connData(urRecv, id))
+		c.flags = c.flags&^(urRecvEnds|urDialed) | urReceiving
+		u.begin(c)
+	}
+	return false
+}
+
+// awaitRoom lets the ring say when there is some.
+func (u *uring) awaitRoom(id ConnID, c *conn) {
+	prepPollOnce(u.sqe(), c.fd, unix.POLLOUT, connData(urSend, id))
+	c.io = pollIO
+	c.flags |= flagSendBusy
+	u.begin(c)
+}
+
 // recvOff cancels at once when bytes keep coming. A connection that gets a
 // message now and then is often resumed before the next one: there the
 // cancellation waits until something does arrive.
 func (u *uring) recvOff(id ConnID, c *conn) {
-	if c.has(urStream) {
+	if c.has(urStream) && !c.has(flagSpliceFrom) {
 		u.endReceive(id, c)
 	}
 }
@@ -83,6 +115,9 @@ func (u *uring) endReceive(id ConnID, c *conn) {
 }
 
 func (u *uring) flush(id ConnID, c *conn) {
+	if c.has(flagSpliceTo) && !u.l.drain(id, c) {
+		return
+	}
 	u.makeRoom()
 	e := u.sqe()
 	if c.sendq.Len() == 1 {
@@ -170,7 +205,11 @@ func (u *uring) recvComplete(id ConnID, c *conn, res int32, cflags uint32) {
 		u.l.recvEnded(id, c, unix.Errno(-res))
 		again = false
 	}
-	if again && c.has(flagSub) {
+	switch {
+	case !again || !c.has(flagSub):
+	case c.has(flagSpliceFrom) && !c.has(flagClosing):
+		u.receive(id, c)
+	default:
 		u.l.again(id, c) // by then the owner may have paused it
 	}
 	u.l.opEnd(id, c)
@@ -180,7 +219,7 @@ func (u *uring) recvComplete(id ConnID, c *conn, res int32, cflags uint32) {
 // asked for no more.
 func (u *uring) tookBytes(id ConnID, c *conn, n int32) {
 	if int(n) == u.l.pool.BlockBytes() {
-		c.flags |= urStream
+		c.flags = c.flags&^flagBrief | urStream
 	} else {
 		c.flags &^= urStream
 	}
@@ -233,6 +272,10 @@ func (u *uring) receiveNow(id ConnID, c *conn) bool {
 func (u *uring) sendComplete(id ConnID, c *conn, res int32) {
 	c.flags &^= flagSendBusy
 	switch {
+	case c.io == pollIO:
+		if !c.has(flagClosing) {
+			u.l.drain(id, c)
+		}
 	case res >= 0:
 		if uint32(res) < c.io {
 			u.l.stats.ShortSends++

@@ -108,6 +108,11 @@ func prepPoll(e *sqe, fd int32, u userData) {
 	}
 }
 
+// prepPollOnce reports once that one of the events in mask is there.
+func prepPollOnce(e *sqe, fd int32, mask uint32, u userData) {
+	*e = sqe{OpCode: opPollAdd, Fd: fd, OpcodeFlags: mask, UserData: uint64(u)}
+}
+
 // prepCancel ends the operation known as target, which then completes. Success
 // itself is silent; not finding it, because it has just completed, is not.
 func prepCancel(e *sqe, target userData) {

@@ -72,6 +72,8 @@ func TestSQEBytes(t *testing.T) {
 				userData: rawU}},
 		{"poll", func(e *sqe) { prepPoll(e, 7, u) },
 			rawSQE{opcode: 6, fd: 7, len: 1, opFlags: 1, userData: rawU}},
+		{"poll once", func(e *sqe) { prepPollOnce(e, 7, 4, u) },
+			rawSQE{opcode: 6, fd: 7, opFlags: 4, userData: rawU}},
 		{"cancel", func(e *sqe) { prepCancel(e, u) },
 			rawSQE{opcode: 14, flags: 1 << 6, fd: -1, addr: rawU}},
 		{"cancel all", func(e *sqe) { prepCancelAll(e) },
