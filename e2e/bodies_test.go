@@ -94,6 +94,9 @@ func TestBodyOf1MiB(t *testing.T) {
 				}
 			}
 			c.Close()
+			if n := z.metrics(t).sum("zproxy_loop_spliced_bytes_total"); n < mib {
+				t.Errorf("%v bytes of three bodies were spliced", n)
+			}
 			to := filepath.Join(t.TempDir(), "copy")
 			curl(t, "--fail", "-o", to, z.url(path))
 			sameFile(t, to, sum)

@@ -67,6 +67,9 @@ func (w *Worker) originEvent(oi uint32, ev *loop.Event) {
 	case loop.Received:
 		w.m.UpstreamBytesIn += uint64(ev.N)
 		w.originReceived(oi, o, ev.View)
+	case loop.Spliced:
+		w.m.UpstreamBytesIn += uint64(ev.N)
+		w.responseSpliced(o, int(ev.N))
 	case loop.Sent:
 		w.originSent(o, ev)
 	case loop.RecvEnd:
@@ -461,6 +464,7 @@ func (w *Worker) responsePiece(c *client, x *exchange, o *origin, piece http1.Pi
 		w.responseTrailers(c, x, o)
 	default:
 		w.originBulk(o, true)
+		w.spliceResponse(c, x, o)
 		w.restrainOrigin(c, x, o)
 	}
 }

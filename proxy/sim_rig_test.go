@@ -240,6 +240,7 @@ func (s *simulation) start(loops int) error {
 			Loop: l, Pool: pool, Snapshot: s.snap, Metrics: m, MaxBlocks: blocks,
 			Log: s.log.NewBuffer(&m.AccessLogDropped),
 		}, peers)
+		s.workers[i].spliceMin = []int64{1, 1000, spliceMin}[s.pick(3)]
 		s.workers[i].Listen(s.world.Listen(simListen), 0)
 	}
 	for _, w := range s.workers {

@@ -124,7 +124,7 @@ func (c *simCounts) complete(t *testing.T) {
 		"shutdowns among clients": uint64(c.drains), "blocks asked for in vain": c.noBlock, "receives without a block": w.NoBlocks,
 		"short reads": w.ShortReads, "short writes": w.ShortWrites, "late completions": w.Late, "receives after Pause": w.Overshoots,
 		"resets": w.Resets, "resets that destroyed bytes": w.LostToReset, "half-closes": w.HalfEnds, "connects refused": w.Refused,
-		"connects without an answer": w.Silent, "leaps of the clock": w.Jumps, "connections passed on": w.Exports,
+		"connects without an answer": w.Silent, "leaps of the clock": w.Jumps, "splices": w.Splices, "splices without a pipe": w.NoPipes, "connections passed on": w.Exports,
 		"operations cancelled under way": w.CancelledInOps, "requests tried again": c.retries, "stale connections": c.stale,
 		"connections stolen": c.stolen, "answers of the proxy's own": c.own,
 	} {

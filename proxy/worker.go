@@ -136,6 +136,7 @@ type Worker struct {
 	dateSec   int64
 	high      int
 	low       int
+	spliceMin int64 // of what is left of a body, for the kernel to pass it on
 	maxBlocks int
 	arena     *numa.Arena
 	timerAt   int64
@@ -166,7 +167,7 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 		caches:   routeCaches(s.routers),
 		unposted: make([]int, len(peers)),
 		extras:   make([]proto.Extra, 0, 16),
-		high:     highMark, low: lowMark, maxBlocks: c.MaxBlocks, arena: c.Arena,
+		high:     highMark, low: lowMark, spliceMin: spliceMin, maxBlocks: c.MaxBlocks, arena: c.Arena,
 	}
 	w.head.Fields = make([]proto.Field, 0, 32)
 	w.resp.Fields = make([]proto.Field, 0, 32)

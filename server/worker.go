@@ -155,8 +155,8 @@ func ioKind(name string) loop.IO {
 const reservedFDs = 64
 
 // maxConns is how many accepted connections a loop may hold; more are refused.
-// It is configured, or the loop's share of the limit on open files less what
-// upstream connections may need.
+// It is configured, or the loop's share of the limit on open files less what pipes
+// and upstream connections may need.
 func (s *Server) maxConns() int {
 	if n := s.cfg.Limits.Connections; n > 0 {
 		return n
@@ -165,7 +165,7 @@ func (s *Server) maxConns() int {
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &lim) != nil || lim.Cur > 1<<24 {
 		return 0
 	}
-	files := int(lim.Cur) - reservedFDs
+	files := int(lim.Cur) - reservedFDs - len(s.places)*loop.PipeFDs
 	upstreams := 0
 	for i := range s.cfg.Upstreams {
 		u := &s.cfg.Upstreams[i]

@@ -136,6 +136,16 @@ func (d *Body) Remaining() int64 {
 	return -1
 }
 
+// Skip counts n data bytes that went by another way than through Next; they are
+// no more than Remaining says.
+func (d *Body) Skip(n int) Piece {
+	d.take(n, bodyEnd)
+	if d.state == bodyEnd {
+		return PieceEnd
+	}
+	return PieceMore
+}
+
 // EOF says what the end of the connection means now: it completes a body that
 // goes on until the connection ends and cuts any other short (RFC 9112 section
 // 8), which must not be passed on as a complete message.

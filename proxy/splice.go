@@ -1,0 +1,27 @@
+package proxy
+
+// spliceMin is how much of a body must be left for a splice to pay: it costs a
+// turn more to begin, and in each filling of the pipe calls that find nothing.
+const spliceMin = 256 << 10
+
+// spliceResponse lets the kernel pass on what is left of a long body, where
+// nothing is to be added or taken off on the way. When the loop has no pipe to
+// spare the bytes come as ever, and with the next of them it is tried again.
+func (w *Worker) spliceResponse(c *client, x *exchange, o *origin) {
+	left := x.respBody.Remaining()
+	if left < w.spliceMin || left <= 0 || c.stream != 0 || o.stream != 0 || x.flags&xResponseChunked != 0 || !o.in.Empty() {
+		return
+	}
+	w.l.Splice(o.conn, c.conn, uint64(left))
+}
+
+// responseSpliced: n bytes of the response's body are on their way to the
+// client.
+func (w *Worker) responseSpliced(o *origin, n int) {
+	if o.state != originBusy {
+		return
+	}
+	x := w.xs.At(o.x)
+	x.respBytes += uint64(n)
+	w.responsePiece(w.clients.At(x.client), x, o, x.respBody.Skip(n))
+}
