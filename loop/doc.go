@@ -26,6 +26,7 @@
 //
 //	Accepted | Connected{Errno}      it exists (Dial: also when it failed)
 //	Received*  then one RecvEnd      after Recv; Errno 0 is end of file
+//	Spliced*                         after Splice, in place of Received
 //	Sent*                            one per completed send to the kernel
 //	Timer                            each time a Deadline has passed
 //	Closed                           after Close, Abort, Export: the last event

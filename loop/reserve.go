@@ -81,6 +81,10 @@ func (l *Loop) park(id ConnID, c *conn) {
 	if c.has(flagParked | flagClosing | flagRecvEnded) {
 		return
 	}
+	if c.has(flagSpliceFrom) {
+		l.again(id, c) // what comes next needs no block
+		return
+	}
 	c.flags = c.flags&^flagTurn | flagParked
 	l.stats.Parked++
 	n := l.lineOf(c)
