@@ -47,10 +47,11 @@ vet:
 	go vet ./...
 	go vet -tags $(TAGS) ./...
 
-# As a plain go test ./... has it, with epoll alone; and as it is built, where that makes a difference.
+# As a plain go test ./... has it, with epoll alone; and as it is built, where that makes a difference. Simulations have no
+# ring, and package proxy need not go through epoll twice.
 unit:
 	go test $(UNIT)
-	go test -count=1 -tags $(TAGS) -ldflags=$(LDFLAGS) $(RING)
+	ZPROXY_TEST_IO=uring go test -count=1 -skip '^TestSim' -tags $(TAGS) -ldflags=$(LDFLAGS) $(RING)
 
 # Real workers in a simulated world, with all assertions; see docs/testing.md. It prints what it has gone through.
 sim:
