@@ -33,7 +33,7 @@ const Version = "13"
 // anything else.
 func Offered(h *proto.Head) (websocket, others bool) {
 	if h.Protocol.Len > 0 {
-		return equalFold(h.Bytes(h.Protocol), protocol), false
+		return proto.EqualFold(h.Bytes(h.Protocol), protocol), false
 	}
 	for i := range h.Fields {
 		if h.Fields[i].Token != proto.TokenUpgrade {
@@ -44,7 +44,7 @@ func Offered(h *proto.Head) (websocket, others bool) {
 			var element []byte
 			element, list = nextElement(list)
 			switch {
-			case equalFold(element, protocol):
+			case proto.EqualFold(element, protocol):
 				websocket = true
 			case len(element) > 0:
 				others = true
@@ -221,7 +221,7 @@ func agreed(h *proto.Head, offered []byte) (ext Extensions, fault *proto.Fault) 
 			case len(element) == 0:
 			case len(name) == 0 || !listed(offered, name):
 				return 0, &faultExtension
-			case equalFold(name, deflate):
+			case proto.EqualFold(name, deflate):
 				ext |= Deflate
 			default:
 				ext |= Unknown
@@ -248,7 +248,7 @@ func listed(list, name []byte) bool {
 // than a parameter follows it.
 func extensionName(element []byte) []byte {
 	n := proto.TokenPrefix(element)
-	if rest := trimSpace(element[n:]); len(rest) > 0 && rest[0] != ';' {
+	if rest := proto.TrimSpace(element[n:]); len(rest) > 0 && rest[0] != ';' {
 		return nil
 	}
 	return element[:n]
@@ -270,33 +270,7 @@ func nextElement(list []byte) (element, rest []byte) {
 		i++
 	}
 	if i >= len(list) {
-		return trimSpace(list), nil
+		return proto.TrimSpace(list), nil
 	}
-	return trimSpace(list[:i]), list[i+1:]
-}
-
-func trimSpace(b []byte) []byte {
-	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
-		b = b[1:]
-	}
-	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
-		b = b[:len(b)-1]
-	}
-	return b
-}
-
-// equalFold compares b with a lower-case ASCII string, in any letter case.
-func equalFold(b []byte, lower string) bool {
-	if len(b) != len(lower) {
-		return false
-	}
-	for i, c := range b {
-		if c-'A' <= 'Z'-'A' {
-			c |= 0x20
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
+	return proto.TrimSpace(list[:i]), list[i+1:]
 }
