@@ -2,78 +2,28 @@ package e2e
 
 import (
 	"bytes"
-	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"zproxy/internal/child"
 )
 
 // startTries is how often a program is started on new ports when a port that
 // was free a moment ago has been taken by somebody else.
 const startTries = 4
 
-// ports is the next port to try, see freePort.
-var ports = struct {
-	sync.Mutex
-	next int
-}{next: firstPort + os.Getpid()*64%(lastPort-firstPort)}
+func freePort(t *testing.T) int { return int(child.FreeAddr(t).Port()) }
 
-// The ports given out lie below those that the kernel gives to connections
-// (net.ipv4.ip_local_port_range).
-const (
-	firstPort = 10000
-	lastPort  = 32000
-)
-
-// freePort finds a port of 127.0.0.1 that nobody uses and that was not given
-// out before: several may be wanted until the first is listened on.
-func freePort(t *testing.T) int {
-	t.Helper()
-	ports.Lock()
-	defer ports.Unlock()
-	for range lastPort - firstPort {
-		port := ports.next
-		if ports.next++; ports.next == lastPort {
-			ports.next = firstPort
-		}
-		if l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			l.Close()
-			return port
-		}
-	}
-	t.Fatalf("no port of 127.0.0.1 from %d to %d is free", firstPort, lastPort)
-	return 0
-}
-
-func freeAddr(t *testing.T) string { return fmt.Sprintf("127.0.0.1:%d", freePort(t)) }
-
-// output collects what a process prints.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
+func freeAddr(t *testing.T) string { return child.FreeAddr(t).String() }
 
 // process is a program that was started and will end.
 type process struct {
 	cmd    *exec.Cmd
-	out    output        // stdout and stderr
+	out    child.Output  // stdout and stderr
 	exited chan struct{} // closed when it has ended
 	err    error         // of Wait, once exited is closed
 }

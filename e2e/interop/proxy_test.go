@@ -1,7 +1,6 @@
 package interop
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"net/http"
@@ -9,10 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"zproxy/internal/child"
 )
 
 var (
@@ -64,58 +64,7 @@ func eachBackend(t *testing.T, test func(t *testing.T, backend string)) {
 	}
 }
 
-func freeAddr(t *testing.T) string { return fmt.Sprintf("127.0.0.1:%d", freePort(t)) }
-
-// ports is the next port to try, see freePort.
-var ports = struct {
-	sync.Mutex
-	next int
-}{next: firstPort + os.Getpid()*64%(lastPort-firstPort)}
-
-// The ports given out lie below those that the kernel gives to connections
-// (net.ipv4.ip_local_port_range).
-const (
-	firstPort = 10000
-	lastPort  = 32000
-)
-
-// freePort finds a port of 127.0.0.1 that nobody uses and that was not given
-// out before: several may be wanted until the first is listened on.
-func freePort(t *testing.T) int {
-	t.Helper()
-	ports.Lock()
-	defer ports.Unlock()
-	for range lastPort - firstPort {
-		port := ports.next
-		if ports.next++; ports.next == lastPort {
-			ports.next = firstPort
-		}
-		if l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			l.Close()
-			return port
-		}
-	}
-	t.Fatalf("no port of 127.0.0.1 from %d to %d is free", firstPort, lastPort)
-	return 0
-}
-
-// output collects what a process prints.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
+func freeAddr(t *testing.T) string { return child.FreeAddr(t).String() }
 
 const zproxyConfig = `
 io: %s
@@ -170,7 +119,7 @@ func startProxy(t *testing.T, backend, protocols, protocol, origin string) (addr
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	var out output
+	var out child.Output
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

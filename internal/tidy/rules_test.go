@@ -37,6 +37,7 @@ var layers = map[string]int{
 
 	"cmd":             8,
 	"e2e":             8, // runs the binary against real peers
+	"internal/child":  8, // programs that tests start
 	"internal/simnet": 8, // scripted peers: only tests and commands may know them
 	"internal/tidy":   8,
 	"internal/vmtest": 8, // runs the binary in a virtual machine

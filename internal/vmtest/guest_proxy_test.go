@@ -2,7 +2,6 @@ package vmtest
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,10 +11,11 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"zproxy/internal/child"
 )
 
 const (
@@ -58,28 +58,10 @@ func startOrigin(t *testing.T) *origin {
 // proxy is a running zproxy.
 type proxy struct {
 	cmd    *exec.Cmd
-	out    output
+	out    child.Output
 	exited chan struct{}
 	err    error // of Wait, when exited is closed
 	loops  int   // 0: not known yet
-}
-
-// output collects what a process prints.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }
 
 // startProxy starts a proxy with one loop on every CPU before o; extra is more
