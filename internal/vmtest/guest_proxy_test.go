@@ -106,6 +106,7 @@ func launch(t *testing.T, backend, text string) *proxy {
 io: %s
 listeners: [{address: %q, socket: {send_buffer: %d}}]
 admin: {address: %q}
+limits: {request_header_timeout: 60s} # a connection may have to wait for its turn
 `, backend, proxyAddr, socketBytes, adminAddr)
 	file := t.TempDir() + "/zproxy.yaml"
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
