@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -148,124 +147,6 @@ func (z *zproxy) processCPU(t *testing.T) time.Duration {
 	user, _ := strconv.Atoi(f[11])
 	system, _ := strconv.Atoi(f[12])
 	return time.Duration(user+system) * 10 * time.Millisecond
-}
-
-// flood opens connections until stopped or n are open, and says nothing on
-// them. A dial may wait in the kernel's queue or fail: that is what is tested.
-type flood struct {
-	mu     sync.Mutex
-	conns  []net.Conn
-	failed atomic.Int64
-	end    chan struct{}
-	all    sync.WaitGroup
-}
-
-func startFlood(addr string, n int) *flood {
-	f := &flood{end: make(chan struct{})}
-	for range 16 {
-		f.all.Go(func() {
-			for range n / 16 {
-				select {
-				case <-f.end:
-					return
-				default:
-				}
-				c, err := net.DialTimeout("tcp", addr, 200*time.Millisecond)
-				if err != nil {
-					f.failed.Add(1)
-					continue
-				}
-				f.mu.Lock()
-				f.conns = append(f.conns, c)
-				f.mu.Unlock()
-			}
-		})
-	}
-	return f
-}
-
-func (f *flood) stop() (opened int) {
-	close(f.end)
-	f.all.Wait()
-	for _, c := range f.conns {
-		c.(*net.TCPConn).SetLinger(0)
-		c.Close()
-	}
-	return len(f.conns)
-}
-
-// fresh opens a connection and asks, again and again until it is answered.
-func fresh(t *testing.T, z *zproxy, limit time.Duration) {
-	t.Helper()
-	eventually(t, limit, "a new client is served", func() (bool, string) {
-		c, err := net.DialTimeout("tcp", z.addr, time.Second)
-		if err != nil {
-			return false, err.Error()
-		}
-		defer c.Close()
-		k := &talk{Conn: c}
-		k.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n", 0)
-		k.listen(1, false, time.Second)
-		return len(k.answers) == 1 && k.answers[0].Status == 200, fmt.Sprintf("%d answers", len(k.answers))
-	})
-}
-
-// Connections beyond the limit are reset at once: nobody waits for nothing,
-// those that are served go on being served, and there is room again when the
-// flood has gone. Connections to origins do not count.
-func TestConnectionFlood(t *testing.T) {
-	const many, limit = 6000, 100
-	enoughFiles(t, many)
-	eachBackend(t, func(t *testing.T, backend string) {
-		z := start(t, backend, fmt.Sprintf(`
-loops: 1
-listeners: [{address: LISTEN}]
-upstreams: {app: {endpoints: [{address: %q}], pool: {prewarm: %d}}}
-routes: [{path: "/*", upstream: app}]
-limits: {connections: %d, request_header_timeout: 20s}
-`, startNginx(t, t.TempDir()).addr, limit+20, limit))
-		fast := startLoad(z.addr, "/hello", "hello\n", 16)
-		time.Sleep(200 * time.Millisecond)
-		f := startFlood(z.addr, many)
-		f.all.Wait()
-		if n := z.metrics(t).sum("zproxy_client_connections"); n != limit {
-			t.Errorf("%v client connections during the flood, the limit is %d", n, limit)
-		}
-		undisturbed(t, "a flood of connections", fast)
-		open := f.open(t)
-		if shed := z.metrics(t).sum("zproxy_shed_total"); open > limit || int(shed) < len(f.conns)-open {
-			t.Errorf("of %d connections %d are still open, %v were counted as shed; the limit is %d", len(f.conns), open, shed, limit)
-		}
-		cpu := z.processCPU(t)
-		time.Sleep(500 * time.Millisecond)
-		if spent := z.processCPU(t) - cpu; spent > 200*time.Millisecond {
-			t.Errorf("%v of CPU in half a second in which nothing comes", spent)
-		}
-		failed := f.failed.Load()
-		if opened := f.stop(); opened < 10*limit {
-			t.Errorf("the flood came to %d connections, %d failed", opened, failed)
-		}
-		t.Logf("a flood of %d connections, %d more that the kernel did not answer in time", len(f.conns), failed)
-		fresh(t, z, 5*time.Second)
-	})
-}
-
-// open counts the connections that the proxy has not ended.
-func (f *flood) open(t *testing.T) int {
-	t.Helper()
-	var waiting atomic.Int64
-	var all sync.WaitGroup
-	deadline := time.Now().Add(time.Second)
-	for _, c := range f.conns {
-		all.Go(func() {
-			c.SetReadDeadline(deadline)
-			if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
-				waiting.Add(1)
-			}
-		})
-	}
-	all.Wait()
-	return int(waiting.Load())
 }
 
 // Out of descriptors (EMFILE), the proxy neither spins nor stops: who is
