@@ -80,12 +80,15 @@ soak:
 test-numa:
 	ZPROXY_VM=1 go test -count=1 -timeout 30m -v -run '^TestMachines$$' ./internal/vmtest
 
-# Every fuzz target in turn, FUZZTIME each.
+# Every fuzz target in turn, FUZZTIME each. Up to Go 1.26 a target may end with "context deadline exceeded" when its time
+# is over, without having found anything (golang.org/issue/75804): only an input that was written down is a failure then.
 fuzz:
-	@for package in $$(go list ./...); do \
+	@log=$$(mktemp) && trap "rm -f $$log" EXIT && \
+	for package in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
 			echo "$$package $$target"; \
-			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $$package 2>&1 | tee $$log || \
+				{ grep -q '^ *context deadline exceeded' $$log && ! grep -q 'Failing input written' $$log; } || exit 1; \
 		done; \
 	done
 
