@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"zproxy/buf"
+	"zproxy/internal/plant"
 	"zproxy/proto"
 	"zproxy/proto/http1"
 	"zproxy/proto/http2"
@@ -86,7 +87,7 @@ func (w *Worker) awaitTunnel(c *client, x *exchange, data buf.View, end bool) {
 		w.requestFault(c, x, &faultBodyTooLarge)
 		return
 	}
-	if data.Len > 0 {
+	if data.Len > 0 && !plant.Is(plant.Early) {
 		w.retain(data)
 		w.pool.Coalesce(&c.in, data)
 	}

@@ -237,7 +237,7 @@ func (w *Worker) serveGroup(cluster, endpoint int) {
 // openOriginStream gives o a stream of se, which has room, and sends its
 // request there.
 func (w *Worker) openOriginStream(c *client, x *exchange, o *origin, se *session) {
-	if x.flags&xUpgrade != 0 && !se.h2.ExtendedConnect() { // RFC 8441 3
+	if x.flags&xUpgrade != 0 && !se.h2.ExtendedConnect() && !plant.Is(plant.Connect) { // RFC 8441 3
 		w.failExchange(c, x, &faultNoConnect)
 		return
 	}

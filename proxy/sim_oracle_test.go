@@ -132,6 +132,7 @@ func (s *simulation) checkLog() {
 	for line := range bytes.Lines(b) {
 		total++
 		var rec struct {
+			Client string
 			Target string
 			Status int
 			Out    int `json:"bytes_out"`
@@ -157,10 +158,13 @@ func (s *simulation) checkLog() {
 			s.fail("access log: request %d is there twice: %s", id, line)
 		}
 		q := s.run.Requests[id]
+		if rec.Client != q.From.String() {
+			s.fail("access log: request %d is %v's: %s", id, q.From, line)
+		}
 		if q.Answered != 0 && rec.Status != q.Answered {
 			s.fail("access log: request %d was answered %d: %s", id, q.Answered, line)
 		}
-		if q.Complete && !q.Socket && q.Method != "HEAD" && q.Answered == q.Reply.Status && rec.Out != q.BodyBytes() {
+		if q.Complete && !(q.Socket && q.Tunnels()) && q.Method != "HEAD" && q.Answered == q.Reply.Status && rec.Out != q.BodyBytes() {
 			s.fail("access log: the answer to %d has %d bytes: %s", id, q.BodyBytes(), line)
 		}
 	}

@@ -36,6 +36,7 @@ type simulation struct {
 	prewarm int
 	conns   int  // to one endpoint, at most
 	h2c     bool // is what the origins speak
+	blind   bool // WebSockets are tunnels like others
 	turns   int
 	failed  []string
 }
@@ -54,6 +55,7 @@ func newSimulation(seed uint64, dir string) (*simulation, error) {
 	s := &simulation{seed: seed, rng: rand.New(rand.NewPCG(seed, 0xca1))}
 	s.calm = s.rng.IntN(4) == 0
 	s.h2c = s.rng.IntN(3) == 0
+	s.blind = s.rng.IntN(8) == 0
 	s.world = loop.NewWorld(seed, s.faults())
 	s.run = simnet.NewRun(s.world, s.traits())
 	if *simTrace && *simSeed != 0 {
@@ -118,8 +120,12 @@ func (s *simulation) traits() simnet.Traits {
 	if s.pick(6) == 0 {
 		t.Upgrade = 70
 	}
+	t.Decline = s.some(20)
 	if s.h2c {
-		t.Upgrade = 0 // there are no tunnels
+		t.Socket = 100 // there are no other tunnels
+		if s.pick(8) == 0 {
+			t.NoConnect = 100
+		}
 	}
 	if s.rng.IntN(2) == 0 {
 		t.H2 = []int{100, 100, 1 + s.pick(99)}[s.pick(3)]
@@ -134,7 +140,12 @@ func (s *simulation) traits() simnet.Traits {
 	if s.pick(16) == 0 { // bodies that by far exceed all marks and what is on its way
 		t.Clients, t.Requests, t.Body, t.Large, t.Slow = 1+s.pick(6), 1+s.pick(10), simBigBody, 40, s.some(80)
 	}
-	t.Wrong = s.some(60)
+	if t.Wrong = s.some(60); s.blind {
+		t.Wrong = 0
+	}
+	if s.h2c && t.NoConnect == 0 {
+		t.NoConnect = s.some(20)
+	}
 	return t
 }
 
@@ -189,7 +200,15 @@ limits: {request_header_timeout: 5s, keepalive_timeout: 8s, request_body_timeout
 forwarding: {x_forwarded: %v, forwarded: %v}
 shutdown: {grace: 5s}
 %s`, simListen, s.protocols(), []string{"http1", "h2c"}[bit(s.h2c)], strings.Join(endpoints, ", "), balance, s.conns, idle, s.prewarm, queue, []string{"600s", "1s"}[bit(!s.calm)],
-		retries, []string{"", "ping_interval: 20ms", "ping_interval: 3ms"}[s.pick(3-bit(s.calm))], perConn, s.pick(2) == 0, s.pick(2) == 0, s.http2())
+		retries, s.websocket(), perConn, s.pick(2) == 0, s.pick(2) == 0, s.http2())
+}
+
+// websocket is that section of the route.
+func (s *simulation) websocket() string {
+	if s.blind {
+		return "mode: tunnel"
+	}
+	return []string{"", "ping_interval: 20ms", "ping_interval: 3ms"}[s.pick(3-bit(s.calm))]
 }
 
 // protocols are those of the listener.

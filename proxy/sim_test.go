@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"zproxy/internal/simnet"
 	"zproxy/loop"
 )
 
@@ -61,6 +62,9 @@ type simCounts struct {
 	tally                        loop.Tally
 	stolen, retries, stale, own  uint64
 	sockets, pongs, failed       uint64
+	pairs                        [2][2]int // WebSockets by HTTP/2 of the client and of the origin
+	early, declined, noConnect   int       // WebSockets
+	tunnels                      int       // others
 }
 
 func (c *simCounts) more() bool {
@@ -76,6 +80,7 @@ func (c *simCounts) add(s *simulation) {
 	c.requests += len(s.run.Requests)
 	for _, q := range s.run.Requests {
 		c.whole += bit(q.Complete)
+		c.addTunnel(s, q)
 	}
 	c.turns += s.turns
 	if s.turns > c.most {
@@ -105,6 +110,20 @@ func (c *simCounts) add(s *simulation) {
 	}
 }
 
+func (c *simCounts) addTunnel(s *simulation, q *simnet.Request) {
+	switch {
+	case !q.Socket:
+		c.tunnels += bit(q.Opened())
+	case q.Opened():
+		c.pairs[bit(q.H2)][bit(s.h2c)]++
+		c.early += bit(q.Early)
+	case q.Answered == 403:
+		c.declined++
+	case q.Answered == 502:
+		c.noConnect += bit(s.run.Traits.NoConnect == 100)
+	}
+}
+
 func (c *simCounts) print(t *testing.T) {
 	took := time.Since(c.began)
 	t.Logf("%d simulated requests over %d seeds (%d calm) in %.1f s, %.0f per second, %d turns, at most %d (seed %d)", c.requests, c.seeds, c.calm,
@@ -126,6 +145,10 @@ func (c *simCounts) complete(t *testing.T) {
 		"resets": w.Resets, "resets that destroyed bytes": w.LostToReset, "half-closes": w.HalfEnds, "connects refused": w.Refused,
 		"connects without an answer": w.Silent, "leaps of the clock": w.Jumps, "splices": w.Splices, "splices without a pipe": w.NoPipes, "connections passed on": w.Exports,
 		"operations cancelled under way": w.CancelledInOps, "requests tried again": c.retries, "stale connections": c.stale,
+		"WebSockets between HTTP/1 and HTTP/1": uint64(c.pairs[0][0]), "WebSockets from HTTP/1 to HTTP/2": uint64(c.pairs[0][1]),
+		"WebSockets from HTTP/2 to HTTP/1": uint64(c.pairs[1][0]), "WebSockets between HTTP/2 and HTTP/2": uint64(c.pairs[1][1]),
+		"WebSockets with early data": uint64(c.early), "WebSockets declined": uint64(c.declined), "WebSockets that no origin takes": uint64(c.noConnect),
+		"other tunnels":      uint64(c.tunnels),
 		"connections stolen": c.stolen, "answers of the proxy's own": c.own,
 	} {
 		if n < 20 {
@@ -133,7 +156,8 @@ func (c *simCounts) complete(t *testing.T) {
 		}
 	}
 	t.Logf("peers: %d clients left, %d origins broke off, %d peers stopped, %d early answers, %d hang-ups", c.leaves, c.cuts, c.stops, c.earlies, c.hangUps)
-	t.Logf("%d WebSockets, %d pongs through them, %d failed for a frame", c.sockets, c.pongs, c.failed)
+	t.Logf("%d WebSockets, %d pongs through them, %d failed for a frame; by client's and origin's HTTP/2: %v; %d with early data, %d declined, %d where none is taken; %d other tunnels",
+		c.sockets, c.pongs, c.failed, c.pairs, c.early, c.declined, c.noConnect, c.tunnels)
 	t.Logf("world: %+v", c.tally)
 }
 

@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"zproxy/buf"
+	"zproxy/internal/plant"
 	"zproxy/proto"
 )
 
@@ -137,7 +138,9 @@ func (w *Worker) tunnelClientEnd(c *client, errno unix.Errno) {
 	if !w.socketHalf(c, x, o, fromClient) {
 		return
 	}
-	w.originFinish(o)
+	if o.stream == 0 || !plant.Is(plant.Half) {
+		w.originFinish(o)
+	}
 	w.tunnelDrained(c, x, o)
 }
 

@@ -22,7 +22,10 @@ const (
 	Stream  = "stream"  // bytes of a stream leave on another one
 	End     = "end"     // a stream whose answer was cut short ends in order
 	Leave   = "leave"   // a leave to have a stream open is lost
+	Half    = "half"    // the end of a tunnel's direction does not leave on a stream
+	Early   = "early"   // what a client sends before its tunnel is open is lost
+	Connect = "connect" // a WebSocket goes to an origin that takes none
 )
 
 // All lists them.
-var All = []string{Release, Byte, Swap, Cut, Pause, Log, Twice, Leak, Slot, Bound, Credit, Stream, End, Leave}
+var All = []string{Release, Byte, Swap, Cut, Pause, Log, Twice, Leak, Slot, Bound, Credit, Stream, End, Leave, Half, Early, Connect}

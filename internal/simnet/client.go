@@ -80,6 +80,7 @@ func (r *Run) startClient(from, to netip.AddrPort) {
 func (c *client) ask() {
 	for c.left > 0 && len(c.expect) < c.depth && !c.closing && c.waiting == nil && !c.half {
 		q := c.r.newRequest()
+		q.From = c.p.Addr()
 		if c.left--; q.Close || q.Upgrade {
 			c.left = 0
 		}
@@ -96,7 +97,7 @@ func (c *client) ask() {
 			b = b[:head]
 			c.held = c.r.World.Now() + c.r.rng.Int64N(1e9)
 			c.r.World.At(c.held, c.unhold)
-		} else if !q.Upgrade {
+		} else if !q.Tunnels() {
 			c.marks = append(c.marks, mark{end + len(b), &q.Sent})
 		}
 		c.out = append(c.out, b...)
@@ -182,7 +183,7 @@ func (c *client) said() {
 		if len(c.marks) > 0 {
 			continue
 		}
-		if c.cur != nil && c.cur.Upgrade && c.cur.Sent {
+		if c.cur != nil && c.cur.Tunnels() && c.cur.Sent {
 			c.half = true
 			c.p.CloseWrite()
 		}
@@ -287,7 +288,7 @@ func (c *client) ended(err error) {
 		if q.Socket && !c.frames.whole() && !c.r.Traits.Calm {
 			q.ReplyEnded = true // without a Close frame: everybody can see the cut
 		}
-		c.upgraded = q.Upgrade && !q.Sent && !c.half
+		c.upgraded = q.Tunnels() && !q.Sent && !c.half
 		if err := c.onEnd(); err != nil {
 			c.r.fail("client: %v", err)
 		}
@@ -304,6 +305,18 @@ func (c *client) ended(err error) {
 
 // ownStatus lists what the proxy may answer itself when others misbehave.
 var ownStatus = map[int]bool{408: true, 502: true, 503: true, 504: true}
+
+// mayAnswer says whether the proxy may answer q itself, with status. In calm runs
+// it has one reason: origins that take no WebSocket (RFC 8441 3).
+func (r *Run) mayAnswer(q *Request, status int) bool {
+	switch {
+	case r.Traits.Calm:
+		return q.Socket && r.Traits.NoConnect > 0 && status == 502
+	case q.Early && status == 413:
+		return true // there is a limit to what may come before an answer
+	}
+	return ownStatus[status]
+}
 
 func (c *client) onHead(h *head) (framing, int, error) {
 	proto, rest, _ := cut3(h.start)
@@ -330,7 +343,7 @@ func (c *client) onHead(h *head) (framing, int, error) {
 		return 0, 0, err
 	}
 	c.own = !fromOrigin
-	if c.own && (!ownStatus[status] || c.r.Traits.Calm) {
+	if c.own && !c.r.mayAnswer(q, status) {
 		return 0, 0, fmt.Errorf("the proxy answers %q", h.start)
 	}
 	if fromOrigin {
@@ -345,6 +358,9 @@ func (c *client) onHead(h *head) (framing, int, error) {
 		if !q.Socket {
 			c.say(appendBody(nil, q.ID, upward, 0, q.Body), q)
 			return byClose, 0, nil
+		}
+		if err := checkAccept(h, socketAccept); err != nil {
+			return 0, 0, err
 		}
 		b, places := appendMessages(nil, c.r.rng, q, upward, q.Body)
 		for _, at := range places {

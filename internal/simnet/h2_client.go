@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"golang.org/x/net/http2/hpack"
+
+	"zproxy/loop"
 )
 
 // h2Client is a connection of HTTP/2 to the proxy and the requests on it.
@@ -57,6 +59,9 @@ func (c *h2Client) ask() {
 		c.left--
 		q := c.r.newRequest()
 		q.asH2(c.r)
+		if p, ok := c.p.(*loop.Peer); ok {
+			q.From = p.Addr()
+		}
 		s := c.h2End.open(c.next)
 		c.next += 2
 		c.open++
@@ -68,21 +73,29 @@ func (c *h2Client) ask() {
 
 // asH2 takes from a request what HTTP/2 has not.
 func (q *Request) asH2(r *Run) {
-	q.H2, q.Minor, q.Close, q.AbandonAt = true, 1, false, -1
-	if q.Upgrade {
-		q.Upgrade, q.Socket, q.Wrong = false, false, 0
-		q.ClientEnded, q.ReplyEnded = false, false
-		q.Body = 0
+	q.H2, q.Minor, q.Close, q.AbandonAt, q.BreakAt = true, 1, false, -1, -1
+	if q.Upgrade && !q.Socket {
+		q.Upgrade, q.Body = false, 0
 		q.Reply.Status, q.Reply.Framing = 200, byLength
 	}
 	if chance(r.rng, r.Traits.Abandon) {
 		q.AbandonAt = size(r.rng, q.Reply.Body)
+	}
+	if q.Socket {
+		q.Early = r.rng.IntN(4) == 0
+		if chance(r.rng, r.Traits.Abandon) {
+			q.BreakAt, q.BreakHow = size(r.rng, q.Body), howToEnd(r.rng.IntN(3))
+		}
 	}
 }
 
 // send1 sends the request of s.
 func (c *h2Client) send1(s *h2Stream) {
 	q := s.q
+	if q.Socket {
+		c.connect(s)
+		return
+	}
 	fields := []string{":method", q.Method, ":scheme", "http", ":path", fmt.Sprintf("/r/%d?q=%d", q.ID, q.Body), ":authority", "sim.example",
 		"x-id", strconv.Itoa(q.ID), "x-fill", fill(q.ID, upward, q.Fill)}
 	bare := !q.Chunked && q.Body == 0
@@ -113,7 +126,12 @@ func (c *h2Client) send1(s *h2Stream) {
 	begin()
 }
 
-func (c *h2Client) spent(s *h2Stream) { c.say(&s.q.Sent) }
+func (c *h2Client) spent(s *h2Stream) {
+	c.say(&s.q.Sent)
+	if s.tunnel && s.gotEnd {
+		c.then(func() { c.over(s) })
+	}
+}
 
 // sending ends the connection at a byte of the script.
 func (c *h2Client) sending(wrote int) bool {
@@ -181,10 +199,13 @@ func (c *h2Client) onFinal(s *h2Stream, h *head, status int) error {
 	if err != nil {
 		return err
 	}
-	if !fromOrigin && (!ownStatus[status] || c.r.Traits.Calm) {
+	if !fromOrigin && !c.r.mayAnswer(q, status) {
 		return fmt.Errorf("the proxy answers %d to %d", status, q.ID)
 	}
 	q.Answered = status
+	if fromOrigin && q.Socket && status == 200 {
+		return c.onTunnel(s, h, id)
+	}
 	if fromOrigin {
 		if err := q.checkReplyHead(h, id, status); err != nil {
 			return err
@@ -199,11 +220,19 @@ func (c *h2Client) onFinal(s *h2Stream, h *head, status int) error {
 }
 
 func (c *h2Client) onData(s *h2Stream, b []byte) error {
-	q := s.q
 	if s.own {
 		s.got += len(b)
 		return nil
 	}
+	if s.tunnel {
+		return c.listen(s, b, func(b []byte) error { return c.bodyData(s, b) })
+	}
+	return c.bodyData(s, b)
+}
+
+// bodyData checks bytes of an answer's body.
+func (c *h2Client) bodyData(s *h2Stream, b []byte) error {
+	q := s.q
 	if at := differsAt(b, q.ID, downward, s.got); at >= 0 {
 		return fmt.Errorf("answer %d differs at byte %d of %d", q.ID, at, q.Reply.Body)
 	}
@@ -211,7 +240,7 @@ func (c *h2Client) onData(s *h2Stream, b []byte) error {
 	if q.Reply.Framing == noBody && len(b) > 0 || s.got > q.Reply.Body {
 		return fmt.Errorf("answer %d has more than its %d bytes", q.ID, q.Reply.Body)
 	}
-	if q.AbandonAt >= 0 && s.got >= q.AbandonAt {
+	if q.AbandonAt >= 0 && s.got >= q.AbandonAt && !s.reset {
 		c.abandon(s)
 	}
 	return nil
@@ -220,11 +249,14 @@ func (c *h2Client) onData(s *h2Stream, b []byte) error {
 func (c *h2Client) abandon(s *h2Stream) {
 	c.r.Leaves++
 	c.resetStream(s, h2Cancel)
-	c.over()
+	c.over(s)
 }
 
 func (c *h2Client) onEnd(s *h2Stream) error {
 	q := s.q
+	if s.tunnel && !s.frames.whole() && !c.r.Traits.Calm {
+		q.ReplyEnded = true // without a Close frame: everybody can see the cut
+	}
 	if !s.own && !q.ReplyEnded {
 		if q.Reply.Framing != noBody && s.got != q.Reply.Body {
 			return fmt.Errorf("answer %d passes for whole with %d of %d bytes", q.ID, s.got, q.Reply.Body)
@@ -234,25 +266,26 @@ func (c *h2Client) onEnd(s *h2Stream) error {
 		}
 		q.Complete = true
 	}
+	if s.tunnel && !s.sentEnd {
+		return nil // the other direction goes on
+	}
 	if !s.sentEnd {
 		// Answered without the whole request: nobody needs the rest (RFC 9113 8.1).
 		c.resetStream(s, h2NoError)
 	}
-	c.over()
+	c.over(s)
 	return nil
 }
 
 // onReset: an answer that is not whole shows it.
 func (c *h2Client) onReset(s *h2Stream, code uint32) error {
-	if c.r.Traits.Calm && !s.gotEnd {
+	if c.r.Traits.Calm && (!s.gotEnd || s.tunnel) {
 		return fmt.Errorf("request %d is reset with %d in a calm run", s.q.ID, code)
 	}
 	if code == h2Refused && s.q.Heads > 0 {
 		return fmt.Errorf("request %d is refused, and an origin has it", s.q.ID)
 	}
-	if !s.gotEnd {
-		c.over()
-	}
+	c.over(s)
 	return nil
 }
 
@@ -271,7 +304,7 @@ func (c *h2Client) onGoAway(last, code uint32) error {
 			}
 			s.reset, s.outgoing = true, false
 			c.forget(s)
-			c.over()
+			c.over(s)
 		}
 	}
 	c.rest()
@@ -279,7 +312,11 @@ func (c *h2Client) onGoAway(last, code uint32) error {
 }
 
 // over: a stream is.
-func (c *h2Client) over() {
+func (c *h2Client) over(s *h2Stream) {
+	if s.over {
+		return
+	}
+	s.over = true
 	c.open--
 	c.writeSoon()
 	c.rest()

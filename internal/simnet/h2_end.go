@@ -60,10 +60,16 @@ type h2Stream struct {
 	refused  bool // the request is not processed
 	faulty   bool // the answer may go wrong as planned: the first attempt
 	begun    bool // the answer is on the agenda
+	over     bool // counted as such
+	tunnel   bool // a WebSocket, and the origin has agreed
 
 	direction, at, n int // of the body being sent
 	trailer          bool
-	stopAt           int // byte of it at which the listener's stop is called; -1
+	said             []byte // of a WebSocket, instead: what is still to be sent
+	places           []int  // ... and where its frames begin; nil: it has not begun
+	frames           frames // ... and what it has received
+	handed           *bool  // ... and set when a Close frame was sent: nobody need wait for more
+	stopAt           int    // byte of it at which the listener's stop is called; -1
 	stop             func()
 }
 
@@ -94,7 +100,9 @@ type h2End struct {
 	later         []h2Change
 	farWindow     int64 // what the far end's settings say
 	farStreams    int64
-	most          int // streams the far end may have open, as it has acknowledged
+	farConnect    bool
+	connects      bool // it has said that it takes WebSockets
+	most          int  // streams the far end may have open, as it has acknowledged
 	dec           *hpack.Decoder
 	enc           *hpack.Encoder
 	encoded       bytes.Buffer
@@ -120,6 +128,7 @@ func newH2End(r *Run, p socket, to h2Listener, server bool) *h2End {
 	e := &h2End{r: r, p: p, to: to, server: server, streams: map[uint32]*h2Stream{}, prefaced: !server,
 		send: h2FirstWindow, receive: h2FirstWindow, first: h2FirstWindow, farWindow: h2FirstWindow, farStreams: math.MaxInt32, most: math.MaxInt32}
 	e.slow = chance(r.rng, r.Traits.Slow)
+	e.connects = server && !chance(r.rng, r.Traits.NoConnect)
 	e.dec = hpack.NewDecoder(4096, nil)
 	e.enc = hpack.NewEncoder(&e.encoded)
 	if !server {
@@ -184,6 +193,9 @@ func (e *h2End) change(c h2Change) {
 	}
 	if c.streams >= 0 {
 		set(h2SetStreams, c.streams)
+	}
+	if e.connects {
+		set(h2SetConnect, 1)
 	}
 	if e.r.rng.IntN(5) == 0 {
 		set(uint16(0xf00+e.r.rng.IntN(9)), 7) // nobody knows it
@@ -419,7 +431,7 @@ func (e *h2End) piece(s *h2Stream, room int) {
 		n = 1 + e.r.rng.IntN(n)
 	}
 	flags := byte(0)
-	payload, padding := appendBody(nil, s.q.ID, s.direction, s.at, n), 0
+	payload, padding := s.content(n), 0
 	if pad := e.r.rng.IntN(200); e.r.rng.IntN(20) == 0 && n+1+pad <= room {
 		flags |= h2Padded
 		padding = pad
@@ -436,6 +448,9 @@ func (e *h2End) piece(s *h2Stream, room int) {
 	if len(payload) > 0 || flags&h2EndStream != 0 {
 		e.frame(h2Data, flags, s.id, payload)
 		e.padding = padding
+	}
+	if s.at == s.n && s.handed != nil {
+		e.say(s.handed)
 	}
 	if !last {
 		return

@@ -29,6 +29,7 @@ const (
 	h2SetTable   = 1
 	h2SetStreams = 3
 	h2SetWindow  = 4
+	h2SetConnect = 8 // RFC 8441
 
 	h2NoError     = 0
 	h2Internal    = 2

@@ -87,7 +87,11 @@ func (o *h2Origin) onHeaders(s *h2Stream, fields []hpack.HeaderField, end bool) 
 		return nil
 	}
 	s.headed = true
-	if err := checkFields(fields, map[string]bool{":method": true, ":scheme": true, ":path": true, ":authority": true}); err != nil {
+	pseudo := map[string]bool{":method": true, ":scheme": true, ":path": true, ":authority": true}
+	if named(fields, ":method") == "CONNECT" {
+		pseudo[":protocol"] = true
+	}
+	if err := checkFields(fields, pseudo); err != nil {
 		return err
 	}
 	rest, ok := strings.CutPrefix(named(fields, ":path"), "/r/")
@@ -115,13 +119,26 @@ func (o *h2Origin) onHeaders(s *h2Stream, fields []hpack.HeaderField, end bool) 
 func (o *h2Origin) onRequest(s *h2Stream, h *head, fields []hpack.HeaderField, end bool) error {
 	q := s.q
 	h.fields = append(h.fields, [2]string{"host", named(fields, ":authority")})
-	if err := q.checkHead(named(fields, ":method"), h); err != nil {
+	method := named(fields, ":method")
+	if q.Socket && method == "CONNECT" {
+		if err := o.onConnect(q, h, fields); err != nil {
+			return err
+		}
+		method = q.Method
+	} else if q.Socket {
+		return fmt.Errorf("request %d is a WebSocket by %s", q.ID, method)
+	}
+	if err := q.checkHead(method, h); err != nil {
 		return err
 	}
 	if err := s.contentLength(h); err != nil {
 		return err
 	}
-	if want := q.Body; s.length >= 0 && (s.length != want || q.Chunked) || s.length < 0 && !q.Chunked && want > 0 || end && want > 0 {
+	if want := q.Body; q.Socket {
+		if s.length >= 0 || end && !q.ClientEnded {
+			return fmt.Errorf("request %d announces %d bytes, end %v, for a WebSocket", q.ID, s.length, end)
+		}
+	} else if s.length >= 0 && (s.length != want || q.Chunked) || s.length < 0 && !q.Chunked && want > 0 || end && want > 0 {
 		return fmt.Errorf("request %d announces %d bytes, end %v, want %d", q.ID, s.length, end, want)
 	}
 	if q.Heads++; q.Heads > 1 && (q.Method == "POST" || q.Method == "PURGE") {
@@ -131,6 +148,10 @@ func (o *h2Origin) onRequest(s *h2Stream, h *head, fields []hpack.HeaderField, e
 	s.faulty = q.Heads == 1
 	if q.Expect && o.r.rng.IntN(2) == 0 {
 		o.headers1xx(s, "100")
+	}
+	if q.Socket {
+		o.beginSoon(s)
+		return nil
 	}
 	o.early(s)
 	return nil
@@ -142,9 +163,17 @@ func (o *h2Origin) headers1xx(s *h2Stream, status string) {
 }
 
 func (o *h2Origin) onData(s *h2Stream, b []byte) error {
-	if s.refused {
+	if s.refused || s.q.Socket && !s.q.Tunnels() {
 		return nil
 	}
+	if s.q.Socket {
+		return o.listen(s, b, func(b []byte) error { return o.bodyData(s, b) })
+	}
+	return o.bodyData(s, b)
+}
+
+// bodyData checks bytes of a request's body.
+func (o *h2Origin) bodyData(s *h2Stream, b []byte) error {
 	if at := differsAt(b, s.q.ID, upward, s.got); at >= 0 {
 		return fmt.Errorf("the body of %d differs at byte %d of %d", s.q.ID, at, s.q.Body)
 	}
@@ -158,6 +187,9 @@ func (o *h2Origin) onData(s *h2Stream, b []byte) error {
 // early begins an answer before its request has ended, if that is the plan.
 func (o *h2Origin) early(s *h2Stream) {
 	p := &s.q.Reply
+	if s.q.Socket && s.faulty && p.Deaf && s.got >= p.Early {
+		s.stalled = true
+	}
 	if !s.faulty || s.begun || p.Early < 0 || s.got < p.Early || s.got == s.q.Body {
 		return
 	}
@@ -171,10 +203,13 @@ func (o *h2Origin) onEnd(s *h2Stream) error {
 	if s.refused {
 		return nil
 	}
-	if s.got != q.Body {
-		return fmt.Errorf("request %d passes for whole with %d of %d bytes", q.ID, s.got, q.Body)
+	if q.Tunnels() && !s.frames.whole() && !o.r.Traits.Calm {
+		q.ClientEnded = true // without a Close frame: everybody can see the cut
 	}
-	if !q.Sent {
+	if s.got != q.content() && !q.ClientEnded {
+		return fmt.Errorf("request %d passes for whole with %d of %d bytes", q.ID, s.got, q.content())
+	}
+	if !q.Sent && !q.ClientEnded {
 		return fmt.Errorf("request %d passes for whole, and its client has not sent all of it", q.ID)
 	}
 	q.Whole++
@@ -197,6 +232,10 @@ func (o *h2Origin) beginSoon(s *h2Stream) {
 
 func (o *h2Origin) answer(s *h2Stream) {
 	q, p := s.q, &s.q.Reply
+	if q.Tunnels() {
+		o.agree(s)
+		return
+	}
 	if s.faulty && p.Cut >= 0 {
 		// Some are reset at once, the others at a byte of the body.
 		s.stopAt, s.stop = min(p.Cut, p.Body), func() { o.r.Cuts++; o.resetStream(s, p.Code); o.over() }
@@ -228,7 +267,13 @@ func (o *h2Origin) answer(s *h2Stream) {
 func (o *h2Origin) spent(s *h2Stream) {
 	q := s.q
 	o.say(&q.Replied)
-	if !s.gotEnd {
+	if s.tunnel && q.Reply.Deaf {
+		o.then(func() {
+			if !s.gotEnd && !s.reset {
+				o.resetStream(s, h2NoError) // it has said all, and wants to hear no more
+			}
+		})
+	} else if !s.gotEnd && !s.tunnel {
 		o.then(func() {
 			if !s.gotEnd && !s.reset && o.r.rng.IntN(2) == 0 {
 				o.resetStream(s, h2NoError) // nobody needs the rest (RFC 9113 8.1)
@@ -269,7 +314,7 @@ func (o *h2Origin) over() {
 
 // onReset: the proxy's client has left, or the proxy has.
 func (o *h2Origin) onReset(s *h2Stream, code uint32) error {
-	if o.r.Traits.Calm && !(s.sentEnd && code == h2NoError) {
+	if o.r.Traits.Calm && (s.tunnel || !s.sentEnd || code != h2NoError && !(s.q.Socket && code == h2Cancel)) {
 		return fmt.Errorf("request %d is reset with %d in a calm run", s.q.ID, code)
 	}
 	o.over()

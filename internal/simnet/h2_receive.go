@@ -75,6 +75,8 @@ func (e *h2End) onSettings(f *h2Frame) error {
 				s.send += v - e.farWindow
 			}
 			e.farWindow = v
+		case h2SetConnect:
+			e.farConnect = v == 1
 		case h2SetTable:
 			e.enc.SetMaxDynamicTableSize(uint32(min(v, 4096)))
 		}

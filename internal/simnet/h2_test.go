@@ -133,7 +133,7 @@ func between(t *testing.T, seed uint64, traits Traits, mangle func(r *Run, f *h2
 	return r
 }
 
-var calmTraits = Traits{Calm: true, Clients: 4, Requests: 30, Body: 1 << 13, Streams: 12, BigHeads: 5, Settings: 60, TinyWindows: 20}
+var calmTraits = Traits{Calm: true, Clients: 4, Requests: 30, Body: 1 << 13, Streams: 12, BigHeads: 5, Settings: 60, TinyWindows: 20, Upgrade: 20, Socket: 100, Decline: 20}
 
 // Peers that keep the rules find nothing in each other, and in calm runs all
 // is answered.
@@ -143,7 +143,7 @@ func TestH2Peers(t *testing.T) {
 		traits := calmTraits
 		if seed%3 > 0 {
 			traits = Traits{Clients: 6, Requests: 30, Body: 1 << 13, Streams: 12, BigHeads: 5, Settings: 60, TinyWindows: 20, HangUp: 5,
-				Leave: 10, Slow: 10, Cut: 10, Early: 10, IdleClose: 20, Abandon: 10, Refuse: 5, GoAway: 20}
+				Leave: 10, Slow: 10, Cut: 10, Early: 10, IdleClose: 20, Abandon: 10, Refuse: 5, GoAway: 20, Upgrade: 20, Socket: 100, Decline: 20}
 		}
 		r := between(t, seed, traits, nil)
 		if len(r.Violations) > 0 {

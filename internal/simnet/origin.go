@@ -19,6 +19,7 @@ type origin struct {
 	received int      // body bytes
 	frames   frames   // of a WebSocket
 	places   []int    // between the frames it sends, counted like wrote
+	accept   string   // what agrees to it
 	whole    bool     // the request is here in full
 	begun    bool     // its answer is on the agenda
 	encoded  bool     // ... and in out
@@ -119,14 +120,14 @@ func (o *origin) id() int {
 
 // ended: the proxy has closed its direction, or all.
 func (o *origin) ended(err error) {
-	if o.q != nil && o.q.Upgrade && (o.q.Answered != 101 || o.q.Heads > 1) && o.received == 0 {
+	if o.q != nil && o.q.Tunnels() && (!o.q.Opened() || o.q.Heads > 1) && o.received == 0 {
 		// There never was a tunnel: the answer came too late, or another origin's
 		// was taken.
 		o.q.ReplyEnded = o.q.ReplyEnded || o.encoded
 		o.close(false)
 		return
 	}
-	if o.q != nil && o.q.Upgrade && o.s.state == inUntilClose && err == io.EOF {
+	if o.q != nil && o.q.Tunnels() && o.s.state == inUntilClose && err == io.EOF {
 		o.s.state = inHead
 		if o.q.Socket && !o.frames.whole() && !o.r.Traits.Calm {
 			o.q.ClientEnded = true // without a Close frame: everybody can see the cut
@@ -172,7 +173,12 @@ func (o *origin) onHead(h *head) (framing, int, error) {
 	o.q, o.received, o.whole, o.begun, o.encoded, o.answered = q, 0, false, false, false, false
 	o.faulty = q.Heads == 1
 	o.served++
-	if q.Upgrade {
+	if q.Socket {
+		if o.accept, err = checkOffer(h, q); err != nil {
+			return 0, 0, fmt.Errorf("request %d: %w", id, err)
+		}
+	}
+	if q.Tunnels() {
 		o.whole = true
 		o.beginSoon()
 		return byClose, 0, nil
@@ -249,8 +255,8 @@ func (o *origin) early() {
 
 func (o *origin) onEnd() error {
 	q := o.q
-	if o.received != q.Body && !q.ClientEnded {
-		return fmt.Errorf("it passes for whole with %d of %d bytes", o.received, q.Body)
+	if o.received != q.content() && !q.ClientEnded {
+		return fmt.Errorf("it passes for whole with %d of %d bytes", o.received, q.content())
 	}
 	if !q.Sent && !q.ClientEnded {
 		return fmt.Errorf("it passes for whole, and its client has not sent all of it")
@@ -272,7 +278,7 @@ func (o *origin) beginSoon() {
 		if o.q == q && !o.gone {
 			o.encoded = true
 			o.wrote = -len(o.out) // of a 100 that is still on its way
-			b, places := q.encodeReply(o.r.rng)
+			b, places := q.encodeReply(o.r.rng, o.accept)
 			o.out = append(o.out, b...)
 			o.places = places
 			o.writeSoon()
@@ -347,7 +353,7 @@ func (o *origin) cutOff() {
 func (o *origin) replied() {
 	q := o.q
 	q.Replied = true
-	if q.Upgrade {
+	if q.Tunnels() {
 		o.p.CloseWrite()
 		o.stopped = true
 		if o.deaf {
@@ -365,7 +371,7 @@ func (o *origin) replied() {
 
 // over: when both are done, the next may come.
 func (o *origin) over() {
-	if o.whole && o.answered && !o.q.Upgrade {
+	if o.whole && o.answered && !o.q.Tunnels() {
 		o.q = nil
 		o.idle()
 	}

@@ -3,6 +3,7 @@ package simnet
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -27,6 +28,7 @@ type Traits struct {
 	Upgrade   int // a request asks for a tunnel
 	Socket    int // of those, for a WebSocket
 	Wrong     int // of those, with a frame that breaks the rules
+	Decline   int // ... and answered like any other request
 	BigHeads  int // fields that need more than a block
 	Large     int // an answer may be of any size up to Body, not of any order
 	IdleClose int // an origin closes a connection nobody uses
@@ -40,6 +42,7 @@ type Traits struct {
 	Settings    int // a peer changes its settings under way
 	TinyWindows int // windows of some bytes, or none, for a while
 	Tables      int // a peer wants another table for HPACK
+	NoConnect   int // an origin takes no WebSocket
 
 	Refused bool // a client may find nobody listening
 }
@@ -56,6 +59,7 @@ const (
 // Request is one request, the answer planned for it, and the book about both.
 type Request struct {
 	ID      int
+	From    netip.AddrPort // its client
 	Method  string
 	Minor   int
 	Body    int
@@ -84,6 +88,9 @@ type Request struct {
 
 	H2        bool // the client speaks HTTP/2
 	AbandonAt int  // body bytes of the answer at which it resets the stream; -1: never
+	Early     bool // with Socket: it does not wait for the answer
+	BreakAt   int  // ... and of what it sends the byte at which it breaks off; -1: never
+	BreakHow  howToEnd
 }
 
 // Reply is what the origin does with it.
@@ -162,6 +169,22 @@ func (r *Run) newRequest() *Request {
 	return q
 }
 
+// Tunnels: it asks for a tunnel and is to get one.
+func (q *Request) Tunnels() bool { return q.Upgrade && q.Reply.Status == 101 }
+
+// Opened: its client knows of the tunnel.
+func (q *Request) Opened() bool {
+	return q.Tunnels() && (q.Answered == 101 || q.H2 && q.Answered == 200)
+}
+
+// content is how many bytes of body an origin is to get.
+func (q *Request) content() int {
+	if q.Upgrade && !q.Tunnels() {
+		return 0
+	}
+	return q.Body
+}
+
 func (r *Run) newReply(q *Request) Reply {
 	rng, t := r.rng, &r.Traits
 	p := Reply{Status: statuses[rng.IntN(len(statuses))], Minor: 1, Early: -1, Cut: -1, Stop: -1}
@@ -175,6 +198,8 @@ func (r *Run) newReply(q *Request) Reply {
 		p.Fill = rng.IntN(20_000)
 	}
 	switch {
+	case q.Socket && chance(rng, t.Decline):
+		p.Status, p.Framing = 403, []framing{byLength, byChunks}[rng.IntN(2)]
 	case q.Upgrade:
 		p.Status, p.Framing = 101, byClose
 	case q.Method == "HEAD" || p.Status == 204 || p.Status == 304:
@@ -283,9 +308,9 @@ func encodeBody(b []byte, rng *rand.Rand, id, direction, n int, chunked, trailer
 	return append(b, "\r\n"...)
 }
 
-// encodeReply writes the answer. places are those between the frames of a
-// WebSocket.
-func (q *Request) encodeReply(rng *rand.Rand) (_ []byte, places []int) {
+// encodeReply writes the answer; accept is the value that agrees to a WebSocket,
+// and places are those between its frames.
+func (q *Request) encodeReply(rng *rand.Rand, accept string) (_ []byte, places []int) {
 	p := &q.Reply
 	var b []byte
 	for i := range p.Interims {
@@ -305,9 +330,9 @@ func (q *Request) encodeReply(rng *rand.Rand) (_ []byte, places []int) {
 		}
 	}
 	switch {
-	case q.Socket:
-		b = append(b, "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: "+socketAccept+"\r\n"...)
-	case q.Upgrade:
+	case q.Tunnels() && q.Socket:
+		b = append(b, "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: "+accept+"\r\n"...)
+	case q.Tunnels():
 		b = append(b, "Connection: upgrade\r\nUpgrade: sim\r\n"...)
 	case p.Announce:
 		b = append(b, "Connection: close\r\n"...)
@@ -316,7 +341,7 @@ func (q *Request) encodeReply(rng *rand.Rand) (_ []byte, places []int) {
 	}
 	b = append(b, "\r\n"...)
 	switch {
-	case q.Socket:
+	case q.Tunnels() && q.Socket:
 		return appendMessages(b, rng, q, downward, p.Body)
 	case p.Framing == noBody:
 		return b, nil

@@ -2,6 +2,8 @@ package simnet
 
 import (
 	"bytes"
+	"crypto/sha1"
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -16,6 +18,35 @@ const (
 	// ownPing begins the payload of pings and pongs of peers.
 	ownPing = "sim"
 )
+
+// checkOffer holds a handshake to what RFC 6455 4.2.1 wants of it, and gives the
+// value that accepts it.
+func checkOffer(h *head, q *Request) (accept string, err error) {
+	key, _, err := h.get("sec-websocket-key")
+	if err != nil {
+		return "", err
+	}
+	if b, err := base64.StdEncoding.DecodeString(key); err != nil || len(b) != 16 || !q.H2 && key != socketKey {
+		return "", fmt.Errorf("the key is %q (%v)", key, err)
+	}
+	for name, want := range map[string]string{"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"} {
+		if v, _, err := h.get(name); err != nil || v != want {
+			return "", fmt.Errorf("%s is %q (%v)", name, v, err)
+		}
+	}
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:]), nil
+}
+
+// checkAccept holds an answer that agrees to a WebSocket to RFC 6455 4.1.
+func checkAccept(h *head, accept string) error {
+	for name, want := range map[string]string{"connection": "upgrade", "upgrade": "websocket", "sec-websocket-accept": accept} {
+		if v, _, err := h.get(name); err != nil || v != want {
+			return fmt.Errorf("%s is %q, want %q (%v)", name, v, want, err)
+		}
+	}
+	return nil
+}
 
 const (
 	opClose = 0x88
@@ -198,13 +229,10 @@ func (c *client) socketData(b []byte) error {
 			c.writeSoon()
 		}
 	})
-	if c.frames.ended {
-		q.ReplyEnded = true
+	if err != nil {
+		return err
 	}
-	if c.frames.whole() && c.got != q.Reply.Body && err == nil {
-		err = fmt.Errorf("answer %d is closed with %d of %d bytes", q.ID, c.got, q.Reply.Body)
-	}
-	return err
+	return c.r.closed(&c.frames, &q.ReplyEnded, c.got, q.Reply.Body)
 }
 
 // socketData reads what comes through a WebSocket to the origin.
@@ -215,11 +243,22 @@ func (o *origin) socketData(b []byte) error {
 			o.out, _ = insert(o.out, o.wrote, o.places, appendSocketFrame(nil, opPong, payload, false, 0))
 		}
 	})
-	if o.frames.ended {
-		q.ClientEnded = true
+	if err != nil {
+		return err
 	}
-	if o.frames.whole() && o.received != q.Body && err == nil {
-		err = fmt.Errorf("closed with %d of %d bytes", o.received, q.Body)
+	return o.r.closed(&o.frames, &q.ClientEnded, o.received, q.Body)
+}
+
+// closed looks at a Close frame, if there was one: it is the sender's own, behind
+// all of want bytes, or the proxy's, and then everybody can see the cut.
+func (r *Run) closed(f *frames, ended *bool, got, want int) error {
+	if f.ended {
+		if *ended = true; r.Traits.Calm {
+			return fmt.Errorf("the proxy closes a WebSocket in a calm run")
+		}
 	}
-	return err
+	if f.whole() && got != want {
+		return fmt.Errorf("closed with %d of %d bytes", got, want)
+	}
+	return nil
 }
