@@ -130,6 +130,72 @@ func (c coderClient) ping() error {
 
 func (c coderClient) bye(code int) error { return c.Close(coder.StatusCode(code), "bye") }
 
+// libraryClients are ways to open a WebSocket at url.
+func libraryClients(ctx context.Context, url string, compressed bool) map[string]func() (talker, string, error) {
+	return map[string]func() (talker, string, error){
+		"gorilla": func() (talker, string, error) {
+			d := gorilla.Dialer{EnableCompression: compressed, Subprotocols: []string{"other", "echo"}}
+			c, _, err := d.DialContext(ctx, url, nil)
+			if err != nil {
+				return nil, "", err
+			}
+			return gorillaClient{c}, c.Subprotocol(), nil
+		},
+		"coder": func() (talker, string, error) {
+			mode := coder.CompressionDisabled
+			if compressed {
+				mode = coder.CompressionContextTakeover
+			}
+			c, _, err := coder.Dial(ctx, url, &coder.DialOptions{Subprotocols: []string{"echo"}, CompressionMode: mode})
+			if err != nil {
+				return nil, "", err
+			}
+			c.SetReadLimit(-1)
+			return coderClient{c, ctx}, c.Subprotocol(), nil
+		},
+	}
+}
+
+// converse sends text and bytes of each size, pings, and closes with a code of
+// its own.
+func converse(t *testing.T, name string, dial func() (talker, string, error), sizes ...int) {
+	t.Helper()
+	c, protocol, err := dial()
+	if err != nil || protocol != "echo" {
+		t.Fatalf("%s: subprotocol %q, %v", name, protocol, err)
+	}
+	for _, n := range sizes {
+		text := []byte(strings.Repeat("κόσμε text ", n/11+1)[:n])
+		text = bytes.ToValidUTF8(text, nil)
+		if got, err := c.talk(true, text); err != nil || !bytes.Equal(got, text) {
+			t.Fatalf("%s: text of %d: %v", name, n, err)
+		}
+		data, _ := io.ReadAll(stream(int64(n)))
+		if got, err := c.talk(false, data); err != nil || !bytes.Equal(got, data) {
+			t.Fatalf("%s: %d bytes: %v", name, n, err)
+		}
+	}
+	_, reads := c.(coderClient) // for a ping alone, which takes another connection then
+	if !reads {
+		if err := c.ping(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := c.bye(4321); err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	if !reads {
+		return
+	}
+	if c, _, err = dial(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.ping(); err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	c.(coderClient).CloseNow()
+}
+
 // Clients of two libraries talk to servers of both through the proxy, with and
 // without compression.
 func TestWebSocketLibraries(t *testing.T) {
@@ -141,63 +207,9 @@ func TestWebSocketLibraries(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 			defer cancel()
 			for _, compressed := range []bool{false, true} {
-				open := map[string]func() (talker, string, error){
-					"gorilla": func() (talker, string, error) {
-						d := gorilla.Dialer{EnableCompression: compressed, Subprotocols: []string{"other", "echo"}}
-						c, _, err := d.Dial(url, nil)
-						if err != nil {
-							return nil, "", err
-						}
-						return gorillaClient{c}, c.Subprotocol(), nil
-					},
-					"coder": func() (talker, string, error) {
-						mode := coder.CompressionDisabled
-						if compressed {
-							mode = coder.CompressionContextTakeover
-						}
-						c, _, err := coder.Dial(ctx, url, &coder.DialOptions{Subprotocols: []string{"echo"}, CompressionMode: mode})
-						if err != nil {
-							return nil, "", err
-						}
-						c.SetReadLimit(-1)
-						return coderClient{c, ctx}, c.Subprotocol(), nil
-					},
-				}
-				for client, dial := range open {
+				for client, dial := range libraryClients(ctx, url, compressed) {
 					name := fmt.Sprintf("%s to %s, compressed %v", client, server, compressed)
-					c, protocol, err := dial()
-					if err != nil || protocol != "echo" {
-						t.Fatalf("%s: subprotocol %q, %v", name, protocol, err)
-					}
-					for _, n := range []int{0, 1, 125, 126, 5000, 65536, 2 << 20} {
-						text := []byte(strings.Repeat("κόσμε text ", n/11+1)[:n])
-						text = bytes.ToValidUTF8(text, nil)
-						if got, err := c.talk(true, text); err != nil || !bytes.Equal(got, text) {
-							t.Fatalf("%s: text of %d: %v", name, n, err)
-						}
-						data, _ := io.ReadAll(stream(int64(n)))
-						if got, err := c.talk(false, data); err != nil || !bytes.Equal(got, data) {
-							t.Fatalf("%s: %d bytes: %v", name, n, err)
-						}
-					}
-					if client == "gorilla" {
-						if err := c.ping(); err != nil {
-							t.Errorf("%s: %v", name, err)
-						}
-					}
-					if err := c.bye(4321); err != nil {
-						t.Errorf("%s: %v", name, err)
-					}
-					// A ping takes another connection: this client reads for it alone.
-					if client == "coder" {
-						if c, _, err = dial(); err != nil {
-							t.Fatal(err)
-						}
-						if err := c.ping(); err != nil {
-							t.Errorf("%s: %v", name, err)
-						}
-						c.(coderClient).CloseNow()
-					}
+					converse(t, name, dial, 0, 1, 125, 126, 5000, 65536, 2<<20)
 				}
 			}
 			m := z.metrics(t)
