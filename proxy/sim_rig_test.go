@@ -208,7 +208,14 @@ func (s *simulation) websocket() string {
 	if s.blind {
 		return "mode: tunnel"
 	}
-	return []string{"", "ping_interval: 20ms", "ping_interval: 3ms"}[s.pick(3-bit(s.calm))]
+	intervals := []string{"", "ping_interval: 20ms", "ping_interval: 3ms"}
+	switch {
+	case s.calm && (s.h2c || s.run.Traits.H2 > 0): // answers wait behind what other streams have to say
+		intervals = []string{"", "ping_interval: 1s"}
+	case s.calm:
+		intervals = intervals[:2]
+	}
+	return intervals[s.pick(len(intervals))]
 }
 
 // protocols are those of the listener.
