@@ -34,13 +34,13 @@ type piping interface {
 
 // takePipe gives an empty pipe.
 func (l *Loop) takePipe() (pipe, bool) {
+	if !l.pipesLeft() {
+		return pipe{}, false
+	}
 	if n := len(l.pipes); n > 0 {
 		p := l.pipes[n-1]
 		l.pipes = l.pipes[:n-1]
 		return p, true
-	}
-	if !l.pipesLeft() {
-		return pipe{}, false
 	}
 	p, ok := l.be.openPipe()
 	if !ok {
@@ -53,7 +53,7 @@ func (l *Loop) takePipe() (pipe, bool) {
 
 // pipesLeft says that there are some, or may be more.
 func (l *Loop) pipesLeft() bool {
-	return len(l.pipes) > 0 || l.pipeCount < pipesMax && l.nowNs >= l.pipesRestUntil
+	return l.nowNs >= l.pipesRestUntil && (len(l.pipes) > 0 || l.pipeCount < pipesMax)
 }
 
 // losePipe closes a pipe, whatever is in it.

@@ -287,6 +287,10 @@ func (s *sim) closePipe(p pipe) {
 const simPipeBytes = 16 << 10
 
 func (s *sim) pull(c *conn, p pipe, n int) (int, unix.Errno) {
+	if s.w.chance(s.w.NoBlock) {
+		s.w.Tally.NoPipes++
+		return 0, unix.ENOMEM
+	}
 	v := s.w.socket(c.fd)
 	n = min(n, len(v.in), 1+s.w.rng.IntN(simPipeBytes))
 	switch {

@@ -152,9 +152,11 @@ func (l *Loop) pulledNothing(id ConnID, c *conn, errno unix.Errno) relayed {
 	switch errno {
 	case unix.EAGAIN:
 		return relayWait
-	case unix.EINVAL, unix.ENOSYS, unix.EPERM, unix.ENOMEM:
+	case unix.EINVAL, unix.ENOSYS, unix.EPERM:
 		// No splice for this kind of socket, on this kernel, in this sandbox.
 		l.pipesRestUntil = l.nowNs + pipesRestNs
+		fallthrough
+	case unix.ENOMEM:
 		l.endSpliceFrom(c)
 		return relayOver
 	}

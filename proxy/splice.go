@@ -2,7 +2,7 @@ package proxy
 
 // spliceMin is how much of a body must be left for a splice to pay: it costs a
 // turn more to begin, and in each filling of the pipe calls that find nothing.
-const spliceMin = 256 << 10
+const spliceMin = 96 << 10
 
 // spliceResponse lets the kernel pass on what is left of a long body, where
 // nothing is to be added or taken off on the way. When the loop has no pipe to
