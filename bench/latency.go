@@ -23,6 +23,7 @@ type LatencyResult struct {
 	Capacity    float64       `json:"capacity"` // requests per second that all contenders reach
 	Capacities  []*Capacity   `json:"capacities,omitempty"`
 	Rates       []*RateResult `json:"rates"`
+	Busy        bool          `json:"busy,omitempty"` // rounds count that the machine has spoilt
 }
 
 // Capacity is what the CPU of one contender is enough for.
@@ -113,7 +114,7 @@ func (b *bench) latency(s *scenario) (*LatencyResult, error) {
 	field := map[string]*started{}
 	failed := map[string]string{}
 	var names []string
-	res := &LatencyResult{Name: s.name, Title: s.title, Connections: s.connections}
+	res := &LatencyResult{Name: s.name, Title: s.title, Connections: s.connections, Busy: b.set.busy}
 	for _, name := range s.contenders {
 		if !b.takesPart(name) {
 			continue
@@ -277,6 +278,7 @@ func (b *bench) openLoop(st *started, s *scenario, origin string, rate float64) 
 	r.CPUMicros = float64(after.total-before.total) / 1e3 / float64(r.Requests)
 	r.KeptShare = float64(kept(threadsBefore, threadsAfter)) / 1e9 / r.Seconds
 	switch {
+	case b.set.busy:
 	case r.LateP99Micros > mostLateMicros:
 		r.Void = fmt.Sprintf("the generator was late itself, by %.0f us (p99)", r.LateP99Micros)
 	case r.KeptShare > mostKept:
@@ -368,6 +370,9 @@ func (l *LatencyResult) writeTable(w *bytes.Buffer) {
 	fmt.Fprintf(w, "Time of an answer in us, counted from when its request was due (bench/load, %d connections). Generator and origin are one thread, which "+
 		"has a CPU to itself and never sleeps. How late it sent a request that was due and had a connection is in the table; a round is void where that is more than %d us "+
 		"(p99), or where something else had the proxy's CPU while the proxy wanted it, more than %.0f %% of the time. All get the same rates: shares of %.0f requests/s, which is what the CPU of the slowest is enough for.\n\n", l.Connections, mostLateMicros, 100*mostKept, l.Capacity)
+	if l.Busy {
+		fmt.Fprintf(w, "**Such rounds count here all the same, by -busy: these times say nothing about the contenders.**\n\n")
+	}
 	if len(l.Capacities) > 0 {
 		fmt.Fprintf(w, "| capacity | requests/s, the next as soon as there is an answer | of its CPU | with all of it |\n|---|---|---|---|\n")
 		for _, c := range l.Capacities {

@@ -48,6 +48,7 @@ type settings struct {
 	out        string
 	limit      time.Duration
 	install    bool
+	busy       bool // latency: count the rounds that the machine has spoilt
 }
 
 // bench is one run.
@@ -115,6 +116,7 @@ func parse(args []string, out, errOut io.Writer) (set settings, status int) {
 	fs.StringVar(&set.out, "out", "", "`directory` for the results (default bench/results/DATE-HOST)")
 	fs.DurationVar(&set.limit, "limit", time.Hour, "give up after this `time`")
 	fs.BoolVar(&set.install, "install", true, "as root: install missing peers with apt-get")
+	fs.BoolVar(&set.busy, "busy", false, "latency: count rounds that something else on the machine has spoilt, to try things out")
 	list := fs.Bool("list", false, "list scenarios and contenders")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

@@ -134,7 +134,7 @@ func TestSmokeLatency(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	dir := filepath.Join(t.TempDir(), "results")
 	var out, errOut bytes.Buffer
-	status := command([]string{"-rounds", "1", "-duration", "1s", "-scenarios", "latency", "-out", dir, "-contenders", "zproxy-epoll"}, &out, &errOut)
+	status := command([]string{"-rounds", "1", "-duration", "1s", "-scenarios", "latency", "-busy", "-out", dir, "-contenders", "zproxy-epoll"}, &out, &errOut)
 	if status != 0 {
 		t.Fatalf("status %d:\n%s", status, errOut.String())
 	}
