@@ -106,7 +106,7 @@ func (s *Session) fields(block []byte, ev *Event) {
 			mode = sectionRequest
 		}
 	}
-	if !s.decode(block, mode) {
+	if !s.repeated(block, mode, st) && !s.decode(block, mode) {
 		s.fail(ev, ErrCompression, proto.RequestFault(proto.FaultCompression))
 		return
 	}
@@ -174,9 +174,12 @@ func (s *Session) setDecoder() {
 
 func (s *Session) request(id uint32, x *section, ev *Event) {
 	h := &x.head
-	if fault := x.endRequest(s.cfg, s.blockEnd); fault != nil {
-		s.streamError(0, id, ErrProtocol, fault, ev)
-		return
+	if !s.scratch.again.known {
+		if fault := x.endRequest(s.cfg, s.blockEnd); fault != nil {
+			s.streamError(0, id, ErrProtocol, fault, ev)
+			return
+		}
+		s.remember()
 	}
 	i, st := s.open(id, 0)
 	st.remaining = h.Length
@@ -191,7 +194,12 @@ func (s *Session) request(id uint32, x *section, ev *Event) {
 }
 
 func (s *Session) response(i uint32, st *Stream, x *section, ev *Event) {
-	fault := x.endResponse(st, s.blockEnd)
+	var fault *proto.Fault
+	if !s.scratch.again.known {
+		if fault = x.endResponse(st, s.blockEnd); fault == nil {
+			s.remember()
+		}
+	}
 	if x.over != nil {
 		s.streamError(i, st.ID, ErrEnhanceYourCalm, x.over, ev)
 		return
