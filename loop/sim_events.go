@@ -142,10 +142,13 @@ func (s *sim) collectRecv(v *simSocket, c *conn) {
 	s.stopReceiving(v, c)
 }
 
-// relay is receive where the bytes are spliced. True: they are not any more.
+// relay is receive where the bytes are spliced. True: they are not, or not yet.
 func (s *sim) relay(v *simSocket, c *conn) bool {
 	if c.has(flagClosing) { // what was in flight brings nothing
 		return false
+	}
+	if !s.l.spliceBegun(c) && s.w.chance(s.w.Overshoot) {
+		return true // it was under way before
 	}
 	switch s.l.relay(v.id, c) {
 	case relayOver:

@@ -11,7 +11,7 @@ import (
 type Faults struct {
 	ShortIO     int // a transfer is cut to a random part of what is possible
 	Late        int // what is complete is reported later
-	Overshoot   int // a receive goes on for a while after Pause
+	Overshoot   int // a receive goes on for a while after Pause, or although the bytes are to be spliced
 	NoBlock     int // a receive finds no block although there are some, or a splice no pipe
 	LoseOnReset int // a reset destroys bytes that were not read yet
 	RefuseDial  int // a connect is refused
