@@ -106,7 +106,7 @@ func (s *Session) fields(block []byte, ev *Event) {
 			mode = sectionRequest
 		}
 	}
-	if !s.repeated(block, mode, st) && !s.decode(block, mode) {
+	if !s.decode(block, mode) {
 		s.fail(ev, ErrCompression, proto.RequestFault(proto.FaultCompression))
 		return
 	}
@@ -174,12 +174,9 @@ func (s *Session) setDecoder() {
 
 func (s *Session) request(id uint32, x *section, ev *Event) {
 	h := &x.head
-	if !s.scratch.again.known {
-		if fault := x.endRequest(s.cfg, s.blockEnd); fault != nil {
-			s.streamError(0, id, ErrProtocol, fault, ev)
-			return
-		}
-		s.remember()
+	if fault := x.endRequest(s.cfg, s.blockEnd); fault != nil {
+		s.streamError(0, id, ErrProtocol, fault, ev)
+		return
 	}
 	i, st := s.open(id, 0)
 	st.remaining = h.Length
@@ -194,12 +191,7 @@ func (s *Session) request(id uint32, x *section, ev *Event) {
 }
 
 func (s *Session) response(i uint32, st *Stream, x *section, ev *Event) {
-	var fault *proto.Fault
-	if !s.scratch.again.known {
-		if fault = x.endResponse(st, s.blockEnd); fault == nil {
-			s.remember()
-		}
-	}
+	fault := x.endResponse(st, s.blockEnd)
 	if x.over != nil {
 		s.streamError(i, st.ID, ErrEnhanceYourCalm, x.over, ev)
 		return

@@ -161,7 +161,6 @@ const (
 // and spare room for frames that come in pieces. The zero value is ready.
 type Scratch struct {
 	section section
-	again   again
 	spare   [][]byte
 }
 
@@ -223,7 +222,6 @@ func (s *Session) Release() {
 		s.free(s.first)
 	}
 	s.dropHeld()
-	s.forget()
 	s.Flushed()
 	if s.flags&flagClosed != 0 {
 		s.decoder = nil // it may have stopped within a field

@@ -34,7 +34,7 @@ func (s *Session) watchTable(block []byte) {
 	if len(block) <= 2*churnFree { // an insertion has at least two bytes
 		return
 	}
-	n, _ := insertions(block)
+	n := insertions(block)
 	if n <= churnFree {
 		return
 	}
@@ -44,8 +44,8 @@ func (s *Session) watchTable(block []byte) {
 }
 
 // insertions counts the literals with incremental indexing of a block (RFC 7541
-// section 6.2.1), up to where it cannot be read; whole: to its end.
-func insertions(b []byte) (count uint32, whole bool) {
+// section 6.2.1), up to where it cannot be read.
+func insertions(b []byte) (count uint32) {
 	for len(b) > 0 {
 		c, prefix, literals := b[0], 4, 1
 		switch {
@@ -59,7 +59,7 @@ func insertions(b []byte) (count uint32, whole bool) {
 		}
 		index, n := readInteger(b, prefix)
 		if n == 0 {
-			return count, false
+			return count
 		}
 		b = b[n:]
 		if literals > 0 && index == 0 {
@@ -68,12 +68,12 @@ func insertions(b []byte) (count uint32, whole bool) {
 		for ; literals > 0; literals-- {
 			size, n := readInteger(b, 7)
 			if n == 0 || int(size) > len(b)-n {
-				return count, false
+				return count
 			}
 			b = b[n+int(size):]
 		}
 	}
-	return count, true
+	return count
 }
 
 // readInteger reads an integer with a prefix of so many bits (RFC 7541 section
