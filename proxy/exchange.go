@@ -43,6 +43,7 @@ const (
 	xConnectFailed                // an endpoint could not be connected to
 	xConnectTimedOut              // the last one that could not took too long
 	xMayFollow                    // the client may send more behind this request
+	xHeadWaits                    // no origin is looked for before the request has ended
 	xNoted                        // the head kept is no more than its line in the log wants
 	xBodyLost                     // body bytes given to a stream were not kept: no replay
 )
@@ -302,6 +303,11 @@ func (w *Worker) requestEnd(c *client, x *exchange, t *proto.Head) {
 			return
 		}
 		x.trailer = w.keep(x, w.out)
+	}
+	if x.flags&xHeadWaits != 0 && x.flags&xBroken == 0 {
+		x.flags &^= xHeadWaits
+		w.dispatch(c, x)
+		return
 	}
 	if x.flags&(xOriginDeaf|xBroken) == 0 && x.state == xForwarding {
 		w.originEnd(x, w.origins.At(x.origin))

@@ -108,10 +108,6 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 			host = cl.defaultHost // HTTP/1.0 without Host
 		}
 	}
-	if h.H2 && h.Body == proto.BodyLength && h.Length == 0 && x.flags&xRequestDone == 0 {
-		// In HTTP/1 the head would say that it is all, which END_STREAM is to say.
-		h.Body = proto.BodyChunked
-	}
 	if h.Body == proto.BodyChunked {
 		x.flags |= xRequestChunked
 	}
@@ -140,6 +136,13 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 			w.failExchange(c, x, &faultMemory)
 			return
 		}
+	}
+	if !cl.h2 && h.H2 && h.Length == 0 && x.flags&xRequestDone == 0 {
+		// In HTTP/1 the head alone would say that it is all, which END_STREAM is
+		// to say (see wholeWith).
+		x.flags |= xHeadWaits
+		w.clientDeadline(c, x)
+		return
 	}
 	w.dispatch(c, x)
 	if c.x == 0 || c.state != clientBusy || w.xs.At(c.x) != x || x.flags&xRequestDone != 0 {
