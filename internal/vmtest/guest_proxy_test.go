@@ -211,18 +211,23 @@ func (z *proxy) status(t *testing.T) status {
 	}
 }
 
+// page is 503 while a loop is slow to answer, as it may be here.
 func (z *proxy) page(t *testing.T, path string) []byte {
 	t.Helper()
-	res, err := http.Get("http://" + adminAddr + path)
-	if err != nil {
-		t.Fatal(err)
+	for deadline := time.Now().Add(patience); ; {
+		res, err := http.Get("http://" + adminAddr + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err == nil && res.StatusCode == http.StatusOK {
+			return text
+		}
+		if err != nil || res.StatusCode != http.StatusServiceUnavailable || time.Now().After(deadline) {
+			t.Fatalf("%s: %s %v", path, res.Status, err)
+		}
 	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s %v", path, res.Status, err)
-	}
-	return text
 }
 
 // metrics gives a counter's value for every loop.
