@@ -44,6 +44,7 @@ const (
 	xConnectTimedOut              // the last one that could not took too long
 	xMayFollow                    // the client may send more behind this request
 	xHeadWaits                    // no origin is looked for before the request has ended
+	xSpliced                      // bytes of the response went inside the kernel
 	xNoted                        // the head kept is no more than its line in the log wants
 	xBodyLost                     // body bytes given to a stream were not kept: no replay
 )

@@ -303,7 +303,7 @@ func (w *Worker) clientDrained(i uint32, c *client) {
 		if o.flags&originPaused == 0 {
 			return
 		}
-		if queued <= w.lowFor(c) {
+		if queued == 0 || queued <= w.lowFor(c) && x.flags&xSpliced == 0 {
 			w.resumeOrigin(o)
 			w.originDeadline(x, o)
 		}

@@ -12,7 +12,9 @@ func (w *Worker) spliceResponse(c *client, x *exchange, o *origin) {
 	if left < w.spliceMin || left <= 0 || c.stream != 0 || o.stream != 0 || x.flags&xResponseChunked != 0 || !o.in.Empty() {
 		return
 	}
-	w.l.Splice(o.conn, c.conn, uint64(left))
+	if w.l.Splice(o.conn, c.conn, uint64(left)) {
+		w.awaitTaking(c, x, o)
+	}
 }
 
 // responseSpliced: n bytes of the response's body are on their way to the
@@ -22,6 +24,19 @@ func (w *Worker) responseSpliced(o *origin, n int) {
 		return
 	}
 	x := w.xs.At(o.x)
+	c := w.clients.At(x.client)
 	x.respBytes += uint64(n)
-	w.responsePiece(w.clients.At(x.client), x, o, x.respBody.Skip(n))
+	w.awaitTaking(c, x, o)
+	w.responsePiece(c, x, o, x.respBody.Skip(n))
+}
+
+// awaitTaking: the loop takes no more from an origin of which it splices until
+// the client has taken all that is queued. Then the origin counts as paused,
+// as it is the client that is waited for.
+func (w *Worker) awaitTaking(c *client, x *exchange, o *origin) {
+	x.flags |= xSpliced
+	if w.clientQueued(c) > 0 {
+		w.pauseOrigin(o)
+		w.clientDeadline(c, x)
+	}
 }

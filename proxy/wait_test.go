@@ -177,11 +177,10 @@ func TestSendTimeoutOutlastsTheUpload(t *testing.T) {
 		r := start(t, io_, 1, yaml(origin, "limits: {send_timeout: 1s}\n"), nil)
 		c := r.dial()
 		io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
-		for held := 0; held < 3; { // until the origin is held back
+		for held, spliced := 0, uint64(0); held < 10; held++ { // until the origin is held back
 			time.Sleep(20 * time.Millisecond)
-			held++
-			if r.reports()[0].Buf.InUse < highMark/(16<<10) {
-				held = 0
+			if n := r.reports()[0].Loop.Spliced; n != spliced || n == 0 {
+				held, spliced = 0, n
 			}
 		}
 		io.WriteString(c, "0\r\n\r\n")
