@@ -64,9 +64,19 @@ func (w *Worker) socketPing(o *origin) {
 // heard: the ping has left, and what the side sends is read.
 func (w *Worker) listening(c *client, o *origin, dir int) bool {
 	if dir == fromClient {
-		return w.clientQueued(c) == 0 && c.flags&clientPaused == 0
+		return w.clientQueued(c) == 0 && w.reached(c.stream) && c.flags&clientPaused == 0
 	}
-	return w.originQueued(o) == 0 && o.flags&originPaused == 0
+	return w.originQueued(o) == 0 && w.reached(o.stream) && o.flags&originPaused == 0
+}
+
+// reached tells whether what a stream has sent has left by its connection, where
+// it may be behind much of other streams'. 0 is no stream.
+func (w *Worker) reached(stream uint32) bool {
+	if stream == 0 {
+		return true
+	}
+	st := w.streams.At(stream)
+	return st.id == 0 || w.l.Queued(w.sessionOf(st).conn) == 0
 }
 
 // failSocket ends a WebSocket with a Close frame to the sides that can take one.
