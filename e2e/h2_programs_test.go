@@ -171,7 +171,8 @@ func TestH2WithH2load(t *testing.T) {
 }
 
 // The origin is restarted while h2load asks it: GETs are asked again or wait,
-// and none fails.
+// and none fails but those, very few, whose answer the origin had begun when it
+// was killed: nobody can ask for the rest of it.
 func TestH2OriginRestartsUnderLoad(t *testing.T) {
 	need(t, "h2load")
 	onlyZproxy(t)
@@ -186,8 +187,16 @@ func TestH2OriginRestartsUnderLoad(t *testing.T) {
 			time.Sleep(200 * time.Millisecond)
 			origin.restart(200 * time.Millisecond)
 		}
-		if r := <-done; r.failed+r.errored > 0 || r.succeeded < 1000 {
-			t.Errorf("%d succeeded, %d failed, %d errored:\n%s", r.succeeded, r.failed, r.errored, tail(r.text))
+		r := <-done
+		time.Sleep(200 * time.Millisecond) // the log is flushed every 50 ms
+		cut := 0
+		for _, l := range logged(t, f.z.log) {
+			if l.Status == 200 && l.Reason == "body cut short" {
+				cut++
+			}
+		}
+		if max(r.failed, r.errored) > cut || r.succeeded < 1000 || cut > r.succeeded/1000 {
+			t.Errorf("%d succeeded, %d failed, %d errored, %d answers were cut by the origin:\n%s", r.succeeded, r.failed, r.errored, cut, tail(r.text))
 		}
 	})
 }
