@@ -95,7 +95,7 @@ func (w *Worker) shortenHead(x *exchange) {
 	r := &w.record
 	w.logHead(x, r)
 	b := append(w.scratch[:0], r.Method...)
-	if x.socket != 0 {
+	if x.socket != 0 { // a CONNECT with a path is none to HTTP/1, as which this is read
 		b = append(b[:0], methodGet...)
 	}
 	b = append(b, ' ')

@@ -4,8 +4,6 @@ import (
 	"zproxy/buf"
 	"zproxy/internal/plant"
 	"zproxy/proto"
-	"zproxy/proto/http1"
-	"zproxy/proto/http2"
 	"zproxy/proto/ws"
 )
 
@@ -67,14 +65,7 @@ func (w *Worker) acceptUpgrade(c *client, x *exchange, o *origin, h *proto.Head)
 	}
 	x.status = h.Status
 	w.responseExtras(h)
-	if c.stream == 0 {
-		w.switchHead(x, c, h)
-		return
-	}
-	w.block = http2.AppendResponseBlock(w.block[:0], h, -1, w.extras)
-	if !w.streamHead(w.streams.At(c.stream), w.block, false) {
-		x.flags |= xBroken
-	}
+	w.clientBareHead(c, x, h, w.extras)
 }
 
 // awaitTunnel keeps what the client of a stream sends before it has been told
@@ -92,20 +83,4 @@ func (w *Worker) awaitTunnel(c *client, x *exchange, data buf.View, end bool) {
 		w.pool.Coalesce(&c.in, data)
 	}
 	w.pauseClient(c)
-}
-
-// clientLeft tells whether everything has left for the client, and with it the
-// end of its direction if there was one; originLeft tells it of an origin.
-func (w *Worker) clientLeft(c *client) bool {
-	return w.clientQueued(c) == 0 && (c.stream == 0 || w.streams.At(c.stream).left())
-}
-
-func (w *Worker) originLeft(o *origin) bool {
-	return w.originQueued(o) == 0 && (o.stream == 0 || w.streams.At(o.stream).left())
-}
-
-// switchHead sends the 101 of a client that has a connection of its own.
-func (w *Worker) switchHead(x *exchange, c *client, h *proto.Head) {
-	w.out = http1.AppendResponseHead(w.out[:0], h, 1, proto.BodyNone, -1, true, w.extras)
-	w.sendBytes(c.conn, x, w.out)
 }

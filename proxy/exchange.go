@@ -151,8 +151,10 @@ func (w *Worker) admit(h *proto.Head) *proto.Fault {
 	if h.Method == proto.CONNECT {
 		return &faultConnect
 	}
-	if websocket, _ := ws.Offered(h); h.Protocol.Len > 0 && !websocket {
-		return &faultProtocol
+	if h.Protocol.Len > 0 {
+		if websocket, _ := ws.Offered(h); !websocket {
+			return &faultProtocol
+		}
 	}
 	if w.l.Crowded() {
 		return &faultMemory

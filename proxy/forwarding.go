@@ -58,7 +58,7 @@ func (w *Worker) requestExtras(c *client, x *exchange, h *proto.Head) {
 	}
 	h2 := w.snap.clusters[x.cluster].h2
 	if x.flags&xUpgrade != 0 {
-		w.upgradeFields(h, h2)
+		w.requestUpgrade(h, h2)
 	} else if h.HasTETrailers {
 		w.addField("TE", "trailers")
 		if !h2 { // RFC 9113 8.2.2: TE is there without Connection
@@ -170,10 +170,10 @@ func (w *Worker) forwardedField(h *proto.Head, peer netip.Addr) {
 	w.closeField("Forwarded", from)
 }
 
-// upgradeFields re-adds what an upgrade needs on this hop (RFC 9110 7.8). HTTP/2
-// needs none, and no key (RFC 8441 5): a client that speaks it has no key to
+// requestUpgrade adds what asks for an upgrade on this hop (RFC 9110 7.8). HTTP/2
+// needs no fields, and no key (RFC 8441 5): a client that speaks it has no key to
 // pass on, so the proxy makes one.
-func (w *Worker) upgradeFields(h *proto.Head, h2 bool) {
+func (w *Worker) requestUpgrade(h *proto.Head, h2 bool) {
 	if h2 || h.H2 {
 		h.Drop(proto.TokenSecWebSocketKey)
 	}
@@ -182,11 +182,17 @@ func (w *Worker) upgradeFields(h *proto.Head, h2 bool) {
 	}
 	if h.H2 {
 		w.addField("Sec-WebSocket-Key", string(w.socketKey))
-		w.addField("Upgrade", string(webSocket))
-		w.addField("Connection", "upgrade")
-		return
 	}
+	w.upgradeFields(h)
+}
+
+// upgradeFields sends on, anew, the protocols that the Upgrade fields of h name;
+// in HTTP/2 there are none, and it can only be WebSocket.
+func (w *Worker) upgradeFields(h *proto.Head) {
 	from := len(w.scratch)
+	if h.H2 {
+		w.scratch = append(w.scratch, webSocket...)
+	}
 	for i := range h.Fields {
 		if f := &h.Fields[i]; f.Token == proto.TokenUpgrade && f.Value.Len > 0 {
 			if len(w.scratch) > from {
@@ -195,8 +201,10 @@ func (w *Worker) upgradeFields(h *proto.Head, h2 bool) {
 			w.scratch = append(w.scratch, h.Bytes(f.Value)...)
 		}
 	}
-	w.closeField("Upgrade", from)
-	w.addField("Connection", "upgrade")
+	if len(w.scratch) > from {
+		w.closeField("Upgrade", from)
+		w.addField("Connection", "upgrade")
+	}
 }
 
 // offersH2C: an upgrade to HTTP/2 on the origin's side would carry requests
@@ -232,32 +240,12 @@ func (w *Worker) responseExtras(h *proto.Head) {
 	if via := w.snap.forwarding.via; via != "" {
 		w.addField("Via", via)
 	}
-	if h.Status == 101 || h.Status == 426 {
-		w.upgradeExtras(h)
-	}
-	w.finishExtras()
-}
-
-// upgradeExtras sends on, anew, what names the protocol switched to, or the
-// one a 426 asks for (RFC 9110 7.8, 15.5.22).
-func (w *Worker) upgradeExtras(h *proto.Head) {
-	if h.H2 && h.Status == 101 { // the origin spoke HTTP/2
-		w.addField("Upgrade", string(webSocket))
-		w.addField("Connection", "upgrade")
-		w.addField("Sec-WebSocket-Accept", string(w.socketAccept))
-		return
-	}
-	from := len(w.scratch)
-	for i := range h.Fields {
-		if f := &h.Fields[i]; f.Token == proto.TokenUpgrade {
-			if len(w.scratch) > from {
-				w.scratch = append(w.scratch, ", "...)
-			}
-			w.scratch = append(w.scratch, h.Bytes(f.Value)...)
+	// RFC 9110 7.8, 15.5.22: what it is switched to, or what a 426 asks for.
+	if h.Status == 101 || h.Status == 426 && !h.H2 {
+		w.upgradeFields(h)
+		if h.H2 { // the origin had no key to answer
+			w.addField("Sec-WebSocket-Accept", string(w.socketAccept))
 		}
 	}
-	if len(w.scratch) > from {
-		w.closeField("Upgrade", from)
-		w.addField("Connection", "upgrade")
-	}
+	w.finishExtras()
 }

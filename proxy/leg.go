@@ -27,6 +27,16 @@ func (w *Worker) originQueued(o *origin) int {
 	return w.l.Queued(o.conn)
 }
 
+// clientLeft tells whether everything has left for the client, and with it the
+// end of its direction if there was one; originLeft tells it of an origin.
+func (w *Worker) clientLeft(c *client) bool {
+	return w.clientQueued(c) == 0 && (c.stream == 0 || w.streams.At(c.stream).left())
+}
+
+func (w *Worker) originLeft(o *origin) bool {
+	return w.originQueued(o) == 0 && (o.stream == 0 || w.streams.At(o.stream).left())
+}
+
 // clientDue sets the deadline of a client, originDue that of an origin; 0: none.
 func (w *Worker) clientDue(c *client, at int64) {
 	if c.stream != 0 {

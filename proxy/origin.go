@@ -300,7 +300,7 @@ func (w *Worker) interim(c *client, x *exchange, o *origin, h *proto.Head) bool 
 		return true
 	}
 	http1.MarkHopByHop(h)
-	w.clientInterim(c, x, h)
+	w.clientBareHead(c, x, h, nil)
 	return w.legsHold(c, x)
 }
 

@@ -205,16 +205,17 @@ func (w *Worker) originEnd(x *exchange, o *origin) {
 	w.originDeadline(x, o)
 }
 
-// clientInterim passes an interim response on.
-func (w *Worker) clientInterim(c *client, x *exchange, h *proto.Head) {
+// clientBareHead passes a head on that has no content, and behind which the
+// client's direction goes on: an interim response, or one that opens a tunnel.
+func (w *Worker) clientBareHead(c *client, x *exchange, h *proto.Head, extras []proto.Extra) {
 	if c.stream != 0 {
-		w.block = http2.AppendResponseBlock(w.block[:0], h, -1, nil)
+		w.block = http2.AppendResponseBlock(w.block[:0], h, -1, extras)
 		if !w.streamHead(w.streams.At(c.stream), w.block, false) {
 			x.flags |= xBroken
 		}
 		return
 	}
-	w.out = http1.AppendResponseHead(w.out[:0], h, 1, proto.BodyNone, -1, true, nil)
+	w.out = http1.AppendResponseHead(w.out[:0], h, 1, proto.BodyNone, -1, true, extras)
 	w.sendBytes(c.conn, x, w.out)
 }
 
