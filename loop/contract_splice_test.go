@@ -54,6 +54,15 @@ func newSplicing(r *rig, n int) *splicing {
 	return s
 }
 
+// whole sends want, all of which is to arrive by what was asked for.
+func (s *splicing) whole(want string) {
+	s.Helper()
+	done := reading(s.dst, want, false)
+	go io.WriteString(s.src, want)
+	s.until("the body", s.allGone)
+	s.wait(done)
+}
+
 // splice asks for all that is left, which must be possible.
 func (s *splicing) splice() {
 	s.Helper()
@@ -155,10 +164,7 @@ func testSplice(r *rig) {
 		want := pattern(round, size)
 		s.left, s.went = size, 0
 		s.splice()
-		done := reading(s.dst, want, false)
-		go io.WriteString(s.src, want)
-		s.until("the body", s.allGone)
-		s.wait(done)
+		s.whole(want)
 		if s.went < size/2 {
 			r.Fatalf("only %d bytes of %d were spliced", s.went, size)
 		}
@@ -181,10 +187,7 @@ func testSpliceUnix(r *rig) {
 	r.l.Recv(s.from)
 	want := pattern(1, s.left)
 	s.splice()
-	done := reading(s.dst, want, false)
-	go io.WriteString(s.src, want)
-	s.until("the body", s.allGone)
-	s.wait(done)
+	s.whole(want)
 	r.closed(s.from)
 	r.closed(s.to)
 }
@@ -443,10 +446,7 @@ func testSpliceCloseTo(r *rig) {
 	s = newSplicing(r, 2_000_000)
 	want := pattern(7, s.left)
 	s.splice()
-	done := reading(s.dst, want, false)
-	go io.WriteString(s.src, want)
-	s.until("the body", s.allGone)
-	s.wait(done)
+	s.whole(want)
 	r.closed(s.from)
 	r.closed(s.to)
 }
@@ -480,10 +480,7 @@ func testSpliceNoPipe(r *rig) {
 	if r.l.trimPipes(); r.l.Splice(s.to, s.from, 1) {
 		r.Error("Splice promises a pipe")
 	}
-	done := reading(s.dst, want, false)
-	go io.WriteString(s.src, want)
-	s.until("the body", s.allGone)
-	s.wait(done)
+	s.whole(want)
 	r.equal("spliced", s.went, 0)
 	r.l.pipeCount -= pipesMax
 	r.closed(s.from)
