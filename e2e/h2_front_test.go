@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,17 +111,7 @@ backend b
   server s %s%s
 `, f.addr, only(s.listen), s.addr, only(s.origin)))
 	f.p = spawn(t, "haproxy", "-f", config)
-	eventually(t, 10*time.Second, "haproxy listens", func() (bool, string) {
-		if !f.p.running() {
-			t.Fatalf("haproxy does not start:\n%s", tail(f.p.out.String()))
-		}
-		c, err := net.Dial("tcp", f.addr)
-		if err != nil {
-			return false, err.Error()
-		}
-		c.Close()
-		return true, ""
-	})
+	f.p.awaitListener(t, f.addr)
 	return f
 }
 

@@ -92,11 +92,8 @@ func startNghttpd(t *testing.T, root string, args ...string) (addr string) {
 		addr = freeAddr(t)
 		_, port, _ := net.SplitHostPort(addr)
 		p := spawn(t, "nghttpd", append(append([]string{"--no-tls", "--address=127.0.0.1", "--htdocs=" + root}, args...), port)...)
-		for deadline := time.Now().Add(10 * time.Second); p.running() && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-			if c, err := net.Dial("tcp", addr); err == nil {
-				c.Close()
-				return addr
-			}
+		if p.listens("tcp", addr) {
+			return addr
 		}
 		if try == startTries {
 			t.Fatalf("nghttpd does not start:\n%s", tail(p.out.String()))

@@ -110,17 +110,7 @@ defaults
 func awaitLanes(t *testing.T, p *process, ls []*lane) {
 	t.Helper()
 	for _, l := range ls {
-		eventually(t, 10*time.Second, "the proxy listens", func() (bool, string) {
-			if !p.running() {
-				t.Fatalf("%s does not start:\n%s", p.cmd.Path, tail(p.out.String()))
-			}
-			c, err := net.Dial("tcp", l.addr)
-			if err != nil {
-				return false, err.Error()
-			}
-			c.Close()
-			return true, ""
-		})
+		p.awaitListener(t, l.addr)
 	}
 }
 

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,13 +104,7 @@ func (n *nginx) start() bool {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		network, addr = "unix", path
 	}
-	for deadline := time.Now().Add(10 * time.Second); n.running() && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if c, err := net.Dial(network, addr); err == nil {
-			c.Close()
-			return n.running()
-		}
-	}
-	return false
+	return n.listens(network, addr)
 }
 
 // kill ends it at once, whatever it is doing: nginx's fast shutdown.

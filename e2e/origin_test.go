@@ -10,7 +10,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 )
 
 type rawConn = syscall.RawConn
@@ -143,11 +142,8 @@ func startEcho(t *testing.T) (addr string) {
 	for try := 1; ; try++ {
 		addr = freeAddr(t)
 		p := spawn(t, originBin, "-listen", addr)
-		for deadline := time.Now().Add(10 * time.Second); p.running() && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-			if c, err := net.Dial("tcp", addr); err == nil {
-				c.Close()
-				return addr
-			}
+		if p.listens("tcp", addr) {
+			return addr
 		}
 		if try == startTries {
 			t.Fatalf("the origin does not start:\n%s", p.out.String())

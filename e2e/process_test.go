@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -59,6 +61,32 @@ func (p *process) running() bool {
 		return false
 	default:
 		return true
+	}
+}
+
+// files is how many descriptors the program has.
+func (p *process) files() int {
+	files, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
+	return len(files)
+}
+
+// listens waits until the program takes connections at addr; false when it has
+// ended instead.
+func (p *process) listens(network, addr string) bool {
+	for deadline := time.Now().Add(10 * time.Second); p.running() && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if c, err := net.Dial(network, addr); err == nil {
+			c.Close()
+			return p.running()
+		}
+	}
+	return false
+}
+
+// awaitListener is listens for a program that has no second try.
+func (p *process) awaitListener(t *testing.T, addr string) {
+	t.Helper()
+	if !p.listens("tcp", addr) {
+		t.Fatalf("%s does not start:\n%s", p.cmd.Path, tail(p.out.String()))
 	}
 }
 

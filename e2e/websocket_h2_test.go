@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"path/filepath"
 	"testing"
@@ -40,17 +39,7 @@ backend origin
 `, enter, leave, next, origin))
 	p := spawn(t, "haproxy", "-f", config)
 	for _, addr := range []string{enter, leave} {
-		eventually(t, 10*time.Second, "haproxy listens", func() (bool, string) {
-			if !p.running() {
-				t.Fatalf("haproxy does not start:\n%s", tail(p.out.String()))
-			}
-			c, err := net.Dial("tcp", addr)
-			if err != nil {
-				return false, err.Error()
-			}
-			c.Close()
-			return true, ""
-		})
+		p.awaitListener(t, addr)
 	}
 }
 
