@@ -438,9 +438,14 @@ routes: [{path: "/*", upstream: app}]
 			})
 		}
 		// Connections that say nothing there must not shut others out.
+		before := z.files()
 		idle := startFlood(z.admin, 320)
 		asking.Wait()
+		grown := z.files() - before
 		opened := idle.stop()
+		if grown > 200 { // there may be 128 of them
+			t.Errorf("%d connections to the admin listener cost %d descriptors", opened, grown)
+		}
 		// Who comes with the flood may be taken for a part of it, once in a while.
 		if failed.Load()*100 > pages.Load() || pages.Load() < 20 {
 			t.Errorf("%d admin pages, %d failed, beside %d idle connections", pages.Load(), failed.Load(), opened)

@@ -196,19 +196,13 @@ func (s *soaking) rested(t *testing.T, before []atRest) (r atRest) {
 	for try := range 20 {
 		r.goroutines = min(r.goroutines, int(s.metrics(t).sum("go_goroutines")))
 		time.Sleep(50 * time.Millisecond)
-		r.fds, r.rss = min(r.fds, s.openFiles()), min(r.rss, s.resident())
+		r.fds, r.rss = min(r.fds, s.files()), min(r.rss, s.resident())
 		enough := len(before) > 0 && r.fds <= before[0].fds && r.goroutines <= before[0].goroutines && r.rss <= before[0].rss
 		if try > 3 && enough {
 			break
 		}
 	}
 	return r
-}
-
-// openFiles counts /proc/PID/fd.
-func (s *soaking) openFiles() int {
-	files, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
-	return len(files)
 }
 
 // resident is the resident set in bytes, 0 when there is none to read.
@@ -224,7 +218,7 @@ var residentSet = regexp.MustCompile(`(?m)^Rss:\s+(\d+) kB`)
 
 // peak notes the most that a proxy holds under load.
 func (s *soaking) peak() {
-	s.peakFDs, s.peakRSS = max(s.peakFDs, s.openFiles()), max(s.peakRSS, s.resident())
+	s.peakFDs, s.peakRSS = max(s.peakFDs, s.files()), max(s.peakRSS, s.resident())
 }
 
 func (s *soaking) judgeRound(t *testing.T, r, first atRest) {
