@@ -30,12 +30,11 @@ const (
 
 	acceptsPerTick = 64
 	blocksPerTick  = 16 // received per connection
-	sendsPerTick   = 4  // per connection
 	iovPerSend     = 64
 )
 
-// epoll is the readiness backend. It has nothing in flight, ever: a system
-// call is complete when it returns.
+// epoll is the readiness backend. Between two Polls it has nothing in flight:
+// what wait has gathered is complete when it returns.
 type epoll struct {
 	kernelPipes
 	l      *Loop
@@ -51,9 +50,9 @@ type epoll struct {
 	sentNow bool // since the last wait
 	skipped bool // the last wait did not ask the kernel
 
+	batch  batch
 	views  [blocksPerTick]buf.View
-	iov    [iovPerSend]unix.Iovec
-	msg    unix.Msghdr
+	iov    [blocksPerTick]unix.Iovec
 	peerSA unix.RawSockaddrAny
 	peerN  uint32
 }
@@ -64,15 +63,17 @@ func openEpoll(l *Loop) (backend, error) {
 		return nil, fmt.Errorf("epoll_create1: %w", err)
 	}
 	e := &epoll{l: l, fd: fd, events: make([]unix.EpollEvent, l.cfg.Entries)}
-	e.msg.Iov = &e.iov[0]
 	// Edge-triggered, so the eventfd need not be read.
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET}
 	if errno := epollCtl(fd, unix.EPOLL_CTL_ADD, int32(l.wakeFD), &ev); errno != 0 {
 		unix.Close(fd)
 		return nil, fmt.Errorf("epoll_ctl of an eventfd: %w", errno)
 	}
+	e.batch.open(batchMax)
 	return e, nil
 }
+
+func (e *epoll) unbatched() string { return e.batch.why }
 
 func (e *epoll) now() int64  { return monotonic() }
 func (e *epoll) wall() int64 { return wallClock() }
@@ -216,4 +217,7 @@ func (e *epoll) peer(c *conn) netip.AddrPort { return kernelPeer(c.fd) }
 func (e *epoll) unread(c *conn) int          { return unreadFD(c.fd) }
 func (e *epoll) unacked(c *conn) int         { return unackedFD(c.fd) }
 
-func (e *epoll) destroy() error { return unix.Close(e.fd) }
+func (e *epoll) destroy() error {
+	e.batch.close()
+	return unix.Close(e.fd)
+}

@@ -10,8 +10,12 @@ import (
 // emptyPolls in a row without an event, and the next wait blocks at once.
 const emptyPolls = 2
 
-// wait collects what is ready, and blocks only if that is nothing.
+// wait carries out what was gathered, collects what is ready, and blocks only if
+// that is nothing.
 func (e *epoll) wait(waitNs int64) error {
+	if e.submit(); len(e.l.events) > 0 || e.l.todoHead != 0 {
+		waitNs = 0
+	}
 	if waitNs == 0 && e.sentNow && !e.skipped {
 		// Sends have given the owner something to do. Asking the kernel can wait
 		// until it is done: most often there is nothing yet, and then this call
@@ -39,7 +43,31 @@ func (e *epoll) wait(waitNs int64) error {
 	for i := range e.events[:max(n, 0)] {
 		e.ready(&e.events[i])
 	}
+	e.submit()
 	return nil
+}
+
+// gather makes room for one more operation, and lends the batch it joins.
+func (e *epoll) gather() *batch {
+	if e.batch.full() {
+		e.submit()
+	}
+	return &e.batch
+}
+
+// submit carries out what was gathered, and reports it.
+func (e *epoll) submit() {
+	if e.batch.n == 0 {
+		return
+	}
+	ops := e.batch.run()
+	for i := range ops {
+		if op := &ops[i]; op.receives() {
+			e.receiveDone(op)
+		} else {
+			e.sendDone(op)
+		}
+	}
 }
 
 // poll does not wait.
@@ -174,42 +202,47 @@ func (e *epoll) receive(id ConnID, c *conn) {
 		l.park(id, c)
 		return
 	}
-	for budget := granted; budget > 0; {
-		if c.recvBlocks > 1 {
-			n, more := e.receiveMany(id, c, min(budget, int(c.recvBlocks)), budget == granted)
-			if !more {
-				return
-			}
-			budget -= n
-			continue
-		}
-		v, ok := l.pool.Get()
-		if !ok {
-			l.park(id, c)
+	for budget := granted; budget > 0 && c.recvBlocks > 1; {
+		n, more := e.receiveMany(id, c, min(budget, int(c.recvBlocks)), budget == granted)
+		if !more {
 			return
 		}
-		n, errno := recvFD(c.fd, l.pool.Bytes(v))
-		l.stats.RecvCalls++
-		if errno != 0 || n == 0 {
-			l.pool.Release(v)
-			if !e.receivedNothing(id, c, errno) {
-				return
-			}
-			continue
-		}
-		full := uint32(n) == v.Len
-		l.received(id, c, v.Slice(0, uint32(n)))
-		if !full && !c.has(flagHangup) {
-			c.flags &^= flagReadable
+		if budget -= n; budget == 0 || c.recvBlocks <= 1 {
+			l.again(id, c)
 			return
 		}
-		if full {
-			c.flags &^= flagBrief
-			c.recvBlocks = 2
-		}
-		budget--
 	}
-	l.again(id, c)
+	v, ok := l.pool.Get()
+	if !ok {
+		l.park(id, c)
+		return
+	}
+	e.gather().receive(id, c, v, l.pool.Bytes(v))
+	l.stats.RecvCalls++
+}
+
+// receiveDone is told of a receive into one block. What it leaves in the socket
+// is for the next Poll.
+func (e *epoll) receiveDone(op *batchOp) {
+	l, id, c := e.l, op.id, op.c
+	if op.n == 0 || op.errno != 0 {
+		l.pool.Release(op.view)
+		if e.receivedNothing(id, c, op.errno) {
+			l.again(id, c)
+		}
+		return
+	}
+	l.received(id, c, op.view.Slice(0, uint32(op.n)))
+	switch {
+	case op.n == op.total:
+		c.flags &^= flagBrief
+		c.recvBlocks = 2
+		l.again(id, c)
+	case c.has(flagHangup):
+		l.again(id, c)
+	default:
+		c.flags &^= flagReadable
+	}
 }
 
 // relay is receive where the bytes are spliced. True: they are not any more.
@@ -290,51 +323,41 @@ func (e *epoll) receivedNothing(id ConnID, c *conn, errno unix.Errno) bool {
 	return false
 }
 
-// flush sends until the queue is empty or the socket full. In the latter case
-// an edge will come, and only then is it tried again.
+// flush sends what is queued, as far as it goes in one call. When the socket is
+// full an edge will come, and only then is it tried again.
 func (e *epoll) flush(id ConnID, c *conn) {
 	l := e.l
 	if c.has(flagSpliceTo) && !l.drain(id, c) {
 		return
 	}
-	for tries := 0; tries < sendsPerTick; tries++ {
-		k := l.pool.Iovecs(&c.sendq, e.iov[:])
-		if k == 0 {
-			return
-		}
-		var n int
-		var errno unix.Errno
-		total := int(e.iov[0].Len)
-		if k == 1 {
-			n, errno = sendFD(c.fd, &e.iov[0], sendFlags(c))
-		} else {
-			for i := range e.iov[1:k] {
-				total += int(e.iov[i+1].Len)
-			}
-			e.msg.SetIovlen(k)
-			n, errno = sendmsgFD(c.fd, &e.msg, sendFlags(c))
-		}
-		l.stats.SendCalls++
-		e.sentNow = true
-		switch {
-		case errno == unix.EINTR:
-			continue
-		case errno == unix.EAGAIN:
-			c.flags |= flagSendBusy
-			return
-		case errno != 0:
-			l.sent(id, c, 0, errno)
-			return
-		case n < total:
-			l.stats.ShortSends++
-			c.flags |= flagSendBusy
-			l.sent(id, c, n, 0)
-			return
-		}
-		l.sent(id, c, n, 0)
-		if c.sendq.Empty() {
-			return
-		}
+	b := e.gather()
+	iov := b.room()
+	k := l.pool.Iovecs(&c.sendq, iov)
+	if k == 0 {
+		return
 	}
-	l.again(id, c)
+	c.flags |= flagSendBusy
+	b.send(id, c, iov[:k])
+	l.stats.SendCalls++
+	e.sentNow = true
+}
+
+// sendDone is told of a send.
+func (e *epoll) sendDone(op *batchOp) {
+	l, id, c := e.l, op.id, op.c
+	switch {
+	case op.errno == unix.EAGAIN: // flagSendBusy stays
+	case op.errno == unix.EINTR:
+		c.flags &^= flagSendBusy
+		l.again(id, c)
+	case op.errno != 0:
+		c.flags &^= flagSendBusy
+		l.sent(id, c, 0, op.errno)
+	case op.n < op.total:
+		l.stats.ShortSends++
+		l.sent(id, c, op.n, 0) // and flagSendBusy stays
+	default:
+		c.flags &^= flagSendBusy
+		l.sent(id, c, op.n, 0)
+	}
 }

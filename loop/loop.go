@@ -167,6 +167,15 @@ func (l *Loop) Index() int { return l.cfg.Index }
 // asked.
 func (l *Loop) Fallback() string { return l.fallback }
 
+// Unbatched says why every receive and send is a system call of its own, "" when
+// those of a tick are made together.
+func (l *Loop) Unbatched() string {
+	if b, ok := l.be.(interface{ unbatched() string }); ok {
+		return b.unbatched()
+	}
+	return ""
+}
+
 // Now is the monotonic time in ns, read once per Poll. It is above 0.
 func (l *Loop) Now() int64 { return l.nowNs }
 

@@ -117,3 +117,5 @@ func epollCtl(ep int, op int, fd int32, ev *unix.EpollEvent) unix.Errno {
 func shutdownBoth(fd int32) {
 	unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_RDWR, 0)
 }
+
+func addrOf(p unsafe.Pointer) uint64 { return uint64(uintptr(p)) }

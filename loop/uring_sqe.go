@@ -137,5 +137,3 @@ func prepClose(e *sqe, fd int32) {
 		UserData: uint64(packUserData(urNone, 0, 0)),
 	}
 }
-
-func addrOf(p unsafe.Pointer) uint64 { return uint64(uintptr(p)) }

@@ -123,6 +123,9 @@ func (t *workerThread) open(s *Server) error {
 	if why := t.loop.Fallback(); why != "" {
 		t.description += "; not io_uring: " + why
 	}
+	if why := t.loop.Unbatched(); why != "" {
+		t.description += "; a system call for every receive and send: " + why
+	}
 	return nil
 }
 

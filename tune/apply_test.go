@@ -301,7 +301,7 @@ func TestOnly(t *testing.T) {
 			t.Errorf("%s was kept", f.Setting)
 		}
 	}
-	if n := len(Only(findings, []string{"fs."})); n != 2 {
+	if n := len(Only(findings, []string{"fs."})); n != 3 {
 		t.Errorf("%d settings begin with fs.", n)
 	}
 	if len(Only(findings, nil)) != len(findings) {

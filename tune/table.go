@@ -189,6 +189,12 @@ var table = []Rule{
 		find:   sysctl(atLeast(2 * filesWanted)),
 	},
 	{
+		Name: "fs.aio-max-nr", Group: groupLimits, Wanted: "at least 1048576",
+		Why:    "of all processes together; on epoll a loop takes 256, or 4 for each CPU of the machine if that is more, to make the receives and sends of a tick in one system call",
+		Source: "kernel: admin-guide/sysctl/fs.rst",
+		find:   sysctl(atLeast(1 << 20)),
+	},
+	{
 		Name: "locked memory (RLIMIT_MEMLOCK)", Group: groupLimits, Wanted: "at least 8 MiB",
 		Why:    "buffers registered with io_uring count against it, and before Linux 5.12 the rings themselves",
 		Source: "getrlimit(2); io_uring_mlock_size(3)",

@@ -64,6 +64,7 @@ func settings(t *testing.T, m *machine) []setting {
 		{"net/core/busy_read", "50", "0"},
 		{"fs/nr_open", "65536", "1048576"},
 		{"fs/file-max", "100000", "2097152"},
+		{"fs/aio-max-nr", "65536", "1048576"},
 		{"kernel/io_uring_disabled", "2", "0"},
 		{"kernel/numa_balancing", "1", "0"},
 	}
