@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"time"
 
@@ -18,6 +19,9 @@ type plan struct {
 	origin      netip.AddrPort
 	size        int // of the origin's answers
 	connections int
+	loops       int       // of a zproxy on the loopback interface; 0: no matter which
+	steered     int       // the one of them that is to have the connections
+	hold        io.Reader // connect only when this has ended; nil: at once
 	duration    time.Duration
 	warmUp      time.Duration
 	patience    time.Duration
@@ -84,6 +88,9 @@ func (p *plan) run() (*Result, error) {
 	g := &generator{plan: p, conns: map[int]*conn{}, times: hdrhistogram.New(100, int64(longest), 3), late: hdrhistogram.New(100, int64(longest), 3),
 		idle: queue{ring: make([]*conn, p.connections)}, request: fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", p.path, p.addr)}
 	defer g.close()
+	if p.hold != nil {
+		io.Copy(io.Discard, p.hold)
+	}
 	if err := g.open(); err != nil {
 		return nil, err
 	}
@@ -117,13 +124,20 @@ func (g *generator) open() (err error) {
 			return err
 		}
 	}
-	for range g.connections {
+	began := time.Now()
+	for i := range g.connections {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return fmt.Errorf("socket: %w", err)
 		}
 		c := &conn{fd: fd}
 		g.conns[fd] = c
+		if g.loops > 0 {
+			time.Sleep(time.Until(began.Add(time.Duration(i) * connectEvery)))
+			if err := bindFor(fd, g.steered, g.loops); err != nil {
+				return fmt.Errorf("choosing a port: %w", err)
+			}
+		}
 		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(g.addr.Port()), Addr: g.addr.Addr().As4()}); err != nil {
 			return fmt.Errorf("connecting to %s: %w", g.addr, err)
 		}
@@ -134,6 +148,49 @@ func (g *generator) open() (err error) {
 		g.idle.push(c)
 	}
 	return nil
+}
+
+// connectEvery is the time between two connections to one of several loops: so
+// slow that generators which begin together stay in step, and no loop ever has
+// so many more clients than another that it would pass some on.
+const connectEvery = time.Millisecond
+
+// bindFor binds fd to a free port that zproxy's steering (loop/steering.go)
+// gives to a loop, of so many, where connections come over the loopback
+// interface. A socket's port cannot be changed any more, so the kernel is asked
+// for one with another socket.
+func bindFor(fd, loop, loops int) error {
+	const tries = 1000 // one in loops fits
+	for range tries * loops {
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		if port/2%loops != loop {
+			continue
+		}
+		if err := unix.Bind(fd, &unix.SockaddrInet4{Port: port}); err != unix.EADDRINUSE {
+			return err
+		}
+	}
+	return unix.EADDRINUSE
+}
+
+// freePort is a port that nobody has at this moment.
+func freePort() (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrInet4{}); err != nil {
+		return 0, err
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return 0, err
+	}
+	return name.(*unix.SockaddrInet4).Port, nil
 }
 
 func (g *generator) watch(fd int) error {

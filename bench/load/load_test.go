@@ -6,10 +6,14 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"zproxy/loop"
 )
 
 func serve(t *testing.T, h http.HandlerFunc) netip.AddrPort {
@@ -175,6 +179,58 @@ func TestLateIsTheGeneratorAlone(t *testing.T) {
 	}
 	if r.LateP99Micros > float64(delay.Microseconds()) {
 		t.Errorf("%+v: late by more than it waited for itself", r)
+	}
+}
+
+// The ports are those that the loop's own listeners give to the loop, for any
+// number of loops; and nothing is sent before the word is given.
+func TestConnectionsOfOneLoop(t *testing.T) {
+	for loops := 1; loops <= 3; loops++ {
+		fds, err := loop.OpenListeners("127.0.0.1:0", loops, nil, loop.SockOpts{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		accepted := make([]atomic.Int32, loops)
+		var addr netip.AddrPort
+		for i, fd := range fds {
+			f := os.NewFile(uintptr(fd), "listener")
+			l, err := net.FileListener(f)
+			f.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			addr = l.Addr().(*net.TCPAddr).AddrPort()
+			s := &http.Server{
+				Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok") }),
+				ConnState: func(_ net.Conn, state http.ConnState) {
+					if state == http.StateNew {
+						accepted[i].Add(1)
+					}
+				},
+			}
+			go s.Serve(l)
+			defer s.Close()
+		}
+		for i := range loops {
+			hold, word := io.Pipe()
+			time.AfterFunc(50*time.Millisecond, func() {
+				for j := range loops {
+					if n := accepted[j].Load(); n != 0 && j >= i {
+						t.Errorf("%d of %d loops: loop %d has %d connections before the word was given", i, loops, j, n)
+					}
+				}
+				word.Close()
+			})
+			r := generate(t, plan{addr: addr, path: "/", connections: 10, duration: 50 * time.Millisecond, patience: 5 * time.Second, loops: loops, steered: i, hold: hold})
+			if r.Requests == 0 || r.Errors != 0 || r.Unanswered != 0 {
+				t.Errorf("%+v, want requests without errors", r)
+			}
+			for j := range loops {
+				if n := accepted[j].Load(); n != 10 && j <= i || n != 0 && j > i {
+					t.Errorf("connections for loop %d of %d: loop %d has %d", i, loops, j, n)
+				}
+			}
+		}
 	}
 }
 

@@ -3,6 +3,7 @@
 //
 //	load -connect 127.0.0.1:8080 -rate 10000 -connections 64 -duration 5s
 //	load -connect 127.0.0.1:8080 -rate 10000 -origin 127.0.0.1:8081 -size 128
+//	load -connect 127.0.0.1:8080 -rate 0 -loop 0/2
 //	load -connect 127.0.0.1:8080 -websocket 64 -connections 100 [-http2]
 //
 // The time of an answer counts from when its request was due, not from when a
@@ -15,6 +16,10 @@
 //
 // With -origin it is also what the proxy forwards to, in the same thread, which
 // then never sleeps: it needs a CPU of its own, and nobody else is waited for.
+//
+// On the loopback interface zproxy spreads connections over its loops by the client's
+// port. With -loop all go to one of them, which may be the one on the
+// generator's own CPU: as where a network card delivers packets to that CPU.
 //
 // On WebSockets each connection, or with -http2 each stream of one connection
 // (RFC 8441), sends a message, waits for its echo, and sends the next.
@@ -94,6 +99,8 @@ func parse(args []string) (func() (*Result, error), error) {
 	own := fs.String("origin", "", "also answer what is forwarded to this `IP:PORT`")
 	fs.IntVar(&p.size, "size", 128, "with -origin: `bytes` of an answer")
 	fs.IntVar(&p.connections, "connections", 64, "kept-alive `connections`, or WebSockets")
+	loop := fs.String("loop", "", "`I/N`: over the loopback interface, connect from ports that zproxy gives to loop I of N, one each millisecond")
+	hold := fs.Bool("hold", false, "connect only when standard input has ended")
 	fs.DurationVar(&p.duration, "duration", 5*time.Second, "how `long` to send")
 	fs.DurationVar(&p.warmUp, "warm-up", 500*time.Millisecond, "first `part` of it that does not count; not for WebSockets")
 	fs.DurationVar(&p.patience, "patience", 5*time.Second, "how `long` to wait for answers in the end")
@@ -102,6 +109,14 @@ func parse(args []string) (func() (*Result, error), error) {
 	overHTTP2 := fs.Bool("http2", false, "with -websocket: on streams of one HTTP/2 connection")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
+	}
+	if *loop != "" {
+		if _, err := fmt.Sscanf(*loop, "%d/%d", &p.steered, &p.loops); err != nil || p.steered < 0 || p.steered >= p.loops {
+			return nil, fmt.Errorf("-loop %s: want I/N, with I from 0 to N-1", *loop)
+		}
+	}
+	if *hold {
+		p.hold = os.Stdin
 	}
 	addr, err := netip.ParseAddrPort(*connect)
 	switch {
@@ -113,8 +128,8 @@ func parse(args []string) (func() (*Result, error), error) {
 		return nil, errors.New("-connections and -duration must be above 0, -rate at least 0")
 	case p.size < 0 || p.size > maxAnswer:
 		return nil, fmt.Errorf("-size must be 0 to %d", maxAnswer)
-	case *own != "" && t.size > 0:
-		return nil, errors.New("-origin does not go with -websocket")
+	case t.size > 0 && (*own != "" || *loop != "" || *hold):
+		return nil, errors.New("-origin, -loop and -hold do not go with -websocket")
 	case t.size < 0 || t.size > maxMessage:
 		return nil, fmt.Errorf("-websocket must be 1 to %d", maxMessage)
 	case *overHTTP2 && t.size == 0:
