@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -127,6 +128,20 @@ func kept(before, after map[string]scheduled) uint64 {
 		}
 	}
 	return waited
+}
+
+// besides returns how long threads ran between two looks, in ns, but for those n
+// that ran most.
+func besides(n int, before, after map[string]scheduled) (ns uint64) {
+	var ran []uint64
+	for name, now := range after {
+		ran = append(ran, now.ran-before[name].ran)
+	}
+	slices.Sort(ran)
+	for _, r := range ran[:max(0, len(ran)-n)] {
+		ns += r
+	}
+	return ns
 }
 
 // memoryOf sums /proc/PID/smaps_rollup, in bytes. Pages of several processes

@@ -9,11 +9,11 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"text/template"
 	"time"
 
@@ -43,7 +43,10 @@ func (l layout) String() string {
 // scaleRow is what a layout came to, round by round.
 type scaleRow struct {
 	layout
-	cpu, rate              []float64
+	cpu, others            []float64 // us per request: of all threads, of those that are no loops'
+	kernel                 []float64 // the kernel's part of cpu
+	rate                   []float64
+	even                   []float64 // requests of the loop that had fewest, to an even share
 	requests, mails, moved int64
 	ports, admins          []string // of the processes
 	members                []member
@@ -51,17 +54,19 @@ type scaleRow struct {
 
 // scale compares n loops in one process with one loop and with n processes of
 // one loop each. Every CPU has a loop and a load generator, whose connections
-// the loop of that CPU serves; the one origin runs on all CPUs.
+// the loop of that CPU serves; the one origin runs on all CPUs. Over the
+// loopback interface that takes generators that choose their ports: left to
+// the steering, connections of several loops in one process would be mixed and
+// those of separate processes not, and the mixing is dear.
 func scale(args []string, out, errOut io.Writer) int {
-	set := settings{scenarios: []string{"small"}, duration: 2 * time.Second}
+	set := settings{duration: time.Second}
 	fs := flag.NewFlagSet("bench scale", flag.ContinueOnError)
 	fs.SetOutput(errOut)
-	fs.IntVar(&set.rounds, "rounds", 5, "`rounds` per layout")
-	fs.DurationVar(&set.duration, "duration", set.duration, "`length` of a round, whole seconds")
+	fs.IntVar(&set.rounds, "rounds", 15, "`rounds` per layout")
+	fs.DurationVar(&set.duration, "duration", set.duration, "`length` of a round")
 	most := fs.Int("loops", 0, "go up to so many loops, one, two, four ... (default: the CPUs that this process may use)")
 	backend := fs.String("io", "epoll", "`backend`, epoll or uring")
-	connections := fs.Int("connections", loadConns, "client `connections` for each loop; with up to 8 no loop hands any over to another")
-	fs.BoolVar(&set.install, "install", true, "as root: install wrk with apt-get if it is missing")
+	connections := fs.Int("connections", loadConns, "client `connections` for each loop")
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}
@@ -106,9 +111,7 @@ func runScale(ctx context.Context, set settings, mask unix.CPUSet, most, connect
 		return errors.New(why)
 	}
 	b.set.loadCPU = -1 // the origin's
-	s := *scenarioNamed("small")
-	s.connections = connections
-	origin, err := b.origin(&s)
+	origin, err := b.origin(scenarioNamed("small"))
 	if err != nil {
 		return err
 	}
@@ -123,8 +126,12 @@ func runScale(ctx context.Context, set settings, mask unix.CPUSet, most, connect
 		return err
 	}
 	for round := 0; round <= set.rounds; round++ { // round 0 warms up
-		for _, r := range rows {
-			if err := b.scaleRound(r, cpus, &s, round); err != nil {
+		for i := range rows {
+			r := rows[i]
+			if round%2 == 1 { // whoever comes after whom, it is the other way round next time
+				r = rows[len(rows)-1-i]
+			}
+			if err := b.scaleRound(r, cpus, connections, round); err != nil {
 				return fmt.Errorf("%v: %w", r.layout, err)
 			}
 		}
@@ -196,56 +203,109 @@ func (b *bench) startLoops(r *scaleRow, cpus []int, backend, origin string) erro
 	return nil
 }
 
+// look is what can be read of a layout's processes at one moment.
+type look struct {
+	cpu          cpuUse
+	threads      []map[string]scheduled // by process
+	mails, moved int64
+}
+
+func (r *scaleRow) look() (l look, err error) {
+	if l.mails, l.moved, err = counters(r.admins); err != nil {
+		return l, err
+	}
+	for _, m := range r.members {
+		threads, err := m.threads()
+		if err != nil {
+			return l, err
+		}
+		l.threads = append(l.threads, threads)
+	}
+	l.cpu, err = cpuOf(r.members)
+	return l, err
+}
+
 // scaleRound loads all loops of a layout at once.
-func (b *bench) scaleRound(r *scaleRow, cpus []int, s *scenario, round int) error {
-	mails, moved, err := counters(r.admins)
+func (b *bench) scaleRound(r *scaleRow, cpus []int, connections, round int) error {
+	before, err := r.look()
 	if err != nil {
 		return err
 	}
-	before, err := cpuOf(r.members)
+	results, err := b.loadLoops(r, cpus, connections)
 	if err != nil {
 		return err
 	}
-	var wg sync.WaitGroup
-	results, failures := make([]*generated, r.loops), make([]error, r.loops)
-	for i := range r.loops {
-		generator := *b
-		generator.set.loadCPU = cpus[i]
-		wg.Go(func() {
-			results[i], failures[i] = generator.generate(s, "http://"+r.ports[i%len(r.ports)]+"/", b.set.duration)
-		})
-	}
-	wg.Wait()
-	if err := errors.Join(failures...); err != nil {
-		return err
-	}
-	after, err := cpuOf(r.members)
+	after, err := r.look()
 	if err != nil {
 		return err
 	}
-	mailsAfter, movedAfter, err := counters(r.admins)
-	if err != nil {
-		return err
-	}
-	requests, rate := int64(0), 0.0
+	requests, fewest, rate := int64(0), results[0].requests, 0.0
 	for _, g := range results {
 		if g.void != "" {
 			return errors.New(g.void)
 		}
 		requests += g.requests
+		fewest = min(fewest, g.requests)
 		rate += float64(g.requests) / g.seconds
 	}
 	if round == 0 {
 		return nil
 	}
-	cpu := float64(after.total-before.total) / 1e3 / float64(requests)
+	others := uint64(0)
+	for i := range r.members {
+		others += besides(r.loops/len(r.members), before.threads[i], after.threads[i])
+	}
+	cpu := float64(after.cpu.total-before.cpu.total) / 1e3 / float64(requests)
+	user, system := after.cpu.user-before.cpu.user, after.cpu.system-before.cpu.system
 	r.cpu, r.rate = append(r.cpu, cpu), append(r.rate, rate)
+	r.others = append(r.others, float64(others)/1e3/float64(requests))
+	r.kernel = append(r.kernel, system/(user+system))
+	r.even = append(r.even, float64(fewest)*float64(r.loops)/float64(requests))
 	r.requests += requests
 	// Reading the counters takes a mail to each loop; one of the two readings is in the difference.
-	r.mails += mailsAfter - mails - int64(r.loops)
-	r.moved += movedAfter - moved
+	r.mails += after.mails - before.mails - int64(r.loops)
+	r.moved += after.moved - before.moved
 	b.say("round %d/%d  %-12v %7.2f us/request  %7.0f requests/s\n", round, b.set.rounds, r.layout, cpu, rate)
 	return nil
+}
+
+// comeUp is what generators get to come up before they begin: one that does so
+// late is out of step.
+const comeUp = 100 * time.Millisecond
+
+// loadLoops loads each loop of r from a generator on the loop's CPU. They begin
+// together.
+func (b *bench) loadLoops(r *scaleRow, cpus []int, connections int) ([]*generated, error) {
+	ctx, cancel := context.WithTimeout(b.ctx, b.set.duration+20*time.Second)
+	defer cancel()
+	hold, word, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer hold.Close()
+	outputs, waits := make([]bytes.Buffer, r.loops), make([]func() error, r.loops)
+	for i := range r.loops {
+		perProcess := r.loops / len(r.ports)
+		cmd := exec.CommandContext(ctx, b.programs["load"], "-connect", r.ports[i/perProcess], "-loop", fmt.Sprintf("%d/%d", i%perProcess, perProcess),
+			"-hold", "-rate", "0", "-warm-up", "0s", "-connections", strconv.Itoa(connections), "-duration", b.set.duration.String())
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = hold, &outputs[i], &outputs[i]
+		if err := b.launcher.start(cmd, cpus[i]); err != nil {
+			word.Close()
+			return nil, fmt.Errorf("starting load: %w", err)
+		}
+		waits[i] = cmd.Wait
+	}
+	time.Sleep(comeUp)
+	word.Close()
+	results, failures := make([]*generated, r.loops), make([]error, r.loops)
+	for i, wait := range waits {
+		if failures[i] = wait(); failures[i] != nil {
+			failures[i] = fmt.Errorf("load: %w: %s", failures[i], bytes.TrimSpace(outputs[i].Bytes()))
+			continue
+		}
+		results[i], failures[i] = parseLoad(outputs[i].Bytes())
+	}
+	return results, errors.Join(failures...)
 }
 
 // counters reads how many mails loops have got and how many connections they
@@ -278,15 +338,15 @@ func counters(admins []string) (mails, moved int64, err error) {
 
 func writeScale(w io.Writer, rows []*scaleRow, backend string, connections int, e Environment) {
 	fmt.Fprintf(w, "zproxy %s, %s, kernel %s, %s, %d CPUs, %d NUMA node(s). 128 B answers, %d connections for each loop; every CPU has a loop and its load generator, the origin runs on all. "+
-		"Medians (least to most) of %d rounds, ratios round by round.\n\n", e.Revision, backend, e.Kernel, e.CPU, e.CPUs, e.Nodes, connections, len(rows[0].cpu))
-	fmt.Fprintf(w, "| | us per request | requests/s | x 1 loop | x as many processes | mails between loops | connections moved | requests |\n|---|---|---|---|---|---|---|---|\n")
+		"Medians (least to most) of %d rounds, ratios round by round. Least loaded loop: its requests to an even share.\n\n", e.Revision, backend, e.Kernel, e.CPU, e.CPUs, e.Nodes, connections, len(rows[0].cpu))
+	fmt.Fprintf(w, "| | us per request | of it other threads | in the kernel | requests/s | least loaded loop | x 1 loop | x as many processes | mails between loops | connections moved | requests |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for i, r := range rows {
 		apart := ""
 		if !r.apart && i+1 < len(rows) && rows[i+1].apart {
 			apart = spread(ratios(r.cpu, rows[i+1].cpu))
 		}
-		fmt.Fprintf(w, "| %v | %s | %.0f | %s | %s | %d | %d | %d |\n", r.layout, spread(summarise(r.cpu)), summarise(r.rate).Median,
-			spread(ratios(r.cpu, rows[0].cpu)), apart, r.mails, r.moved, r.requests)
+		fmt.Fprintf(w, "| %v | %s | %.2f | %.0f %% | %.0f | %.2f | %s | %s | %d | %d | %d |\n", r.layout, spread(summarise(r.cpu)), summarise(r.others).Median,
+			100*summarise(r.kernel).Median, summarise(r.rate).Median, summarise(r.even).Median, spread(ratios(r.cpu, rows[0].cpu)), apart, r.mails, r.moved, r.requests)
 	}
 	for i, r := range rows {
 		if !r.apart && i+1 < len(rows) && rows[i+1].apart {

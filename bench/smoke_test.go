@@ -224,7 +224,7 @@ func TestSmokeScale(t *testing.T) {
 	canMeasure(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	var out, errOut bytes.Buffer
-	if status := command([]string{"scale", "-rounds", "1", "-duration", "1s", "-loops", "2", "-connections", "4", "-install=false"}, &out, &errOut); status != 0 {
+	if status := command([]string{"scale", "-rounds", "1", "-duration", "1s", "-loops", "2", "-connections", "8"}, &out, &errOut); status != 0 {
 		t.Fatalf("status %d:\n%s", status, errOut.String())
 	}
 	noneLeft(t)
@@ -232,7 +232,7 @@ func TestSmokeScale(t *testing.T) {
 		_, rest, ok := strings.Cut(out.String(), row)
 		rest, _, _ = strings.Cut(rest, "\n")
 		// So few clients stay where they are, and nobody writes to anybody.
-		if cells := strings.Split(rest, " | "); !ok || len(cells) != 7 || cells[4] != "0" || cells[5] != "0" || cells[6] == "0 |" {
+		if cells := strings.Split(rest, " | "); !ok || len(cells) != 10 || cells[7] != "0" || cells[8] != "0" || cells[9] == "0 |" {
 			t.Errorf("row %q: %q, want 0 mails, 0 connections moved, and requests", row, rest)
 		}
 	}

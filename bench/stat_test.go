@@ -98,3 +98,13 @@ func TestKeptIsOfTheBusiestThread(t *testing.T) {
 		t.Errorf("kept %d ns, want all 17 of a loop that is new", got)
 	}
 }
+
+func TestThreadsBesideTheLoops(t *testing.T) {
+	before := map[string]scheduled{"loop 0": {ran: 1000}, "loop 1": {ran: 100}, "helper": {ran: 5000}}
+	after := map[string]scheduled{"loop 0": {ran: 1900}, "loop 1": {ran: 900}, "helper": {ran: 5020}, "new": {ran: 3}}
+	for n, want := range map[int]uint64{0: 1723, 1: 823, 2: 23, 4: 0, 5: 0} {
+		if got := besides(n, before, after); got != want {
+			t.Errorf("%d ns beside %d loops, want %d", got, n, want)
+		}
+	}
+}
