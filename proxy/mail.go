@@ -58,6 +58,7 @@ func (w *Worker) mail(m loop.Mail) {
 		w.serveWaiters(int(m.A))
 	case mailClient:
 		w.openClient(w.l.Adopt(int(m.FD), 0), int(m.A))
+		w.peers[w.index].coming.Add(-1)
 	case mailReport:
 		w.report(m.Ref.(ReportSink))
 	case mailDrain:
@@ -200,14 +201,15 @@ func (w *Worker) stealFailed(m loop.Mail) {
 
 // lessLoaded names a loop of the same node that has clearly fewer clients, or
 // -1. The steering of the listeners spreads connections well when there are
-// many sources; a few heavy ones need this.
+// many sources; a few heavy ones need this. Clients on their way count: of
+// many that come at once a neighbour gets no more than makes it even.
 func (w *Worker) lessLoaded() int {
 	self := w.peers[w.index]
 	mine := self.Conns.Load()
 	best, least := -1, mine-max(8, mine/8)
 	for i, p := range w.peers {
 		if i != w.index && p.Node == self.Node {
-			if n := p.Conns.Load(); n < least {
+			if n := p.Conns.Load() + p.coming.Load(); n < least {
 				best, least = i, n
 			}
 		}
@@ -223,21 +225,24 @@ const (
 )
 
 func (w *Worker) handOver(conn loop.ConnID, listener, to int) {
+	w.peers[to].coming.Add(1)
 	w.l.SetOwner(conn, ownerOf(ownerWorker, uint32(listener)<<handLoopBits|uint32(to)))
 	w.l.Export(conn)
 }
 
 // exported: an accepted connection has left this loop's books.
 func (w *Worker) exported(index uint32, fd int) {
-	if fd < 0 {
-		return // it broke before it left
-	}
 	listener, to := index>>handLoopBits, int(index&handLoopMask)
+	if fd < 0 { // it broke before it left
+		w.peers[to].coming.Add(-1)
+		return
+	}
 	m := loop.Mail{Kind: mailClient, From: int32(w.index), FD: int32(fd), A: uint64(listener)}
 	if w.post(to, m) {
 		w.m.HandedOver++
 		return
 	}
+	w.peers[to].coming.Add(-1)
 	w.openClient(w.l.Adopt(fd, 0), int(listener))
 }
 

@@ -3,9 +3,14 @@ package proxy
 import (
 	"runtime"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"zproxy/buf"
+	"zproxy/config"
 	"zproxy/loop"
+	"zproxy/metrics"
 )
 
 // mailed is what has arrived at a loop, by the field A of each mail.
@@ -75,5 +80,72 @@ func TestFullMailboxHoldsUpNobodyElse(t *testing.T) {
 	}
 	if len(w.letters) != 0 {
 		t.Errorf("%d letters are left", len(w.letters))
+	}
+}
+
+// Many clients come to one loop before its neighbour wakes up: it passes on as
+// many as make both even, not all that are too many at that moment.
+func TestCrowdIsShared(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cfg, err := config.Parse("test.yaml", []byte("listeners: [{address: \"127.0.0.1:1\"}]\nroutes: [{path: \"/*\", respond: {status: 200}}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap, err := Compile(cfg, 2, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fds, err := loop.OpenListeners("127.0.0.1:0", 1, nil, loop.SockOpts{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var workers []*Worker
+	peers := make([]*Neighbour, 2)
+	for i := range peers {
+		pool := buf.NewPool(buf.NewSliceMemory(1<<20, 1<<20), 4096)
+		l, err := loop.New(loop.Config{Index: i, CPU: -1, IO: loop.Epoll, Pool: pool})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Destroy()
+		peers[i] = &Neighbour{Loop: l}
+		workers = append(workers, NewWorker(Config{Loop: l, Pool: pool, Snapshot: snap, Metrics: new(metrics.Loop), MaxBlocks: 256}, peers))
+		workers[i].begin()
+	}
+	workers[0].Listen(fds[0], 0)
+	sa, err := unix.Getsockname(fds[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	const crowd = 200
+	for range crowd {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		if err := unix.Connect(fd, sa); err != nil {
+			t.Fatal(err)
+		}
+	}
+	turns := func(w *Worker, done func() bool) {
+		for end := time.Now().Add(5 * time.Second); !done(); {
+			if err := w.turn(time.Millisecond); err != nil {
+				t.Fatal(err)
+			}
+			if time.Now().After(end) {
+				t.Fatal("not done after 5 s")
+			}
+		}
+	}
+	own, gone := &workers[0].m.ClientConns, &workers[0].m.HandedOver
+	turns(workers[0], func() bool { return *own+*gone == crowd })
+	if *gone < 80 || *gone > 100 || peers[1].coming.Load() != int64(*gone) {
+		t.Errorf("of %d clients %d were passed on, want 80 to 100; %d are on their way", crowd, *gone, peers[1].coming.Load())
+	}
+	turns(workers[1], func() bool { return workers[1].m.ClientConns == *gone })
+	if n := peers[1].coming.Load(); n != 0 || peers[1].Conns.Load() != int64(*gone) {
+		t.Errorf("%d clients are still on their way to a loop that has %d, want 0 and %d", n, peers[1].Conns.Load(), *gone)
 	}
 }

@@ -90,7 +90,7 @@ func (s *simulation) checkRest() {
 			{"timers", st.Timers, 1}, {"connections", st.Conns, w.origins.Len() + sessions}, {"runnable", len(w.runnable), 0},
 			{"client gauge", int(w.metrics.ClientConns), 0}, {"tunnels gauge", int(w.metrics.Tunnels), 0},
 			{"WebSocket gauge", int(w.metrics.WebSockets), 0}, {"sockets", w.sockets.Len(), 0},
-			{"waiting", w.pools[0].Waiting(), 0},
+			{"waiting", w.pools[0].Waiting(), 0}, {"clients on their way to it", int(w.peers[i].coming.Load()), 0},
 		} {
 			if x.got != x.want {
 				s.fail("at rest loop %d has %d %s, want %d", i, x.got, x.what, x.want)

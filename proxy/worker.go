@@ -59,9 +59,12 @@ type Neighbour struct {
 	Loop  *loop.Loop
 	Node  int
 	Conns atomic.Int64
+	// coming: clients that others have passed on to it and that it does not
+	// count among its own yet.
+	coming atomic.Int64
 	// drained: it has nothing more to do and waits for the others.
 	drained atomic.Bool
-	_       [96]byte // what one loop writes stays off the lines of the others
+	_       [88]byte // what one loop writes stays off the lines of the others
 }
 
 // Config is what a Worker is built from. Loop and Pool belong to the worker's
