@@ -25,11 +25,16 @@ type Field struct {
 	Flags       FieldFlags
 }
 
-// Extra is a field the proxy adds. Name is spelled as HTTP/1 writes it.
+// Extra is a field the proxy adds. Name is spelled as HTTP/1 writes it; Token may
+// be that of Name, which saves looking it up.
 type Extra struct {
 	Name  string
 	Value []byte
+	Token Token
 }
+
+// NewExtra is a field with the name of t.
+func NewExtra(t Token, value []byte) Extra { return Extra{Name: names[t], Value: value, Token: t} }
 
 // BodyKind says how the end of a message's content is found.
 type BodyKind uint8
@@ -93,7 +98,10 @@ type Head struct {
 
 // Reset makes h empty over buf, keeping the capacity of Fields.
 func (h *Head) Reset(buf []byte) {
-	*h = Head{Buf: buf, Fields: h.Fields[:0], Length: -1, ContentLength: -1}
+	fields := h.Fields[:0]
+	*h = Head{}
+	h.Buf, h.Fields = buf, fields
+	h.Length, h.ContentLength = -1, -1
 }
 
 // Bytes lends the bytes of s.

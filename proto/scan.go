@@ -23,10 +23,10 @@ func Controls(x uint64) uint64 {
 
 // ValueEnd is the index of the first control character other than HTAB from i
 // on; len(b) when there is none.
-func ValueEnd(b []byte, i int) int {
+func ValueEnd[T text](b T, i int) int {
 	for {
 		for len(b)-i >= 8 {
-			x := load64(b[i : i+8 : i+8])
+			x := load64(b[i : i+8])
 			if !PlainASCII(x) {
 				if m := Controls(x); m != 0 {
 					i += bits.TrailingZeros64(m) >> 3
@@ -43,6 +43,26 @@ func ValueEnd(b []byte, i int) int {
 		}
 		i++
 	}
+}
+
+// PlainText reports that every byte is a visible ASCII character or a space: what
+// most values are made of.
+func PlainText[T text](s T) bool {
+	n := len(s)
+	if n < 8 {
+		for i := range n {
+			if s[i]-' ' > '~'-' ' {
+				return false
+			}
+		}
+		return true
+	}
+	for i := 0; i < n-8; i += 8 {
+		if !PlainASCII(load64(s[i : i+8])) {
+			return false
+		}
+	}
+	return PlainASCII(load64(s[n-8:]))
 }
 
 // EqualFold compares b with a lower-case ASCII string, in any letter case.

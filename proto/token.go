@@ -194,7 +194,7 @@ func init() {
 }
 
 // shortWord packs a name of 1 to 7 bytes, the first one lowest.
-func shortWord(name []byte) uint64 {
+func shortWord[T text](name T) uint64 {
 	n := len(name)
 	if n >= 4 {
 		return uint64(load32(name)) | uint64(load32(name[n-4:]))<<(uint(n-4)*8&63)
@@ -209,7 +209,14 @@ func tokenHash(first, last uint64, n int) uint64 {
 
 // LookupToken finds the token of a field name, in any letter case. A name that
 // has a token is made of valid field-name characters.
-func LookupToken(name []byte) Token {
+func LookupToken[T text](name T) Token { return lookupToken(name, ^uint64(0)) }
+
+// LookupLower finds the token of a field name that is in lower case; any other
+// spelling has none.
+func LookupLower(name string) Token { return lookupToken(name, 0) }
+
+// lookupToken folds the letters that both fold and a token's mask have.
+func lookupToken[T text](name T, fold uint64) Token {
 	n := len(name)
 	if n == 0 || n > tokenNameMax {
 		return TokenOther
@@ -226,26 +233,30 @@ func LookupToken(name []byte) Token {
 		return TokenOther
 	}
 	k := &tokenKeys[slot.token]
-	if first|k.mask[0] != k.word[0] || last|k.mask[1] != k.word[1] {
+	if first|k.mask[0]&fold != k.word[0] || last|k.mask[1]&fold != k.word[1] {
 		return TokenOther
 	}
-	if n > 16 && load64(name[8:])|k.mask[2] != k.word[2] {
+	if n > 16 && load64(name[8:])|k.mask[2]&fold != k.word[2] {
 		return TokenOther
 	}
-	if n > 24 && load64(name[16:])|k.mask[3] != k.word[3] {
+	if n > 24 && load64(name[16:])|k.mask[3]&fold != k.word[3] {
 		return TokenOther
 	}
 	return slot.token
 }
 
+// text is bytes, or a string where one was given: what was just copied is slow to
+// read in wider words than it was written in.
+type text interface{ ~string | ~[]byte }
+
 // load64 reads eight bytes, the first one lowest; the compiler makes one load of it.
-func load64(b []byte) uint64 {
+func load64[T text](b T) uint64 {
 	_ = b[7]
 	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
 		uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
 }
 
-func load32(b []byte) uint32 {
+func load32[T text](b T) uint32 {
 	_ = b[3]
 	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
 }

@@ -27,62 +27,93 @@ func (f *forwarding) trusts(peer netip.Addr) bool {
 	return false
 }
 
-// extraSpan is a field value in w.scratch. Scratch may move while it grows, so
-// values are cut out only by finishExtras.
-type extraSpan struct {
-	name     string
-	from, to int
+// peerName is how origins are told of a client.
+type peerName struct {
+	addr    netip.Addr
+	text    []byte // empty for a unix socket
+	known   bool   // the address was looked up
+	trusted bool   // what it says about others is passed on
+}
+
+// name takes the address of a client down.
+func (f *forwarding) name(p *peerName, addr netip.Addr) {
+	p.addr, p.known = addr.Unmap(), true
+	p.trusted = f.trusts(p.addr)
+	p.text = p.text[:0]
+	if p.addr.IsValid() {
+		p.text = p.addr.AppendTo(p.text)
+	}
+}
+
+// peerOf is the name of a client. A session knows that of all its streams.
+func (w *Worker) peerOf(c *client) *peerName {
+	if c.stream != 0 {
+		se := w.sessionOf(w.streams.At(c.stream))
+		if !se.peer.known {
+			w.snap.forwarding.name(&se.peer, w.l.Peer(se.conn).Addr())
+		}
+		return &se.peer
+	}
+	w.snap.forwarding.name(&w.peer, w.l.Peer(c.conn).Addr())
+	return &w.peer
 }
 
 // requestExtras lists in w.extras the fields that the proxy adds to a request
-// whose fields of this hop have been dropped. Values live in w.scratch until the
-// next call.
+// whose fields of this hop have been dropped. Their values live until the next
+// call: in w.scratch, or where they came from.
 func (w *Worker) requestExtras(c *client, x *exchange, h *proto.Head) {
-	w.scratch = w.scratch[:0]
-	w.spans = w.spans[:0]
+	w.scratch, w.extras = w.scratch[:0], w.extras[:0]
 	f := &w.snap.forwarding
-	peer := w.clientPeer(c).Addr().Unmap()
-	trusted := f.trusts(peer)
-	if !trusted {
+	p := w.peerOf(c)
+	told := tellsOfOthers(h)
+	if told && !p.trusted {
 		// An origin that believes these fields must not be told by just anybody.
 		dropForwarding(h)
+		told = false
 	}
 	if f.xForwarded {
-		w.xForwarded(h, peer)
+		w.xForwarded(h, p, told)
 	}
 	if f.forwarded {
-		w.forwardedField(h, peer)
+		w.forwardedField(h, p)
 	}
 	if f.via != "" {
-		w.addField("Via", f.via)
+		w.addField(proto.TokenVia, f.via)
 	}
 	h2 := w.snap.clusters[x.cluster].h2
 	if x.flags&xUpgrade != 0 {
 		w.requestUpgrade(h, h2)
 	} else if h.HasTETrailers {
-		w.addField("TE", "trailers")
+		w.addField(proto.TokenTE, "trailers")
 		if !h2 { // RFC 9113 8.2.2: TE is there without Connection
-			w.addField("Connection", "TE")
+			w.addField(proto.TokenConnection, "TE")
 		}
 	}
-	w.finishExtras()
 }
 
-func (w *Worker) addField(name, value string) {
+func (w *Worker) addField(t proto.Token, value string) {
 	from := len(w.scratch)
 	w.scratch = append(w.scratch, value...)
-	w.spans = append(w.spans, extraSpan{name, from, len(w.scratch)})
+	w.closeField(t, from)
 }
 
-func (w *Worker) closeField(name string, from int) {
-	w.spans = append(w.spans, extraSpan{name, from, len(w.scratch)})
+// closeField adds a field with what stands in scratch behind from. When scratch
+// grows it stays where it is.
+func (w *Worker) closeField(t proto.Token, from int) { w.lendField(t, w.scratch[from:]) }
+
+func (w *Worker) lendField(t proto.Token, value []byte) {
+	w.extras = append(w.extras, proto.NewExtra(t, value))
 }
 
-func (w *Worker) finishExtras() {
-	w.extras = w.extras[:0]
-	for _, s := range w.spans {
-		w.extras = append(w.extras, proto.Extra{Name: s.name, Value: w.scratch[s.from:s.to]})
+// tellsOfOthers reports fields in which a client says on whose behalf it asks.
+func tellsOfOthers(h *proto.Head) bool {
+	for i := range h.Fields {
+		switch h.Fields[i].Token {
+		case proto.TokenForwarded, proto.TokenXForwardedFor, proto.TokenXForwardedHost, proto.TokenXForwardedProto:
+			return true
+		}
 	}
+	return false
 }
 
 // dropForwarding drops what a client says about itself or about clients of
@@ -115,36 +146,48 @@ func (w *Worker) gather(h *proto.Head, t proto.Token) {
 	}
 }
 
-func (w *Worker) xForwarded(h *proto.Head, peer netip.Addr) {
+// xForwarded adds the fields that have no standard. told: the client may have
+// sent such fields itself, and is believed.
+func (w *Worker) xForwarded(h *proto.Head, p *peerName, told bool) {
+	if !told {
+		if len(p.text) > 0 {
+			w.lendField(proto.TokenXForwardedFor, p.text)
+		}
+		w.lendField(proto.TokenXForwardedProto, schemeHTTP)
+		if h.Host.Len > 0 {
+			w.lendField(proto.TokenXForwardedHost, h.Bytes(h.Host))
+		}
+		return
+	}
 	from := len(w.scratch)
 	w.gather(h, proto.TokenXForwardedFor)
-	if peer.IsValid() {
+	if len(p.text) > 0 {
 		if len(w.scratch) > from {
 			w.scratch = append(w.scratch, ", "...)
 		}
-		w.scratch = peer.AppendTo(w.scratch)
+		w.scratch = append(w.scratch, p.text...)
 	}
 	if len(w.scratch) > from {
-		w.closeField("X-Forwarded-For", from)
+		w.closeField(proto.TokenXForwardedFor, from)
 	}
 	from = len(w.scratch)
 	w.gather(h, proto.TokenXForwardedProto)
 	if len(w.scratch) == from {
 		w.scratch = append(w.scratch, "http"...)
 	}
-	w.closeField("X-Forwarded-Proto", from)
+	w.closeField(proto.TokenXForwardedProto, from)
 	from = len(w.scratch)
 	w.gather(h, proto.TokenXForwardedHost)
 	if len(w.scratch) == from {
 		w.scratch = append(w.scratch, h.Bytes(h.Host)...)
 	}
 	if len(w.scratch) > from {
-		w.closeField("X-Forwarded-Host", from)
+		w.closeField(proto.TokenXForwardedHost, from)
 	}
 }
 
 // forwardedField adds this hop to Forwarded (RFC 7239 4).
-func (w *Worker) forwardedField(h *proto.Head, peer netip.Addr) {
+func (w *Worker) forwardedField(h *proto.Head, p *peerName) {
 	from := len(w.scratch)
 	w.gather(h, proto.TokenForwarded)
 	if len(w.scratch) > from {
@@ -152,13 +195,13 @@ func (w *Worker) forwardedField(h *proto.Head, peer netip.Addr) {
 	}
 	w.scratch = append(w.scratch, "for="...)
 	switch {
-	case !peer.IsValid():
+	case !p.addr.IsValid():
 		w.scratch = append(w.scratch, "unknown"...)
-	case peer.Is4():
-		w.scratch = peer.AppendTo(w.scratch)
+	case p.addr.Is4():
+		w.scratch = append(w.scratch, p.text...)
 	default: // RFC 7239 6.1: an IPv6 address is quoted and in brackets
 		w.scratch = append(w.scratch, `"[`...)
-		w.scratch = peer.AppendTo(w.scratch)
+		w.scratch = append(w.scratch, p.text...)
 		w.scratch = append(w.scratch, `]"`...)
 	}
 	if h.Host.Len > 0 {
@@ -167,7 +210,7 @@ func (w *Worker) forwardedField(h *proto.Head, peer netip.Addr) {
 		w.scratch = append(w.scratch, '"')
 	}
 	w.scratch = append(w.scratch, ";proto=http"...)
-	w.closeField("Forwarded", from)
+	w.closeField(proto.TokenForwarded, from)
 }
 
 // requestUpgrade adds what asks for an upgrade on this hop (RFC 9110 7.8). HTTP/2
@@ -181,7 +224,7 @@ func (w *Worker) requestUpgrade(h *proto.Head, h2 bool) {
 		return
 	}
 	if h.H2 {
-		w.addField("Sec-WebSocket-Key", string(w.socketKey))
+		w.addField(proto.TokenSecWebSocketKey, string(w.socketKey))
 	}
 	w.upgradeFields(h)
 }
@@ -202,8 +245,8 @@ func (w *Worker) upgradeFields(h *proto.Head) {
 		}
 	}
 	if len(w.scratch) > from {
-		w.closeField("Upgrade", from)
-		w.addField("Connection", "upgrade")
+		w.closeField(proto.TokenUpgrade, from)
+		w.addField(proto.TokenConnection, "upgrade")
 	}
 }
 
@@ -229,23 +272,19 @@ func (w *Worker) offersH2C(h *proto.Head) bool {
 // to a response.
 func (w *Worker) responseExtras(h *proto.Head) {
 	http1.MarkHopByHop(h)
-	w.scratch = w.scratch[:0]
-	w.spans = w.spans[:0]
+	w.scratch, w.extras = w.scratch[:0], w.extras[:0]
 	// RFC 9110 6.6.1: a response forwarded without a Date gets one.
 	if _, ok := h.Get(proto.TokenDate); !ok {
-		from := len(w.scratch)
-		w.scratch = append(w.scratch, w.dateField()...)
-		w.closeField("Date", from)
+		w.extras = append(w.extras, w.dateField())
 	}
 	if via := w.snap.forwarding.via; via != "" {
-		w.addField("Via", via)
+		w.addField(proto.TokenVia, via)
 	}
 	// RFC 9110 7.8, 15.5.22: what it is switched to, or what a 426 asks for.
 	if h.Status == 101 || h.Status == 426 && !h.H2 {
 		w.upgradeFields(h)
 		if h.H2 { // the origin had no key to answer
-			w.addField("Sec-WebSocket-Accept", string(w.socketAccept))
+			w.addField(proto.TokenSecWebSocketAccept, string(w.socketAccept))
 		}
 	}
-	w.finishExtras()
 }

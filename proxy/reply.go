@@ -43,7 +43,7 @@ func newAnswer(status int, contentType string, fields []proto.Extra, body string
 
 func (a *answer) add(f proto.Extra) {
 	a.head = appendLine(a.head, f)
-	a.block = http2.AppendField(a.block, f.Name, f.Value)
+	a.block = http2.AppendField(a.block, &f)
 }
 
 // appendLine appends f as HTTP/1 has it.
@@ -114,7 +114,7 @@ func (w *Worker) giveAnswer(c *client, x *exchange, a *answer, extra proto.Extra
 // writeAnswer queues the bytes of an answer.
 func (w *Worker) writeAnswer(c *client, x *exchange, a *answer, extra proto.Extra, keep, head bool) {
 	b := append(w.out[:0], a.head...)
-	b = appendLine(b, proto.Extra{Name: "Date", Value: w.dateField()})
+	b = appendLine(b, w.dateField())
 	if extra.Name != "" {
 		b = appendLine(b, extra)
 	}

@@ -46,9 +46,10 @@ type session struct {
 	doomed  bool // its frames have a gap
 	paused  bool // reading is suspended
 
-	listener          uint16 // of a client's
-	cluster, endpoint uint16 // of an origin's
-	addr              uint32 // key of the address it is connected to
+	listener          uint16   // of a client's
+	peer              peerName // the client
+	cluster, endpoint uint16   // of an origin's
+	addr              uint32   // key of the address it is connected to
 
 	waiting   int    // bytes in the queues of all streams
 	uses      uint32 // streams ever
@@ -109,8 +110,9 @@ func (w *Worker) sessionEvent(i uint32, ev *loop.Event) {
 func (w *Worker) sessionReceived(se *session, v buf.View) {
 	b := w.pool.Bytes(v)
 	now := w.l.Now()
+	var ev http2.Event
 	for off := 0; se.state < sessionFlush; {
-		n, ev := se.h2.Next(b[off:], now)
+		n := se.h2.Next(b[off:], now, &ev)
 		if ev.Kind == http2.EventNone {
 			break
 		}

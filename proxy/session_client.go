@@ -244,9 +244,10 @@ func (w *Worker) giveStreamAnswer(c *client, x *exchange, a *answer, extra proto
 func (w *Worker) streamAnswer(c *client, x *exchange, a *answer, extra proto.Extra, head bool) {
 	st := w.streams.At(c.stream)
 	w.block = append(w.block[:0], a.block...)
-	w.block = http2.AppendField(w.block, "date", w.dateField())
+	date := w.dateField()
+	w.block = http2.AppendField(w.block, &date)
 	if extra.Name != "" {
-		w.block = http2.AppendField(w.block, extra.Name, extra.Value)
+		w.block = http2.AppendField(w.block, &extra)
 	}
 	body := a.body
 	if head {

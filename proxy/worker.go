@@ -114,7 +114,7 @@ type Worker struct {
 	path    []byte // the normalised path of the request being routed
 	scratch []byte // the values of fields the proxy adds
 	extras  []proto.Extra
-	spans   []extraSpan
+	peer    peerName // of the client at hand, where that is a connection
 
 	// HTTP/2
 	sessions     []*session // by index; 0 is none
@@ -349,12 +349,12 @@ func (w *Worker) flushLog() {
 	}
 }
 
-// dateField returns the Date value of this second (RFC 9110 6.6.1).
-func (w *Worker) dateField() []byte {
+// dateField is the Date field of this second (RFC 9110 6.6.1).
+func (w *Worker) dateField() proto.Extra {
 	ms := w.l.WallMs()
 	if sec := ms / 1000; sec != w.dateSec {
 		w.dateSec = sec
 		time.Unix(sec, 0).UTC().AppendFormat(w.date[:0], "Mon, 02 Jan 2006 15:04:05 GMT")
 	}
-	return w.date[:]
+	return proto.NewExtra(proto.TokenDate, w.date[:])
 }

@@ -116,7 +116,7 @@ func TestAnswersNobodyReads(t *testing.T) {
 	for range 10_000 {
 		r.fr.WritePing(false, [8]byte{})
 		b := r.in.Bytes()
-		_, last = r.s.Next(b, r.now)
+		r.s.Next(b, r.now, &last)
 		r.in.Reset()
 		r.now += 1e8 // no score gets anywhere
 		if last.Kind == EventClosed {

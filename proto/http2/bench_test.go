@@ -42,7 +42,8 @@ func newAnswered(t testing.TB, fields ...string) *answered {
 // exchange is a request in and its answer out, with a body of 128 bytes.
 func (a *answered) exchange(id uint32) {
 	append32(a.frames[:5], id)
-	used, ev := a.s.Next(a.frames, a.now)
+	var ev Event
+	used := a.s.Next(a.frames, a.now, &ev)
 	if ev.Kind != EventHead || used != len(a.frames) {
 		a.t.Fatalf("%+v", ev)
 	}
@@ -109,11 +110,12 @@ func BenchmarkResponseIn(b *testing.B) {
 		id := r.streams.At(stream).ID
 		append32(frames[:5], id)
 		append32(frames[:second+5], id)
-		used, ev := r.s.Next(frames, r.now)
+		var ev Event
+		used := r.s.Next(frames, r.now, &ev)
 		if ev.Kind != EventHead {
 			b.Fatalf("%+v", ev)
 		}
-		_, ev = r.s.Next(frames[used:], r.now)
+		r.s.Next(frames[used:], r.now, &ev)
 		if ev.Kind != EventData || !ev.Freed {
 			b.Fatalf("%+v", ev)
 		}
@@ -176,7 +178,8 @@ func BenchmarkData16K(b *testing.B) {
 	b.SetBytes(16384)
 	b.ReportAllocs()
 	for b.Loop() {
-		_, ev := r.s.Next(frame, r.now)
+		var ev Event
+		r.s.Next(frame, r.now, &ev)
 		r.s.Consumed(stream, ev.N)
 		if len(r.s.Output()) > 400 {
 			r.s.Flushed()

@@ -126,20 +126,26 @@ func AppendStatus(dst []byte, status int) []byte {
 
 // AppendField appends one field to such a block, under the name in lower case.
 // Control characters in the value become spaces.
-func AppendField(dst []byte, name string, value []byte) []byte {
-	if token := proto.LookupToken([]byte(name)); token != proto.TokenOther {
+func AppendField(dst []byte, f *proto.Extra) []byte {
+	token := f.Token
+	if token == proto.TokenOther {
+		token = proto.LookupToken(f.Name)
+	}
+	if token != proto.TokenOther {
 		dst = append(dst, namePrefixes[token]...)
 	} else {
-		dst = appendLength(append(dst, literal), len(name))
+		dst = appendLength(append(dst, literal), len(f.Name))
 		begin := len(dst)
-		dst = append(dst, name...)
+		dst = append(dst, f.Name...)
 		lower(dst[begin:])
 	}
-	dst = appendLength(dst, len(value))
+	dst = appendLength(dst, len(f.Value))
 	begin := len(dst)
-	dst = append(dst, value...)
-	for i := proto.ValueEnd(dst, begin); i < len(dst); i = proto.ValueEnd(dst, i) {
-		dst[i] = ' '
+	dst = append(dst, f.Value...)
+	if !proto.PlainText(f.Value) {
+		for i := proto.ValueEnd(dst, begin); i < len(dst); i = proto.ValueEnd(dst, i) {
+			dst[i] = ' '
+		}
 	}
 	return dst
 }
@@ -152,7 +158,7 @@ func appendRest(dst []byte, h *proto.Head, length int64, extras []proto.Extra) [
 		dst = appendString(dst, strconv.AppendInt(digits[:0], length, 10))
 	}
 	for i := range extras {
-		dst = AppendField(dst, extras[i].Name, extras[i].Value)
+		dst = AppendField(dst, &extras[i])
 	}
 	return dst
 }
@@ -243,19 +249,18 @@ func blockMethod(b []byte) string {
 // interimBlock reports a response's block of ours with a status below 200.
 func interimBlock(b []byte) bool { return len(b) > 2 && b[0] == literal|index200 && b[2] == '1' }
 
-// lowerNames are the tokens' names as HTTP/2 writes them; namePrefixes what a
-// literal with one begins with: an index, or the name itself.
-var lowerNames, namePrefixes = func() (names, prefixes [proto.TokenCount]string) {
+// namePrefixes are what a literal with a token's name begins with: an index, or
+// the name itself.
+var namePrefixes = func() (prefixes [proto.TokenCount]string) {
 	for t := proto.Token(1); int(t) < proto.TokenCount; t++ {
 		name := []byte(t.String())
 		lower(name)
-		names[t] = string(name)
 		kind := byte(literal)
 		switch t {
 		case proto.TokenAuthorization, proto.TokenProxyAuthorization, proto.TokenCookie, proto.TokenSetCookie:
 			kind = neverIndex
 		}
-		switch i := staticIndex(names[t]); {
+		switch i := staticIndex(string(name)); {
 		case i == 0:
 			prefixes[t] = string(append([]byte{kind, byte(len(name))}, name...))
 		case i < nameIndexIn:
@@ -264,7 +269,7 @@ var lowerNames, namePrefixes = func() (names, prefixes [proto.TokenCount]string)
 			prefixes[t] = string([]byte{kind | nameIndexIn, byte(i - nameIndexIn)})
 		}
 	}
-	return names, prefixes
+	return prefixes
 }()
 
 // staticIndex is the first index with a name, 0 without one.

@@ -150,7 +150,7 @@ func TestHeadFrames(t *testing.T) {
 		for range 2 {
 			r := client(t, nil)
 			stream, _ := r.s.Open(1)
-			block := AppendField([]byte{0x82}, "x", make([]byte, max(0, n-10)))
+			block := AppendField([]byte{0x82}, &proto.Extra{Name: "x", Value: make([]byte, max(0, n-10))})
 			for len(block) < n {
 				block = append(block, 0x84)
 			}
@@ -185,5 +185,15 @@ func TestHeadFrames(t *testing.T) {
 				t.Error("the table is cleared twice")
 			}
 		}
+	}
+}
+
+func TestBlocksAllocateNothing(t *testing.T) {
+	h := requestHead(t, "GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: x\r\n\r\n")
+	line := RequestLine{Method: []byte("GET"), Scheme: []byte("http"), Authority: []byte("a"), Path: []byte("/")}
+	extras := []proto.Extra{{Name: "X-Unknown", Value: []byte("1")}, proto.NewExtra(proto.TokenXForwardedProto, []byte("http"))}
+	b := make([]byte, 0, 1024)
+	if n := testing.AllocsPerRun(100, func() { b = AppendRequestBlock(b[:0], h, &line, 5, extras) }); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }

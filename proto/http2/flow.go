@@ -226,7 +226,7 @@ func (s *Session) content(off, n int, ev *Event) (used int) {
 	n = min(n, int(s.left))
 	s.left -= uint32(n)
 	st := s.streams.At(i)
-	*ev = Event{Kind: EventData, Stream: i, User: st.User, ID: st.ID, Off: off, N: n}
+	ev.Kind, ev.Stream, ev.User, ev.ID, ev.Off, ev.N = EventData, i, st.User, st.ID, off, n
 	if s.left == 0 {
 		end := s.frame.bits&bitEndStream != 0
 		s.endFrame()

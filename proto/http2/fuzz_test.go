@@ -39,7 +39,8 @@ func run(t testing.TB, role Role, in []byte, cuts []byte) string {
 		piece := in[:n]
 		in = in[n:]
 		for {
-			used, ev := r.s.Next(piece, r.now)
+			var ev Event
+			used := r.s.Next(piece, r.now, &ev)
 			switch ev.Kind {
 			case EventNone:
 			case EventData:
@@ -180,7 +181,7 @@ func FuzzSection(f *testing.F) {
 // FuzzReadBlock: arbitrary bytes do no harm, and what is read is what another
 // decoder reads.
 func FuzzReadBlock(f *testing.F) {
-	f.Add(AppendField(AppendStatus(nil, 200), "x", []byte("y")))
+	f.Add(AppendField(AppendStatus(nil, 200), &proto.Extra{Name: "x", Value: []byte("y")}))
 	f.Add([]byte("\x82\x87\x84\x01\x01a\x0f\x01\x03abc"))
 	f.Add([]byte("\x00\x7f\x01"))
 	f.Fuzz(func(t *testing.T, b []byte) {

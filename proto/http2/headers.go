@@ -184,7 +184,7 @@ func (s *Session) request(id uint32, x *section, ev *Event) {
 		st.flags |= streamTunnel
 	}
 	s.firstPriority(st, x.priority())
-	*ev = Event{Kind: EventHead, Stream: i, ID: id, Fault: x.over}
+	ev.Kind, ev.Stream, ev.ID, ev.Fault = EventHead, i, id, x.over
 	if s.blockEnd {
 		s.peerEnds(i, st, ev)
 	}
@@ -201,7 +201,7 @@ func (s *Session) response(i uint32, st *Stream, x *section, ev *Event) {
 		return
 	}
 	h := &x.head
-	*ev = Event{Kind: EventHead, Stream: i, User: st.User, ID: st.ID}
+	ev.Kind, ev.Stream, ev.User, ev.ID = EventHead, i, st.User, st.ID
 	if h.Status < 200 {
 		return
 	}
@@ -234,6 +234,6 @@ func (s *Session) trailers(i uint32, st *Stream, x *section, ev *Event) {
 		s.streamError(i, st.ID, ErrProtocol, fault, ev)
 		return
 	}
-	*ev = Event{Kind: EventTrailers, Stream: i, User: st.User, ID: st.ID}
+	ev.Kind, ev.Stream, ev.User, ev.ID = EventTrailers, i, st.User, st.ID
 	s.peerEnds(i, st, ev)
 }

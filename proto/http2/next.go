@@ -15,17 +15,18 @@ const (
 
 // Next reads from b up to and including the next thing the owner must know.
 // used bytes are done with, except that EventData lends of them; the rest is
-// given again, with more. EventNone: all of b is used. An event may come with
-// used 0, also for an empty b: call until EventNone. After EventClosed it must
-// not be called again.
-func (s *Session) Next(b []byte, now int64) (used int, ev Event) {
+// given again, with more. ev is overwritten; EventNone: all of b is used. An event
+// may come with used 0, also for an empty b: call until EventNone. After
+// EventClosed it must not be called again.
+func (s *Session) Next(b []byte, now int64, ev *Event) (used int) {
 	s.now = now
+	*ev = Event{}
 	if s.flags&(flagClosed|flagLosing) != 0 {
 		if s.flags&flagClosed != 0 {
-			return len(b), ev
+			return len(b)
 		}
-		if s.lose(&ev); ev.Kind != EventNone {
-			return 0, ev
+		if s.lose(ev); ev.Kind != EventNone {
+			return 0
 		}
 	}
 	for ev.Kind == EventNone {
@@ -33,49 +34,49 @@ func (s *Session) Next(b []byte, now int64) (used int, ev Event) {
 		switch s.phase {
 		case phaseHeader:
 			if s.doomed != AbuseNone {
-				s.endCalmly(&ev)
-				return used, ev
+				s.endCalmly(ev)
+				return used
 			}
 			n, ok := s.frameHeader(rest)
 			used += n
 			if !ok {
-				return used, ev
+				return used
 			}
-			s.begin(&ev)
+			s.begin(ev)
 		case phasePreface:
-			n, ok := s.preface(rest, &ev)
+			n, ok := s.preface(rest, ev)
 			used += n
 			if !ok {
-				return used, ev
+				return used
 			}
 		case phasePayload:
-			n, ok := s.payload(rest, &ev)
+			n, ok := s.payload(rest, ev)
 			used += n
 			if !ok {
-				return used, ev
+				return used
 			}
 		case phasePadLength:
 			if len(rest) == 0 {
-				return used, ev
+				return used
 			}
 			used++
-			s.padLength(rest[0], &ev)
+			s.padLength(rest[0], ev)
 		case phaseData:
 			if len(rest) == 0 && s.left > 0 {
-				return used, ev
+				return used
 			}
-			used += s.content(used, len(rest), &ev)
+			used += s.content(used, len(rest), ev)
 		default:
 			n := min(uint32(min(len(rest), maxMaxFrame)), s.left)
 			used += int(n)
 			s.left -= n
 			if s.left > 0 {
-				return used, ev
+				return used
 			}
 			s.phase = phaseHeader
 		}
 	}
-	return used, ev
+	return used
 }
 
 // frameHeader reads the header of a frame into frame, out of b where that has

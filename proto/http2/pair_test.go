@@ -157,7 +157,7 @@ func (w *world) send(i int) {
 	var b []byte
 	rest := x.toSend[x.sent:]
 	if len(rest) == 0 && x.trailers {
-		b = e.s.AppendHead(nil, stream, AppendField(nil, "x-sum", []byte("1")), true)
+		b = e.s.AppendHead(nil, stream, AppendField(nil, &proto.Extra{Name: "x-sum", Value: []byte("1")}), true)
 		x.ended = true
 	} else {
 		n := min(len(rest), e.s.Sendable(stream), e.s.MaxFrame())
@@ -181,7 +181,8 @@ func (w *world) deliver(i, n int) {
 	b := bytes.Clone(e.wire[:n])
 	e.wire = append([]byte(nil), e.wire[n:]...)
 	for {
-		used, ev := e.s.Next(b, w.now)
+		var ev Event
+		used := e.s.Next(b, w.now, &ev)
 		x := e.open[ev.ID]
 		switch ev.Kind {
 		case EventNone:

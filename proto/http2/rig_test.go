@@ -107,7 +107,8 @@ func (r *rig) feed() (events []string) {
 		}
 		piece := b[:n]
 		for {
-			used, ev := r.s.Next(piece, r.now)
+			var ev Event
+			used := r.s.Next(piece, r.now, &ev)
 			if ev.Kind == EventNone && used != len(piece) {
 				r.t.Fatalf("Next used %d of %d bytes and tells nothing", used, len(piece))
 			}

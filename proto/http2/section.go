@@ -54,10 +54,11 @@ func pseudoFault() *proto.Fault { return proto.RequestFault(proto.FaultPseudoFie
 
 // emitter is what decoders call for each field: one for all of them.
 func (x *Scratch) emitter() func(hpack.HeaderField) {
-	if x.section.emit == nil {
-		x.section.emit = x.section.field
+	fields := &x.section
+	if fields.emit == nil {
+		fields.emit = func(f hpack.HeaderField) { fields.field(f.Name, f.Value) }
 	}
-	return x.section.emit
+	return fields.emit
 }
 
 // begin makes x ready for a section from d.
@@ -77,19 +78,19 @@ var none proto.Span
 
 // field takes one field. Behind a fault or a limit nothing is looked at any
 // more; the decoder goes on for the table's sake.
-func (x *section) field(f hpack.HeaderField) {
-	x.size += len(f.Name) + len(f.Value) + 32
+func (x *section) field(name, value string) {
+	x.size += len(name) + len(value) + 32
 	switch {
 	case x.size > x.sizeMax:
 		x.over = proto.RequestFault(proto.FaultHeadTooLarge)
-	case len(f.Name) > 0 && f.Name[0] == ':':
-		x.fault = x.pseudoField(f.Name, f.Value)
+	case len(name) > 0 && name[0] == ':':
+		x.fault = x.pseudoField(name, value)
 	case x.fieldsLeft == 0:
 		x.over = proto.RequestFault(proto.FaultTooManyFields)
 	default:
 		x.fieldsLeft--
 		x.regular = true
-		x.fault = x.regularField(f.Name, f.Value)
+		x.fault = x.regularField(name, value)
 	}
 	if x.fault != nil || x.over != nil {
 		x.decoder.SetEmitEnabled(false)
@@ -136,21 +137,15 @@ func (x *section) pseudoField(name, value string) *proto.Fault {
 // regularField checks a field (RFC 9113 section 8.2.1) and keeps it, unless it
 // is about the connection (8.2.2).
 func (x *section) regularField(name, value string) *proto.Fault {
-	n := x.store(name)
-	b := x.bytes(n)
-	token := proto.LookupToken(b)
-	if token == proto.TokenOther {
-		if !lowerToken(b) {
-			return nameFault(b)
-		}
-	} else if name != lowerNames[token] {
-		return &faultUpperCase
+	token := proto.LookupLower(name)
+	if token == proto.TokenOther && !lowerToken(name) {
+		return nameFault(name)
 	}
-	v := x.store(value)
-	b = x.bytes(v)
-	if proto.ValueEnd(b, 0) < len(b) || len(b) > 0 && (space(b[0]) || space(b[len(b)-1])) {
+	if !proto.PlainText(value) && proto.ValueEnd(value, 0) < len(value) ||
+		len(value) > 0 && (space(value[0]) || space(value[len(value)-1])) {
 		return proto.RequestFault(proto.FaultFieldValue)
 	}
+	n, v := x.store(name), x.store(value)
 	if token <= proto.TokenProxyConnection && token != proto.TokenOther {
 		if keep, fault := x.special(token, v); !keep {
 			return fault
@@ -331,8 +326,7 @@ func (x *section) effectiveHost() *proto.Fault {
 		host = x.authority
 	} else if !x.hasHost {
 		return proto.RequestFault(proto.FaultHostMissing)
-	}
-	if _, _, ok := proto.ParseAuthority(x.bytes(host)); !ok {
+	} else if _, _, ok := proto.ParseAuthority(x.bytes(host)); !ok {
 		return proto.RequestFault(proto.FaultHostInvalid)
 	}
 	h.Host = host
@@ -413,17 +407,17 @@ func (x *section) endTrailers() *proto.Fault {
 }
 
 // lowerToken checks an unknown name (RFC 9113 section 8.2.1: in lower case).
-func lowerToken(b []byte) bool {
-	for _, c := range b {
-		if !lowerChars[c] {
+func lowerToken(name string) bool {
+	for i := range len(name) {
+		if !lowerChars[name[i]] {
 			return false
 		}
 	}
-	return len(b) > 0
+	return len(name) > 0
 }
 
-func nameFault(b []byte) *proto.Fault {
-	if proto.IsToken(b) {
+func nameFault(name string) *proto.Fault {
+	if proto.IsToken([]byte(name)) {
 		return &faultUpperCase
 	}
 	return proto.RequestFault(proto.FaultFieldName)

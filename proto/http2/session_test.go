@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	xnet "golang.org/x/net/http2"
+
+	"zproxy/proto"
 )
 
 func TestSizes(t *testing.T) {
@@ -37,7 +39,8 @@ func TestIdleMemory(t *testing.T) {
 		s := new(Session)
 		s.Start(Server, &cfg, streams, scratch, startNs)
 		for b := in.in.Bytes(); len(b) > 0; {
-			used, ev := s.Next(b, startNs)
+			var ev Event
+			used := s.Next(b, startNs, &ev)
 			b = b[used:]
 			if ev.Kind == EventHead {
 				s.AppendHead(nil, ev.Stream, AppendStatus(nil, 200), true)
@@ -104,7 +107,7 @@ func TestTrailersBothWays(t *testing.T) {
 	}
 	r.respond(1, 200, false)
 	stream := r.s.Find(1)
-	r.out = r.s.AppendHead(r.out, stream, AppendField(nil, "Grpc-Status", []byte("0")), true)
+	r.out = r.s.AppendHead(r.out, stream, AppendField(nil, &proto.Extra{Name: "Grpc-Status", Value: []byte("0")}), true)
 	r.sends("HEADERS 1", "HEADERS 1 END")
 	r.empty()
 

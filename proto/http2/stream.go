@@ -52,10 +52,11 @@ const resetsMax = 16
 func (s *Session) open(id, user uint32) (uint32, *Stream) {
 	i, st := s.streams.Alloc()
 	window := int32(s.firstWindow())
-	*st = Stream{
-		ID: id, User: user, prev: s.last, remaining: -1, urgency: defaultUrgency,
-		recvWindow: window, recvTarget: int32(s.cfg.StreamWindow), sendWindow: int32(s.peerWindow), creditedMs: s.nowMs(),
-	}
+	// Field by field: a literal is built and then copied in wider words than it
+	// was stored in, which waits for the stores.
+	st.ID, st.User, st.prev, st.remaining, st.urgency = id, user, s.last, -1, defaultUrgency
+	st.recvWindow, st.recvTarget = window, int32(s.cfg.StreamWindow)
+	st.sendWindow, st.creditedMs = int32(s.peerWindow), s.nowMs()
 	if s.last != 0 {
 		s.streams.At(s.last).next = i
 	} else {
