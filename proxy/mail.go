@@ -273,7 +273,7 @@ func (w *Worker) expireIdle(cluster int, now int64) {
 	w.expired = w.pools[cluster].Expire(now, w.expired[:0])
 	for _, conn := range w.expired {
 		if w.snap.clusters[cluster].h2 {
-			w.pools[cluster].Closed(int(conn & (1<<leaveEndpointBits - 1)))
+			w.pools[cluster].Closed(int(conn))
 			continue
 		}
 		w.closeOrigin(w.origins.At(uint32(conn)))

@@ -14,7 +14,7 @@ import (
 // as few as hold all streams, so that the requests of a turn leave together.
 //
 // What the upstream pool counts as connections are here leaves to have a stream
-// open. They are anonymous: a number that says which endpoint it is for. Every
+// open. They are anonymous: all of an endpoint have its number. Every
 // exchange at an endpoint holds one, from Acquire until its stream has ended;
 // then it goes back to the pool.
 type group struct {
@@ -23,15 +23,11 @@ type group struct {
 	orphans  int      // leaves whose exchange has ended before there was a connection
 }
 
-// leaveEndpointBits are enough for config.MaxEndpoints.
-const leaveEndpointBits = 6
-
 func (w *Worker) groupOf(o *origin) *group { return &w.groups[o.cluster][o.endpoint] }
 
 // returnLeave gives a leave back to the pool.
 func (w *Worker) returnLeave(cluster, endpoint int, addr uint32) {
-	w.leaves++
-	if w.draining || !w.pools[cluster].PutAddr(w.l.Now(), w.leaves<<leaveEndpointBits|uint64(endpoint), endpoint, addr) {
+	if w.draining || !w.pools[cluster].PutAddr(w.l.Now(), uint64(endpoint), endpoint, addr) {
 		w.pools[cluster].Closed(endpoint)
 	}
 }
@@ -73,8 +69,7 @@ func (w *Worker) receiveLeave(m loop.Mail, cluster, endpoint int) {
 		w.pools[cluster].Adopted(endpoint)
 		w.joinGroup(c, x, endpoint)
 	} else {
-		w.leaves++
-		if !w.pools[cluster].AdoptIdle(w.l.Now(), w.leaves<<leaveEndpointBits|uint64(endpoint), endpoint, 0) {
+		if !w.pools[cluster].AdoptIdle(w.l.Now(), uint64(endpoint), endpoint, 0) {
 			w.pools[cluster].Closed(endpoint)
 		}
 	}

@@ -168,7 +168,7 @@ func compileCluster(u *config.Upstream, loops int, near [][]int) (*cluster, erro
 		return nil, err
 	}
 	uc := upstream.Config{
-		Name: u.Name, Balance: balance,
+		Name: u.Name, Balance: balance, Anonymous: u.Protocol == "h2c",
 		MaxConnections: u.Pool.MaxConnections, MaxIdle: u.Pool.MaxIdle,
 		Prewarm: u.Pool.Prewarm, Queue: u.Pool.Queue,
 		IdleTimeout: u.Pool.IdleTimeout, QueueTimeout: u.Pool.QueueTimeout,

@@ -122,7 +122,6 @@ type Worker struct {
 	h2streams    http2.Streams
 	h2scratch    http2.Scratch
 	groups       [][]group // by cluster and endpoint
-	leaves       uint64    // ever returned to a pool: names for them
 	touched      []uint32  // sessions with frames to send
 	endedClients []uint32  // entries that are free at the end of the turn
 	endedOrigins []uint32

@@ -59,6 +59,10 @@ type Config struct {
 	Balance   Balance
 	Endpoints []EndpointConfig
 
+	// Anonymous: the caller's connections are leaves to make one, which it does not
+	// tell apart. Whatever it puts back is taken; Remove finds none.
+	Anonymous bool
+
 	MaxConnections int // per endpoint, over all loops; 0: no limit
 	MaxIdle        int // per endpoint, over all loops; 0: nothing is kept
 	Prewarm        int // per endpoint, over all loops
@@ -97,6 +101,7 @@ func (c *Config) Equal(o *Config) bool {
 type configScalars struct {
 	name                                       string
 	balance                                    Balance
+	anonymous                                  bool
 	maxConnections, maxIdle, prewarm, queue    int
 	idleTimeout, queueTimeout                  time.Duration
 	connectTimeout, responseTimeout, streamTmo time.Duration
@@ -106,7 +111,7 @@ type configScalars struct {
 
 func (c *Config) scalars() configScalars {
 	return configScalars{
-		c.Name, c.Balance,
+		c.Name, c.Balance, c.Anonymous,
 		c.MaxConnections, c.MaxIdle, c.Prewarm, c.Queue,
 		c.IdleTimeout, c.QueueTimeout,
 		c.ConnectTimeout, c.ResponseTimeout, c.StreamTimeout,

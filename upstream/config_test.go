@@ -26,6 +26,8 @@ func TestEqualSeesEveryField(t *testing.T) {
 			f.SetString("other")
 		case reflect.Int, reflect.Int64:
 			f.SetInt(77)
+		case reflect.Bool:
+			f.SetBool(true)
 		case reflect.Uint8:
 			f.SetUint(1)
 		case reflect.Slice:

@@ -9,7 +9,8 @@ type idleSet struct {
 	nodes []idleNode        // node 0 is never used
 	free  uint32            // head of the free list, linked through older
 	lists []idleList        // by endpoint
-	index index.Map[uint64] // connection -> node
+	index index.Map[uint64] // connection -> node; empty when nobody asks for one by name
+	named bool              // index is kept
 	total int
 }
 
@@ -26,7 +27,8 @@ type idleList struct {
 	n              int32
 }
 
-func (s *idleSet) init(endpoints int) {
+func (s *idleSet) init(endpoints int, named bool) {
+	s.named = named
 	s.nodes = make([]idleNode, 1)
 	s.lists = make([]idleList, endpoints)
 }
@@ -34,7 +36,7 @@ func (s *idleSet) init(endpoints int) {
 // push makes conn the newest idle connection of ep. False when it is there
 // already: handing one connection to two requests is the worst that a pool can do.
 func (s *idleSet) push(now int64, conn uint64, ep int, addr uint32) bool {
-	if s.index.Get(conn) != 0 {
+	if s.named && s.index.Get(conn) != 0 {
 		return false
 	}
 	i := s.free
@@ -58,7 +60,9 @@ func (s *idleSet) push(now int64, conn uint64, ep int, addr uint32) bool {
 	l.newest = i
 	l.n++
 	s.total++
-	s.index.Put(conn, i)
+	if s.named {
+		s.index.Put(conn, i)
+	}
 	return true
 }
 
@@ -79,7 +83,9 @@ func (s *idleSet) take(i uint32) (conn uint64, addr uint32) {
 	}
 	l.n--
 	s.total--
-	s.index.Delete(conn)
+	if s.named {
+		s.index.Delete(conn)
+	}
 	n.older = s.free
 	s.free = i
 	return conn, addr

@@ -101,7 +101,7 @@ func newPool(c *Cluster, loop, loops int, neighbours []int) *Pool {
 		eps:    make([]poolEndpoint, len(c.eps)),
 		random: uint64(loop+1) * 0x9E3779B97F4A7C15,
 	}
-	p.idle.init(len(c.eps))
+	p.idle.init(len(c.eps), !c.cfg.Anonymous)
 	var total int64
 	for i, e := range c.eps {
 		p.eps[i].weight = int64(e.Weight)
