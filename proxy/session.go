@@ -29,6 +29,9 @@ const (
 	// headMark is how many bytes may wait there before a client is not read any
 	// more: heads need no window, and each request it sends makes one.
 	headMark = 2 * sessionMark
+	// lookNs is how long something may be queued before the peer's rate is watched:
+	// what it has taken only the kernel knows, which is not asked every turn.
+	lookNs = int64(250 * time.Millisecond)
 	// leaveNs is how long a peer that was told of the end may at most go on
 	// opening streams that are served (RFC 9113 6.8).
 	leaveNs = int64(time.Second)
@@ -55,6 +58,7 @@ type session struct {
 	uses      uint32 // streams ever
 	headSince int64  // when a frame or field section that is incomplete began, 0: none is
 	sent      uint64 // bytes given to the kernel
+	queuedAt  int64  // since when something is queued that the kernel has not taken whole, 0: nothing is
 	takeMark  uint64 // bytes taken at takeFrom
 	takeFrom  int64  // since when the peer's rate is watched, 0: it is not
 	leaveAt   int64  // when the last GOAWAY is due
@@ -237,14 +241,19 @@ func (w *Worker) sessionDue(se *session) {
 	} else if se.headSince == 0 {
 		se.headSince = now
 	}
-	if !queued {
-		se.takeFrom = 0
-	} else if se.takeFrom == 0 {
+	switch {
+	case !queued:
+		se.queuedAt, se.takeFrom = 0, 0
+	case se.queuedAt == 0:
+		se.queuedAt = now
+	case se.takeFrom == 0 && now-se.queuedAt >= lookNs:
 		se.takeFrom, se.takeMark = now, se.taken(w)
 	}
 	switch {
 	case se.state >= sessionFlush:
 		return
+	case queued && se.takeFrom == 0:
+		at = se.queuedAt + lookNs
 	case queued:
 		at = se.takeFrom + lim.sendNs
 	case held:
@@ -291,7 +300,7 @@ func (w *Worker) sessionTimeout(se *session) {
 	default:
 		switch {
 		case w.l.Queued(se.conn) > 0:
-			if se.takes(w) {
+			if se.takeFrom == 0 || se.takes(w) {
 				se.takeFrom = 0
 				w.sessionDue(se)
 				return
@@ -368,6 +377,9 @@ func (w *Worker) sessionSent(se *session, ev *loop.Event) {
 		return
 	}
 	se.sent += uint64(ev.N)
+	if w.l.Queued(se.conn) == 0 {
+		se.queuedAt, se.takeFrom = 0, 0
+	}
 	if se.state < sessionFlush {
 		w.touch(se)
 	}
