@@ -38,7 +38,8 @@ type Pos struct {
 type Config struct {
 	File       string // name the configuration was read from, for messages
 	Loops      Loops
-	IO         string // "auto", "uring" or "epoll"
+	IO         string        // "auto", "uring" or "epoll"
+	BatchWait  time.Duration // 0: none
 	Buffers    Buffers
 	Listeners  []Listener
 	Upstreams  []Upstream // in file order

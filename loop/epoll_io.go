@@ -100,6 +100,13 @@ func (e *epoll) block(waitNs int64) (int, unix.Errno) {
 	if waitNs > 0 {
 		ms = int(min((waitNs+tickNs-1)/tickNs, 1<<30))
 	}
+	if ns := e.l.moderateNs(waitNs); ns > 0 {
+		e.l.pause(ns)
+		if n, errno := e.poll(); n > 0 || errno != 0 || ns == waitNs {
+			e.l.wakeUp()
+			return n, errno
+		}
+	}
 	brief := e.l.nowNs-e.wokeNs < briefGapNs
 	e.wokeNs = e.l.nowNs
 	var n uintptr

@@ -20,6 +20,10 @@ type Config struct {
 	MaxConns int       // of those accepted; more are refused. 0: no limit
 	Reserve  int       // blocks of Pool that are not for data, see Bulk
 	Entries  int       // events per wait, or length of the submission queue; 0: 256
+
+	// BatchWait is how long a loop under load waits for more once something has
+	// happened; 0: it does not.
+	BatchWait time.Duration
 }
 
 // Stats are counters since New, and a few numbers of now.
@@ -66,6 +70,8 @@ type Loop struct {
 	acceptDirty   bool
 	paused        pauseReason
 	acceptRetryAt int64
+
+	moderation moderation
 
 	box    mailbox
 	mails  []Mail // of the MailIn events in the queue
@@ -146,6 +152,9 @@ func newLoop(cfg Config, io IO, wakeFD int, open openBackend) (*Loop, error) {
 		wakeFD: wakeFD,
 	}
 	l.box.init()
+	if l.moderation.mostNs = int64(cfg.BatchWait); cfg.BatchWait > 0 {
+		sharpTimers()
+	}
 	be, err := open(l)
 	if err != nil {
 		return nil, err
@@ -223,7 +232,7 @@ func (l *Loop) readClock() {
 func (l *Loop) Poll(maxWait time.Duration) error {
 	l.stats.Polls++
 	l.recycle()
-	collected := len(l.events)
+	collected, waits := len(l.events), l.stats.Waits
 	if l.paused&pauseErrno != 0 && l.nowNs >= l.acceptRetryAt {
 		l.paused &^= pauseErrno
 		l.acceptDirty = true
@@ -245,6 +254,9 @@ func (l *Loop) Poll(maxWait time.Duration) error {
 		return err
 	}
 	l.readClock()
+	if l.moderation.mostNs > 0 && l.stats.Waits > waits {
+		l.moderation.awake(l.nowNs, len(l.events)-collected)
+	}
 	l.expireTimers()
 	l.collectMail()
 	l.stats.Events += uint64(len(l.events) - collected)

@@ -143,7 +143,11 @@ func (u *uring) wait(waitNs int64) error {
 		if brief && (waitNs < 0 || waitNs > briefGapNs) {
 			waitNs = briefGapNs
 		}
-		err = u.g.submitWait(waitNs, brief)
+		moderateNs := int64(0)
+		if brief {
+			moderateNs = u.l.moderateNs(waitNs)
+		}
+		err = u.g.submitWait(waitNs, moderateNs, brief)
 		u.l.wakeUp()
 	} else {
 		err = u.g.submit()
@@ -216,7 +220,7 @@ func (u *uring) destroy() error {
 			u.fatal = fmt.Errorf("io_uring: %d operations did not end", u.inflight)
 			break
 		}
-		u.noteError(u.g.submitWait(left, false))
+		u.noteError(u.g.submitWait(left, 0, false))
 		for batch := u.g.completions(); len(batch) > 0; batch = u.g.completions() {
 			for _, c := range batch {
 				u.discard(userData(c.UserData), c.Res, c.Flags)

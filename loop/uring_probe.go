@@ -282,7 +282,7 @@ func (g *ring) one() (cqe, error) {
 		if left <= 0 {
 			return cqe{}, unix.ETIMEDOUT
 		}
-		if err := g.submitWait(int64(left), false); err != nil && err != unix.EINTR {
+		if err := g.submitWait(int64(left), 0, false); err != nil && err != unix.EINTR {
 			return cqe{}, err
 		}
 	}

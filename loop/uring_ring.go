@@ -213,19 +213,25 @@ func (g *ring) submit() error {
 
 // submitWait hands over the filled entries and waits for a completion, at most
 // waitNs; < 0: no limit. A completion queue that is not empty ends the wait at
-// once. unix.ETIME is not reported: no completion says it as well. A brief wait
+// once, or, if more than one is wanted, when moderateNs have passed. unix.ETIME is not reported: no completion says it as well. A brief wait
 // is kept from Go's scheduler, see briefWaitMs.
-func (g *ring) submitWait(waitNs int64, brief bool) error {
+func (g *ring) submitWait(waitNs, moderateNs int64, brief bool) error {
 	flags, arg, size := g.enterFlags(), unsafe.Pointer(nil), uintptr(0)
+	completions := uintptr(1)
+	if g.arg.minWaitUsec = 0; moderateNs > 0 && g.params.features&featMinTimeout != 0 {
+		// What is submitted now may be complete at once and counts, too.
+		completions = uintptr(g.sqReady() + moderationBatch)
+		g.arg.minWaitUsec = uint32(moderateNs / 1000)
+	}
 	if waitNs >= 0 {
 		g.arg.timespec = unix.NsecToTimespec(waitNs)
 		flags, arg, size = flags|enterExtArg, unsafe.Pointer(g.arg), waitArgSize
 	}
 	var errno unix.Errno
 	if brief {
-		_, _, errno = unix.RawSyscall6(unix.SYS_IO_URING_ENTER, g.enterFD(), g.publish(), 1, flags, uintptr(arg), size)
+		_, _, errno = unix.RawSyscall6(unix.SYS_IO_URING_ENTER, g.enterFD(), g.publish(), completions, flags, uintptr(arg), size)
 	} else {
-		_, _, errno = unix.Syscall6(unix.SYS_IO_URING_ENTER, g.enterFD(), g.publish(), 1, flags, uintptr(arg), size)
+		_, _, errno = unix.Syscall6(unix.SYS_IO_URING_ENTER, g.enterFD(), g.publish(), completions, flags, uintptr(arg), size)
 	}
 	if errno == unix.ETIME {
 		return nil

@@ -55,7 +55,7 @@ func TestRingWaitTimeout(t *testing.T) {
 			}
 		}
 		start := time.Now()
-		if err := g.submitWait(int64(20*time.Millisecond), false); err != nil {
+		if err := g.submitWait(int64(20*time.Millisecond), 0, false); err != nil {
 			t.Fatal(err)
 		}
 		if d := time.Since(start); d < 20*time.Millisecond || d > 2*time.Second {

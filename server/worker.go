@@ -108,7 +108,7 @@ func (t *workerThread) open(s *Server) error {
 	t.pool = buf.NewPool(t.arena, int(b.Block))
 	t.loop, err = loop.New(loop.Config{
 		Index: t.index, CPU: t.place.cpu, Node: t.place.node,
-		IO: ioKind(s.cfg.IO), Pool: t.pool, MaxConns: s.maxConns(), Reserve: proxy.ReserveBlocks(t.pool.Limit()),
+		IO: ioKind(s.cfg.IO), Pool: t.pool, MaxConns: s.maxConns(), BatchWait: s.cfg.BatchWait, Reserve: proxy.ReserveBlocks(t.pool.Limit()),
 	})
 	if err != nil {
 		t.arena.Close()
