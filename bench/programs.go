@@ -70,8 +70,10 @@ func (b *bench) gather(root string) error {
 	}
 	b.versions["zproxy"] = strings.TrimSpace(string(version))
 	if _, why, ok := strings.Cut(b.versions["zproxy"], "io_uring not usable, "); ok {
-		b.missing["zproxy-uring"] = "io_uring not usable here: " + why
-		b.say("zproxy-uring does not take part: io_uring not usable, %s\n", why)
+		for _, name := range []string{"zproxy-uring", "zproxy-uring-batch"} {
+			b.missing[name] = "io_uring not usable here: " + why
+			b.say("%s does not take part: io_uring not usable, %s\n", name, why)
+		}
 	}
 	return nil
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -213,11 +215,14 @@ func (res *ScenarioResult) judge(s *scenario) {
 	}
 }
 
-func isZproxy(name string) bool { return name == "zproxy-epoll" || name == "zproxy-uring" }
+func isZproxy(name string) bool { return strings.HasPrefix(name, "zproxy-") }
+
+// batching is whether a zproxy has batch_wait set, which it has not as it comes.
+func batching(name string) bool { return strings.HasSuffix(name, "-batch") }
 
 // find returns a contender by the name a goal uses; nil if it has no result.
 func (res *ScenarioResult) find(name string) *Contestant {
-	var zproxies []*Contestant
+	var zproxies, batches []*Contestant // those as they come, and the others
 	for _, c := range res.Contenders {
 		if c.Failed != "" {
 			continue
@@ -225,21 +230,23 @@ func (res *ScenarioResult) find(name string) *Contestant {
 		if c.Name == name {
 			return c
 		}
-		if isZproxy(c.Name) {
+		switch {
+		case isZproxy(c.Name) && batching(c.Name):
+			batches = append(batches, c)
+		case isZproxy(c.Name):
 			zproxies = append(zproxies, c)
 		}
 	}
-	slices.SortFunc(zproxies, func(x, y *Contestant) int {
-		if x.CPUMicros.Median < y.CPUMicros.Median {
-			return -1
-		}
-		return 1
-	})
+	byCost := func(x, y *Contestant) int { return cmp.Compare(x.CPUMicros.Median, y.CPUMicros.Median) }
+	slices.SortFunc(zproxies, byCost)
+	slices.SortFunc(batches, byCost)
 	switch {
 	case name == bestZproxy && len(zproxies) > 0:
 		return zproxies[0]
 	case name == otherZproxy && len(zproxies) > 1:
 		return zproxies[1]
+	case name == bestBatching && len(batches) > 0:
+		return batches[0]
 	}
 	return nil
 }
