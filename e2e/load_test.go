@@ -54,6 +54,26 @@ routes: [{path: "/*", upstream: app}]
 	})
 }
 
+// With batch_wait nobody is forgotten: neither many clients, for whom the loop
+// waits, nor one, whom nobody else keeps it awake for.
+func TestBatchWait(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		origin := startNginx(t, t.TempDir())
+		z := start(t, backend, fmt.Sprintf(`
+batch_wait: 2ms
+listeners: [{address: LISTEN}]
+upstreams: {app: {endpoints: [{address: %q}]}}
+routes: [{path: "/*", upstream: app}]
+`, origin.addr))
+		for _, connections := range []int{200, 2} {
+			r := wrk(t, connections, 2*time.Second, z.url("/hello"))
+			if r.bad != 0 || r.errors != 0 || r.requests < 10*connections {
+				t.Errorf("%d clients: requests %d, bad %d, errors %d:\n%s", connections, r.requests, r.bad, r.errors, r.text)
+			}
+		}
+	})
+}
+
 // holdOpen opens n connections, and has all of them open while each asks
 // twice.
 func holdOpen(t *testing.T, z *zproxy, n int) {
