@@ -26,7 +26,7 @@ func (e *epoll) wait(waitNs int64) error {
 	}
 	e.sentNow, e.skipped = false, false
 	n, errno := 0, unix.Errno(0)
-	if waitNs == 0 || e.empty < emptyPolls {
+	if waitNs == 0 || e.empty < emptyPolls && (!e.brief() || e.l.moderation.on) {
 		n, errno = e.poll()
 		if n > 0 {
 			e.empty = 0
@@ -90,6 +90,9 @@ const (
 	briefGapNs  = briefWaitMs * int64(time.Millisecond) // between wake-ups where waits are brief
 )
 
+// brief promises that the next wait is.
+func (e *epoll) brief() bool { return e.l.nowNs-e.wokeNs < briefGapNs }
+
 // block waits. More than one event says that there is load, and that polling
 // may pay off again.
 func (e *epoll) block(waitNs int64) (int, unix.Errno) {
@@ -107,7 +110,7 @@ func (e *epoll) block(waitNs int64) (int, unix.Errno) {
 			return n, errno
 		}
 	}
-	brief := e.l.nowNs-e.wokeNs < briefGapNs
+	brief := e.brief()
 	e.wokeNs = e.l.nowNs
 	var n uintptr
 	var errno unix.Errno
