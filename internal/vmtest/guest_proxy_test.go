@@ -43,10 +43,11 @@ func startOrigin(t *testing.T) *origin {
 		t.Fatal(err)
 	}
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body := "hello\n"
 		if strings.HasSuffix(r.URL.Path, "/large") {
-			body = largeBody
+			io.WriteString(w, largeBody) // in chunks: a body of known length would be spliced past the buffers
+			return
 		}
+		const body = "hello\n"
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		io.WriteString(w, body)
 	})}
