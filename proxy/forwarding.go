@@ -65,12 +65,7 @@ func (w *Worker) requestExtras(c *client, x *exchange, h *proto.Head) {
 	w.scratch, w.extras = w.scratch[:0], w.extras[:0]
 	f := &w.snap.forwarding
 	p := w.peerOf(c)
-	told := tellsOfOthers(h)
-	if told && !p.trusted {
-		// An origin that believes these fields must not be told by just anybody.
-		dropForwarding(h)
-		told = false
-	}
+	told := tellsOfOthers(h, p.trusted)
 	if f.xForwarded {
 		w.xForwarded(h, p, told)
 	}
@@ -105,26 +100,21 @@ func (w *Worker) lendField(t proto.Token, value []byte) {
 	w.extras = append(w.extras, proto.NewExtra(t, value))
 }
 
-// tellsOfOthers reports fields in which a client says on whose behalf it asks.
-func tellsOfOthers(h *proto.Head) bool {
+// tellsOfOthers reports fields in which a trusted client says on whose behalf it
+// asks. Another's are dropped: an origin that believes them must not be told by
+// just anybody.
+func tellsOfOthers(h *proto.Head, trusted bool) (told bool) {
 	for i := range h.Fields {
 		switch h.Fields[i].Token {
 		case proto.TokenForwarded, proto.TokenXForwardedFor, proto.TokenXForwardedHost, proto.TokenXForwardedProto:
-			return true
+			if trusted {
+				told = true
+			} else {
+				h.Fields[i].Flags |= proto.FlagDrop
+			}
 		}
 	}
-	return false
-}
-
-// dropForwarding drops what a client says about itself or about clients of
-// its own.
-func dropForwarding(h *proto.Head) {
-	for i := range h.Fields {
-		switch h.Fields[i].Token {
-		case proto.TokenForwarded, proto.TokenXForwardedFor, proto.TokenXForwardedHost, proto.TokenXForwardedProto:
-			h.Fields[i].Flags |= proto.FlagDrop
-		}
-	}
+	return told
 }
 
 // gather moves the values of all fields t that are still to be forwarded into
