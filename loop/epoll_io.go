@@ -103,6 +103,8 @@ func (e *epoll) block(waitNs int64) (int, unix.Errno) {
 	if waitNs > 0 {
 		ms = int(min((waitNs+tickNs-1)/tickNs, 1<<30))
 	}
+	brief := e.brief()
+	e.wokeNs = e.l.nowNs
 	if ns := e.l.moderateNs(waitNs); ns > 0 {
 		e.l.pause(ns)
 		if n, errno := e.poll(); n > 0 || errno != 0 || ns == waitNs {
@@ -110,8 +112,6 @@ func (e *epoll) block(waitNs int64) (int, unix.Errno) {
 			return n, errno
 		}
 	}
-	brief := e.brief()
-	e.wokeNs = e.l.nowNs
 	var n uintptr
 	var errno unix.Errno
 	if brief {
