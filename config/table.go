@@ -104,7 +104,7 @@ func table() []field {
 		{key: "batch_wait", kind: kindDuration, def: "0", max: int64(10 * time.Millisecond), at: at(func(c *Config) *time.Duration { return &c.BatchWait }),
 			zero: "wakes at once", doc: "How long a loop under load waits for more to do once there is something, as network cards do before they interrupt. " +
 				"`200us` makes requests cost a tenth to a third less CPU, and lets each take up to so much longer, to its origin and back. " +
-				"A loop that has little to do, or only a few clients that wait for one answer each, wakes at once all the same."},
+				"A loop that has little to do wakes at once all the same; one that gets less done for it, as with a few clients that wait for one answer each, stops and tries again half a second later."},
 		{key: "buffers", kind: kindSection, at: at(func(c *Config) *Buffers { return &c.Buffers }), fields: bufferFields(),
 			doc: "The memory received bytes live in. Every loop has its own, on its own NUMA node; it starts small, grows to the limit and is given back when idle."},
 		{key: "listeners", kind: kindSections, required: true, min: 1, max: MaxListeners, fields: listenerFields(),
