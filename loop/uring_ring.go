@@ -213,8 +213,9 @@ func (g *ring) submit() error {
 
 // submitWait hands over the filled entries and waits for a completion, at most
 // waitNs; < 0: no limit. A completion queue that is not empty ends the wait at
-// once, or, if more than one is wanted, when moderateNs have passed. unix.ETIME is not reported: no completion says it as well. A brief wait
-// is kept from Go's scheduler, see briefWaitMs.
+// once, or, if more than one is wanted, when moderateNs have passed. unix.ETIME
+// is not reported: no completion says it as well. A signal ends the wait with
+// unix.EINTR. A brief wait is kept from Go's scheduler, see briefWaitMs.
 func (g *ring) submitWait(waitNs, moderateNs int64, brief bool) error {
 	flags, arg, size := g.enterFlags(), unsafe.Pointer(nil), uintptr(0)
 	completions := uintptr(1)
