@@ -162,12 +162,12 @@ func fixture() *ScenarioResult {
 
 func TestJudge(t *testing.T) {
 	res := fixture()
-	batch := &Contestant{Name: "zproxy-uring-batch"}
+	quick := &Contestant{Name: "zproxy-uring" + atOnce} // cheapest of all, and not what is judged
 	for _, r := range res.Contenders[0].Rounds {
-		batch.Rounds = append(batch.Rounds, Round{Requests: r.Requests, Seconds: r.Seconds, CPUMicros: r.CPUMicros / 2})
+		quick.Rounds = append(quick.Rounds, Round{Requests: r.Requests, Seconds: r.Seconds, CPUMicros: r.CPUMicros / 2})
 	}
-	res.Contenders = append(res.Contenders, batch)
-	res.judge(&scenario{goals: []goal{{bestZproxy, "nginx", 0.5}, {bestZproxy, "haproxy", 0.85}, {bestZproxy, "floor", 1.09}, {otherZproxy, bestZproxy, 1.11}, {bestBatching, "floor", 0.56}}})
+	res.Contenders = append(res.Contenders, quick)
+	res.judge(&scenario{goals: []goal{{bestZproxy, "nginx", 0.5}, {bestZproxy, "haproxy", 0.85}, {bestZproxy, "floor", 1.09}, {otherZproxy, bestZproxy, 1.11}}})
 	near := func(a, b float64) bool { return math.Abs(a-b) < 1e-9 }
 	if got := res.Contenders[0].Ratios["nginx"]; got.N != 4 || !near(got.Min, 0.5) || !near(got.Max, 0.5) {
 		t.Errorf("zproxy-epoll to nginx: %+v, want 0.5 in the 4 rounds that count", got)
@@ -176,7 +176,7 @@ func TestJudge(t *testing.T) {
 		t.Errorf("nginx's summary is of %d rounds, want the 4 that count", got)
 	}
 	// There is no result of HAProxy, so there is none of the goal.
-	want := []GoalResult{{bestZproxy, "nginx", 0.5, 0.5, true}, {bestZproxy, "floor", 1.09, 1.1, false}, {otherZproxy, bestZproxy, 1.11, 1.1, true}, {bestBatching, "floor", 0.56, 0.55, true}}
+	want := []GoalResult{{bestZproxy, "nginx", 0.5, 0.5, true}, {bestZproxy, "floor", 1.09, 1.1, false}, {otherZproxy, bestZproxy, 1.11, 1.1, true}}
 	if !slices.EqualFunc(res.Goals, want, func(a, b GoalResult) bool {
 		return a.Subject == b.Subject && a.Versus == b.Versus && a.Max == b.Max && near(a.Ratio, b.Ratio) && a.Met == b.Met
 	}) {
@@ -334,7 +334,7 @@ func TestScenarios(t *testing.T) {
 		}
 		for _, g := range s.goals {
 			for _, name := range []string{g.subject, g.versus} {
-				if name != bestZproxy && name != otherZproxy && name != bestBatching && !slices.Contains(s.contenders, name) {
+				if name != bestZproxy && name != otherZproxy && !slices.Contains(s.contenders, name) {
 					t.Errorf("%s: a goal names %q, who does not take part", s.name, name)
 				}
 			}

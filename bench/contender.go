@@ -52,8 +52,8 @@ type place struct {
 var contenders = []contender{
 	{name: "zproxy-epoll", program: "zproxy", template: "zproxy.yaml", io: "epoll", args: zproxyArgs},
 	{name: "zproxy-uring", program: "zproxy", template: "zproxy.yaml", io: "uring", args: zproxyArgs},
-	{name: "zproxy-epoll-batch", program: "zproxy", template: "zproxy.yaml", tuned: true, io: "epoll", args: zproxyArgs},
-	{name: "zproxy-uring-batch", program: "zproxy", template: "zproxy.yaml", tuned: true, io: "uring", args: zproxyArgs},
+	{name: "zproxy-epoll" + atOnce, program: "zproxy", template: "zproxy.yaml", tuned: true, io: "epoll", args: zproxyArgs},
+	{name: "zproxy-uring" + atOnce, program: "zproxy", template: "zproxy.yaml", tuned: true, io: "uring", args: zproxyArgs},
 	{name: "nginx", program: "nginx", template: "nginx.conf", args: nginxArgs},
 	{name: "nginx-tuned", program: "nginx", template: "nginx.conf", tuned: true, args: nginxArgs},
 	{name: "nginx-h1", program: "nginx", template: "nginx.conf", plain: true, args: nginxArgs},

@@ -342,7 +342,7 @@ func (r *RateResult) summarise() {
 // best is the zproxy with the lower p99, as it comes; nil when none has a result.
 func (r *RateResult) best() (best *LatencyContestant) {
 	for _, c := range r.Contenders {
-		if isZproxy(c.Name) && !batching(c.Name) && c.Failed == "" && (best == nil || c.P99.Median < best.P99.Median) {
+		if asItComes(c.Name) && c.Failed == "" && (best == nil || c.P99.Median < best.P99.Median) {
 			best = c
 		}
 	}

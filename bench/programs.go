@@ -70,7 +70,7 @@ func (b *bench) gather(root string) error {
 	}
 	b.versions["zproxy"] = strings.TrimSpace(string(version))
 	if _, why, ok := strings.Cut(b.versions["zproxy"], "io_uring not usable, "); ok {
-		for _, name := range []string{"zproxy-uring", "zproxy-uring-batch"} {
+		for _, name := range []string{"zproxy-uring", "zproxy-uring" + atOnce} {
 			b.missing[name] = "io_uring not usable here: " + why
 			b.say("%s does not take part: io_uring not usable, %s\n", name, why)
 		}

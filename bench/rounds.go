@@ -217,12 +217,16 @@ func (res *ScenarioResult) judge(s *scenario) {
 
 func isZproxy(name string) bool { return strings.HasPrefix(name, "zproxy-") }
 
-// batching is whether a zproxy has batch_wait set, which it has not as it comes.
-func batching(name string) bool { return strings.HasSuffix(name, "-batch") }
+// atOnce ends the name of a zproxy that never waits for more (batch_wait: 0).
+const atOnce = "-at-once"
+
+// asItComes is whether a contender is a zproxy whose configuration sets nothing
+// that could make it faster or slower.
+func asItComes(name string) bool { return isZproxy(name) && !strings.HasSuffix(name, atOnce) }
 
 // find returns a contender by the name a goal uses; nil if it has no result.
 func (res *ScenarioResult) find(name string) *Contestant {
-	var zproxies, batches []*Contestant // those as they come, and the others
+	var zproxies []*Contestant
 	for _, c := range res.Contenders {
 		if c.Failed != "" {
 			continue
@@ -230,23 +234,16 @@ func (res *ScenarioResult) find(name string) *Contestant {
 		if c.Name == name {
 			return c
 		}
-		switch {
-		case isZproxy(c.Name) && batching(c.Name):
-			batches = append(batches, c)
-		case isZproxy(c.Name):
+		if asItComes(c.Name) {
 			zproxies = append(zproxies, c)
 		}
 	}
-	byCost := func(x, y *Contestant) int { return cmp.Compare(x.CPUMicros.Median, y.CPUMicros.Median) }
-	slices.SortFunc(zproxies, byCost)
-	slices.SortFunc(batches, byCost)
+	slices.SortFunc(zproxies, func(x, y *Contestant) int { return cmp.Compare(x.CPUMicros.Median, y.CPUMicros.Median) })
 	switch {
 	case name == bestZproxy && len(zproxies) > 0:
 		return zproxies[0]
 	case name == otherZproxy && len(zproxies) > 1:
 		return zproxies[1]
-	case name == bestBatching && len(batches) > 0:
-		return batches[0]
 	}
 	return nil
 }

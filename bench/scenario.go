@@ -59,23 +59,22 @@ func scenarioNamed(name string) *scenario {
 
 // goal is what zproxy wants to reach: at most `max` times what `versus` costs.
 type goal struct {
-	subject string // bestZproxy, otherZproxy, bestBatching or a contender
+	subject string // bestZproxy, otherZproxy or a contender
 	versus  string // a contender or bestZproxy
 	max     float64
 }
 
 const (
-	bestZproxy   = "better zproxy"
-	otherZproxy  = "other zproxy"
-	bestBatching = "better zproxy with batch_wait"
+	bestZproxy  = "better zproxy"
+	otherZproxy = "other zproxy"
 )
 
 var (
-	everyone = []string{"zproxy-epoll", "zproxy-uring", "zproxy-epoll-batch", "zproxy-uring-batch", "nginx", "haproxy", "floor"}
+	everyone = []string{"zproxy-epoll", "zproxy-uring", "zproxy-epoll" + atOnce, "zproxy-uring" + atOnce, "nginx", "haproxy", "floor"}
 	bodies   = []string{"zproxy-epoll", "zproxy-uring", "nginx", "nginx-tuned", "haproxy", "haproxy-splice", "floor", "floor-256k"}
 	parsers  = []string{"zproxy-epoll", "zproxy-uring", "nginx", "haproxy"}
 	// nginx speaks HTTP/1 with origins: what it needs for that is what others have to stay below.
-	toHTTP2 = []string{"zproxy-epoll", "zproxy-uring", "zproxy-epoll-batch", "zproxy-uring-batch", "haproxy", "nginx-h1"}
+	toHTTP2 = []string{"zproxy-epoll", "zproxy-uring", "zproxy-epoll" + atOnce, "zproxy-uring" + atOnce, "haproxy", "nginx-h1"}
 )
 
 const (
@@ -104,13 +103,13 @@ var scenarios = []scenario{
 	{name: "unix", title: "128 B answers, 64 connections, origin on a unix socket", connections: loadConns, body: smallBody, unixOrigin: true, contenders: everyone,
 		goals: []goal{{bestZproxy, "nginx", 0.85}}},
 	{name: "h2-h1", title: "128 B answers, HTTP/2 clients: 8 connections with 32 streams each", connections: h2Conns, streams: h2Streams, body: smallBody,
-		contenders: []string{"zproxy-epoll", "zproxy-uring", "zproxy-epoll-batch", "zproxy-uring-batch", "nginx", "haproxy"},
+		contenders: []string{"zproxy-epoll", "zproxy-uring", "zproxy-epoll" + atOnce, "zproxy-uring" + atOnce, "nginx", "haproxy"},
 		goals:      []goal{{bestZproxy, "nginx", 0.45}, {bestZproxy, "haproxy", 0.80}}},
 	{name: "h2-h2c", title: "128 B answers, HTTP/2 clients (8 connections, 32 streams) and an HTTP/2 origin; nginx-h1: to an HTTP/1 origin",
 		connections: h2Conns, streams: h2Streams, http2Origin: true, body: smallBody, contenders: toHTTP2,
 		goals: []goal{{bestZproxy, "nginx-h1", 0.20}, {bestZproxy, "haproxy", 0.35}}},
 	{name: "h1-h2c", title: "128 B answers, keep-alive, 64 connections, HTTP/2 origin; -h1: to an HTTP/1 origin", connections: loadConns, http2Origin: true, body: smallBody,
-		contenders: append(slices.Clone(toHTTP2), "floor-h1"), goals: []goal{{bestZproxy, "nginx-h1", 0.60}, {bestBatching, "nginx-h1", 0.60}, {bestZproxy, "floor-h1", 0.75}}},
+		contenders: append(slices.Clone(toHTTP2), "floor-h1"), goals: []goal{{bestZproxy, "nginx-h1", 0.60}, {bestZproxy, "floor-h1", 0.75}}},
 	{name: "h2-1m", title: "1 MiB answers, HTTP/2 clients: 8 connections with 2 streams each", connections: h2Conns, streams: bodyConns / h2Conns, body: 1 << 20, long: true,
 		contenders: []string{"zproxy-epoll", "zproxy-uring", "nginx", "nginx-tuned", "haproxy"}, goals: []goal{{bestZproxy, "nginx", 0.40}}},
 	{name: "h2-idle", title: "Idle HTTP/2 connections, after one request each", body: smallBody, memory: http2Idle, contenders: parsers},
@@ -119,7 +118,7 @@ var scenarios = []scenario{
 	{name: "ws-echo", title: "64 B messages on 100 WebSockets, echoed; a request is a message", connections: sockets, message: message, body: smallBody, contenders: everyone,
 		goals: []goal{{bestZproxy, "nginx", 0.95}, {bestZproxy, "floor", 1.05}}},
 	{name: "ws-h2", title: "64 B messages on 100 WebSockets in one HTTP/2 connection, echoed by an HTTP/1 origin; a request is a message", connections: 1, streams: sockets,
-		message: message, body: smallBody, contenders: []string{"zproxy-epoll", "zproxy-uring", "zproxy-epoll-batch", "zproxy-uring-batch", "haproxy"}, goals: []goal{{bestZproxy, "haproxy", 0.60}, {bestBatching, "haproxy", 0.60}}},
+		message: message, body: smallBody, contenders: []string{"zproxy-epoll", "zproxy-uring", "zproxy-epoll" + atOnce, "zproxy-uring" + atOnce, "haproxy"}, goals: []goal{{bestZproxy, "haproxy", 0.60}}},
 	{name: "ws-idle", title: "Idle WebSockets, after one message each", body: smallBody, memory: webSockets, contenders: parsers,
 		goals: []goal{{bestZproxy, "nginx", 0.25}}},
 	{name: "latency", title: "128 B answers, keep-alive, 64 connections, at fixed rates", connections: loadConns, body: smallBody, openLoop: true, contenders: everyone},

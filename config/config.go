@@ -29,6 +29,12 @@ type Loops struct {
 	CPUs string // a CPU list such as "0-3,8", one loop per CPU, when not empty
 }
 
+// BatchWait says how long a loop under load waits for more.
+type BatchWait struct {
+	Auto bool          // as the program sees fit, and only where more gets done that way
+	Time time.Duration // else; 0: it does not wait
+}
+
 // Pos is where in its file something was written, counted from 1; zero when it was not written.
 type Pos struct {
 	Line, Col int
@@ -38,8 +44,8 @@ type Pos struct {
 type Config struct {
 	File       string // name the configuration was read from, for messages
 	Loops      Loops
-	IO         string        // "auto", "uring" or "epoll"
-	BatchWait  time.Duration // 0: none
+	IO         string // "auto", "uring" or "epoll"
+	BatchWait  BatchWait
 	Buffers    Buffers
 	Listeners  []Listener
 	Upstreams  []Upstream // in file order

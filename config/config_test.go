@@ -53,7 +53,7 @@ func TestReference(t *testing.T) {
 	accepting := socket
 	accepting.Backlog = 4096
 	want := &Config{
-		File: "test.yaml", Loops: Loops{Auto: true}, IO: "auto",
+		File: "test.yaml", Loops: Loops{Auto: true}, IO: "auto", BatchWait: BatchWait{Auto: true},
 		Buffers: Buffers{Block: 16 << 10, MaxPerLoop: 64 << 20, HugePages: "auto"},
 		Listeners: []Listener{{Pos: Pos{5, 5}, Address: "127.0.0.1:8080", Protocols: []string{"http1"},
 			Socket: accepting}},
@@ -115,6 +115,8 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 				*v = map[int]ErrorPage{404: {}}
 			case *Loops:
 				v.N = 77
+			case *BatchWait:
+				v.Time = 77
 			default:
 				target.SetInt(target.Int() + 77)
 			}
@@ -349,6 +351,9 @@ func TestValues(t *testing.T) {
 		{c.AccessLog.Path, ""},
 		{c.Admin.Address, ""},
 		{mustParse(t, "loops: 3\n"+base).Loops, Loops{N: 3}},
+		{mustParse(t, "batch_wait: auto\n"+base).BatchWait, BatchWait{Auto: true}},
+		{mustParse(t, "batch_wait: 50us\n"+base).BatchWait, BatchWait{Time: 50 * time.Microsecond}},
+		{mustParse(t, "batch_wait: 0\n"+base).BatchWait, BatchWait{}},
 		{mustParse(t, "loops: 0-0\n"+base).Loops, Loops{CPUs: "0-0"}},
 	} {
 		if !reflect.DeepEqual(check.got, check.want) {

@@ -102,6 +102,8 @@ f:1:1: routes: found nothing, expected a list of 1 to 1048576 entries, each with
 	{"CPU twice", base + "loops: 0-3,2\n", `f:4:8: loops: found "0-3,2", expected auto, a whole number from 1 to 1024, or a list of CPUs such as "0-3,8" (CPU 2 is named twice)`},
 	{"no CPU list", base + "loops: all\n", `f:4:8: loops: found "all", expected auto, a whole number from 1 to 1024, or a list of CPUs such as "0-3,8" (a list is numbers and ranges with commas between, without spaces)`},
 	{"CPU number", base + "loops: 0-999999999\n", `f:4:8: loops: found "0-999999999", expected auto, a whole number from 1 to 1024, or a list of CPUs such as "0-3,8" (CPU numbers end at 8191)`},
+	{"long wait", base + "batch_wait: 11ms\n", `f:4:13: batch_wait: found "11ms", expected auto, or a duration from 0s to 10ms, e.g. "200us"`},
+	{"wait without unit", base + "batch_wait: 200\n", `f:4:13: batch_wait: found 200, expected auto, or a duration from 0s to 10ms, e.g. "200us" (add the unit: 200s or 200ms)`},
 	{"block", base + "buffers: {block: 12KiB}\n", `f:4:18: buffers.block: found "12KiB", expected a power of two: 4KiB, 8KiB, 16KiB, 32KiB or 64KiB`},
 	{"block, range", base + "buffers: {block: 128KiB}\n", `f:4:18: buffers.block: found "128KiB", expected a size from 4KiB to 64KiB, e.g. "16KiB", "64MiB", "1GB"`},
 	{"blocks do not fit", base + "buffers: {block: 64KiB, max_per_loop: 1100KiB}\n", `f:4:39: buffers.max_per_loop: found 1100KiB, expected a multiple of buffers.block, which is 64KiB`},

@@ -90,6 +90,8 @@ func defaultJSON(f *field) any {
 	return f.def
 }
 
+const durationPattern = `^([0-9]+(\.[0-9]*)?(ns|us|ms|s|m|h))+$`
+
 func valueSchema(f *field) object {
 	text := func(pattern string) object { return object{"type": "string", "pattern": pattern} }
 	switch f.kind {
@@ -106,11 +108,12 @@ func valueSchema(f *field) object {
 		return object{"anyOf": []any{object{"type": "integer", "minimum": f.min, "maximum": f.max},
 			text(`^[0-9]+ ?([KMGT]iB|[kKMGT]?B)?$`)}}
 	case kindDuration:
-		s := text(`^([0-9]+(\.[0-9]*)?(ns|us|ms|s|m|h))+$`)
 		if f.min > 0 {
-			return s
+			return text(durationPattern)
 		}
-		return object{"anyOf": []any{s, object{"enum": []any{0, "0"}}}}
+		return object{"anyOf": []any{text(durationPattern), object{"enum": []any{0, "0"}}}}
+	case kindBatchWait:
+		return object{"anyOf": []any{text(durationPattern), object{"enum": []any{0, "0", "auto"}}}}
 	case kindLoops:
 		return object{"anyOf": []any{object{"const": "auto"}, object{"type": "integer", "minimum": 1, "maximum": maxLoops},
 			text(`^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$`)}}
@@ -282,6 +285,8 @@ func docsValue(f *field) string {
 		return Size(f.min).String() + " to " + Size(f.max).String()
 	case kindDuration:
 		return durationText(f.min) + " to " + durationText(f.max)
+	case kindBatchWait:
+		return "`auto`, " + durationText(f.min) + " to " + durationText(f.max)
 	case kindLoops:
 		return "`auto`, 1 to 1024, CPU list"
 	case kindTexts:

@@ -9,20 +9,21 @@ import (
 type kind uint8
 
 const (
-	kindText     kind = iota // *string
-	kindEnum                 // *string
-	kindBool                 // *bool
-	kindCount                // *int, a whole number
-	kindSize                 // *Size
-	kindDuration             // *time.Duration
-	kindLoops                // *Loops
-	kindPrefix               // *netip.Prefix
-	kindTexts                // *[]string, each entry as elem says
-	kindPrefixes             // *[]netip.Prefix, each entry as elem says
-	kindPages                // *map[int]ErrorPage
-	kindSection              // a struct: fields
-	kindSections             // a slice of structs: fields, grow
-	kindNamed                // a slice of structs, a mapping from names in the file: fields, grow
+	kindText      kind = iota // *string
+	kindEnum                  // *string
+	kindBool                  // *bool
+	kindCount                 // *int, a whole number
+	kindSize                  // *Size
+	kindDuration              // *time.Duration
+	kindLoops                 // *Loops
+	kindBatchWait             // *BatchWait
+	kindPrefix                // *netip.Prefix
+	kindTexts                 // *[]string, each entry as elem says
+	kindPrefixes              // *[]netip.Prefix, each entry as elem says
+	kindPages                 // *map[int]ErrorPage
+	kindSection               // a struct: fields
+	kindSections              // a slice of structs: fields, grow
+	kindNamed                 // a slice of structs, a mapping from names in the file: fields, grow
 )
 
 // field is all there is to know about one key of the file.
@@ -101,10 +102,11 @@ func table() []field {
 		{key: "io", kind: kindEnum, def: "auto", enum: []string{"auto", "uring", "epoll"}, at: at(func(c *Config) *string { return &c.IO }),
 			doc: "The kernel interface. `auto` takes io_uring when the kernel and the process's limits allow all that is needed, else epoll, and logs why; " +
 				"`uring` refuses to start without it."},
-		{key: "batch_wait", kind: kindDuration, def: "0", max: int64(10 * time.Millisecond), at: at(func(c *Config) *time.Duration { return &c.BatchWait }),
-			zero: "wakes at once", doc: "How long a loop under load waits for more to do once there is something, as network cards do before they interrupt. " +
-				"`200us` makes requests cost a tenth to a third less CPU, and lets each take up to so much longer, to its origin and back. " +
-				"A loop that has little to do wakes at once all the same; one that gets less done for it, as with a few clients that wait for one answer each, stops and tries again half a second later."},
+		{key: "batch_wait", kind: kindBatchWait, def: "auto", max: int64(10 * time.Millisecond), at: at(func(c *Config) *BatchWait { return &c.BatchWait }),
+			doc: "How long a loop under load waits for more to do once there is something, as network cards do before they interrupt. " +
+				"`auto` is 200us where more gets done that way: when clients, proxy and origins wake each other for a few requests at a time. A loop tries it for 5ms now and then, up to 32s apart, " +
+				"and goes on as long as more bytes come in with it than without. With a time it waits so long unless an eighth less gets done: requests cost up to a third less CPU, " +
+				"and each may take up to so much longer, to its origin and back. A loop that has little to do wakes at once all the same. 0: always wakes at once."},
 		{key: "buffers", kind: kindSection, at: at(func(c *Config) *Buffers { return &c.Buffers }), fields: bufferFields(),
 			doc: "The memory received bytes live in. Every loop has its own, on its own NUMA node; it starts small, grows to the limit and is given back when idle."},
 		{key: "listeners", kind: kindSections, required: true, min: 1, max: MaxListeners, fields: listenerFields(),

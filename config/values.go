@@ -16,7 +16,7 @@ func (f *field) wants() string {
 		return f.want
 	}
 	span := func(low, high string) string {
-		if f.min == 0 && f.kind != kindDuration {
+		if f.min == 0 && f.kind != kindDuration && f.kind != kindBatchWait {
 			return "up to " + high
 		}
 		return "from " + low + " to " + high
@@ -38,6 +38,8 @@ func (f *field) wants() string {
 		return "a duration " + span(durationText(f.min), durationText(f.max)) + `, e.g. "60s", "1m30s"`
 	case kindLoops:
 		return `auto, a whole number from 1 to 1024, or a list of CPUs such as "0-3,8"`
+	case kindBatchWait:
+		return "auto, or a duration " + span(durationText(f.min), durationText(f.max)) + `, e.g. "200us"`
 	case kindTexts, kindPrefixes:
 		return "a list " + span(number(f.min), number(f.max)) + " long, each " + f.elem.wants()
 	case kindSections:
@@ -73,6 +75,12 @@ func (f *field) scan(text string, target any) (want, hint string) {
 		number, hint, ok = parseSize(text)
 	case kindDuration:
 		number, hint, ok = parseDuration(text)
+	case kindBatchWait:
+		if text == "auto" {
+			*target.(*BatchWait) = BatchWait{Auto: true}
+			return "", ""
+		}
+		number, hint, ok = parseDuration(text)
 	case kindLoops:
 		return scanLoops(text, target.(*Loops), f.wants())
 	case kindPrefix:
@@ -97,6 +105,8 @@ func (f *field) scan(text string, target any) (want, hint string) {
 		*t = Size(number)
 	case *time.Duration:
 		*t = time.Duration(number)
+	case *BatchWait:
+		*t = BatchWait{Time: time.Duration(number)}
 	}
 	return "", ""
 }

@@ -55,20 +55,28 @@ routes: [{path: "/*", upstream: app}]
 }
 
 // With batch_wait nobody is forgotten: neither many clients, for whom the loop
-// waits, nor one, whom nobody else keeps it awake for.
+// waits, nor one, whom nobody else keeps it awake for. With 0 it never waits.
 func TestBatchWait(t *testing.T) {
 	eachBackend(t, func(t *testing.T, backend string) {
 		origin := startNginx(t, t.TempDir())
-		z := start(t, backend, fmt.Sprintf(`
-batch_wait: 2ms
+		for _, c := range []struct {
+			wait  string
+			waits bool
+		}{{"2ms", true}, {"0", false}} {
+			z := start(t, backend, fmt.Sprintf(`
+batch_wait: %s
 listeners: [{address: LISTEN}]
 upstreams: {app: {endpoints: [{address: %q}]}}
 routes: [{path: "/*", upstream: app}]
-`, origin.addr))
-		for _, connections := range []int{200, 2} {
-			r := wrk(t, connections, 2*time.Second, z.url("/hello"))
-			if r.bad != 0 || r.errors != 0 || r.requests < 10*connections {
-				t.Errorf("%d clients: requests %d, bad %d, errors %d:\n%s", connections, r.requests, r.bad, r.errors, r.text)
+`, c.wait, origin.addr))
+			for _, connections := range []int{200, 2} {
+				r := wrk(t, connections, time.Second, z.url("/hello"))
+				if r.bad != 0 || r.errors != 0 || r.requests < 10*connections {
+					t.Errorf("%s, %d clients: requests %d, bad %d, errors %d:\n%s", c.wait, connections, r.requests, r.bad, r.errors, r.text)
+				}
+			}
+			if waits := z.metrics(t).sum("zproxy_loop_batch_waits_total"); waits > 0 != c.waits {
+				t.Errorf("%s: %v waits for more", c.wait, waits)
 			}
 		}
 	})

@@ -47,6 +47,7 @@ func (l *Loop) received(id ConnID, c *conn, v buf.View) {
 	if c.has(flagSpliceFrom) {
 		l.deduct(c, v.Len)
 	}
+	l.stats.Received += uint64(v.Len)
 	l.push(Event{Kind: Received, Conn: id, N: v.Len, View: v, FD: -1})
 }
 

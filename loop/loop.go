@@ -22,13 +22,16 @@ type Config struct {
 	Entries  int       // events per wait, or length of the submission queue; 0: 256
 
 	// BatchWait is how long a loop under load waits for more once something has
-	// happened; 0: it does not.
-	BatchWait time.Duration
+	// happened, where more gets done that way; 0: it does not. With BatchAlways it
+	// is enough that not much less gets done.
+	BatchWait   time.Duration
+	BatchAlways bool
 }
 
 // Stats are counters since New, and a few numbers of now.
 type Stats struct {
 	Polls, Waits             uint64 // calls of Poll; waits that could block
+	BatchWaits               uint64 // of them, those that went on for more
 	Events                   uint64 // pushed to the queue
 	Accepts, AcceptErrors    uint64
 	Refused                  uint64 // accepted and reset at once: MaxConns
@@ -36,6 +39,7 @@ type Stats struct {
 	ShortSends               uint64 // the kernel took less than it was given
 	Enobufs                  uint64 // receives that found no block
 	Parked                   uint64 // connections that had to wait for a block
+	Received                 uint64 // bytes, in blocks
 	Spliced                  uint64 // bytes that went from socket to socket
 	Posted                   int    // blocks that lie with the kernel for receives to come
 	MailsIn, MailsFull       uint64 // delivered; refused because the mailbox was full
@@ -152,7 +156,7 @@ func newLoop(cfg Config, io IO, wakeFD int, open openBackend) (*Loop, error) {
 		wakeFD: wakeFD,
 	}
 	l.box.init()
-	if l.moderation.mostNs = int64(cfg.BatchWait); cfg.BatchWait > 0 {
+	if l.moderation.mostNs, l.moderation.always = int64(cfg.BatchWait), cfg.BatchAlways; cfg.BatchWait > 0 {
 		sharpTimers()
 	}
 	be, err := open(l)
@@ -255,7 +259,7 @@ func (l *Loop) Poll(maxWait time.Duration) error {
 	}
 	l.readClock()
 	if l.moderation.mostNs > 0 && l.stats.Waits > waits {
-		l.moderation.awake(l.nowNs, len(l.events)-collected)
+		l.moderation.awake(l.nowNs, int64(l.stats.Received+l.stats.Spliced))
 	}
 	l.expireTimers()
 	l.collectMail()

@@ -19,6 +19,7 @@ type LoopState struct {
 	IO               string // "epoll" or "uring"
 
 	Polls, Waits, Events      uint64 // turns of the loop; turns that blocked; events delivered
+	BatchWaits                uint64 // turns that waited for more
 	AcceptErrors              uint64
 	RecvCalls, SendCalls      uint64
 	ShortSends                uint64 // sends the kernel took only a part of

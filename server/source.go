@@ -103,7 +103,7 @@ func (s *Server) loopState(t *workerThread, r *proxy.Report) metrics.LoopState {
 	l, b, a := r.Loop, r.Buf, r.Arena
 	return metrics.LoopState{
 		Index: t.index, CPU: t.place.cpu, Node: t.place.node, IO: t.loop.IO().String(),
-		Polls: l.Polls, Waits: l.Waits, Events: l.Events, AcceptErrors: l.AcceptErrors,
+		Polls: l.Polls, Waits: l.Waits, BatchWaits: l.BatchWaits, Events: l.Events, AcceptErrors: l.AcceptErrors,
 		RecvCalls: l.RecvCalls, SendCalls: l.SendCalls, ShortSends: l.ShortSends, Spliced: l.Spliced,
 		NoBuffers: l.Enobufs, MailsIn: l.MailsIn, MailsFull: l.MailsFull,
 		Conns: uint64(l.Conns), ConnsHigh: uint64(l.ConnsHigh), Timers: uint64(l.Timers), Parked: l.Parked,

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -15,7 +16,11 @@ import (
 
 // arenaStep is how much memory a loop takes and gives back at a time: one
 // huge page.
-const arenaStep = 2 << 20
+const (
+	arenaStep = 2 << 20
+	// autoBatchWait is batch_wait: auto. Less of it gives less (docs/decisions/0016).
+	autoBatchWait = 200 * time.Microsecond
+)
 
 // workerThread is one loop on its thread.
 type workerThread struct {
@@ -106,9 +111,13 @@ func (t *workerThread) open(s *Server) error {
 		return fail("buffer memory", fmt.Errorf("not even %d bytes to be had", arenaStep))
 	}
 	t.pool = buf.NewPool(t.arena, int(b.Block))
+	wait := s.cfg.BatchWait
+	if wait.Auto {
+		wait.Time = autoBatchWait
+	}
 	t.loop, err = loop.New(loop.Config{
 		Index: t.index, CPU: t.place.cpu, Node: t.place.node,
-		IO: ioKind(s.cfg.IO), Pool: t.pool, MaxConns: s.maxConns(), BatchWait: s.cfg.BatchWait, Reserve: proxy.ReserveBlocks(t.pool.Limit()),
+		IO: ioKind(s.cfg.IO), Pool: t.pool, MaxConns: s.maxConns(), BatchWait: wait.Time, BatchAlways: !wait.Auto, Reserve: proxy.ReserveBlocks(t.pool.Limit()),
 	})
 	if err != nil {
 		t.arena.Close()
