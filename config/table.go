@@ -190,7 +190,8 @@ func socketFields(listener bool) []field {
 			def: "0", zero: "the kernel sizes it", doc: "SO_SNDBUF. Setting it turns the kernel's own sizing off."},
 		{key: "congestion", kind: kindText, check: checkCongestion, want: "the name of a congestion control, e.g. bbr or cubic", pattern: "^[a-z0-9_-]{1,15}$",
 			at:   at(func(s *Socket) *string { return &s.Congestion }),
-			zero: "the system's", doc: "TCP congestion control by name; the kernel must have it (`sysctl net.ipv4.tcp_available_congestion_control`)."},
+			zero: "the system's", doc: "TCP congestion control by name; the kernel must have it (`sysctl net.ipv4.tcp_available_congestion_control`). " +
+				"Without it connections on a loopback address have reno where the system's is bbr, whose pacing only costs CPU there."},
 	}
 	if !listener {
 		return fields

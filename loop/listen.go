@@ -156,7 +156,7 @@ func bindTCP(ap netip.AddrPort, o *SockOpts, reusePort bool) (int, error) {
 			return fd, fmt.Errorf("IPV6_V6ONLY: %w", err)
 		}
 	}
-	if err := o.apply(fd); err != nil {
+	if err := o.apply(fd, ap.Addr()); err != nil {
 		return fd, err
 	}
 	if o.DeferAcceptSec > 0 {

@@ -253,6 +253,70 @@ func TestOpenListenersErrors(t *testing.T) {
 	unix.Close(again[0])
 }
 
+// TestLoopbackUnpaced: connections on a loopback address do not pace, others
+// and those that ask for it have what they would have.
+func TestLoopbackUnpaced(t *testing.T) {
+	congestion := func(fd int) string {
+		t.Helper()
+		s, err := unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimRight(s, "\x00")
+	}
+	plain, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(plain)
+	system := congestion(plain)
+	unpaced := system
+	if strings.HasPrefix(system, "bbr") {
+		unpaced = "reno"
+	}
+	for _, x := range []struct {
+		addr string
+		o    SockOpts
+		want string
+	}{
+		{"127.0.0.1:0", SockOpts{}, unpaced}, {"127.8.8.8:0", SockOpts{}, unpaced}, {"[::1]:0", SockOpts{}, unpaced},
+		{"0.0.0.0:0", SockOpts{}, system}, {"127.0.0.1:0", SockOpts{Congestion: system}, system},
+	} {
+		fds, err := OpenListeners(x.addr, 1, nil, x.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fds[0])
+		if got := congestion(fds[0]); got != x.want {
+			t.Errorf("a listener on %s with %+v: %s, want %s", x.addr, x.o, got, x.want)
+		}
+		r, err := NewRemote(strings.Replace(x.addr, ":0", ":1", 1), x.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd, errno := r.open()
+		if errno != 0 {
+			t.Fatal(errno)
+		}
+		defer unix.Close(fd)
+		if got := congestion(fd); got != x.want {
+			t.Errorf("a connection to %s with %+v: %s, want %s", x.addr, x.o, got, x.want)
+		}
+	}
+	for _, name := range []string{"bbr", "cubic", "reno"} {
+		if unix.SetsockoptString(plain, unix.IPPROTO_TCP, unix.TCP_CONGESTION, name) != nil {
+			continue // not in this kernel, or not allowed
+		}
+		want := name
+		if name == "bbr" {
+			want = "reno"
+		}
+		if unpace(plain); congestion(plain) != want {
+			t.Errorf("%s becomes %s, want %s", name, congestion(plain), want)
+		}
+	}
+}
+
 // TestListenerOptions: what is asked for is there on accepted connections.
 func TestListenerOptions(t *testing.T) {
 	o := SockOpts{NoDelay: true, KeepAliveSec: 33, SndBuf: 20000, RcvBuf: 30000, Congestion: "reno", DeferAcceptSec: 1, FastOpen: 8, Backlog: 3}

@@ -67,7 +67,7 @@ func (r *Remote) open() (int, unix.Errno) {
 		return -1, errnoOf(err)
 	}
 	if r.family != unix.AF_UNIX {
-		if err := r.opts.apply(fd); err != nil {
+		if err := r.opts.apply(fd, r.peer.Addr()); err != nil {
 			unix.Close(fd)
 			return -1, errnoOf(err)
 		}

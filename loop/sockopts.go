@@ -3,7 +3,9 @@ package loop
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,7 +16,7 @@ type SockOpts struct {
 	NoDelay        bool
 	KeepAliveSec   int    // TCP keep-alive after so much silence, and as interval
 	SndBuf, RcvBuf int    // bytes; set, the kernel no longer tunes them
-	Congestion     string // algorithm by name: "cubic", "bbr"
+	Congestion     string // algorithm by name: "cubic", "bbr"; "": see unpace
 	DeferAcceptSec int    // listeners: wake for data, not for the handshake
 	FastOpen       int    // listeners: length of the queue; Remote: > 0 is on
 	Backlog        int    // listeners; 0: the most the kernel allows
@@ -38,9 +40,9 @@ func (o *SockOpts) check() error {
 	return nil
 }
 
-// apply sets what a TCP connection has. On a listener its connections inherit
-// all of it, so that accept costs no further system call.
-func (o *SockOpts) apply(fd int) error {
+// apply sets what a TCP connection from or to addr has. On a listener its
+// connections inherit all of it, so that accept costs no further system call.
+func (o *SockOpts) apply(fd int, addr netip.Addr) error {
 	set := func(what string, level, opt, value int) error {
 		if err := unix.SetsockoptInt(fd, level, opt, value); err != nil {
 			return fmt.Errorf("socket option %s %d: %w", what, value, err)
@@ -71,8 +73,21 @@ func (o *SockOpts) apply(fd int) error {
 		if err := unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, o.Congestion); err != nil {
 			return fmt.Errorf("socket option TCP_CONGESTION %q (see sysctl net.ipv4.tcp_available_congestion_control): %w", o.Congestion, err)
 		}
+	} else if addr.IsLoopback() {
+		unpace(fd)
 	}
 	return o.applyBuffers(fd)
+}
+
+// unpace gives a socket on the loopback interface another congestion control
+// than bbr, which paces: to a peer on the same machine there is no bottleneck to
+// measure, and a timer for every segment costs more than sending it. reno is in
+// every kernel and allowed to everybody. A socket that can't have it works, too.
+func unpace(fd int) {
+	name, err := unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION)
+	if err == nil && strings.HasPrefix(name, "bbr") {
+		_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, "reno")
+	}
 }
 
 // applyBuffers sets the sizes of the kernel's buffers, which unix sockets have
