@@ -221,6 +221,7 @@ func (e *h2End) acknowledged() error {
 	e.later = e.later[1:]
 	for _, s := range e.order {
 		s.receive += c.window - e.first
+		e.repay(s, 0) // there may be nothing left of the window for what would give it back
 	}
 	e.first = c.window
 	if c.table >= 0 {
