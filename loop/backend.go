@@ -84,6 +84,11 @@ type backend interface {
 
 	piping
 
+	// lowat lets nothing of less than n bytes be received, except for what the
+	// end is behind, or an error. When n is less than before, what is there
+	// already is received.
+	lowat(c *conn, n int)
+
 	// wait submits what is queued, waits until there is something to report or
 	// waitNs have passed (0: do not wait, <0: no limit), and reports it. Before
 	// it blocks it calls l.fallAsleep, and does not block if that says no;

@@ -48,6 +48,9 @@ func (l *Loop) received(id ConnID, c *conn, v buf.View) {
 		l.deduct(c, v.Len)
 	}
 	l.stats.Received += uint64(v.Len)
+	if c.gather != 0 {
+		l.gathered(c, uint64(v.Len))
+	}
 	l.push(Event{Kind: Received, Conn: id, N: v.Len, View: v, FD: -1})
 }
 
@@ -135,6 +138,9 @@ func (l *Loop) teardown(id ConnID, c *conn) {
 		}
 		if l.endSplice(c) > 0 {
 			c.flags |= flagSpoiled
+		}
+		if c.gather != 0 {
+			l.endGather(c)
 		}
 		c.flags |= flagTornDown
 		if c.has(flagFinished) {

@@ -30,7 +30,7 @@ const (
 	flagFinished                     // Closed is in the queue; the descriptor is gone
 	flagTodo                         // linked in the todo list
 	flagTimerFired                   // a Timer event waits in the queue
-	flagPeerKnown                    // peerAddr is valid (peerFamily 0: there is no address)
+	flagPeerKnown                    // peerAddr is valid (all zero: there is no address)
 	flagBulk                         // what it receives leaves the reserve alone
 	flagTurn                         // was called up: the next block is for it
 	flagAccepted                     // counts against MaxConns
@@ -62,40 +62,26 @@ type conn struct {
 	todoNext uint32 // in the todo list, or in the free list
 	io       uint32 // the backend's own word
 
-	peerPort   uint16
-	peerFamily uint8 // 0, 4 or 6
-	splice     uint8 // in Loop.splices, 0: none
-	peerAddr   [16]byte
+	peerPort uint16
+	splice   uint8    // in Loop.splices, 0: none
+	gather   uint8    // in Loop.gathers, 0: none
+	peerAddr [16]byte // as IPv6; all zero: there is none
 }
 
 func (c *conn) has(f flags) bool { return c.flags&f != 0 }
 
 func (c *conn) setPeer(a netip.AddrPort) {
 	c.flags |= flagPeerKnown
-	addr := a.Addr()
-	switch {
-	case addr.Is4():
-		b := addr.As4()
-		copy(c.peerAddr[:], b[:])
-		c.peerFamily = 4
-	case addr.Is6():
-		c.peerAddr = addr.As16()
-		c.peerFamily = 6
-	default:
-		c.peerFamily = 0
-		return
+	if a.IsValid() {
+		c.peerAddr, c.peerPort = a.Addr().As16(), a.Port()
 	}
-	c.peerPort = a.Port()
 }
 
 func (c *conn) peer() netip.AddrPort {
-	switch c.peerFamily {
-	case 4:
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(c.peerAddr[:4])), c.peerPort)
-	case 6:
-		return netip.AddrPortFrom(netip.AddrFrom16(c.peerAddr), c.peerPort)
+	if c.peerAddr == [16]byte{} {
+		return netip.AddrPort{}
 	}
-	return netip.AddrPort{}
+	return netip.AddrPortFrom(netip.AddrFrom16(c.peerAddr).Unmap(), c.peerPort)
 }
 
 const (

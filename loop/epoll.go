@@ -216,6 +216,7 @@ func (e *epoll) detach(_ ConnID, c *conn) bool {
 func (e *epoll) peer(c *conn) netip.AddrPort { return kernelPeer(c.fd) }
 func (e *epoll) unread(c *conn) int          { return unreadFD(c.fd) }
 func (e *epoll) unacked(c *conn) int         { return unackedFD(c.fd) }
+func (e *epoll) lowat(c *conn, n int)        { lowatFD(c.fd, n) }
 
 func (e *epoll) destroy() error {
 	e.batch.close()

@@ -252,6 +252,7 @@ func (e *epoll) receiveDone(op *batchOp) {
 		l.again(id, c)
 	default:
 		c.flags &^= flagReadable
+		l.drained(c)
 	}
 }
 
@@ -315,6 +316,7 @@ func (e *epoll) receiveMany(id ConnID, c *conn, k int, first bool) (used int, mo
 	}
 	if !c.has(flagHangup) {
 		c.flags &^= flagReadable
+		l.drained(c)
 		return used, false
 	}
 	return used, true
@@ -327,6 +329,7 @@ func (e *epoll) receivedNothing(id ConnID, c *conn, errno unix.Errno) bool {
 		return true
 	case unix.EAGAIN: // also after an error that is over: nothing has ended
 		c.flags &^= flagReadable | flagHangup
+		e.l.drained(c)
 	default:
 		e.l.recvEnded(id, c, errno)
 	}

@@ -40,6 +40,7 @@ type Stats struct {
 	Enobufs                  uint64 // receives that found no block
 	Parked                   uint64 // connections that had to wait for a block
 	Received                 uint64 // bytes, in blocks
+	Gathers                  uint64 // long messages that came in large pieces
 	Spliced                  uint64 // bytes that went from socket to socket
 	Posted                   int    // blocks that lie with the kernel for receives to come
 	MailsIn, MailsFull       uint64 // delivered; refused because the mailbox was full
@@ -69,6 +70,11 @@ type Loop struct {
 	pipes          []pipe // empty ones
 	pipeCount      int    // and those in use
 	pipesRestUntil int64  // there are none before
+
+	gathers     []gather // by number; 0 is none
+	freeGather  uint8
+	gatherDue   int64  // none of them is due before; 0: never
+	gatherPiece uint64 // the constant of that name, but for simulations
 
 	listeners     []*listener
 	acceptDirty   bool
@@ -153,7 +159,9 @@ func newLoop(cfg Config, io IO, wakeFD int, open openBackend) (*Loop, error) {
 		cfg:    cfg,
 		pool:   cfg.Pool,
 		events: make([]Event, 0, cfg.Entries),
-		wakeFD: wakeFD,
+
+		gatherPiece: gatherPiece,
+		wakeFD:      wakeFD,
 	}
 	l.box.init()
 	if l.moderation.mostNs, l.moderation.always = int64(cfg.BatchWait), cfg.BatchAlways; cfg.BatchWait > 0 {
@@ -261,6 +269,9 @@ func (l *Loop) Poll(maxWait time.Duration) error {
 	if l.moderation.mostNs > 0 && l.stats.Waits > waits {
 		l.moderation.awake(l.nowNs, int64(l.stats.Received+l.stats.Spliced))
 	}
+	if l.gatherDue != 0 && l.nowNs >= l.gatherDue {
+		l.expireGathers()
+	}
 	l.expireTimers()
 	l.collectMail()
 	l.stats.Events += uint64(len(l.events) - collected)
@@ -298,6 +309,9 @@ func (l *Loop) waitNs(maxWait time.Duration) int64 {
 	}
 	if l.paused&pauseErrno != 0 && (until == 0 || l.acceptRetryAt < until) {
 		until = l.acceptRetryAt
+	}
+	if l.gatherDue != 0 && (until == 0 || l.gatherDue < until) {
+		until = l.gatherDue
 	}
 	if until != 0 {
 		left := max(0, until-l.be.now())
@@ -400,7 +414,7 @@ func (l *Loop) Destroy() error {
 	for m := (Mail{}); l.box.take(&m); {
 		closeMail(&m)
 	}
-	l.conns, l.listeners, l.mails, l.splices = connTable{}, nil, nil, nil
+	l.conns, l.listeners, l.mails, l.splices, l.gathers = connTable{}, nil, nil, nil, nil
 	l.events, l.head, l.connCount, l.timerCount = nil, 0, 0, 0
 	if l.wakeFD >= 0 {
 		unix.Close(l.wakeFD)

@@ -41,6 +41,8 @@ type loopEnd struct {
 	dialDone  bool  // ... and its end, dialErrno, waits to be reported
 	cancelled bool  // everything is to end
 	held      int64 // nothing is reported before
+	lowat     int   // fewer bytes are no news
+	rest      bool  // but the last receive has left some
 	dialErrno unix.Errno
 }
 
@@ -59,6 +61,7 @@ func openSim(l *Loop, w *World) *sim {
 	default:
 		s.ring = 1 + w.rng.IntN(99)
 	}
+	l.gatherPiece = 1 << (8 + w.rng.IntN(6)) // bodies are short here
 	w.sims = append(w.sims, s)
 	return s
 }
@@ -373,6 +376,11 @@ func (s *sim) unread(c *conn) int { return len(s.w.socket(c.fd).in) }
 
 // unacked: what has arrived is not acknowledged before it is read.
 func (s *sim) unacked(c *conn) int { return len(s.w.socket(c.fd).far.in) }
+
+func (s *sim) lowat(c *conn, n int) {
+	s.w.Tally.Gathers++
+	s.w.socket(c.fd).lowat = n
+}
 
 func (s *sim) destroy() error {
 	if i := slices.Index(s.w.sims, s); i >= 0 {

@@ -142,6 +142,7 @@ func (k *lockedSim) unread(c *conn) (n int) {
 	k.locked(func() { n = k.s.unread(c) })
 	return n
 }
+func (k *lockedSim) lowat(c *conn, n int) { k.locked(func() { k.s.lowat(c, n) }) }
 func (k *lockedSim) unacked(c *conn) (n int) {
 	k.locked(func() { n = k.s.unacked(c) })
 	return n

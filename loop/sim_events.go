@@ -72,7 +72,7 @@ func (s *sim) idle(v *simSocket) bool {
 			return false
 		}
 	}
-	return !v.receiving || (!v.stopping || v.overshoot > 0) && len(v.in) == 0 && !v.fin && !v.rst
+	return !v.receiving || (!v.stopping || v.overshoot > 0) && (len(v.in) == 0 || len(v.in) < v.lowat && !v.rest) && !v.fin && !v.rst
 }
 
 func (s *sim) collectDial(v *simSocket, c *conn) {
@@ -203,6 +203,9 @@ func (s *sim) receive(v *simSocket, c *conn) {
 		if v.stopping {
 			break
 		}
+	}
+	if v.rest = len(v.in) > 0; !v.rest {
+		l.drained(c)
 	}
 	if len(v.in) == 0 && (v.fin || v.rst) && (!v.stopping || v.overshoot > 0) {
 		errno := unix.Errno(0)

@@ -28,7 +28,7 @@ type Tally struct {
 	Resets, LostToReset, HalfEnds  uint64
 	Refused, Silent                uint64
 	Jumps, Exports, CancelledInOps uint64
-	Splices, NoPipes               uint64
+	Splices, NoPipes, Gathers      uint64
 }
 
 // World is a network and a clock that exist only in memory: sockets between
@@ -366,4 +366,5 @@ func (t *Tally) Add(o *Tally) {
 	t.CancelledInOps += o.CancelledInOps
 	t.Splices += o.Splices
 	t.NoPipes += o.NoPipes
+	t.Gathers += o.Gathers
 }

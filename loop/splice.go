@@ -35,12 +35,7 @@ func (l *Loop) Splice(from, to ConnID, n uint64) bool {
 		c.has(flagConnecting|flagRecvEnded|flagTimerOnly) || d.has(flagConnecting|flagSendBroken|flagShutWanted|flagTimerOnly) {
 		return false
 	}
-	for i := l.head; i < len(l.events); i++ {
-		if ev := &l.events[i]; ev.Conn == from && (ev.Kind == Received || ev.Kind == Spliced) {
-			n -= min(n, uint64(ev.N))
-		}
-	}
-	if n == 0 {
+	if n -= min(n, l.unpulled(from)); n == 0 {
 		return false
 	}
 	i := l.newSplice()
@@ -90,7 +85,7 @@ func (l *Loop) relay(id ConnID, c *conn) relayed {
 		l.endSpliceFrom(c)
 		return relayOver
 	}
-	if !s.begun && l.unpulled(id) {
+	if !s.begun && l.unpulled(id) > 0 {
 		l.again(id, c)
 		return relayLater
 	}
@@ -118,6 +113,9 @@ func (l *Loop) relay(id ConnID, c *conn) relayed {
 		s.pipe, s.held = p, n
 		s.left -= uint64(n)
 		l.stats.Spliced += uint64(n)
+		if c.gather != 0 {
+			l.gathered(c, uint64(n))
+		}
 		over := s.left == 0
 		l.push(Event{Kind: Spliced, Conn: id, N: uint32(n), FD: -1})
 		to := s.to
@@ -137,20 +135,21 @@ func (l *Loop) relay(id ConnID, c *conn) relayed {
 	return relayLater
 }
 
-// unpulled says that bytes were received which the owner has not seen.
-func (l *Loop) unpulled(id ConnID) bool {
+// unpulled is how many bytes were received which the owner has not seen.
+func (l *Loop) unpulled(id ConnID) (n uint64) {
 	for i := l.head; i < len(l.events); i++ {
-		if ev := &l.events[i]; ev.Conn == id && ev.Kind == Received {
-			return true
+		if ev := &l.events[i]; ev.Conn == id && (ev.Kind == Received || ev.Kind == Spliced) {
+			n += uint64(ev.N)
 		}
 	}
-	return false
+	return n
 }
 
 // pulledNothing is what it means that the pipe stayed empty.
 func (l *Loop) pulledNothing(id ConnID, c *conn, errno unix.Errno) relayed {
 	switch errno {
 	case unix.EAGAIN:
+		l.drained(c)
 		return relayWait
 	case unix.EINVAL, unix.ENOSYS, unix.EPERM:
 		// No splice for this kind of socket, on this kernel, in this sandbox.

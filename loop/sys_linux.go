@@ -49,6 +49,11 @@ func queuedFD(fd int32, which uintptr) int {
 	return int(n)
 }
 
+// lowatFD is SO_RCVLOWAT. Sockets that know no such thing wake as ever.
+func lowatFD(fd int32, n int) {
+	_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, n)
+}
+
 // socketError takes the error that is pending on fd.
 func socketError(fd int32) unix.Errno {
 	var value, size int32 = 0, 4

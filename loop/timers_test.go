@@ -35,6 +35,7 @@ func (s *stubBackend) detach(ConnID, *conn) bool        { return true }
 func (s *stubBackend) wait(waitNs int64) error          { s.waited = waitNs; return nil }
 func (s *stubBackend) peer(*conn) (none netip.AddrPort) { return }
 func (s *stubBackend) unacked(*conn) int                { return 0 }
+func (s *stubBackend) lowat(*conn, int)                 {}
 func (s *stubBackend) destroy() error                   { return nil }
 
 func stubLoop(t testing.TB, clock int64) (*Loop, *stubBackend) {

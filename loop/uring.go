@@ -208,6 +208,7 @@ func (u *uring) trim() {
 func (u *uring) peer(c *conn) netip.AddrPort { return kernelPeer(c.fd) }
 func (u *uring) unread(c *conn) int          { return unreadFD(c.fd) }
 func (u *uring) unacked(c *conn) int         { return unackedFD(c.fd) }
+func (u *uring) lowat(c *conn, n int)        { lowatFD(c.fd, n) }
 
 // What destroy waits for operations to end, at most.
 const destroyWaitNs = int64(2e9)

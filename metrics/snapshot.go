@@ -23,6 +23,7 @@ type LoopState struct {
 	AcceptErrors              uint64
 	RecvCalls, SendCalls      uint64
 	ShortSends                uint64 // sends the kernel took only a part of
+	Gathers                   uint64 // long bodies received in large pieces
 	Spliced                   uint64 // bytes that went from socket to socket inside the kernel
 	NoBuffers                 uint64 // receives that found no buffer
 	MailsIn, MailsFull        uint64 // messages from other threads; messages refused for want of room

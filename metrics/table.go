@@ -72,6 +72,7 @@ var stateTable = [...]struct {
 	{"zproxy_loop_send_calls_total", counter, "Sends done by the loop.", func(s *LoopState) uint64 { return s.SendCalls }},
 	{"zproxy_loop_short_sends_total", counter, "Sends the kernel took only a part of.", func(s *LoopState) uint64 { return s.ShortSends }},
 	{"zproxy_loop_spliced_bytes_total", counter, "Bytes that went from socket to socket inside the kernel.", func(s *LoopState) uint64 { return s.Spliced }},
+	{"zproxy_loop_gathers_total", counter, "Long bodies received in large pieces.", func(s *LoopState) uint64 { return s.Gathers }},
 	{"zproxy_loop_no_buffers_total", counter, "Receives that found no buffer.", func(s *LoopState) uint64 { return s.NoBuffers }},
 	{"zproxy_loop_mails_total", counter, "Messages received from other threads.", func(s *LoopState) uint64 { return s.MailsIn }},
 	{"zproxy_loop_mails_refused_total", counter, "Messages refused because the mailbox was full.", func(s *LoopState) uint64 { return s.MailsFull }},

@@ -324,6 +324,7 @@ func (w *Worker) feedRequest(c *client, x *exchange, v buf.View) {
 		x.trailScanned = 0
 		w.requestTrailers(c, x)
 	default:
+		w.gatherBody(c.conn, c.stream, &x.reqBody, &c.in)
 		w.awaitBody(c)
 	}
 }

@@ -464,6 +464,7 @@ func (w *Worker) responsePiece(c *client, x *exchange, o *origin, piece http1.Pi
 		w.responseTrailers(c, x, o)
 	default:
 		w.originBulk(o, true)
+		w.gatherBody(o.conn, o.stream, &x.respBody, &o.in)
 		w.spliceResponse(c, x, o)
 		w.restrainOrigin(c, x, o)
 	}

@@ -1,8 +1,23 @@
 package proxy
 
+import (
+	"zproxy/buf"
+	"zproxy/loop"
+	"zproxy/proto/http1"
+)
+
 // spliceMin is how much of a body must be left for a splice to pay: it costs a
 // turn more to begin, and in each filling of the pipe calls that find nothing.
 const spliceMin = 96 << 10
+
+// gatherBody lets what is left of a long body come from conn in large pieces; in has
+// what was received of it and not looked at. Of a body in chunks nobody knows
+// what is left, and a stream's has no connection for itself.
+func (w *Worker) gatherBody(conn loop.ConnID, stream uint32, body *http1.Body, in *buf.Chain) {
+	if left := body.Remaining() - int64(in.Bytes()); left > 0 && stream == 0 {
+		w.l.Gather(conn, uint64(left))
+	}
+}
 
 // spliceResponse lets the kernel pass on what is left of a long body, where
 // nothing is to be added or taken off on the way. When the loop has no pipe to

@@ -104,7 +104,7 @@ func (s *Server) loopState(t *workerThread, r *proxy.Report) metrics.LoopState {
 	return metrics.LoopState{
 		Index: t.index, CPU: t.place.cpu, Node: t.place.node, IO: t.loop.IO().String(),
 		Polls: l.Polls, Waits: l.Waits, BatchWaits: l.BatchWaits, Events: l.Events, AcceptErrors: l.AcceptErrors,
-		RecvCalls: l.RecvCalls, SendCalls: l.SendCalls, ShortSends: l.ShortSends, Spliced: l.Spliced,
+		RecvCalls: l.RecvCalls, SendCalls: l.SendCalls, ShortSends: l.ShortSends, Spliced: l.Spliced, Gathers: l.Gathers,
 		NoBuffers: l.Enobufs, MailsIn: l.MailsIn, MailsFull: l.MailsFull,
 		Conns: uint64(l.Conns), ConnsHigh: uint64(l.ConnsHigh), Timers: uint64(l.Timers), Parked: l.Parked,
 		BlockBytes: uint64(b.BlockBytes), Blocks: uint64(b.Blocks), InUse: uint64(b.InUse), Posted: uint64(l.Posted), InUseHigh: uint64(b.InUseHigh),
