@@ -148,9 +148,14 @@ func (s *Session) decode(block []byte, mode sectionMode) bool {
 		s.decoder = hpack.NewDecoder(defaultTable, nil)
 		s.setDecoder()
 	}
+	whole := len(block)
 	block, ok := s.tableUpdates(block)
 	if !ok {
 		return false
+	}
+	updated := len(block) < whole
+	if !updated && s.again(block, mode) {
+		return true
 	}
 	s.watchTable(block)
 	x := &s.scratch.section
@@ -162,7 +167,11 @@ func (s *Session) decode(block []byte, mode sectionMode) bool {
 	if x.over != nil {
 		s.suspect(AbuseHeadTooLarge)
 	}
-	return err == nil
+	if err != nil {
+		return false
+	}
+	s.keep(block, mode, updated)
+	return true
 }
 
 // setDecoder tells the decoder what this connection and its worker want.
@@ -174,9 +183,13 @@ func (s *Session) setDecoder() {
 
 func (s *Session) request(id uint32, x *section, ev *Event) {
 	h := &x.head
-	if fault := x.endRequest(s.cfg, s.blockEnd); fault != nil {
+	if x.ended {
+		h.Buf = x.buf // it came again
+	} else if fault := x.endRequest(s.cfg, s.blockEnd); fault != nil {
 		s.streamError(0, id, ErrProtocol, fault, ev)
 		return
+	} else if x.kept {
+		s.keepEnded(x)
 	}
 	i, st := s.open(id, 0)
 	st.remaining = h.Length

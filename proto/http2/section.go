@@ -39,6 +39,9 @@ type section struct {
 	pseudo             uint8
 	regular, expect    bool
 	hasLength, hasHost bool
+	kept               bool // in the session's repeats
+	ended              bool // endRequest has found no fault, with endStream
+	endStream          bool
 }
 
 const (
@@ -71,6 +74,7 @@ func (x *section) begin(mode sectionMode, c *Config, d *hpack.Decoder) {
 	x.authority, x.host, x.path, x.protocol, x.status, x.prior = none, none, none, none, none, none
 	x.cookies, x.mode, x.pseudo = 0, mode, 0
 	x.regular, x.expect, x.hasLength, x.hasHost = false, false, false, false
+	x.kept, x.ended = false, false
 	d.SetEmitEnabled(mode != sectionDiscard)
 }
 

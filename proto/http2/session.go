@@ -82,6 +82,8 @@ type Session struct {
 	streams *Streams
 	scratch *Scratch
 	decoder *hpack.Decoder // from the first field block on
+	repeats *repeats       // from the first block on that came twice in a row
+	hints   [2]uint32      // of the last block of a head, and of trailers
 	byID    index.Map[uint32]
 	out     []byte // control frames that wait
 	held    []byte // what has arrived of the frame, or of the field block, that has not all arrived

@@ -34,7 +34,7 @@ func (s *Session) watchTable(block []byte) {
 	if len(block) <= 2*churnFree { // an insertion has at least two bytes
 		return
 	}
-	n := insertions(block)
+	n := tableEffects(block).inserted
 	if n <= churnFree {
 		return
 	}
@@ -43,9 +43,13 @@ func (s *Session) watchTable(block []byte) {
 	}
 }
 
-// insertions counts the literals with incremental indexing of a block (RFC 7541
-// section 6.2.1), up to where it cannot be read.
-func insertions(b []byte) (count uint32) {
+// effects is what a block does to the table, up to where it cannot be read.
+type effects struct {
+	inserted uint32 // literals with incremental indexing (RFC 7541 section 6.2.1)
+	whole    bool   // all of it could be read
+}
+
+func tableEffects(b []byte) (e effects) {
 	for len(b) > 0 {
 		c, prefix, literals := b[0], 4, 1
 		switch {
@@ -53,13 +57,13 @@ func insertions(b []byte) (count uint32) {
 			prefix, literals = 7, 0
 		case c >= insert:
 			prefix = 6
-			count++
+			e.inserted++
 		case c >= tableUpdate:
 			prefix, literals = 5, 0
 		}
 		index, n := readInteger(b, prefix)
 		if n == 0 {
-			return count
+			return e
 		}
 		b = b[n:]
 		if literals > 0 && index == 0 {
@@ -68,12 +72,13 @@ func insertions(b []byte) (count uint32) {
 		for ; literals > 0; literals-- {
 			size, n := readInteger(b, 7)
 			if n == 0 || int(size) > len(b)-n {
-				return count
+				return e
 			}
 			b = b[n+int(size):]
 		}
 	}
-	return count
+	e.whole = true
+	return e
 }
 
 // readInteger reads an integer with a prefix of so many bits (RFC 7541 section

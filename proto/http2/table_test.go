@@ -42,12 +42,12 @@ func TestInsertions(t *testing.T) {
 		enc.WriteField(hpack.HeaderField{Name: "secret" + string(rune('a'+i)), Value: string(make([]byte, 300)), Sensitive: true})
 	}
 	block := b.Bytes()
-	if n := insertions(block); n != 70 {
+	if n := tableEffects(block).inserted; n != 70 {
 		t.Errorf("%d insertions, want 70", n)
 	}
 	last := uint32(0)
 	for cut := range block {
-		n := insertions(block[:cut])
+		n := tableEffects(block[:cut]).inserted
 		if n < last || n > 70 {
 			t.Fatalf("%d insertions in %d bytes, %d in fewer", n, cut, last)
 		}
