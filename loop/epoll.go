@@ -29,7 +29,8 @@ const (
 	epollListener = unix.EPOLLIN | unix.EPOLLEXCLUSIVE
 
 	acceptsPerTick = 64
-	blocksPerTick  = 16 // received per connection
+	blocksPerTick  = 16        // received per connection
+	bytesPerTick   = 512 << 10 // received, of those that fill several blocks
 	iovPerSend     = 64
 )
 
@@ -49,6 +50,9 @@ type epoll struct {
 
 	sentNow bool // since the last wait
 	skipped bool // the last wait did not ask the kernel
+
+	tick      uint64 // the Poll of which tickFull counts
+	tickBytes int
 
 	batch  batch
 	views  [blocksPerTick]buf.View

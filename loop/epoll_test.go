@@ -88,3 +88,47 @@ func TestStopAcceptTakesIn(t *testing.T) {
 		r.expect(Accepted, 0)
 	}
 }
+
+// TestBytesPerTick: connections that bring much take turns, and each gets one.
+func TestBytesPerTick(t *testing.T) {
+	const each = blocksPerTick * testBlock
+	const conns = 3 * bytesPerTick / each
+	r := newRigWith(t, Config{IO: Epoll}, 2*conns*blocksPerTick)
+	text := pattern(3, each)
+	var ids [conns]ConnID
+	for i := range ids {
+		id, c := r.tcpPair(SockOpts{RcvBuf: 2 * each})
+		r.write(c, text)
+		for r.l.be.unread(r.l.conns.lookup(id)) < each {
+			time.Sleep(time.Millisecond)
+		}
+		r.l.conns.lookup(id).recvBlocks = blocksPerTick
+		ids[i] = id
+	}
+	for _, id := range ids {
+		r.l.Recv(id)
+	}
+	got := map[ConnID]int{}
+	for total, polls := 0, 0; total < conns*each; polls++ {
+		if polls == 10 {
+			t.Fatalf("%d bytes of %d after %d Polls", total, conns*each, polls)
+		}
+		before := total
+		if err := r.l.Poll(time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		for ev := r.l.Next(); ev != nil; ev = r.l.Next() {
+			got[ev.Conn] += int(ev.N)
+			total += int(ev.N)
+			r.pool.Release(ev.View)
+		}
+		if n := total - before; n > bytesPerTick+each {
+			t.Errorf("%d bytes in a tick, want at most %d and what one more has", n, bytesPerTick)
+		}
+	}
+	for i, id := range ids {
+		if got[id] != each {
+			t.Errorf("connection %d got %d bytes of %d", i, got[id], each)
+		}
+	}
+}
