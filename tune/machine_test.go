@@ -12,7 +12,7 @@ import (
 )
 
 // server is the fake root of a machine of two nodes with four CPUs each, fresh from the installer: a PCI card with
-// eight queues on node 0, a virtio card with two on node 1, and interfaces without hardware.
+// eight queues in a slot on node 0, a virtio card with two on node 1, and interfaces without hardware.
 func server() map[string]string {
 	files := map[string]string{
 		"sys/devices/system/cpu/online":   "0-7",
@@ -51,18 +51,22 @@ func server() map[string]string {
 		"proc/sys/kernel/numa_balancing":               "1",
 		"sys/kernel/mm/transparent_hugepage/enabled":   "[always] madvise never",
 		"sys/kernel/mm/transparent_hugepage/defrag":    "always defer defer+madvise [madvise] never",
-		"proc/1/comm":                                   "systemd",
-		"proc/77/comm":                                  "irqbalance",
-		"proc/99/comm":                                  "zproxy",
-		"proc/99/cmdline":                               "/usr/bin/zproxy\x00tune\x00",
-		"proc/99/limits":                                limitsText("7", "7", "7", "7"),
-		"sys/class/net/eth1/operstate":                  "down",
-		"sys/class/net/eth1/queues/rx-0/rps_cpus":       "0",
-		"sys/devices/pci0/0000:3b:00.0/numa_node":       "0",
-		"sys/devices/pci1/0000:af:00.0/numa_node":       "1",
-		"sys/devices/pci1/0000:af:00.0/virtio5/feature": "1",
-		"sys/kernel/irq/9/actions":                      "acpi",
-		"sys/kernel/irq/10/actions":                     "",
+		"proc/1/comm":                                          "systemd",
+		"proc/77/comm":                                         "irqbalance",
+		"proc/99/comm":                                         "zproxy",
+		"proc/99/cmdline":                                      "/usr/bin/zproxy\x00tune\x00",
+		"proc/99/limits":                                       limitsText("7", "7", "7", "7"),
+		"sys/class/net/eth1/operstate":                         "down",
+		"sys/class/net/eth1/queues/rx-0/rps_cpus":              "0",
+		"sys/devices/pci0/0000:3a:00.0/msi_irqs/38":            "msi",
+		"sys/devices/pci0/0000:3a:00.0/numa_node":              "0",
+		"sys/devices/pci0/0000:3a:00.0/0000:3b:00.0/numa_node": "0",
+		"sys/devices/pci1/0000:af:00.0/numa_node":              "1",
+		"sys/devices/pci1/0000:af:00.0/virtio5/feature":        "1",
+		"sys/kernel/irq/9/actions":                             "acpi",
+		"sys/kernel/irq/10/actions":                            "",
+		"sys/kernel/irq/38/actions":                            "PCIe PME,aerdrv,pciehp",
+		"proc/irq/38/smp_affinity_list":                        "0-7",
 	}
 	for node := range 2 {
 		dir := fmt.Sprintf("sys/devices/system/node/node%d/", node)
@@ -79,13 +83,13 @@ func server() map[string]string {
 	}
 	for q := range 8 {
 		irq := 40 + q
-		files[fmt.Sprintf("sys/devices/pci0/0000:3b:00.0/msi_irqs/%d", irq)] = "msix"
+		files[fmt.Sprintf("sys/devices/pci0/0000:3a:00.0/0000:3b:00.0/msi_irqs/%d", irq)] = "msix"
 		files[fmt.Sprintf("sys/kernel/irq/%d/actions", irq)] = fmt.Sprintf("mlx5_comp%d@pci:0000:3b:00.0", q)
 		files[fmt.Sprintf("proc/irq/%d/smp_affinity_list", irq)] = "0-7"
 		files[fmt.Sprintf("sys/class/net/eth0/queues/rx-%d/rps_cpus", q)] = "00000000"
 		files[fmt.Sprintf("sys/class/net/eth0/queues/tx-%d/xps_cpus", q)] = "00000000"
 	}
-	files["sys/devices/pci0/0000:3b:00.0/msi_irqs/39"] = "msix"
+	files["sys/devices/pci0/0000:3a:00.0/0000:3b:00.0/msi_irqs/39"] = "msix"
 	files["sys/kernel/irq/39/actions"] = "mlx5_async0@pci:0000:3b:00.0"
 	files["proc/irq/39/smp_affinity_list"] = "0-7"
 	for i, name := range []string{"config", "input.0", "output.0", "input.1", "output.1"} {
@@ -105,8 +109,8 @@ func limitsText(files, filesHard, locked, lockedHard string) string {
 }
 
 var links = map[string]string{
-	"sys/class/net/eth0/device": "../../../devices/pci0/0000:3b:00.0",
-	"sys/class/net/eth1/device": "../../../devices/pci0/0000:3b:00.0",
+	"sys/class/net/eth0/device": "../../../devices/pci0/0000:3a:00.0/0000:3b:00.0",
+	"sys/class/net/eth1/device": "../../../devices/pci0/0000:3a:00.0/0000:3b:00.0",
 	"sys/class/net/eth2/device": "../../../devices/pci1/0000:af:00.0/virtio5",
 }
 
@@ -256,7 +260,7 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	for _, f := range findings {
-		for _, no := range []string{"lo ", "eth1 ", "async", "config", "acpi"} {
+		for _, no := range []string{"lo ", "eth1 ", "async", "config", "acpi", "PCIe"} {
 			if strings.Contains(f.Setting, no) {
 				t.Errorf("%s is not to be judged", f.Setting)
 			}
@@ -303,7 +307,7 @@ func TestCheckCases(t *testing.T) {
 		{"isolated for the loops", map[string]string{"sys/devices/system/cpu/isolated": "0-5"}, Options{LoopCount: 6}, "isolated CPUs", Right, "0-5", "0-5"},
 		{"interrupts go to loops only", nil, Options{LoopCount: 2}, "eth0 IRQ 42 (mlx5_comp2@pci:0000:3b:00.0)", Wrong, "0-7", "0"},
 		{"a node without a card takes part", map[string]string{"sys/class/net/eth2/operstate": "down"}, Options{}, "eth0 IRQ 44 (mlx5_comp4@pci:0000:3b:00.0)", Wrong, "0-7", "4"},
-		{"a card that is nowhere", map[string]string{"sys/devices/pci0/0000:3b:00.0/numa_node": "-1"}, Options{}, "eth0 IRQ 46 (mlx5_comp6@pci:0000:3b:00.0)", Wrong, "0-7", "6"},
+		{"a card that is nowhere", map[string]string{"sys/devices/pci0/0000:3a:00.0/numa_node": "-1", "sys/devices/pci0/0000:3a:00.0/0000:3b:00.0/numa_node": "-1"}, Options{}, "eth0 IRQ 46 (mlx5_comp6@pci:0000:3b:00.0)", Wrong, "0-7", "6"},
 		{"already on its CPU", map[string]string{"proc/irq/41/smp_affinity_list": "1"}, Options{}, "eth0 IRQ 41 (mlx5_comp1@pci:0000:3b:00.0)", Right, "1", "1"},
 	} {
 		files := server()

@@ -68,24 +68,24 @@ func (m *Machine) readNICs() ([]nic, error) {
 	return nics, nil
 }
 
-// readDevice finds the node and the interrupts of the device behind n. With virtio they belong to the device above it.
+// readDevice finds the node and the interrupts of the device behind n. With virtio they belong to the device above it;
+// above one that has them itself is the slot, whose interrupts are of its own.
 func (m *Machine) readDevice(n *nic, actions map[int]string) {
 	device := m.device(n.name)
 	own := map[int]bool{}
 	for _, dir := range []string{device, path.Dir(device)} {
-		if text, err := m.read(dir + "/numa_node"); err == nil && n.node < 0 {
-			if node, err := strconv.Atoi(text); err == nil {
-				n.node = node
-			}
+		text, errNode := m.read(dir + "/numa_node")
+		if node, err := strconv.Atoi(text); err == nil {
+			n.node = node
 		}
-		irqs, err := m.names(dir + "/msi_irqs")
-		if err != nil {
-			continue
-		}
+		irqs, _ := m.names(dir + "/msi_irqs")
 		for _, text := range irqs {
 			if irq, err := strconv.Atoi(text); err == nil {
 				own[irq] = true
 			}
+		}
+		if errNode == nil || len(irqs) > 0 {
+			break
 		}
 	}
 	for irq, action := range actions {
