@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path"
 	"regexp"
 	"slices"
@@ -189,11 +190,8 @@ func (m *Machine) cpusFor(n *nic) []int {
 	}
 	var cpus []int
 	for _, id := range append([]int{n.node}, m.top.Nearest(n.node)...) {
-		if id != n.node && m.hasNIC(id) {
-			continue
-		}
-		for _, node := range m.top.Nodes {
-			if node.ID == id {
+		for i := range m.top.Nodes {
+			if node := &m.top.Nodes[i]; node.ID == id && m.takesPart(node, n) {
 				cpus = append(cpus, node.CPUs.And(m.loops).List()...)
 			}
 		}
@@ -204,8 +202,22 @@ func (m *Machine) cpusFor(n *nic) []int {
 	return cpus
 }
 
-func (m *Machine) hasNIC(node int) bool {
-	return slices.ContainsFunc(m.nics, func(n nic) bool { return n.node == node })
+// takesPart says whether node is served by n: no other card is nearer to it.
+func (m *Machine) takesPart(node *numa.Node, n *nic) bool {
+	far := m.distance(node, n.node)
+	return !slices.ContainsFunc(m.nics, func(other nic) bool { return m.distance(node, other.node) < far })
+}
+
+// distance is 0 from a node to itself, and longer than all others to one that is not there.
+func (m *Machine) distance(from *numa.Node, to int) int {
+	i := slices.IndexFunc(m.top.Nodes, func(n numa.Node) bool { return n.ID == to })
+	switch {
+	case from.ID == to:
+		return 0
+	case i < 0:
+		return math.MaxInt
+	}
+	return from.Distances[i]
 }
 
 // share is the part of cpus that one of n queues serves: a CPU of its own for each queue, or every n-th CPU.

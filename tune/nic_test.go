@@ -1,6 +1,7 @@
 package tune
 
 import (
+	"slices"
 	"testing"
 
 	"zproxy/numa"
@@ -78,6 +79,40 @@ func TestMasks(t *testing.T) {
 	for _, bad := range []string{"", "x", "1,,1", "123456789"} {
 		if set, err := parseMask(bad); err == nil {
 			t.Errorf("%q gave %q", bad, set)
+		}
+	}
+}
+
+// A node without a card takes part in the card that is nearest to it, or in several that are equally near; a node with
+// one in no other.
+func TestCPUsFor(t *testing.T) {
+	top := &numa.Topology{}
+	for id, distances := range [][]int{{10, 31, 12, 21}, {31, 10, 12, 21}, {12, 12, 10, 31}, {21, 20, 31, 10}} {
+		top.Nodes = append(top.Nodes, numa.Node{ID: id, CPUs: numa.NewCPUSet(id, 4+id), Distances: distances})
+	}
+	all := mustList(t, "0-7")
+	for _, c := range []struct {
+		cards []int // their nodes
+		loops string
+		want  [][]int // by card
+	}{
+		{[]int{0, 1}, "0-7", [][]int{{0, 4, 2, 6}, {1, 5, 2, 6, 3, 7}}}, // 2 is as near to both, 3 nearer to 1
+		{[]int{0, 0, 1}, "0-7", [][]int{{0, 4, 2, 6}, {0, 4, 2, 6}, {1, 5, 2, 6, 3, 7}}},
+		{[]int{2}, "0-7", [][]int{{2, 6, 0, 4, 1, 5, 3, 7}}},
+		{[]int{2, -1}, "0-7", [][]int{{2, 6, 0, 4, 1, 5, 3, 7}, all.List()}},
+		{[]int{2, 9}, "0-7", [][]int{{2, 6, 0, 4, 1, 5, 3, 7}, all.List()}},
+		{[]int{0, 1, 2, 3}, "0-7", [][]int{{0, 4}, {1, 5}, {2, 6}, {3, 7}}},
+		{[]int{0, 3}, "1-2", [][]int{{2}, {1}}},
+		{[]int{0, 3}, "3,7", [][]int{{3, 7}, {3, 7}}}, // no loop is where the first card is: any serves it
+	} {
+		m := &Machine{top: top, loops: mustList(t, c.loops)}
+		for _, node := range c.cards {
+			m.nics = append(m.nics, nic{node: node})
+		}
+		for i, want := range c.want {
+			if got := m.cpusFor(&m.nics[i]); !slices.Equal(got, want) {
+				t.Errorf("loops on %s, cards on %v: CPUs %v for card %d, want %v", c.loops, c.cards, got, i, want)
+			}
 		}
 	}
 }
