@@ -44,11 +44,11 @@ func (t *Target) Apply(plan []Finding, out io.Writer) error {
 	var failed error
 	for _, f := range plan {
 		c := s.find(f.File)
-		if err := t.set(f.File, f.Want); err != nil {
+		var known bool
+		if c.After, known, err = t.change(f.File, f.Want); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", f.Setting, err))
 		}
-		if c.After, err = t.value(f.File); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("%s: %w", f.Setting, err))
+		if !known {
 			continue
 		}
 		note := ""
@@ -126,10 +126,7 @@ func (t *Target) putBack(c change, force bool, out io.Writer) error {
 	if c.After != "" && now != c.After && now != c.Want && !force {
 		return fmt.Errorf("%s: was set to %s, is %s by now and stays so; --force puts it back to %s", c.Setting, c.After, now, shown(c.Before))
 	}
-	if err := t.set(c.File, c.Before); err != nil {
-		return fmt.Errorf("%s: %w", c.Setting, err)
-	}
-	back, err := t.value(c.File)
+	back, _, err := t.change(c.File, c.Before)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Setting, err)
 	}

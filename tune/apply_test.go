@@ -2,10 +2,12 @@ package tune
 
 import (
 	"bytes"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -121,6 +123,52 @@ func TestApplyPartly(t *testing.T) {
 	}
 	if n := strings.Count(out.String(), "\n"); n != len(plan)-1 {
 		t.Errorf("%d of %d changes told", n, len(plan))
+	}
+}
+
+// pipe puts a pipe in the place of a file, new for everyone who opens it.
+func pipe(path string) error {
+	return errors.Join(syscall.Mkfifo(path+".new", 0o600), os.Rename(path+".new", path))
+}
+
+// An interrupt that is about to be moved shows its old CPUs for a moment. It is noted as moved all the same.
+func TestInterruptMovesLater(t *testing.T) {
+	const file = "proc/irq/40/smp_affinity_list"
+	target := lay(t, map[string]string{file: ""})
+	path := filepath.Join(target.root.Name(), file)
+	if err := pipe(path); err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan string, 1)
+	go func() { // the kernel
+		text, _ := os.ReadFile(path)
+		written <- string(text)
+		for _, answer := range []string{"0-7\n", "0-7\n", "3\n"} {
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err == nil {
+				_, err = f.WriteString(answer)
+				err = errors.Join(err, pipe(path), f.Close())
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	var out bytes.Buffer
+	plan := []Finding{{Setting: "eth0 IRQ 40", File: file, Now: "0-7", Want: "3", State: Wrong}}
+	if err := target.Apply(plan, &out); err != nil || out.String() != "eth0 IRQ 40: 0-7 -> 3\n" {
+		t.Errorf("%v, %q", err, out.String())
+	}
+	if text := <-written; text != "3\n" {
+		t.Errorf("%q was written", text)
+	}
+	s, err := target.loadState()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := s.find(file); c == nil || c.Before != "0-7" || c.After != "3" {
+		t.Errorf("noted: %+v", c)
 	}
 }
 

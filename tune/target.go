@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,6 +56,25 @@ func (t *Target) set(file, value string) error {
 	}
 	_, err = f.WriteString(value + "\n")
 	return errors.Join(err, f.Close())
+}
+
+// settleTime is longer than it ever takes the kernel to move an interrupt.
+const settleTime = 64 * time.Millisecond
+
+// change writes one setting and gives what the kernel made of it, if that is known. An interrupt is moved when it comes
+// the next time; while that happens the CPUs it had before can be read, and a change that seems to be none would not be
+// reverted.
+func (t *Target) change(file, value string) (now string, known bool, err error) {
+	failed := t.set(file, value)
+	for pause := time.Millisecond; ; pause *= 2 {
+		if now, err = t.value(file); err != nil {
+			return "", false, errors.Join(failed, err)
+		}
+		if failed != nil || sameValue(now, value) || !strings.HasPrefix(file, "proc/irq/") || pause > settleTime {
+			return now, true, failed
+		}
+		time.Sleep(pause)
+	}
 }
 
 // state is what Apply has changed and not yet reverted.
