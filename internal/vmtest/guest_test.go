@@ -175,7 +175,7 @@ func testHugePages(t *testing.T, m *machine, backend string, o *origin) {
 	}
 	clients := make([]*client, 4*m.cpus())
 	for i := range clients {
-		clients[i] = dial(t)
+		clients[i] = z.dialLoop(t, i%m.cpus())
 		clients[i].get("/hello", "hello\n")
 	}
 	z.checkBuffers(t, m)
@@ -286,7 +286,7 @@ func testOffline(t *testing.T, m *machine, backend string, o *origin) {
 	}
 	clients := make([]*client, 4*m.cpus())
 	for i := range clients {
-		clients[i] = dial(t)
+		clients[i] = z.dialLoop(t, i%len(st.Loops))
 		clients[i].get("/hello", "hello\n")
 	}
 	z.checkThreads(t)
