@@ -94,7 +94,14 @@ func (m *machine) memoryOf(node int) int {
 // qemuArgs describe the machine to qemu.
 func (m *machine) qemuArgs() []string {
 	total := 0
-	args := []string{"-accel", "tcg,thread=multi", "-cpu", "max"}
+	// Settings that tune turns on and off are patched into the kernel's code. With
+	// a thread for each CPU, qemu may run what another CPU has replaced already,
+	// and the guest dies of a breakpoint that nobody has set (version 7.2).
+	threads := "single"
+	if m.Tests != nil {
+		threads = "multi"
+	}
+	args := []string{"-accel", "tcg,thread=" + threads, "-cpu", "max"}
 	// qemu wants the CPUs of a socket on one node; where they take turns, every
 	// CPU is a socket.
 	sockets, inTurns := len(m.Nodes), false
