@@ -3,7 +3,7 @@
 // kernel of Debian's cloud images and this very test binary as its init, which
 // runs the tests of numa and loop and then looks, from /proc, at where a real
 // proxy put its threads, buffers and rings, and at what "zproxy tune" does to
-// the kernel's settings.
+// the settings of the kernel and of network cards.
 //
 //	make test-numa
 //

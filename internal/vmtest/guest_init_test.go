@@ -57,8 +57,12 @@ func runPlan(out *os.File) {
 		fmt.Fprintln(out, err)
 		return
 	}
-	if err := bringUpLoopback(); err != nil {
-		fmt.Fprintln(out, "the loopback interface:", err)
+	if err := bringUp("lo"); err != nil {
+		fmt.Fprintln(out, err)
+		return
+	}
+	if err := startCards(p); err != nil {
+		fmt.Fprintln(out, err)
 		return
 	}
 	// A test of the loop wants large socket buffers.
@@ -84,17 +88,20 @@ func runPlan(out *os.File) {
 	fmt.Fprintln(out, mark+"end")
 }
 
-// bringUpLoopback does what "ip link set lo up" does.
-func bringUpLoopback() error {
+// bringUp does what "ip link set NAME up" does.
+func bringUp(name string) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	request, err := unix.NewIfreq("lo")
+	request, err := unix.NewIfreq(name)
 	if err != nil {
 		return err
 	}
 	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request); err != nil {
+		return fmt.Errorf("%s up: %w", name, err)
+	}
+	return nil
 }

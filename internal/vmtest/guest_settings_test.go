@@ -21,12 +21,16 @@ const (
 // setting is one that apply is to change in a guest.
 type setting struct {
 	file   string
-	spoilt string // written before, since some kernels begin with what is wanted; "": left as it is
+	spoilt string // written before, since some kernels begin with what is wanted
 	want   string
+	called string // by tune; "": to be told from the file
 }
 
 // name is what tune calls it.
 func (s *setting) name() string {
+	if s.called != "" {
+		return s.called
+	}
 	if rest, ok := strings.CutPrefix(s.file, sysctls); ok {
 		return strings.ReplaceAll(rest, "/", ".")
 	}
@@ -38,11 +42,12 @@ func (s *setting) name() string {
 }
 
 // settings are what a guest of m needs: every rule of docs/tuning.md that its
-// kernel has a file for, but the cards', since a guest has none, and but
-// net.core.netdev_budget_usecs, which cannot be less than two ticks: 8000.
+// kernel has a file for, but net.core.netdev_budget_usecs, which cannot be less
+// than two ticks: 8000.
 func settings(t *testing.T, m *machine) []setting {
 	t.Helper()
-	all := []setting{
+	var all []setting
+	for _, s := range [][3]string{
 		{"net/core/somaxconn", "100", "65535"},
 		{"net/ipv4/tcp_max_syn_backlog", "128", "65535"},
 		{"net/ipv4/tcp_syncookies", "2", "1"},
@@ -67,15 +72,18 @@ func settings(t *testing.T, m *machine) []setting {
 		{"fs/aio-max-nr", "65536", "1048576"},
 		{"kernel/io_uring_disabled", "2", "0"},
 		{"kernel/numa_balancing", "1", "0"},
+	} {
+		all = append(all, setting{file: sysctls + s[0], spoilt: s[1], want: s[2]})
 	}
-	for i := range all {
-		all[i].file = sysctls + all[i].file
-	}
-	all = append(all, setting{thp + "/enabled", "always", "madvise"}, setting{thp + "/defrag", "always", "defer"})
+	all = append(all, setting{file: thp + "/enabled", spoilt: "always", want: "madvise"},
+		setting{file: thp + "/defrag", spoilt: "always", want: "defer"})
 	for i, n := range m.Nodes {
 		if n.MemMiB > 0 {
-			all = append(all, setting{hugePool(i), "1", strconv.Itoa(hugeWanted(t, i, len(n.CPUs)))})
+			all = append(all, setting{file: hugePool(i), spoilt: "1", want: strconv.Itoa(hugeWanted(t, i, len(n.CPUs)))})
 		}
+	}
+	for i := range m.Cards {
+		all = append(all, m.Cards[i].settings(t, m, i)...)
 	}
 	return all
 }
@@ -130,11 +138,12 @@ func value(text string) string {
 }
 
 // snapshot reads everything that could have been changed: all sysctls that can
-// be written, whether or not tune knows them, and the settings of huge pages.
+// be written, whether or not tune knows them, the settings of huge pages, and
+// those of all interrupts and network interfaces.
 func snapshot(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	for _, dir := range []string{sysctls, thp, nodeDir} {
+	for _, dir := range append([]string{sysctls, thp, nodeDir, interrupts}, interfaces(t)...) {
 		err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !d.Type().IsRegular() || counts(name) {
 				return err
@@ -155,9 +164,11 @@ func snapshot(t *testing.T) map[string]string {
 	return out
 }
 
-// counts says whether a file that can be written tells how things stand, too.
+// counts says whether a file that can be written tells how things stand, too,
+// or is smp_affinity, which says the same as smp_affinity_list.
 func counts(name string) bool {
-	return strings.HasPrefix(name, sysctls+"kernel/random/") || slices.Contains([]string{"ns_last_pid", "stat_refresh"}, filepath.Base(name))
+	return strings.HasPrefix(name, sysctls+"kernel/random/") ||
+		slices.Contains([]string{"ns_last_pid", "stat_refresh", "smp_affinity"}, filepath.Base(name))
 }
 
 // differences names what is not the same in two snapshots.

@@ -75,6 +75,9 @@ func testMachine(t *testing.T, m *machine) {
 	if got, want := read(t, nodeDir+"/has_memory"), list(withMemory); got != want {
 		t.Errorf("nodes %q have memory, want %q", got, want)
 	}
+	for i := range m.Cards {
+		m.Cards[i].check(t, m, i)
+	}
 }
 
 // Each loop is on its CPU, its buffers and its ring are on its node, also when

@@ -32,12 +32,11 @@ func TestMachines(t *testing.T) {
 	if os.Getenv("ZPROXY_VM") != "1" {
 		t.Skip("boots virtual machines, for minutes: run it with make test-numa, or with ZPROXY_VM=1")
 	}
-	kernel := findKernel(t)
-	im := &images{dir: t.TempDir(), built: map[string]bool{}}
+	im := &images{dir: t.TempDir(), kernel: findKernel(t), built: map[string]bool{}}
 	for i := range machines {
 		m := &machines[i]
 		t.Run(m.Name, func(t *testing.T) {
-			r := boot(t, kernel, im.archive(t, m), m)
+			r := boot(t, im.kernel, im.archive(t, m), m)
 			r.judge(t, m)
 		})
 	}

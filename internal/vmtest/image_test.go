@@ -23,14 +23,16 @@ type program struct {
 // plan is what a guest is told, as the file /plan.
 type plan struct {
 	Machine  machine
+	Modules  []string // files to load, in this order
 	Programs []program
 	LimitSec int // after which the guest powers off, whatever has come of it
 }
 
 // images builds the programs of the guests once, and an image for each.
 type images struct {
-	dir   string
-	built map[string]bool
+	dir    string
+	kernel string // what the guests boot
+	built  map[string]bool
 }
 
 // program builds what it is not there yet and gives its path. All are static:
@@ -56,8 +58,16 @@ func (im *images) archive(t *testing.T, m *machine) string {
 	t.Helper()
 	p := plan{Machine: *m, LimitSec: int(guestLimit.Seconds())}
 	var a archive
-	for _, dir := range []string{"proc", "sys", "dev", "tmp"} {
+	for _, dir := range []string{"proc", "sys", "dev", "tmp", "modules"} {
 		a.directory(dir)
+	}
+	for _, c := range m.Cards {
+		for _, name := range drivers[c.Driver].modules {
+			from := im.module(t, name)
+			file := "modules/" + filepath.Base(from)
+			a.file(t, file, from)
+			p.Modules = append(p.Modules, "/"+file)
+		}
 	}
 	for _, pkg := range slices.Sorted(maps.Keys(m.Tests)) {
 		a.file(t, pkg+".test", im.program(t, pkg+".test", "test", "-c", "zproxy/"+pkg))
@@ -80,6 +90,21 @@ func (im *images) archive(t *testing.T, m *machine) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// module finds a module in the package that the kernel is from.
+func (im *images) module(t *testing.T, name string) string {
+	t.Helper()
+	boot, version := filepath.Split(im.kernel)
+	version = strings.TrimPrefix(version, "vmlinuz-")
+	for _, lib := range []string{"../lib", "../usr/lib"} {
+		found, _ := filepath.Glob(filepath.Join(boot, lib, "modules", version, "kernel", name+".ko*"))
+		if len(found) == 1 {
+			return found[0]
+		}
+	}
+	t.Fatalf("%s has no module %s: remove it, and scripts/dev/vm gets it again", filepath.Dir(filepath.Clean(boot)), name)
+	return ""
 }
 
 // archive is a cpio archive in the format the kernel takes as its first file

@@ -17,6 +17,7 @@ type machine struct {
 	HugeNode int
 	// Offline is the CPU that is taken away.
 	Offline int
+	Cards   []card
 	// Tests are the packages whose tests run there, with what a test binary is
 	// told besides. TestGuest runs where there are none.
 	Tests map[string][]string
@@ -25,6 +26,28 @@ type machine struct {
 type node struct {
 	MemMiB int // 0: a node without memory
 	CPUs   []int
+}
+
+// card is a network card with nothing at the other end but the other cards.
+type card struct {
+	Node   int
+	Driver string // one of drivers
+	// Serves are the CPUs that "zproxy tune" is to give its queues, in turn.
+	Serves []int
+}
+
+// driver is one of the guest's kernel.
+type driver struct {
+	device  string   // what qemu calls the card
+	modules []string // in the order to load them in
+	// queues is how many a guest with that many CPUs gets. qemu gives a virtio
+	// card more than one only when it reaches the host's network.
+	queues func(cpus int) int
+}
+
+var drivers = map[string]driver{
+	"vmxnet3":    {"vmxnet3", []string{"drivers/net/vmxnet3/vmxnet3"}, func(cpus int) int { return cpus }},
+	"virtio_net": {"virtio-net-pci", []string{"net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net"}, func(int) int { return 1 }},
 }
 
 // machines are the ones that tests run on. With more than two nodes the nearest
@@ -47,6 +70,8 @@ var machines = []machine{
 		Distances: [][]int{{10, 21}, {21, 10}},
 		HugeNode:  1,
 		Offline:   3,
+		// More queues than CPUs, and fewer.
+		Cards: []card{{0, "vmxnet3", []int{0, 1}}, {1, "virtio_net", []int{2, 3}}},
 	},
 	{
 		Name:      "four_nodes",
@@ -54,6 +79,8 @@ var machines = []machine{
 		Distances: [][]int{{10, 31, 12, 21}, {31, 10, 21, 12}, {12, 21, 10, 31}, {21, 12, 31, 10}},
 		HugeNode:  2,
 		Offline:   2,
+		// Two nodes have none and take part in the card that is nearer.
+		Cards: []card{{0, "vmxnet3", []int{0, 2}}, {3, "virtio_net", []int{3, 1}}},
 	},
 	{
 		// CPUs take turns over the nodes, as many firmwares number them.
@@ -62,6 +89,8 @@ var machines = []machine{
 		Distances: [][]int{{10, 31, 21}, {31, 10, 12}, {21, 12, 10}},
 		HugeNode:  2,
 		Offline:   3,
+		// Every node takes part in the only card, the nearest first.
+		Cards: []card{{1, "vmxnet3", []int{1, 2, 0, 3}}},
 	},
 }
 
@@ -101,7 +130,7 @@ func (m *machine) qemuArgs() []string {
 	if m.Tests != nil {
 		threads = "multi"
 	}
-	args := []string{"-accel", "tcg,thread=" + threads, "-cpu", "max"}
+	args := []string{"-machine", "q35", "-accel", "tcg,thread=" + threads, "-cpu", "max"}
 	// qemu wants the CPUs of a socket on one node; where they take turns, every
 	// CPU is a socket.
 	sockets, inTurns := len(m.Nodes), false
@@ -132,7 +161,25 @@ func (m *machine) qemuArgs() []string {
 			}
 		}
 	}
+	for i := range m.Cards {
+		args = append(args, m.Cards[i].qemuArgs(i)...)
+	}
 	return append(args, "-m", strconv.Itoa(total)+"M")
+}
+
+// busOf is the number of the bus at the bridge that card i has for itself.
+func busOf(i int) int { return 32 * (i + 1) }
+
+// qemuArgs put card i of a machine where a server has one: in a slot, which is
+// a port of a bridge, which is on a node. A hub connects the cards; nothing
+// leads out of it.
+func (c *card) qemuArgs(i int) []string {
+	return []string{
+		"-netdev", fmt.Sprintf("hubport,hubid=0,id=net%d", i),
+		"-device", fmt.Sprintf("pxb-pcie,bus=pcie.0,id=bridge%d,bus_nr=%d,numa_node=%d", i, busOf(i), c.Node),
+		"-device", fmt.Sprintf("pcie-root-port,bus=bridge%d,id=slot%d,chassis=%d", i, i, i+1),
+		"-device", fmt.Sprintf("%s,bus=slot%d,netdev=net%d,romfile=", drivers[c.Driver].device, i, i),
+	}
 }
 
 // list prints numbers as the kernel does: "0-2,5".
