@@ -126,11 +126,7 @@ func (m *machine) qemuArgs() []string {
 	// Settings that tune turns on and off are patched into the kernel's code. With
 	// a thread for each CPU, qemu may run what another CPU has replaced already,
 	// and the guest dies of a breakpoint that nobody has set (version 7.2).
-	threads := "single"
-	if m.Tests != nil {
-		threads = "multi"
-	}
-	args := []string{"-machine", "q35", "-accel", "tcg,thread=" + threads, "-cpu", "max"}
+	args := []string{"-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "max"}
 	// qemu wants the CPUs of a socket on one node; where they take turns, every
 	// CPU is a socket.
 	sockets, inTurns := len(m.Nodes), false
