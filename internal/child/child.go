@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -50,6 +51,11 @@ func FreeAddr(t testing.TB) netip.AddrPort {
 	t.Helper()
 	ports.Lock()
 	defer ports.Unlock()
+	// A program that is being started has a copy of every descriptor until it is
+	// itself: a listener that lives on there would take connections that are meant
+	// for whoever gets the port.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	for range lastPort - firstPort {
 		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), ports.next)
 		if ports.next++; ports.next == lastPort {

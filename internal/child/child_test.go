@@ -47,3 +47,33 @@ func TestFreeAddrLeavesOutWhatIsUsed(t *testing.T) {
 		t.Errorf("%v is not among the ports to give out", addr)
 	}
 }
+
+// TestFreeAddrIsFree: nobody takes connections there, also while programs are
+// started.
+func TestFreeAddrIsFree(t *testing.T) {
+	stop, stopped := make(chan bool), make(chan bool)
+	for range 4 {
+		go func() {
+			for {
+				select {
+				case <-stop:
+					stopped <- true
+					return
+				default:
+					exec.Command("true").Run()
+				}
+			}
+		}()
+	}
+	for range 1500 {
+		addr := FreeAddr(t)
+		if c, err := net.Dial("tcp", addr.String()); err == nil {
+			c.Close()
+			t.Errorf("somebody takes connections at %v", addr)
+		}
+	}
+	close(stop)
+	for range 4 {
+		<-stopped
+	}
+}
