@@ -159,9 +159,9 @@ func newLoop(cfg Config, io IO, wakeFD int, open openBackend) (*Loop, error) {
 		cfg:    cfg,
 		pool:   cfg.Pool,
 		events: make([]Event, 0, cfg.Entries),
+		wakeFD: wakeFD,
 
 		gatherPiece: gatherPiece,
-		wakeFD:      wakeFD,
 	}
 	l.box.init()
 	if l.moderation.mostNs, l.moderation.always = int64(cfg.BatchWait), cfg.BatchAlways; cfg.BatchWait > 0 {

@@ -157,8 +157,14 @@ func (u *uring) wait(waitNs int64) error {
 	}
 	u.noteError(err)
 	for batch := u.g.completions(); len(batch) > 0; batch = u.g.completions() {
-		for _, c := range batch {
-			u.complete(userData(c.UserData), c.Res, c.Flags)
+		for i, c := range batch {
+			ud := userData(c.UserData)
+			u.complete(ud, c.Res, c.Flags)
+			// A multishot receive completes several times in a row: what it has left
+			// is looked at behind the last.
+			if ud.op() == urRecv && (i+1 == len(batch) || batch[i+1].UserData != c.UserData) {
+				u.l.drained(u.l.conns.at(ud.slot()))
+			}
 		}
 		u.g.seen(len(batch))
 	}

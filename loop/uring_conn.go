@@ -192,7 +192,6 @@ func (u *uring) recvComplete(id ConnID, c *conn, res int32, cflags uint32) {
 			u.l.pool.Release(v)
 		}
 	}
-	u.l.drained(c)
 	if cflags&cqeMore != 0 {
 		return
 	}

@@ -44,9 +44,7 @@ func (s *Session) again(block []byte, mode sectionMode) bool {
 		return false
 	}
 	s.repeats.misses = 0
-	x := &s.scratch.section
-	x.take(&r.section)
-	x.decoder = s.decoder
+	s.scratch.section.take(&r.section)
 	return true
 }
 
