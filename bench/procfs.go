@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -200,4 +202,25 @@ func machineTicks() (total, idle uint64) {
 		total += n
 	}
 	return total, idle
+}
+
+// listeners counts the sockets that listen on addr, an IPv4 address and port.
+func listeners(addr string) (n int, err error) {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return 0, err
+	}
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		return 0, err
+	}
+	ip := to.Addr().As4() // a number of 32 bits in the order of the machine, as the kernel shows it
+	want := fmt.Sprintf("%08X:%04X", binary.NativeEndian.Uint32(ip[:]), to.Port())
+	for line := range strings.Lines(string(table)) {
+		const local, state, listens = 1, 3, "0A"
+		if f := strings.Fields(line); len(f) > state && f[local] == want && f[state] == listens {
+			n++
+		}
+	}
+	return n, nil
 }

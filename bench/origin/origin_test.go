@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const testSize = 100
@@ -23,7 +26,7 @@ const testSize = 100
 // start serves on address and gives the address to dial.
 func start(t *testing.T, address string, size int) (network, dial string) {
 	t.Helper()
-	ln, err := open(address)
+	ln, err := open(address, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,14 +321,14 @@ func TestUnixSocket(t *testing.T) {
 	c := connect(t, network, address)
 	c.send("GET / HTTP/1.1\r\n\r\n")
 	c.want("GET", 200, ordinary)
-	if _, err := open("unix:" + path); !errors.Is(err, syscall.EADDRINUSE) {
+	if _, err := open("unix:"+path, -1); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("a socket in use was taken over: %v", err)
 	}
 	file := filepath.Join(t.TempDir(), "f")
 	if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := open("unix:" + file); err == nil {
+	if _, err := open("unix:"+file, -1); err == nil {
 		t.Error("a file was taken for a socket")
 	}
 	if b, _ := os.ReadFile(file); string(b) != "mine" {
@@ -363,5 +366,64 @@ func TestMemoryIsBounded(t *testing.T) {
 	b := make([]byte, 1<<20)
 	if _, err := io.ReadFull(slow.in, b); err != nil || !bytes.Equal(b, []byte(sequenceOf(1<<20))) {
 		t.Error("the slow client got something else")
+	}
+}
+
+// Two origins at one address, each for one CPU: a connection made on a CPU is
+// answered by the one that listens for it.
+func TestConnectionsStayOnTheirCPU(t *testing.T) {
+	var mask unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &mask); err != nil {
+		t.Fatal(err)
+	}
+	address, sizes := "127.0.0.1:0", map[int]int{}
+	for cpu := 0; len(sizes) < 2 && cpu < 1024; cpu++ {
+		if !mask.IsSet(cpu) {
+			continue
+		}
+		ln, err := open(address, cpu)
+		if err != nil {
+			t.Fatal(err)
+		}
+		address, sizes[cpu] = ln.Addr().String(), 100+len(sizes)
+		s, err := newServer(ln, sizes[cpu])
+		if err != nil {
+			t.Fatal(err)
+		}
+		go s.serve()
+		t.Cleanup(func() { s.stop(time.Second) })
+	}
+	if len(sizes) < 2 {
+		t.Skip("one CPU only: run it where there are two")
+	}
+	runtime.LockOSThread() // and is not given back: its CPU is changed
+	for range 20 {
+		for cpu, size := range sizes {
+			var one unix.CPUSet
+			one.Set(cpu)
+			if err := unix.SchedSetaffinity(0, &one); err != nil {
+				t.Fatal(err)
+			}
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			to := netip.MustParseAddrPort(address)
+			if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := unix.Write(fd, []byte("GET / HTTP/1.1\r\n\r\n")); err != nil {
+				t.Fatal(err)
+			}
+			conn := os.NewFile(uintptr(fd), "connection")
+			r, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			conn.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.ContentLength != int64(size) {
+				t.Fatalf("CPU %d: an answer of %d bytes, want %d", cpu, r.ContentLength, size)
+			}
+		}
 	}
 }
