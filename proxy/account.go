@@ -76,7 +76,7 @@ func (w *Worker) logHead(x *exchange, r *accesslog.Record) {
 		if w.snap.clusters[x.cluster].h2 && x.flags&xNoted == 0 {
 			w.out, _ = http2.ReadBlock(w.out[:0], w.pool.Bytes(x.head), h)
 		} else {
-			http1.ParseRequest(w.pool.Bytes(x.head), 0, &lim, h)
+			http1.ParseRequest(w.pool.Bytes(x.head), http1.Cursor{}, &lim, h)
 		}
 	}
 	r.Method, r.Target, r.Host = h.Bytes(h.MethodName), h.Bytes(h.Target), h.Bytes(h.Host)

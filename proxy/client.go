@@ -37,14 +37,14 @@ type client struct {
 	stream   uint32    // in Worker.streams; 0: a connection of its own
 	in       buf.Chain // received, not yet parsed; of a stream: content held back, see wholeWith
 	x        uint32    // its exchange, 0 when none
-	scanned  uint32    // the parser's note of how far it got in in; while lingering, bytes discarded
-	requests uint32
-	sent     uint64 // bytes given to the kernel
-	takeMark uint64 // bytes taken at takeFrom
-	takeFrom int64  // since when its rate is watched, 0: it is not
+	requests uint32    // so far; once none more is read, the bytes discarded instead
+	scanned  http1.Cursor
 	listener uint16
 	state    clientState
 	flags    uint8
+	sent     uint64 // bytes given to the kernel
+	takeMark uint64 // bytes taken at takeFrom
+	takeFrom int64  // since when its rate is watched, 0: it is not
 }
 
 func (w *Worker) accepted(conn loop.ConnID, listener int) {
@@ -111,9 +111,9 @@ func (w *Worker) clientReceived(i uint32, c *client, v buf.View) {
 	case clientTunnel:
 		w.tunnelFromClient(c, v)
 	default:
-		c.scanned += v.Len
+		c.requests += v.Len
 		w.pool.Release(v)
-		if c.scanned > lingerBytes {
+		if c.requests > lingerBytes {
 			w.closeClient(c)
 		}
 	}
@@ -175,17 +175,17 @@ func (w *Worker) idleSent(i uint32, c *client) {
 
 // parseView parses the head at v's first byte; c.in is empty.
 func (w *Worker) parseView(i uint32, c *client, v buf.View) {
-	n, scanned, f := http1.ParseRequest(w.pool.Bytes(v), int(c.scanned), &w.limits, &w.head)
+	n, scanned, f := http1.ParseRequest(w.pool.Bytes(v), c.scanned, &w.limits, &w.head)
 	switch {
 	case f != nil:
 		w.badRequest(i, c, f)
 		w.pool.Release(v)
 	case n == 0:
-		c.scanned = uint32(scanned)
+		c.scanned = scanned
 		w.pool.Push(&c.in, v)
 		w.awaitHead(i, c)
 	default:
-		c.scanned = 0
+		c.scanned = http1.Cursor{}
 		if rest := v.Len - uint32(n); rest > 0 {
 			w.pool.Retain(v)
 			w.pool.Push(&c.in, v.Slice(uint32(n), rest))
@@ -206,16 +206,16 @@ func (w *Worker) parsePending(i uint32, c *client) {
 		return
 	}
 	b := w.joined(&c.in, w.limits.HeadBytes+w.pool.BlockBytes())
-	n, scanned, f := http1.ParseRequest(b, int(c.scanned), &w.limits, &w.head)
+	n, scanned, f := http1.ParseRequest(b, c.scanned, &w.limits, &w.head)
 	switch {
 	case f != nil:
 		w.badRequest(i, c, f)
 	case n == 0:
-		c.scanned = uint32(scanned)
+		c.scanned = scanned
 		w.awaitHead(i, c)
 	default:
 		w.m.HeadJoins++
-		c.scanned = 0
+		c.scanned = http1.Cursor{}
 		w.pool.Consume(&c.in, n)
 		w.startExchange(i, c, &w.head, w.head.Body == proto.BodyNone || w.head.Length == 0, nil)
 	}
@@ -321,7 +321,6 @@ func (w *Worker) feedRequest(c *client, x *exchange, v buf.View) {
 		w.requestEnd(c, x, nil)
 	case http1.PieceTrailers:
 		x.flags |= xRequestTrailers
-		x.trailScanned = 0
 		w.requestTrailers(c, x)
 	default:
 		w.gatherBody(c.conn, c.stream, &x.reqBody, &c.in)
@@ -347,12 +346,11 @@ func (w *Worker) requestTrailers(c *client, x *exchange) {
 		return
 	}
 	b := w.joined(&c.in, w.limits.HeadBytes+w.pool.BlockBytes())
-	n, scanned, f := http1.ParseTrailers(b, int(x.trailScanned), &w.limits, &w.trail)
+	n, f := x.reqBody.Trailers(b, &w.limits, &w.trail)
 	switch {
 	case f != nil:
 		w.requestFault(c, x, f)
 	case n == 0:
-		x.trailScanned = uint32(scanned)
 		if c.flags&clientEOF != 0 {
 			w.clientGone(c)
 			return
@@ -474,7 +472,7 @@ func (w *Worker) closeAfterFlush(c *client, linger bool) {
 		return
 	}
 	w.pool.Drop(&c.in)
-	c.scanned = 0
+	c.requests = 0
 	if linger {
 		c.state = clientLinger
 		w.clientBulk(c, false) // what comes is thrown away at once

@@ -16,7 +16,7 @@ func (w *Worker) clientDeadline(c *client, x *exchange) {
 	case x.flags&(xRequestDone|xExpect) == 0 && c.flags&clientPaused == 0:
 		at = w.giveBy(x)
 	default:
-		x.bodyFrom = 0
+		x.bodyFromMs = 0
 	}
 	w.clientDue(c, at)
 }

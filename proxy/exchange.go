@@ -67,17 +67,16 @@ type exchange struct {
 	respBody http1.Body
 
 	reqBytes, respBytes uint64
-	bodyMark            uint64 // reqBytes at bodyFrom
-	bodyFrom            int64  // since when the body's rate is watched, 0: it is not
+	bodyMark            uint64 // reqBytes at bodyFromMs
 	tried               uint64 // endpoints that failed this exchange, by bit: others first, then on a fresh connection
 
 	start                  int64  // Now() ns: head received
-	asked                  int64  // Now() ns: dial begun, then head given to the origin
+	askedUs                uint32 // when a dial was begun, then when the head was given to the origin, from start on
 	soughtMs               uint32 // since when a connection is looked for, from start on
+	bodyFromMs             uint32 // since when the body's rate is watched, from start on, 0: it is not
 	bodyAtMs               uint32 // when the body last moved, from start on
 	bodySeen               uint32 // reqBytes then, the low bits
 	connectUs, firstByteUs uint32
-	trailScanned           uint32
 	route                  int32
 	cluster, endpoint      int16
 	status                 uint16
@@ -93,6 +92,17 @@ func microseconds(ns int64) uint32 { return uint32(min(ns/1000, 1<<32-1)) }
 
 // sinceMs is the time from the start of x to now.
 func (x *exchange) sinceMs(now int64) uint32 { return uint32((now - x.start) / 1e6) }
+
+// asks notes that an origin is asked for a connection, or for the answer.
+func (x *exchange) asks(now int64) { x.askedUs = microseconds(now - x.start) }
+
+// took is how long that is ago.
+func (x *exchange) took(now int64) int64 { return now - x.start - int64(x.askedUs)*1000 }
+
+// watched is for how long the body's rate has been watched.
+func (x *exchange) watched(now int64) int64 {
+	return max(0, int64(x.sinceMs(now))-int64(x.bodyFromMs)) * 1e6
+}
 
 // sought is since when a connection is looked for.
 func (x *exchange) sought() int64 { return x.start + int64(x.soughtMs)*1e6 }
@@ -218,7 +228,7 @@ func (w *Worker) dial(c *client, x *exchange, endpoint int) {
 	x.state = xConnecting
 	x.origin, o.x = oi, c.x
 	x.endpoint = int16(endpoint)
-	x.asked = w.l.Now()
+	x.asks(w.l.Now())
 	w.clientDeadline(c, x)
 }
 
@@ -230,7 +240,8 @@ func (w *Worker) attach(c *client, x *exchange, oi uint32, o *origin) {
 	if waited {
 		w.clientDeadline(c, x)
 	}
-	x.asked = w.l.Now()
+	x.asks(w.l.Now())
+	x.respBody = http1.Body{} // a head may have begun on a connection that broke
 	o.x, o.state = c.x, originBusy
 	if o.stream == 0 {
 		o.flags |= originUnsent

@@ -40,7 +40,6 @@ type origin struct {
 	stream   uint32    // in Worker.streams; 0: a connection of its own
 	in       buf.Chain // received, not yet parsed; of a stream: content held back, see answeredWith
 	x        uint32
-	scanned  uint32 // the parser's note of how far it got in in
 	uses     uint32
 	self     uint32 // its index
 	addr     uint32 // key of the address it is connected to
@@ -95,7 +94,7 @@ func (w *Worker) originConnected(oi uint32, o *origin, errno unix.Errno) {
 		return
 	}
 	x := w.xs.At(o.x)
-	took := w.l.Now() - x.asked
+	took := x.took(w.l.Now())
 	x.connectUs = microseconds(took)
 	w.m.Connect.RecordValue(took)
 	w.attach(w.clients.At(x.client), x, oi, o)
@@ -227,18 +226,16 @@ func (w *Worker) dropIdle(o *origin) {
 func (w *Worker) parseResponse(c *client, x *exchange, o *origin, v buf.View) {
 	for {
 		b := w.pool.Bytes(v)
-		n, scanned, f := http1.ParseResponse(b, int(o.scanned), x.method, &w.limits, &w.resp)
+		n, f := x.respBody.ResponseHead(b, x.method, &w.limits, &w.resp)
 		if f != nil {
 			w.pool.Release(v)
 			w.failExchange(c, x, f)
 			return
 		}
 		if n == 0 {
-			o.scanned = uint32(scanned)
 			w.pool.Push(&o.in, v)
 			return
 		}
-		o.scanned = 0
 		if w.resp.Status >= 200 || w.resp.Status == 101 {
 			w.finalHead(c, x, o, &w.resp, v, n, false)
 			return
@@ -262,19 +259,16 @@ func (w *Worker) parseJoined(c *client, x *exchange, o *origin) {
 		return
 	}
 	b := w.joined(&o.in, w.limits.HeadBytes+w.pool.BlockBytes())
-	n, scanned, f := http1.ParseResponse(b, int(o.scanned), x.method, &w.limits, &w.resp)
+	n, f := x.respBody.ResponseHead(b, x.method, &w.limits, &w.resp)
 	switch {
 	case f != nil:
 		w.failExchange(c, x, f)
 	case n == 0:
-		o.scanned = uint32(scanned)
 	case w.resp.Status >= 200 || w.resp.Status == 101:
 		w.m.HeadJoins++
-		o.scanned = 0
 		w.pool.Consume(&o.in, n)
 		w.finalHead(c, x, o, &w.resp, buf.View{}, 0, false)
 	default:
-		o.scanned = 0
 		w.pool.Consume(&o.in, n)
 		if w.interim(c, x, o, &w.resp) && !o.in.Empty() {
 			w.parseJoined(c, x, o)
@@ -319,7 +313,7 @@ func (w *Worker) legsHold(c *client, x *exchange) bool {
 // is empty, were joined from o.in and consumed, or came as a frame; end: and
 // the response ends with it.
 func (w *Worker) finalHead(c *client, x *exchange, o *origin, h *proto.Head, v buf.View, n int, end bool) {
-	took := w.l.Now() - x.asked
+	took := x.took(w.l.Now())
 	x.firstByteUs = microseconds(took)
 	w.m.Response.RecordValue(took)
 	w.pools[o.cluster].ResponseOK(w.l.Now(), int(o.endpoint))
@@ -460,7 +454,6 @@ func (w *Worker) responsePiece(c *client, x *exchange, o *origin, piece http1.Pi
 		w.responseEnd(c, x, nil)
 	case http1.PieceTrailers:
 		x.flags |= xResponseTrailers
-		x.trailScanned = 0
 		w.responseTrailers(c, x, o)
 	default:
 		w.originBulk(o, true)
@@ -476,12 +469,11 @@ func (w *Worker) responseTrailers(c *client, x *exchange, o *origin) {
 		return
 	}
 	b := w.joined(&o.in, w.limits.HeadBytes+w.pool.BlockBytes())
-	n, scanned, f := http1.ParseTrailers(b, int(x.trailScanned), &w.limits, &w.trail)
+	n, f := x.respBody.Trailers(b, &w.limits, &w.trail)
 	switch {
 	case f != nil:
 		w.failExchange(c, x, f.AsResponse())
 	case n == 0:
-		x.trailScanned = uint32(scanned)
 		w.restrainOrigin(c, x, o)
 	default:
 		w.pool.Consume(&o.in, n)

@@ -53,9 +53,10 @@ func (w *Worker) giveBy(x *exchange) int64 {
 		if uint32(x.reqBytes) != x.bodySeen {
 			x.bodySeen, x.bodyAtMs = uint32(x.reqBytes), x.sinceMs(now)
 		}
-		if x.bodyFrom == 0 {
-			x.bodyFrom, x.bodyAtMs, x.bodyMark = now, x.sinceMs(now), x.reqBytes
-		} else if now-x.bodyFrom >= lim.requestBodyNs {
+		if x.bodyFromMs == 0 {
+			x.bodyAtMs, x.bodyMark = x.sinceMs(now), x.reqBytes
+			x.bodyFromMs = max(1, x.bodyAtMs)
+		} else if x.watched(now) >= lim.requestBodyNs {
 			return now
 		}
 	}
@@ -67,10 +68,10 @@ func (w *Worker) giveBy(x *exchange) int64 {
 func (w *Worker) stillGives(c *client, x *exchange) bool {
 	now, lim := w.l.Now(), &w.snap.limits
 	pausedNs := int64(x.sinceMs(now)-x.bodyAtMs) * 1e6
-	if x.bodyFrom == 0 || pausedNs >= lim.requestBodyNs || x.reqBytes-x.bodyMark < leastBytes(lim.minRate, now-x.bodyFrom) {
+	if x.bodyFromMs == 0 || pausedNs >= lim.requestBodyNs || x.reqBytes-x.bodyMark < leastBytes(lim.minRate, x.watched(now)) {
 		return false
 	}
-	x.bodyFrom = 0
+	x.bodyFromMs = 0
 	w.clientDue(c, w.giveBy(x))
 	return true
 }

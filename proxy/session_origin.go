@@ -43,7 +43,7 @@ func (w *Worker) joinGroup(c *client, x *exchange, endpoint int) {
 	x.origin, o.x = oi, c.x
 	x.endpoint = int16(endpoint)
 	x.state = xConnecting
-	x.asked = w.l.Now()
+	x.asks(w.l.Now())
 	g := w.groupOf(o)
 	if len(g.pending) == 0 {
 		if se := w.roomIn(g, x.hasBody()); se != nil {
@@ -250,7 +250,7 @@ func (w *Worker) openOriginStream(c *client, x *exchange, o *origin, se *session
 		x.flags |= xReused
 		w.m.UpstreamReused++
 	} else {
-		x.connectUs = microseconds(w.l.Now() - x.asked)
+		x.connectUs = microseconds(x.took(w.l.Now()))
 	}
 	w.m.UpstreamStreams++
 	w.attach(c, x, o.self, o)

@@ -34,7 +34,7 @@ func BenchmarkParseRequest(b *testing.B) {
 			b.SetBytes(int64(len(in)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if n, _, f := ParseRequest(in, 0, &testLimits, &h); n != len(in) {
+				if n, _, f := ParseRequest(in, Cursor{}, &testLimits, &h); n != len(in) {
 					b.Fatal(f)
 				}
 			}
@@ -48,7 +48,7 @@ func BenchmarkParseResponse(b *testing.B) {
 	b.SetBytes(int64(len(in)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if n, _, f := ParseResponse(in, 0, proto.GET, &testLimits, &h); n != len(in) {
+		if n, _, f := ParseResponse(in, Cursor{}, proto.GET, &testLimits, &h); n != len(in) {
 			b.Fatal(f)
 		}
 	}
@@ -64,7 +64,7 @@ func BenchmarkForwardRequest(b *testing.B) {
 			out := make([]byte, 0, 4096)
 			b.ReportAllocs()
 			for b.Loop() {
-				ParseRequest(in, 0, &testLimits, &h)
+				ParseRequest(in, Cursor{}, &testLimits, &h)
 				MarkHopByHop(&h)
 				out = AppendRequestHead(out[:0], &h, h.Bytes(h.Target), h.Bytes(h.Host), h.Body, h.Length, extras)
 			}
@@ -103,7 +103,7 @@ func BenchmarkTrickle16K(b *testing.B) {
 	in = append(in, "\r\n\r\n"...)
 	h := proto.Head{Fields: make([]proto.Field, 0, 32)}
 	for b.Loop() {
-		scanned := 0
+		var scanned Cursor
 		for i := range in {
 			_, scanned, _ = ParseRequest(in[:i+1], scanned, &testLimits, &h)
 		}

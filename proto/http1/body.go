@@ -17,7 +17,7 @@ const (
 // pointers and may live in a slab. The zero Body is that of a message without
 // content.
 type Body struct {
-	remaining int64  // data bytes left, of the content or of the chunk; while reading a chunk size, the value so far; behind a fault, its code
+	remaining int64  // data bytes left, of the content or of the chunk; while reading a chunk size, the value so far; while reading what is before or behind the content, the cursor; behind a fault, its code
 	overhead  uint32 // chunk framing bytes not made up for by data, see chunkOverheadMax
 	line      uint16 // bytes of this chunk-size line
 	digits    uint8  // of this chunk size
@@ -30,7 +30,7 @@ const (
 	bodyEnd bodyState = iota
 	bodyLength
 	bodyUntilClose
-	bodyTrailers // until EndTrailers
+	bodyTrailers // until Trailers has read them
 	bodyFault
 	chunkData   // remaining > 0
 	chunkDataCR // data is followed by CRLF
@@ -67,7 +67,7 @@ func (d *Body) Start(kind proto.BodyKind, length int64) {
 // Next looks at b, the bytes behind those it consumed before: the first skip
 // bytes are framing, the n bytes behind them data (PieceData only). Call again
 // with b[skip+n:]. Whatever way the content is split, data and faults are the
-// same. PieceTrailers is repeated until EndTrailers; a fault is repeated too.
+// same. PieceTrailers is repeated until Trailers has read them; a fault is repeated too.
 // Faults are those of a request; Fault.AsResponse makes one the origin's.
 func (d *Body) Next(b []byte) (piece Piece, skip, n int, f *proto.Fault) {
 	switch d.state {
@@ -115,11 +115,25 @@ func (d *Body) take(n int, then bodyState) int {
 	return n
 }
 
-// EndTrailers says that the trailer section was read: the content is complete.
-func (d *Body) EndTrailers() {
-	if d.state == bodyTrailers {
+// ResponseHead is ParseResponse for the head in front of the content, or for an
+// interim one: all of its bytes, also those of calls before. d, which is zero or
+// was given to ResponseHead alone, keeps the cursor. Start comes after it.
+func (d *Body) ResponseHead(b []byte, req proto.Method, lim *Limits, h *proto.Head) (n int, f *proto.Fault) {
+	n, scanned, f := ParseResponse(b, wideCursor(d.remaining), req, lim, h)
+	d.remaining = scanned.wide()
+	return n, f
+}
+
+// Trailers is ParseTrailers for b, the bytes behind the data of PieceTrailers:
+// all of them, also those of calls before. d keeps the cursor. With n > 0 the
+// content is complete.
+func (d *Body) Trailers(b []byte, lim *Limits, h *proto.Head) (n int, f *proto.Fault) {
+	n, scanned, f := ParseTrailers(b, wideCursor(d.remaining), lim, h)
+	d.remaining = scanned.wide()
+	if n > 0 {
 		d.state = bodyEnd
 	}
+	return n, f
 }
 
 // Done reports that the content, trailers included, is complete.

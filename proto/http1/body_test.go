@@ -214,7 +214,15 @@ func TestEOF(t *testing.T) {
 	if d.Done() || d.Remaining() != 0 {
 		t.Error("done before the trailer section")
 	}
-	d.EndTrailers()
+	var h proto.Head
+	for _, b := range []string{"a: b\r", "a: b\r\nc: d\r\n\r"} {
+		if n, f := d.Trailers([]byte(b), &testLimits, &h); n != 0 || f != nil || d.Done() {
+			t.Errorf("%q is the whole trailer section: %d, %v", b, n, f)
+		}
+	}
+	if n, f := d.Trailers([]byte("a: b\r\nc: d\r\n\r\nGET"), &testLimits, &h); n != 14 || f != nil || len(h.Fields) != 2 {
+		t.Errorf("trailer section of %d bytes, %d fields: %v", n, len(h.Fields), f)
+	}
 	if piece, _, _, _ := d.Next([]byte("GET")); !d.Done() || piece != PieceEnd || d.EOF() != nil {
 		t.Error("not done behind the trailer section")
 	}

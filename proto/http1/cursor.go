@@ -19,20 +19,32 @@ const (
 	MaxFields    = 1<<15 - 1
 )
 
-// A cursor says how far an unfinished head was read, so that no byte is looked
-// at again before its line is complete: the offset of the unfinished line, the
-// bytes seen (which hold no LF from that line on), and the field lines before
-// it. Callers carry it as an opaque int; 0 is the beginning.
+// Cursor says how far an unfinished head was read, so that no byte is looked at
+// again before its line is complete. The zero Cursor is the beginning. It is
+// for those bytes alone, and for what comes behind them.
+type Cursor struct {
+	// The offset of the unfinished line, the bytes seen (which hold no LF from
+	// that line on), and the field lines before it. In two words, because a
+	// structure with a wide one is padded to it.
+	low, high uint32
+}
+
 const cursorBits = 24
 
-func cursor(line, seen, fields int) int {
-	return fields<<(2*cursorBits) | line<<cursorBits | seen
+func cursor(line, seen, fields int) Cursor {
+	return wideCursor(int64(fields<<(2*cursorBits) | line<<cursorBits | seen))
 }
 
-func splitCursor(c int) (line, seen, fields int) {
+func (c Cursor) split() (line, seen, fields int) {
 	const mask = 1<<cursorBits - 1
-	return c >> cursorBits & mask, c & mask, c >> (2 * cursorBits)
+	w := int(c.wide())
+	return w >> cursorBits & mask, w & mask, w >> (2 * cursorBits)
 }
+
+// wide is c as a number, never negative.
+func (c Cursor) wide() int64 { return int64(c.high)<<32 | int64(c.low) }
+
+func wideCursor(w int64) Cursor { return Cursor{uint32(w), uint32(w >> 32)} }
 
 // clip limits b to what a head may have, so that a fault behind the limit is
 // never seen before the limit itself, however the bytes arrive.
@@ -48,13 +60,13 @@ func clip(b []byte, lim *Limits) (head []byte, full bool) {
 // checked, into h as scratch. again: the head is complete or at fault (or its
 // first line was completed just now), so read it from the beginning.
 // Otherwise next is the cursor to go on from.
-func resume(b []byte, c int, lim *Limits, h *proto.Head) (again bool, next int) {
-	line, seen, fields := splitCursor(c)
+func resume(b []byte, c Cursor, lim *Limits, h *proto.Head) (again bool, next Cursor) {
+	line, seen, fields := c.split()
 	if seen >= len(b) || bytes.IndexByte(b[seen:], '\n') < 0 {
 		return false, cursor(line, max(seen, len(b)), fields)
 	}
 	if line == 0 {
-		return true, 0
+		return true, Cursor{}
 	}
 	h.Reset(b)
 	var s noted

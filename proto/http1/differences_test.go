@@ -41,7 +41,7 @@ var differences = []struct {
 // takenHere and takenThere say who accepts a request's head.
 func takenHere(in string) (bool, *proto.Fault) {
 	var h proto.Head
-	n, _, f := ParseRequest([]byte(in), 0, &testLimits, &h)
+	n, _, f := ParseRequest([]byte(in), Cursor{}, &testLimits, &h)
 	return n > 0, f
 }
 

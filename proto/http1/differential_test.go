@@ -53,7 +53,7 @@ func FuzzRequestAgainstNetHTTP(f *testing.F) {
 	f.Add([]byte(browserHead))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var h proto.Head
-		n, _, _ := ParseRequest(in, 0, &testLimits, &h)
+		n, _, _ := ParseRequest(in, Cursor{}, &testLimits, &h)
 		if n == 0 {
 			return
 		}
@@ -110,7 +110,7 @@ func FuzzResponseAgainstNetHTTP(f *testing.F) {
 			method = proto.HEAD
 		}
 		var h proto.Head
-		n, _, _ := ParseResponse(in, 0, method, &testLimits, &h)
+		n, _, _ := ParseResponse(in, Cursor{}, method, &testLimits, &h)
 		if n == 0 {
 			return
 		}

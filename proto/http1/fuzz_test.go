@@ -64,7 +64,7 @@ func FuzzTrailersSplit(f *testing.F) {
 	f.Add([]byte("X: y\r\n z\r\n\r\n"), uint64(1))
 	f.Fuzz(func(t *testing.T, in []byte, seed uint64) {
 		for i := range fuzzLimits {
-			sameInPieces(t, func(b []byte, scanned int, h *proto.Head) (int, int, *proto.Fault) {
+			sameInPieces(t, func(b []byte, scanned Cursor, h *proto.Head) (int, Cursor, *proto.Fault) {
 				return ParseTrailers(b, scanned, &fuzzLimits[i], h)
 			}, in, seed)
 		}
@@ -107,7 +107,7 @@ func FuzzRoundTrip(f *testing.F) {
 		var out []byte
 		var n int
 		if response {
-			if n, _, _ = ParseResponse(in, 0, proto.GET, &testLimits, &h); n == 0 || h.Status < 200 {
+			if n, _, _ = ParseResponse(in, Cursor{}, proto.GET, &testLimits, &h); n == 0 || h.Status < 200 {
 				return
 			}
 			MarkHopByHop(&h)
@@ -115,12 +115,12 @@ func FuzzRoundTrip(f *testing.F) {
 			if bound := ResponseHeadBound(&h, extras); len(out) > bound {
 				t.Fatalf("%d bytes, bound %d", len(out), bound)
 			}
-			n, _, f := ParseResponse(out, 0, proto.GET, &lim, &again)
+			n, _, f := ParseResponse(out, Cursor{}, proto.GET, &lim, &again)
 			if f != nil || n != len(out) || again.KeepAlive != h.KeepAlive {
 				t.Fatalf("wrote %q for %q: n = %d, fault %v", out, in, n, f)
 			}
 		} else {
-			if n, _, _ = ParseRequest(in, 0, &testLimits, &h); n == 0 || h.Host.Len == 0 || h.Method == proto.CONNECT {
+			if n, _, _ = ParseRequest(in, Cursor{}, &testLimits, &h); n == 0 || h.Host.Len == 0 || h.Method == proto.CONNECT {
 				return
 			}
 			MarkHopByHop(&h)
@@ -129,7 +129,7 @@ func FuzzRoundTrip(f *testing.F) {
 			if bound := RequestHeadBound(&h, target, host, extras); len(out) > bound {
 				t.Fatalf("%d bytes, bound %d", len(out), bound)
 			}
-			n, _, f := ParseRequest(out, 0, &lim, &again)
+			n, _, f := ParseRequest(out, Cursor{}, &lim, &again)
 			if f != nil || n != len(out) {
 				t.Fatalf("wrote %q for %q: n = %d, fault %v", out, in, n, f)
 			}

@@ -20,16 +20,16 @@ const (
 // n > 0: the head is complete and n bytes long, the content begins at b[n], h
 // describes it and borrows b. n == 0 without a fault: the head goes on behind
 // b; call again with more of the same bytes and scannedNow as scanned. scanned
-// is 0 for a new message and opaque otherwise: it makes a head that trickles
-// in cost no more than two passes.
+// is zero for a new message: it makes a head that trickles in cost no more than
+// two passes.
 //
 // With a fault h may hold the method and the target, for the log; the sender
 // gets f.Status and the connection ends.
-func ParseRequest(b []byte, scanned int, lim *Limits, h *proto.Head) (n, scannedNow int, f *proto.Fault) {
+func ParseRequest(b []byte, scanned Cursor, lim *Limits, h *proto.Head) (n int, scannedNow Cursor, f *proto.Fault) {
 	b, full := clip(b, lim)
-	if scanned != 0 {
+	if scanned != (Cursor{}) {
 		if again, next := resume(b, scanned, lim, h); !again {
-			if line, _, _ := splitCursor(next); line == 0 {
+			if line, _, _ := next.split(); line == 0 {
 				h.Reset(b)
 				return requestLineGoesOn(b, requestLineStart(b, lim), full)
 			}
@@ -45,29 +45,29 @@ func ParseRequest(b []byte, scanned int, lim *Limits, h *proto.Head) (n, scanned
 	var s noted
 	end, line, count, code := fieldSection(b, line, 0, lim, h, &s)
 	if code != proto.FaultNone {
-		return 0, 0, proto.RequestFault(code)
+		return 0, Cursor{}, proto.RequestFault(code)
 	}
 	if end == 0 {
 		return goesOn(cursor(line, len(b), count), full, proto.RequestFault(proto.FaultHeadTooLarge))
 	}
 	if code := requestFraming(h, &s); code != proto.FaultNone {
-		return 0, 0, proto.RequestFault(code)
+		return 0, Cursor{}, proto.RequestFault(code)
 	}
-	return end, end, nil
+	return end, Cursor{}, nil
 }
 
 // goesOn is the result for a head that is not complete; one that already has
 // all the bytes allowed gets the fault.
-func goesOn(next int, full bool, tooLarge *proto.Fault) (n, scannedNow int, f *proto.Fault) {
+func goesOn(next Cursor, full bool, tooLarge *proto.Fault) (n int, scannedNow Cursor, f *proto.Fault) {
 	if full {
-		return 0, 0, tooLarge
+		return 0, Cursor{}, tooLarge
 	}
 	return 0, next, nil
 }
 
-func requestLineGoesOn(b []byte, code proto.FaultCode, full bool) (n, scannedNow int, f *proto.Fault) {
+func requestLineGoesOn(b []byte, code proto.FaultCode, full bool) (n int, scannedNow Cursor, f *proto.Fault) {
 	if code != proto.FaultNone {
-		return 0, 0, proto.RequestFault(code)
+		return 0, Cursor{}, proto.RequestFault(code)
 	}
 	return goesOn(cursor(0, len(b), 0), full, proto.RequestFault(proto.FaultTargetTooLong))
 }

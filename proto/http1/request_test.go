@@ -29,10 +29,10 @@ func describe(h *proto.Head) string {
 	return s.String()
 }
 
-type parser func(b []byte, scanned int, h *proto.Head) (int, int, *proto.Fault)
+type parser func(b []byte, scanned Cursor, h *proto.Head) (int, Cursor, *proto.Fault)
 
 func requestParser(lim *Limits) parser {
-	return func(b []byte, scanned int, h *proto.Head) (int, int, *proto.Fault) {
+	return func(b []byte, scanned Cursor, h *proto.Head) (int, Cursor, *proto.Fault) {
 		return ParseRequest(b, scanned, lim, h)
 	}
 }
@@ -41,7 +41,7 @@ func requestParser(lim *Limits) parser {
 // first result that is not "more".
 func outcome(parse parser, in []byte, cuts func(i int) bool) string {
 	var h proto.Head
-	scanned := 0
+	var scanned Cursor
 	for i := 1; i <= len(in); i++ {
 		if i < len(in) && !cuts(i) {
 			continue
@@ -139,7 +139,7 @@ func TestRequestsAccepted(t *testing.T) {
 	for _, c := range goodRequests {
 		t.Run(c.name, func(t *testing.T) {
 			var h proto.Head
-			n, _, f := ParseRequest([]byte(c.in), 0, &testLimits, &h)
+			n, _, f := ParseRequest([]byte(c.in), Cursor{}, &testLimits, &h)
 			if f != nil || n != strings.Index(c.in, "\r\n\r\n")+4 && !strings.HasPrefix(c.in, "\r\n") {
 				t.Fatalf("n = %d, fault %v", n, f)
 			}
@@ -269,7 +269,7 @@ var badRequestFields = []struct {
 func TestRequestsRefused(t *testing.T) {
 	check := func(in string, code proto.FaultCode, status uint16) {
 		var h proto.Head
-		_, _, f := ParseRequest([]byte(in), 0, &testLimits, &h)
+		_, _, f := ParseRequest([]byte(in), Cursor{}, &testLimits, &h)
 		if f == nil || f.Code != code || f.Status != status || f.Reason == "" {
 			t.Errorf("%q: fault %+v, want %s with %d", in, f, code.Name(), status)
 		}
@@ -337,7 +337,7 @@ func TestRequestLimits(t *testing.T) {
 func TestFaultKeepsMethodAndTarget(t *testing.T) {
 	in := []byte("DELETE /x?y HTTP/1.1\r\nHost: a\r\nbad\r\n")
 	var h proto.Head
-	scanned := 0
+	var scanned Cursor
 	for i := range in {
 		var f *proto.Fault
 		if _, scanned, f = ParseRequest(in[:i+1], scanned, &testLimits, &h); f != nil {
@@ -366,7 +366,7 @@ func TestTrickledHeadIsNotRescanned(t *testing.T) {
 		h := proto.Head{Fields: make([]proto.Field, 0, MaxFields)}
 		best := time.Hour
 		for range 3 {
-			begin, scanned := time.Now(), 0
+			begin, scanned := time.Now(), Cursor{}
 			for i := 1; i <= len(b); i++ {
 				var f *proto.Fault
 				if _, scanned, f = ParseRequest(b[:i], scanned, &lim, &h); f != nil {

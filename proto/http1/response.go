@@ -13,12 +13,12 @@ const statusLineMin = versionBytes + 4 + 2
 // ParseResponse reads the response head b begins with; req is the method of
 // the request it answers, which decides about content (RFC 9112 section 6.3).
 // Results are those of ParseRequest, faults carry 502.
-func ParseResponse(b []byte, scanned int, req proto.Method, lim *Limits, h *proto.Head) (n, scannedNow int, f *proto.Fault) {
+func ParseResponse(b []byte, scanned Cursor, req proto.Method, lim *Limits, h *proto.Head) (n int, scannedNow Cursor, f *proto.Fault) {
 	b, full := clip(b, lim)
-	if scanned != 0 {
+	if scanned != (Cursor{}) {
 		if again, next := resume(b, scanned, lim, h); !again {
 			if code := statusLineStart(b); code != proto.FaultNone {
-				return 0, 0, proto.ResponseFault(code)
+				return 0, Cursor{}, proto.ResponseFault(code)
 			}
 			return goesOn(next, full, proto.ResponseFault(proto.FaultHeadTooLarge))
 		}
@@ -26,7 +26,7 @@ func ParseResponse(b []byte, scanned int, req proto.Method, lim *Limits, h *prot
 	h.Reset(b)
 	line, code := statusLine(b, h)
 	if code != proto.FaultNone {
-		return 0, 0, proto.ResponseFault(code)
+		return 0, Cursor{}, proto.ResponseFault(code)
 	}
 	if line == 0 {
 		return goesOn(cursor(0, len(b), 0), full, proto.ResponseFault(proto.FaultHeadTooLarge))
@@ -35,15 +35,15 @@ func ParseResponse(b []byte, scanned int, req proto.Method, lim *Limits, h *prot
 	var s noted
 	end, line, count, code := fieldSection(b, line, 0, lim, h, &s)
 	if code != proto.FaultNone {
-		return 0, 0, proto.ResponseFault(code)
+		return 0, Cursor{}, proto.ResponseFault(code)
 	}
 	if end == 0 {
 		return goesOn(cursor(line, len(b), count), full, proto.ResponseFault(proto.FaultHeadTooLarge))
 	}
 	if code := responseFraming(h, &s, req); code != proto.FaultNone {
-		return 0, 0, proto.ResponseFault(code)
+		return 0, Cursor{}, proto.ResponseFault(code)
 	}
-	return end, end, nil
+	return end, Cursor{}, nil
 }
 
 // statusLine reads HTTP-version SP status-code SP [ reason-phrase ] CRLF (RFC

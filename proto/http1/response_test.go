@@ -8,7 +8,7 @@ import (
 )
 
 func responseParser(req proto.Method, lim *Limits) parser {
-	return func(b []byte, scanned int, h *proto.Head) (int, int, *proto.Fault) {
+	return func(b []byte, scanned Cursor, h *proto.Head) (int, Cursor, *proto.Fault) {
 		return ParseResponse(b, scanned, req, lim, h)
 	}
 }
@@ -52,7 +52,7 @@ func TestResponseFraming(t *testing.T) {
 	} {
 		in := c.line + "\r\n" + c.fields + "\r\n"
 		var h proto.Head
-		n, _, f := ParseResponse([]byte(in), 0, c.req, &testLimits, &h)
+		n, _, f := ParseResponse([]byte(in), Cursor{}, c.req, &testLimits, &h)
 		if f != nil || n != len(in) {
 			t.Errorf("%v %q: n = %d, fault %v", c.req, in, n, f)
 			continue
@@ -78,12 +78,12 @@ func TestStatusLine(t *testing.T) {
 	} {
 		in := c.line + "\r\nContent-Length: 0\r\n\r\n"
 		var h proto.Head
-		if n, _, f := ParseResponse([]byte(in), 0, proto.GET, &testLimits, &h); n != len(in) || h.Status != c.status || h.Minor != c.minor || str(&h, h.Reason) != c.reason {
+		if n, _, f := ParseResponse([]byte(in), Cursor{}, proto.GET, &testLimits, &h); n != len(in) || h.Status != c.status || h.Minor != c.minor || str(&h, h.Reason) != c.reason {
 			t.Errorf("%q: n = %d, fault %v, %s", in, n, f, describe(&h))
 		}
 	}
 	var h proto.Head
-	ParseResponse([]byte("HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"), 0, proto.GET, &testLimits, &h)
+	ParseResponse([]byte("HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"), Cursor{}, proto.GET, &testLimits, &h)
 	if !h.Upgrade {
 		t.Error("101 does not upgrade")
 	}
@@ -136,7 +136,7 @@ func TestResponsesRefused(t *testing.T) {
 		{"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("y", 70<<10), proto.FaultHeadTooLarge},
 	} {
 		var h proto.Head
-		_, _, f := ParseResponse([]byte(c.in), 0, proto.GET, &testLimits, &h)
+		_, _, f := ParseResponse([]byte(c.in), Cursor{}, proto.GET, &testLimits, &h)
 		if f == nil || f.Code != c.code || f.Status != 502 {
 			t.Errorf("%.100q: fault %+v, want %s with 502", c.in, f, c.code.Name())
 		}
@@ -147,13 +147,13 @@ func TestResponsesRefused(t *testing.T) {
 }
 
 func TestTrailers(t *testing.T) {
-	parse := func(b []byte, scanned int, h *proto.Head) (int, int, *proto.Fault) {
+	parse := func(b []byte, scanned Cursor, h *proto.Head) (int, Cursor, *proto.Fault) {
 		return ParseTrailers(b, scanned, &testLimits, h)
 	}
 	in := "Expires: Sat\r\nX-Checksum: abc\r\nContent-Length: 5\r\ntransfer-encoding: chunked\r\nHost: evil\r\n" +
 		"Trailer: x\r\nServer-Timing: a\r\nETag: \"x\"\r\nAuthorization: y\r\nSet-Cookie: z\r\n\r\n"
 	var h proto.Head
-	n, _, f := ParseTrailers([]byte(in+"GET / HTTP/1.1"), 0, &testLimits, &h)
+	n, _, f := ParseTrailers([]byte(in+"GET / HTTP/1.1"), Cursor{}, &testLimits, &h)
 	if f != nil || n != len(in) {
 		t.Fatalf("n = %d, fault %v", n, f)
 	}
@@ -162,7 +162,7 @@ func TestTrailers(t *testing.T) {
 		t.Errorf("trailers sent: %q, want %q, bound %d", got, want, TrailersBound(&h))
 	}
 	inAnyPieces(t, parse, in)
-	if n, _, f := ParseTrailers([]byte("\r\nnext"), 0, &testLimits, &h); n != 2 || f != nil || len(h.Fields) != 0 {
+	if n, _, f := ParseTrailers([]byte("\r\nnext"), Cursor{}, &testLimits, &h); n != 2 || f != nil || len(h.Fields) != 0 {
 		t.Errorf("empty section: n = %d, fault %v", n, f)
 	}
 	for in, want := range map[string]string{

@@ -7,9 +7,9 @@ import "zproxy/proto"
 // ParseRequest; n is 2 when there are none. Fields that mean something only in
 // a head get FlagDrop (RFC 9110 section 6.5.1). Faults are those of a request;
 // Fault.AsResponse makes one the origin's.
-func ParseTrailers(b []byte, scanned int, lim *Limits, h *proto.Head) (n, scannedNow int, f *proto.Fault) {
+func ParseTrailers(b []byte, scanned Cursor, lim *Limits, h *proto.Head) (n int, scannedNow Cursor, f *proto.Fault) {
 	b, full := clip(b, lim)
-	if scanned != 0 {
+	if scanned != (Cursor{}) {
 		if again, next := resume(b, scanned, lim, h); !again {
 			return goesOn(next, full, proto.RequestFault(proto.FaultHeadTooLarge))
 		}
@@ -19,7 +19,7 @@ func ParseTrailers(b []byte, scanned int, lim *Limits, h *proto.Head) (n, scanne
 	var s noted
 	end, line, count, code := fieldSection(b, 0, 0, lim, h, &s)
 	if code != proto.FaultNone {
-		return 0, 0, proto.RequestFault(code)
+		return 0, Cursor{}, proto.RequestFault(code)
 	}
 	if end == 0 {
 		return goesOn(cursor(line, len(b), count), full, proto.RequestFault(proto.FaultHeadTooLarge))
@@ -29,5 +29,5 @@ func ParseTrailers(b []byte, scanned int, lim *Limits, h *proto.Head) (n, scanne
 			h.Fields[i].Flags |= proto.FlagDrop
 		}
 	}
-	return end, end, nil
+	return end, Cursor{}, nil
 }

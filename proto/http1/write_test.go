@@ -10,7 +10,7 @@ import (
 func mustRequest(t *testing.T, in string) *proto.Head {
 	t.Helper()
 	h := new(proto.Head)
-	if n, _, f := ParseRequest([]byte(in), 0, &testLimits, h); n == 0 {
+	if n, _, f := ParseRequest([]byte(in), Cursor{}, &testLimits, h); n == 0 {
 		t.Fatalf("%q: %v", in, f)
 	}
 	return h
@@ -19,7 +19,7 @@ func mustRequest(t *testing.T, in string) *proto.Head {
 func mustResponse(t *testing.T, in string) *proto.Head {
 	t.Helper()
 	h := new(proto.Head)
-	if n, _, f := ParseResponse([]byte(in), 0, proto.GET, &testLimits, h); n == 0 {
+	if n, _, f := ParseResponse([]byte(in), Cursor{}, proto.GET, &testLimits, h); n == 0 {
 		t.Fatalf("%q: %v", in, f)
 	}
 	return h
@@ -166,25 +166,25 @@ func TestNoAllocation(t *testing.T) {
 	chunked := []byte("3;a=\"b\"\r\nabc\r\n0\r\nX: y\r\n\r\n")
 	for name, run := range map[string]func(){
 		"request": func() {
-			ParseRequest(browser, 0, &testLimits, &h)
+			ParseRequest(browser, Cursor{}, &testLimits, &h)
 			MarkHopByHop(&h)
 			out = AppendRequestHead(out[:0], &h, h.Bytes(h.Target), h.Bytes(h.Host), h.Body, h.Length, extras)
 		},
 		"request in pieces": func() {
-			scanned := 0
+			var scanned Cursor
 			for i := 100; i <= len(browser); i++ {
 				_, scanned, _ = ParseRequest(browser[:i], scanned, &testLimits, &h)
 			}
 		},
 		"response": func() {
-			ParseResponse(nginx, 0, proto.GET, &testLimits, &h)
+			ParseResponse(nginx, Cursor{}, proto.GET, &testLimits, &h)
 			MarkHopByHop(&h)
 			out = AppendResponseHead(out[:0], &h, 1, h.Body, h.Length, true, extras)
 		},
 		"faults": func() {
-			ParseRequest(bad, 0, &testLimits, &h)
-			ParseRequest(absolute, 0, &testLimits, &h)
-			ParseResponse(bad, 0, proto.GET, &testLimits, &h)
+			ParseRequest(bad, Cursor{}, &testLimits, &h)
+			ParseRequest(absolute, Cursor{}, &testLimits, &h)
+			ParseResponse(bad, Cursor{}, proto.GET, &testLimits, &h)
 		},
 		"chunked": func() {
 			var d Body
@@ -197,7 +197,7 @@ func TestNoAllocation(t *testing.T) {
 					break
 				}
 			}
-			ParseTrailers(b, 0, &testLimits, &h)
+			ParseTrailers(b, Cursor{}, &testLimits, &h)
 			out = AppendTrailers(AppendChunkHeader(out[:0], 5), &h)
 		},
 	} {

@@ -32,7 +32,7 @@ func decodeBlock(t testing.TB, b []byte) string {
 func requestHead(t testing.TB, in string) *proto.Head {
 	t.Helper()
 	h := new(proto.Head)
-	if n, _, f := http1.ParseRequest([]byte(in), 0, &http1.Limits{HeadBytes: 1 << 20, Fields: 1000, LineBytes: 1 << 20}, h); n == 0 {
+	if n, _, f := http1.ParseRequest([]byte(in), http1.Cursor{}, &http1.Limits{HeadBytes: 1 << 20, Fields: 1000, LineBytes: 1 << 20}, h); n == 0 {
 		t.Fatalf("%q: %v", in, f)
 	}
 	return h
@@ -41,7 +41,7 @@ func requestHead(t testing.TB, in string) *proto.Head {
 func responseHead(t testing.TB, in string) *proto.Head {
 	t.Helper()
 	h := new(proto.Head)
-	if n, _, f := http1.ParseResponse([]byte(in), 0, proto.GET, &http1.Limits{HeadBytes: 1 << 20, Fields: 1000, LineBytes: 1 << 20}, h); n == 0 {
+	if n, _, f := http1.ParseResponse([]byte(in), http1.Cursor{}, proto.GET, &http1.Limits{HeadBytes: 1 << 20, Fields: 1000, LineBytes: 1 << 20}, h); n == 0 {
 		t.Fatalf("%q: %v", in, f)
 	}
 	return h

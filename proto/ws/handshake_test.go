@@ -22,7 +22,7 @@ func request(t *testing.T, line string, fields ...string) *proto.Head {
 	t.Helper()
 	h := new(proto.Head)
 	b := []byte(line + " HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n" + strings.Join(fields, "\r\n") + "\r\n\r\n")
-	if n, _, f := http1.ParseRequest(b, 0, &testLimits, h); f != nil || n == 0 {
+	if n, _, f := http1.ParseRequest(b, http1.Cursor{}, &testLimits, h); f != nil || n == 0 {
 		t.Fatalf("%q: %v", b, f)
 	}
 	return h
@@ -32,7 +32,7 @@ func response(t *testing.T, fields ...string) *proto.Head {
 	t.Helper()
 	h := new(proto.Head)
 	b := []byte("HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" + strings.Join(fields, "\r\n") + "\r\n\r\n")
-	if n, _, f := http1.ParseResponse(b, 0, proto.GET, &testLimits, h); f != nil || n == 0 {
+	if n, _, f := http1.ParseResponse(b, http1.Cursor{}, proto.GET, &testLimits, h); f != nil || n == 0 {
 		t.Fatalf("%q: %v", b, f)
 	}
 	return h
@@ -160,9 +160,9 @@ func FuzzHandshake(f *testing.F) {
 			var n int
 			var fault *proto.Fault
 			if response {
-				n, _, fault = http1.ParseResponse([]byte(b), 0, proto.GET, &testLimits, h)
+				n, _, fault = http1.ParseResponse([]byte(b), http1.Cursor{}, proto.GET, &testLimits, h)
 			} else {
-				n, _, fault = http1.ParseRequest([]byte(b), 0, &testLimits, h)
+				n, _, fault = http1.ParseRequest([]byte(b), http1.Cursor{}, &testLimits, h)
 			}
 			if fault != nil || n != len(b) {
 				return nil
