@@ -20,18 +20,19 @@ const (
 // the index of the next free one. No slab grows to 2^32-1 entries.
 const live = ^uint32(0)
 
-// chunk is one allocation. The links lie apart from the items, so that items
-// keep their natural alignment and an item's stale contents are never read.
+// chunk is two allocations: items and links together would often be a little
+// more than what the allocator rounds to, pages of 8 KiB. Apart, items keep their
+// natural alignment, too, and an item's stale contents are never read.
 type chunk[T any] struct {
-	items [chunkLen]T
-	next  [chunkLen]uint32
+	items *[chunkLen]T
+	next  *[chunkLen]uint32
 }
 
 // Slab is a growing set of T. The zero value is empty and ready for use.
 // It grows a chunk of 256 at a time, never moves an entry and never gives a
 // chunk back: pointers from At stay good until the entry is freed.
 type Slab[T any] struct {
-	chunks []*chunk[T]
+	chunks []chunk[T]
 	free   uint32 // most recently freed entry, 0: none
 	fresh  uint32 // entries below were given out at least once
 	used   uint32
@@ -44,7 +45,7 @@ func (s *Slab[T]) Alloc() (uint32, *T) {
 	if i == 0 {
 		return s.allocFresh()
 	}
-	c := s.chunks[i>>chunkShift]
+	c := &s.chunks[i>>chunkShift]
 	s.free = c.next[i&chunkMask]
 	c.next[i&chunkMask] = live
 	s.used++
@@ -60,11 +61,11 @@ func (s *Slab[T]) allocFresh() (uint32, *T) {
 	}
 	i := s.fresh
 	if int(i>>chunkShift) == len(s.chunks) {
-		s.chunks = append(s.chunks, new(chunk[T]))
+		s.chunks = append(s.chunks, chunk[T]{new([chunkLen]T), new([chunkLen]uint32)})
 	}
 	s.fresh++
 	s.used++
-	c := s.chunks[i>>chunkShift]
+	c := &s.chunks[i>>chunkShift]
 	c.next[i&chunkMask] = live
 	return i, &c.items[i&chunkMask]
 }
@@ -72,7 +73,7 @@ func (s *Slab[T]) allocFresh() (uint32, *T) {
 // At gives the entry i, which must be in use. With `-tags assert` it panics
 // when it is not.
 func (s *Slab[T]) At(i uint32) *T {
-	c := s.chunks[i>>chunkShift]
+	c := &s.chunks[i>>chunkShift]
 	if assert.Enabled && c.next[i&chunkMask] != live {
 		panic("slab: use of an entry that is not in use")
 	}
@@ -82,7 +83,7 @@ func (s *Slab[T]) At(i uint32) *T {
 // Free takes the entry i back. It panics when i is not in use: by then two
 // owners believe that the entry is theirs, and going on would mix them up.
 func (s *Slab[T]) Free(i uint32) {
-	c := s.chunks[i>>chunkShift]
+	c := &s.chunks[i>>chunkShift]
 	if c.next[i&chunkMask] != live {
 		panic("slab: free of an entry that is not in use")
 	}

@@ -27,6 +27,7 @@ const (
 	controlMax  = 125
 	headerMax   = 14
 	headerCheck = 2 // bytes that say all but lengths above 125 and the mask
+	firstMax    = 8 // bytes in Frame.First
 )
 
 // Extensions says what the handshake has agreed on.
@@ -72,13 +73,12 @@ const (
 
 // Scanner follows what one endpoint sends. Start it before use.
 type Scanner struct {
-	size    uint64 // payload bytes of the present frame
-	left    uint64 // of those, not seen yet
-	message uint64 // payload bytes of the message's frames before and with this one
-	first   uint64 // see Frame.First
-	mask    uint32 // of the next payload byte lowest
-	head    [headerMax]byte
-	headLen uint8 // bytes of the present header that were seen
+	size    uint64          // payload bytes of the present frame
+	left    uint64          // of those, not seen yet
+	message uint64          // payload bytes of the message's frames before and with this one
+	mask    uint32          // of the next payload byte lowest
+	head    [headerMax]byte // of a header that is not complete; then the first bytes of a control frame's payload, unmasked
+	headLen uint8           // bytes of the present header that were seen
 	opcode  Opcode
 	phase   phase
 	utf8    uint8 // of the text message, or of the close reason
@@ -270,11 +270,12 @@ func (s *Scanner) measure(op Opcode, size uint64, lim *Limits) *Fault {
 // begin takes note of a header that is complete and in order.
 func (s *Scanner) begin(b0 byte, size uint64) {
 	op := Opcode(b0 & 0x0f)
-	s.phase, s.opcode, s.size, s.left, s.first = inPayload, op, size, size, 0
+	s.phase, s.opcode, s.size, s.left = inPayload, op, size, size
 	if op == Close {
 		s.utf8 = whole // the text it interrupts will not go on
 	}
 	if op.Control() {
+		clear(s.head[:firstMax])
 		return
 	}
 	s.flags &^= flagFin
@@ -300,8 +301,8 @@ func (s *Scanner) payload(b []byte) *Fault {
 	switch {
 	case s.opcode.Control():
 		for i, c := range b {
-			if k := at + uint64(i); k < 8 {
-				s.first |= uint64(c^byte(s.mask>>(i&3*8))) << (k * 8)
+			if k := at + uint64(i); k < firstMax {
+				s.head[k] = c ^ byte(s.mask>>(i&3*8))
 			}
 		}
 		if s.opcode == Close {
@@ -338,11 +339,16 @@ func (s *Scanner) turn(n int) {
 }
 
 // code is the close code in the first two bytes, in network order.
-func (s *Scanner) code() uint16 { return uint16(s.first)<<8 | uint16(s.first)>>8 }
+func (s *Scanner) code() uint16 { return uint16(s.head[0])<<8 | uint16(s.head[1]) }
 
 // end is the end of the present frame.
 func (s *Scanner) end(f *Frame) *Fault {
-	*f = Frame{Size: s.size, First: s.first, Opcode: s.opcode}
+	*f = Frame{Size: s.size, Opcode: s.opcode}
+	if s.opcode.Control() {
+		for i, c := range s.head[:firstMax] {
+			f.First |= uint64(c) << (8 * i)
+		}
+	}
 	s.phase, s.headLen = inHeader, 0
 	switch {
 	case s.opcode == Close:
