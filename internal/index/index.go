@@ -2,7 +2,7 @@
 package index
 
 // Map maps keys to node numbers by open addressing; 0 is no node. It holds no
-// pointers besides its one array, keeps at least half of it empty, and
+// pointers besides its one array, keeps at least a quarter of it empty, and
 // allocates only when it grows past its high mark. The zero value is empty.
 type Map[K uint32 | uint64] struct {
 	slots []slot[K]
@@ -46,7 +46,7 @@ func (x *Map[K]) Get(key K) uint32 {
 
 // Put adds key, or points it to another node.
 func (x *Map[K]) Put(key K, node uint32) {
-	if 2*(x.n+1) > len(x.slots) {
+	if 4*(x.n+1) > 3*len(x.slots) {
 		x.grow()
 	}
 	i := x.find(key)
