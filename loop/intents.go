@@ -204,6 +204,7 @@ func (l *Loop) Peer(id ConnID) netip.AddrPort {
 
 // startDials opens the sockets of the dials stated since the last Poll.
 func (l *Loop) startDials() {
+	l.dialsMost = max(l.dialsMost, len(l.dials))
 	for i := range l.dials {
 		d := &l.dials[i]
 		if c := l.live(d.id); c != nil {

@@ -54,14 +54,16 @@ type Loop struct {
 	be   backend
 	pool *buf.Pool
 
-	conns  connTable
-	nowNs  int64
-	wheel  wheel
-	events []Event
-	head   int // events below are pulled
+	conns      connTable
+	nowNs      int64
+	wheel      wheel
+	events     []Event
+	head       int // events below are pulled
+	eventsMost int // there were at once since the last Trim
 
 	todoHead, todoTail uint32 // connections with something for the next Poll
 	dials              []dialRequest
+	dialsMost          int            // as eventsMost
 	lines              [numLines]line // receivers waiting for a block
 	calledUp           int            // of them, in this Poll
 
@@ -283,6 +285,7 @@ func (l *Loop) recycle() {
 	if l.head == 0 {
 		return
 	}
+	l.eventsMost = max(l.eventsMost, len(l.events))
 	if l.head < len(l.events) {
 		l.events = l.events[:copy(l.events, l.events[l.head:])]
 		l.head = 0
