@@ -23,11 +23,12 @@ type recvBuffers struct {
 	ring  *pbufRing
 	views [recvDepthMax]buf.View // by buffer number; ID 0: not in the ring
 
-	limit   int // buffers there may be
-	depth   int // buffers there should be
-	filled  int // buffers there are
-	lowMark int // the fewest there were at a fill, since the last look
-	ticks   int // fills since then
+	limit   int  // buffers there may be
+	depth   int  // buffers there should be
+	filled  int  // buffers there are
+	lowMark int  // the fewest there were at a fill, since the last look
+	ticks   int  // fills since then
+	emptied bool // and not filled again: that there are none does not mean that they were needed
 }
 
 func newRecvBuffers(g *ring, pool *buf.Pool, reserve int) (*recvBuffers, error) {
@@ -44,7 +45,10 @@ func newRecvBuffers(g *ring, pool *buf.Pool, reserve int) (*recvBuffers, error) 
 // fill brings the ring up to its depth, as far as the pool has blocks. False:
 // there is no buffer at all.
 func (b *recvBuffers) fill() bool {
-	b.lowMark = min(b.lowMark, b.filled)
+	if !b.emptied {
+		b.lowMark = min(b.lowMark, b.filled)
+	}
+	b.emptied = false
 	if b.ticks++; b.ticks >= recvCalmTicks {
 		b.calm()
 	}
@@ -94,6 +98,7 @@ func (b *recvBuffers) calm() {
 func (b *recvBuffers) empty() error {
 	err := b.ring.reset()
 	b.release()
+	b.emptied = true
 	b.calm()
 	return err
 }

@@ -220,6 +220,20 @@ func TestUringDepth(t *testing.T) {
 	if u.bufs.depth != recvDepthMin {
 		t.Errorf("depth %d after calm", u.bufs.depth)
 	}
+	for range 8 {
+		burst()
+	}
+	// A loop without traffic has few ticks. Each Trim takes the buffers out, and
+	// the tick behind it puts them in again.
+	for range 8 {
+		l.Trim()
+		if err := l.Poll(0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := u.posted(); n != recvDepthMin {
+		t.Errorf("%d buffers in the ring of a loop that was trimmed eight times", n)
+	}
 }
 
 // A pool of a few blocks is not all in the ring, and those who wait for blocks
