@@ -7,6 +7,10 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -checklinkname=0
 RELEASE := $(LDFLAGS) -s -w -X main.buildVersion=$(VERSION)
 
+# Where zproxy spends its time, for the compiler: docs/decisions/0018. Not in cmd/zproxy, where each build and test of that
+# package would take it, and compile the standard library again.
+PROFILE := bench/zproxy.pgo
+
 # The end-to-end tests build the binary they test, so they need to run only once.
 UNIT = $(shell go list ./... | grep -v '/e2e$$')
 RACE := ./numa/... ./buf/... ./router/... ./upstream/... ./metrics/... ./config/... ./admin/... ./server/...
@@ -17,12 +21,12 @@ RING := ./loop ./proxy ./server ./cmd/...
 FUZZTIME ?= 10s
 SOAK     ?= 1h
 
-.PHONY: all build run test setup vet unit sim e2e interop race soak test-numa fuzz bench clean
+.PHONY: all build run test setup vet unit sim e2e interop race soak test-numa fuzz bench profile clean
 
 all: build
 
 build:
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags $(TAGS) -ldflags "$(RELEASE)" -o bin/zproxy ./cmd/zproxy
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags $(TAGS) -pgo $(PROFILE) -ldflags "$(RELEASE)" -o bin/zproxy ./cmd/zproxy
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/origin ./bench/origin
 
 run: build
@@ -46,6 +50,7 @@ vet:
 		if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
 	go vet ./...
 	go vet -tags $(TAGS) ./...
+	go vet -tags $(TAGS),cpuprofile ./cmd/zproxy
 
 # As a plain go test ./... has it, with epoll alone; and as it is built, where that makes a difference. Simulations have no
 # ring, and package proxy need not go through epoll twice.
@@ -96,6 +101,12 @@ fuzz:
 # BENCH="-scenarios small -rounds 7" and the like: go run ./bench -help
 bench:
 	go run ./bench $(BENCH)
+
+# The profile that build gives to the compiler, anew: after larger changes of the data path, on a quiet machine; 4 minutes.
+profile:
+	go run ./bench -profile $(PROFILE) -rounds 2 -idle 1000 -out bench/results/tmp/profile \
+		-contenders zproxy-epoll,zproxy-uring,zproxy-epoll-at-once,zproxy-uring-at-once \
+		-scenarios small,connect,pipelined,64k,1m,upload,h2-h1,h2-h2c,h1-h2c,h2-1m,ws-echo,ws-h2
 
 clean:
 	rm -rf bin

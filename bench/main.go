@@ -4,6 +4,7 @@
 //	go run ./bench [flags]             measure and report
 //	go run ./bench compare OLD NEW     what changed between two results
 //	go run ./bench scale [flags]       what loops that work side by side cost each other
+//	go run ./bench -profile bench/zproxy.pgo   what the compiler is to look at: see profile.go
 //
 // The proxy under test has one CPU to itself, load generator (wrk) and origin
 // (bench/origin) share another. All are started here, on free ports of
@@ -48,6 +49,7 @@ type settings struct {
 	out        string
 	limit      time.Duration
 	install    bool
+	profile    string
 	busy       bool // latency: count the rounds that the machine has spoilt
 }
 
@@ -117,6 +119,7 @@ func parse(args []string, out, errOut io.Writer) (set settings, status int) {
 	fs.DurationVar(&set.limit, "limit", time.Hour, "give up after this `time`")
 	fs.BoolVar(&set.install, "install", true, "as root: install missing peers with apt-get")
 	fs.BoolVar(&set.busy, "busy", false, "latency: count rounds that something else on the machine has spoilt, to try things out")
+	fs.StringVar(&set.profile, "profile", "", "also write where zproxy spends its time to this `file`, for make build; results are not comparable")
 	list := fs.Bool("list", false, "list scenarios and contenders")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -229,6 +232,11 @@ func run(ctx context.Context, set settings, progress io.Writer) (*Results, error
 	if err := os.Chmod(b.dir, 0o755); err != nil {
 		return nil, err
 	}
+	if set.profile != "" {
+		if err := os.Setenv("ZPROXY_CPUPROFILE", b.dir); err != nil {
+			return nil, err
+		}
+	}
 	if err := b.gather(root); err != nil {
 		return nil, err
 	}
@@ -247,6 +255,11 @@ func run(ctx context.Context, set settings, progress io.Writer) (*Results, error
 		}
 	}
 	res.Failures = b.failures
+	if set.profile != "" {
+		if err := b.writeProfile(); err != nil {
+			return nil, err
+		}
+	}
 	out := set.out
 	if out == "" {
 		out = freshDirectory(filepath.Join(root, "bench", "results"), res)

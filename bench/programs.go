@@ -41,11 +41,19 @@ func moduleRoot(ctx context.Context) (string, error) {
 // gather builds our programs and finds those of the system.
 func (b *bench) gather(root string) error {
 	// As `make build` does it.
+	tags, profile := "giouring", filepath.Join(root, profileFile)
+	if b.set.profile != "" {
+		tags, profile = "giouring,cpuprofile", "off"
+	}
 	flags := "-checklinkname=0 -s -w -X 'main.buildVersion=" + revision(root) + "'"
 	for _, p := range []struct{ name, dir string }{{"zproxy", "./cmd/zproxy"}, {"origin", "./bench/origin"}, {"floor", "./bench/floor"}, {"load", "./bench/load"}} {
 		b.say("building %s\n", p.name)
 		out := filepath.Join(b.dir, p.name+".bin")
-		cmd := exec.CommandContext(b.ctx, "go", "build", "-trimpath", "-tags", "giouring", "-ldflags", flags, "-o", out, p.dir)
+		args := []string{"build", "-trimpath", "-buildvcs=false"}
+		if p.name == "zproxy" {
+			args = append(args, "-tags", tags, "-pgo", profile, "-ldflags", flags)
+		}
+		cmd := exec.CommandContext(b.ctx, "go", append(args, "-o", out, p.dir)...)
 		cmd.Dir = root
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if text, err := cmd.CombinedOutput(); err != nil {

@@ -29,7 +29,14 @@ While it runs:  SIGTERM, SIGINT  stop accepting, finish requests, end; a second 
 docs/configuration.md describes the configuration file, examples/ has some to start from.
 `
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+// atEnd is called before the process ends; see profile.go.
+var atEnd = func() {}
+
+func main() {
+	status := run(os.Args[1:], os.Stdout, os.Stderr)
+	atEnd()
+	os.Exit(status)
+}
 
 // run is the command; the result is its exit status: 0, 1 for a failure, 2
 // for wrong usage.

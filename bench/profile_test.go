@@ -1,0 +1,38 @@
+package main
+
+import (
+	"bytes"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The profile of a run is one that the compiler and pprof read, of the functions
+// that did the work.
+func TestProfile(t *testing.T) {
+	canMeasure(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	t.Setenv("ZPROXY_CPUPROFILE", "") // set again by the run, and put back behind the test
+	file := filepath.Join(t.TempDir(), "zproxy.pgo")
+	var out, errOut bytes.Buffer
+	status := command([]string{"-rounds", "1", "-duration", "1s", "-scenarios", "small", "-contenders", "zproxy-epoll", "-install=false",
+		"-out", filepath.Join(t.TempDir(), "results"), "-profile", file}, &out, &errOut)
+	if status != 0 {
+		t.Fatalf("status %d:\n%s", status, errOut.String())
+	}
+	noneLeft(t)
+	for _, profile := range []string{file, "zproxy.pgo"} { // and the one that make build uses
+		top, err := exec.Command("go", "tool", "pprof", "-top", profile).CombinedOutput()
+		if err != nil || !strings.Contains(string(top), "zproxy/proxy.(*Worker).Run") || !strings.Contains(string(top), "zproxy/loop.(*epoll).wait") {
+			t.Errorf("%s: %v\n%.2000s", profile, err, top)
+		}
+	}
+}
+
+func TestProfileOfNothing(t *testing.T) {
+	b := &bench{ctx: t.Context(), dir: t.TempDir(), set: settings{profile: filepath.Join(t.TempDir(), "p")}}
+	if err := b.writeProfile(); err == nil {
+		t.Error("a profile of no zproxy")
+	}
+}
