@@ -14,8 +14,9 @@ func (l *Loop) Trim() {
 	l.dials = trimmed(l.dials, &l.dialsMost)
 }
 
-// listKeep is how much room a list keeps whatever happens.
-const listKeep = 256
+// listKeep is how much room a list keeps whatever happens: what is given back is
+// garbage first, and below this there may be no collection for long.
+const listKeep = 1024
 
 // trimmed is list, with less room when that is much more than was needed since
 // the last call. most is what was needed.

@@ -10,7 +10,7 @@ func TestListsKeepRoomForWhatWasNeeded(t *testing.T) {
 	for _, c := range []struct{ room, in, most, want int }{
 		{listKeep * 4, 0, 0, listKeep * 4}, // little altogether
 		{100_000, 0, 0, 2 * listKeep},
-		{100_000, 3, 1000, 2000},
+		{100_000, 3, 5000, 10_000},
 		{100_000, 3000, 10, 6000},
 		{100_000, 3, 25_000, 100_000}, // it would soon be needed again
 	} {

@@ -50,7 +50,7 @@ func (b *recvBuffers) fill() bool {
 	}
 	b.emptied = false
 	if b.ticks++; b.ticks >= recvCalmTicks {
-		b.calm()
+		b.calm(1)
 	}
 	if b.filled >= b.depth {
 		return true
@@ -84,10 +84,11 @@ func (b *recvBuffers) deepen(n int) {
 	b.ticks = 0
 }
 
-// calm halves the depth when three quarters of it were never used.
-func (b *recvBuffers) calm() {
-	if used := b.depth - b.lowMark; used < b.depth/4 && b.depth > recvDepthMin {
-		b.depth = max(b.depth/2, recvDepthMin)
+// calm halves the depth, or divides it by 1<<shift, when three quarters of it
+// were never used.
+func (b *recvBuffers) calm(shift uint) {
+	if used := b.depth - b.lowMark; used < b.depth/4 {
+		b.depth = min(b.depth, max(b.depth>>shift, 2*used, recvDepthMin))
 	}
 	b.lowMark = b.depth
 	b.ticks = 0
@@ -99,7 +100,7 @@ func (b *recvBuffers) empty() error {
 	err := b.ring.reset()
 	b.release()
 	b.emptied = true
-	b.calm()
+	b.calm(3) // nobody waits for long to have memory back
 	return err
 }
 

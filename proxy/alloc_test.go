@@ -4,6 +4,7 @@ import (
 	"net"
 	"reflect"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +28,13 @@ type stepped struct {
 
 func newStepped(t testing.TB, io loop.IO, extra string, log *accesslog.Logger) *stepped {
 	t.Helper()
+	return newSteppedBy(t, io, "[http1]", extra, log, []byte(getRequest))
+}
+
+// newSteppedBy has a client that speaks one of protocols, and begins with first:
+// bytes that make the worker connect to the origin.
+func newSteppedBy(t testing.TB, io loop.IO, protocols, extra string, log *accesslog.Logger, first []byte) *stepped {
+	t.Helper()
 	runtime.LockOSThread()
 	t.Cleanup(runtime.UnlockOSThread)
 	origin, err := net.Listen("tcp", "127.0.0.1:0")
@@ -34,7 +42,7 @@ func newStepped(t testing.TB, io loop.IO, extra string, log *accesslog.Logger) *
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { origin.Close() })
-	cfg, err := config.Parse("test.yaml", []byte(yaml(origin.Addr().String(), extra)))
+	cfg, err := config.Parse("test.yaml", []byte(strings.Replace(yaml(origin.Addr().String(), extra), "8080\"}", "8080\", protocols: "+protocols+"}", 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +80,7 @@ func newStepped(t testing.TB, io loop.IO, extra string, log *accesslog.Logger) *
 	}
 	unix.SetNonblock(s.client, true)
 	t.Cleanup(func() { unix.Close(s.client); unix.Close(s.origin) })
-	unix.Write(s.client, []byte(getRequest))
+	unix.Write(s.client, first)
 	accepted := make(chan int)
 	go func() {
 		c, err := origin.Accept()

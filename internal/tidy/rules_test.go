@@ -132,13 +132,14 @@ var exceptions = []exception{
 // buildTags are the tags that something sets: the Makefile, a test command or
 // the tool chain. A file behind another one is never compiled.
 var buildTags = map[string]bool{
-	"giouring": true, // make build
-	"assert":   true, // make test, the simulator
-	"plant":    true, // the test of the simulator's oracles
-	"race":     true,
-	"linux":    true,
-	"amd64":    true,
-	"arm64":    true,
+	"giouring":   true, // make build
+	"assert":     true, // make test, the simulator
+	"plant":      true, // the test of the simulator's oracles
+	"race":       true,
+	"cpuprofile": true, // bench -profile
+	"linux":      true,
+	"amd64":      true,
+	"arm64":      true,
 }
 
 // forbiddenNames say nothing about what is inside.
