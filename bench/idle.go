@@ -32,7 +32,8 @@ const (
 	warmRequests   = 200 // touch code and pools that the first request of any connection would
 	memoryRuns     = 3
 	settle         = 1000 * time.Millisecond
-	waitingStreams = 1000
+	settleIdle     = 4000 * time.Millisecond // what the rush of opening took may be given back
+	waitingStreams = 4000
 )
 
 // guestCount is how many connections, streams or sockets are left idle.
@@ -107,7 +108,7 @@ func (b *bench) idleRun(s *scenario, c *contender) (m Memory, err error) {
 			return m, st.process.complain(fmt.Errorf("%s %d: %w", s.memory.what(), i, err))
 		}
 	}
-	b.sleep(settle)
+	b.sleep(settleIdle)
 	if m.IdleRSS, m.IdlePSS, err = memoryOf(members); err != nil {
 		return m, st.process.complain(err)
 	}

@@ -282,7 +282,7 @@ func (b *bench) estimate() (total time.Duration) {
 		switch {
 		case s.memory != noMemory:
 			// Some 0.2 ms for each connection, beside the pauses.
-			one = time.Duration(min(memoryRuns, b.set.rounds)) * (3*settle + time.Duration(b.guestCount(s))*200*time.Microsecond)
+			one = time.Duration(min(memoryRuns, b.set.rounds)) * (2*settle + settleIdle + time.Duration(b.guestCount(s))*200*time.Microsecond)
 		case s.openLoop:
 			one = warmUp + time.Duration(min(capacityRounds, b.set.rounds)+len(b.set.shares)*b.set.rounds)*b.round(s)
 		}
