@@ -32,15 +32,18 @@ const (
 	warmRequests   = 200 // touch code and pools that the first request of any connection would
 	memoryRuns     = 3
 	settle         = 1000 * time.Millisecond
-	settleIdle     = 4000 * time.Millisecond // what the rush of opening took may be given back
 	waitingStreams = 4000
 )
+
+// settleIdle is for what the rush of opening took to be given back. Tests wait
+// for less.
+var settleIdle = 4 * time.Second
 
 // guestCount is how many connections, streams or sockets are left idle.
 func (b *bench) guestCount(s *scenario) int {
 	switch s.memory {
 	case http2Waiting:
-		return waitingStreams
+		return min(10*b.set.idle, waitingStreams)
 	case webSockets: // the proxy has two files open for each
 		return min(b.set.idle, max(1, (b.set.files-2048)/2))
 	}
