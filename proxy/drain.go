@@ -41,11 +41,31 @@ func (w *Worker) drain() {
 // not come with drain itself, so that what the listeners still gave is seen.
 func (w *Worker) drainStep(now int64) {
 	w.drainClients(now)
-	w.peers[w.index].drained.Store(w.m.ClientConns == 0 && w.clients.Len() == 0 && w.xs.Len() == 0)
+	w.peers[w.index].drained.Store(w.m.ClientConns == 0 && w.clients.Len() == 0 && w.xs.Len() == 0 && w.drainOrigins(now))
 	w.stopped = true
 	for _, p := range w.peers {
 		w.stopped = w.stopped && p.drained.Load()
 	}
+}
+
+// drainOrigins says whether origins whose exchange is over have been sent all
+// that is queued for them: the end of a WebSocket above all. When the grace is
+// over it drops the rest.
+func (w *Worker) drainOrigins(now int64) bool {
+	sent := true
+	for i := uint32(1); i <= uint32(w.origins.Cap()); i++ {
+		if !w.origins.Live(i) {
+			continue
+		}
+		if o := w.origins.At(i); o.state == originLinger && w.originQueued(o) > 0 {
+			if now >= w.drainBy {
+				w.closeOrigin(o)
+			} else {
+				sent = false
+			}
+		}
+	}
+	return sent
 }
 
 // drainClients closes clients between requests, and resets all when the grace

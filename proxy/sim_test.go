@@ -50,6 +50,23 @@ func TestSim(t *testing.T) {
 	}
 }
 
+// Seeds with which something was found that few others show. When what is drawn
+// changes they are seeds like any other.
+func TestSimSeedsThatFound(t *testing.T) {
+	for seed, what := range map[uint64]string{
+		56575: "a worker that had drained ended before an origin was sent the end of its WebSocket, which waited for window",
+	} {
+		s, err := simulate(seed, t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.failed) > 0 {
+			t.Logf("seed %d: %s", seed, what)
+			s.report(t)
+		}
+	}
+}
+
 // simCounts is what a test run has gone through.
 type simCounts struct {
 	began                        time.Time
