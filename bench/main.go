@@ -4,7 +4,7 @@
 //	go run ./bench [flags]             measure and report
 //	go run ./bench compare OLD NEW     what changed between two results
 //	go run ./bench scale [flags]       what loops that work side by side cost each other
-//	go run ./bench -profile bench/zproxy.pgo   what the compiler is to look at: see profile.go
+//	go run ./bench -profile FILE ...   and write a profile for the compiler (make profile)
 //
 // The proxy under test has one CPU to itself, load generator (wrk) and origin
 // (bench/origin) share another. All are started here, on free ports of
