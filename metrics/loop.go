@@ -9,8 +9,9 @@
 // EndpointState and Gauge.
 package metrics
 
-// ReasonCount is how many distinct refusal reasons a Loop can tell apart.
-const ReasonCount = 128
+// ReasonCount is how many distinct refusal reasons a Loop can tell apart. Whoever
+// counts proves at compile time that its codes are below it.
+const ReasonCount = 160
 
 // Loop holds the counters of one event loop. The zero value is ready for use.
 //

@@ -9,7 +9,7 @@ import (
 // Codes of what this package refuses or gives up, behind those of proto, and of
 // what an HTTP/2 peer has overdone, by http2.Abuse.
 const (
-	codeAbuse   proto.FaultCode = 104
+	codeAbuse   proto.FaultCode = 128
 	codeConnect proto.FaultCode = 80 + iota
 	codeHeadTimeout
 	codeBodyTimeout
@@ -27,6 +27,12 @@ const (
 	codeHTTP2
 	codeNoSocket
 	codeSockets
+
+	// Each code has a counter, and no two kinds share one: a constant below zero
+	// is an error of the compiler.
+	_ = uint(int(codeConnect) - proto.FaultCount)
+	_ = uint(codeAbuse - codeSockets - 1)
+	_ = uint(metrics.ReasonCount - int(codeAbuse) - http2.AbuseCount)
 )
 
 // statusClientGone is logged for a client that left before its answer, as
@@ -112,4 +118,4 @@ func (x *exchange) noConnection(f *proto.Fault) *proto.Fault {
 	return f
 }
 
-func (w *Worker) countFault(f *proto.Fault) { w.m.RefusedByReason[f.Code&(metrics.ReasonCount-1)]++ }
+func (w *Worker) countFault(f *proto.Fault) { w.m.RefusedByReason[f.Code]++ }
