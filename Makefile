@@ -11,6 +11,10 @@ RELEASE := $(LDFLAGS) -s -w -X main.buildVersion=$(VERSION)
 # package would take it, and compile the standard library again.
 PROFILE := bench/zproxy.pgo
 
+# Tests that take long, by their names (internal/longtest): make test-long runs them, and make test does not.
+LENGTHY := ^TestLengthy
+BULK     = $(shell grep -rl --include='*_test.go' --exclude-dir=interop '^func TestLengthy' . | xargs -r -n1 dirname | sort -u)
+
 # The end-to-end tests build the binary they test, so they need to run only once.
 UNIT = $(shell go list ./... | grep -v '/e2e$$')
 RACE := ./numa/... ./buf/... ./router/... ./upstream/... ./metrics/... ./config/... ./admin/... ./server/...
@@ -21,7 +25,7 @@ RING := ./loop ./proxy ./server ./cmd/...
 FUZZTIME ?= 10s
 SOAK     ?= 1h
 
-.PHONY: all build run test setup vet unit sim e2e interop race soak test-numa fuzz bench profile clean
+.PHONY: all build run test test-long setup vet unit sim e2e interop race soak test-numa fuzz bench profile clean
 
 all: build
 
@@ -41,6 +45,11 @@ test:
 	$(MAKE) --no-print-directory interop
 	$(MAKE) --no-print-directory race
 
+# The tests that make test leaves out; at most 45 minutes.
+test-long:
+	$(MAKE) --no-print-directory setup
+	ZPROXY_LONG=1 go test -count=1 -p 1 -timeout 45m -v -tags $(TAGS) -ldflags=$(LDFLAGS) -run '$(LENGTHY)' $(BULK)
+
 # The programs that the end-to-end tests talk to.
 setup:
 	scripts/dev/setup
@@ -55,8 +64,8 @@ vet:
 # As a plain go test ./... has it, with epoll alone; and as it is built, where that makes a difference. Simulations have no
 # ring, and package proxy need not go through epoll twice.
 unit:
-	go test $(UNIT)
-	ZPROXY_TEST_IO=uring go test -count=1 -skip '^TestSim' -tags $(TAGS) -ldflags=$(LDFLAGS) $(RING)
+	go test -skip '$(LENGTHY)' $(UNIT)
+	ZPROXY_TEST_IO=uring go test -count=1 -skip '^TestSim|$(LENGTHY)' -tags $(TAGS) -ldflags=$(LDFLAGS) $(RING)
 
 # Real workers in a simulated world, with all assertions; see docs/testing.md. It prints what it has gone through.
 sim:
@@ -64,7 +73,7 @@ sim:
 
 # With -v, because it tells how much was tried and what came of it.
 e2e:
-	go test -count=1 -timeout 30m -v -tags $(TAGS) -ldflags=$(LDFLAGS) ./e2e
+	go test -count=1 -timeout 30m -v -skip '$(LENGTHY)' -tags $(TAGS) -ldflags=$(LDFLAGS) ./e2e
 
 # Other people's test suites, h2spec and gRPC's, in a module of their own for what they depend on.
 interop:
@@ -73,7 +82,7 @@ interop:
 # Packages whose data several threads touch; and the data path in the simulator, whose buffers are ordinary memory:
 # those of a real loop are mapped, which the race detector does not see.
 race:
-	CGO_ENABLED=1 go test -race $(RACE)
+	CGO_ENABLED=1 go test -race -skip '$(LENGTHY)' $(RACE)
 	CGO_ENABLED=1 go test -race -count=1 -v -run '^TestSim$$' ./proxy -sim.requests=4000
 
 # Every kind of client and origin for an hour, or SOAK=5m: fails when the proxy does not stay as small as it was.

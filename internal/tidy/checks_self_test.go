@@ -82,6 +82,11 @@ func TestChecksSeeViolations(t *testing.T) {
 		{checkSkips, "buf/a_test.go", "func f() { t.SkipNow() }", "what is missing"},
 		{checkSkips, "buf/a_test.go", "func f() { t.Skip(\"needs root\") }", ""},
 
+		{checkLengthy, "buf/a_test.go", "func TestLengthyF(t *testing.T) { longtest.Need(t) }", ""},
+		{checkLengthy, "buf/a_test.go", "func TestLengthyF(t *testing.T) { f() }", "TestLengthyF: a test that takes long"},
+		{checkLengthy, "buf/a_test.go", "func TestF(t *testing.T) { longtest.Need(t) }", "TestF: a test that takes long"},
+		{checkLengthy, "buf/a_test.go", "func TestF(t *testing.T) { f() }", ""},
+
 		{checkDead, "buf/a.go", "func f() {}", "nothing calls f"},
 		{checkDead, "buf/a.go", "type t int\nfunc (t) f() {}", "nothing calls f"},
 		{checkDead, "buf/a.go", "func f() {}\nvar _ = f", ""},

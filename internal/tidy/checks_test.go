@@ -279,6 +279,50 @@ func checkSkips(t *tree) []string {
 	return out
 }
 
+// lengthy begins the names of tests that take long: make test leaves them out
+// by it.
+const lengthy = "TestLengthy"
+
+// checkLengthy wants tests that take long to be known by their name, and no
+// others.
+func checkLengthy(t *tree) []string {
+	var out []string
+	for _, f := range t.files {
+		if !f.test {
+			continue
+		}
+		for _, d := range f.syntax.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok || fn.Body == nil {
+				continue
+			}
+			needs := len(fn.Body.List) > 0 && callsLongtest(fn.Body.List[0])
+			if named := fn.Recv == nil && strings.HasPrefix(fn.Name.Name, lengthy); named != needs {
+				out = append(out, fmt.Sprintf("%s: %s: a test that takes long is called %s... and begins with longtest.Need(t); others do neither", t.at(f, fn.Pos()), fn.Name.Name, lengthy))
+			}
+		}
+	}
+	return out
+}
+
+// callsLongtest says whether a statement is longtest.Need(...).
+func callsLongtest(s ast.Stmt) bool {
+	e, ok := s.(*ast.ExprStmt)
+	if !ok {
+		return false
+	}
+	c, ok := e.X.(*ast.CallExpr)
+	if !ok {
+		return false
+	}
+	sel, ok := c.Fun.(*ast.SelectorExpr)
+	if !ok {
+		return false
+	}
+	pkg, ok := sel.X.(*ast.Ident)
+	return ok && pkg.Name == "longtest" && sel.Sel.Name == "Need"
+}
+
 // checkDead finds functions of a package that nothing in it names, except a
 // test at most: by name only, so it misses some and accuses none wrongly.
 func checkDead(t *tree) []string {

@@ -35,14 +35,15 @@ var layers = map[string]int{
 	"admin":  6,
 	"server": 7,
 
-	"cmd":             8,
-	"e2e":             8, // runs the binary against real peers
-	"internal/child":  8, // programs that tests start
-	"internal/simnet": 8, // scripted peers: only tests and commands may know them
-	"internal/tidy":   8,
-	"internal/vmtest": 8, // runs the binary in a virtual machine
-	"bench":           8,
-	"examples":        8,
+	"cmd":               8,
+	"e2e":               8, // runs the binary against real peers
+	"internal/child":    8, // programs that tests start
+	"internal/longtest": 8, // keeps tests that take long out of a plain run
+	"internal/simnet":   8, // scripted peers: only tests and commands may know them
+	"internal/tidy":     8,
+	"internal/vmtest":   8, // runs the binary in a virtual machine
+	"bench":             8,
+	"examples":          8,
 }
 
 // onlyImports narrows layers: these packages import nothing else of the module.

@@ -18,6 +18,7 @@ var checks = []struct {
 	{"unfinished", checkUnfinished},
 	{"build tags", checkBuildTags},
 	{"skips", checkSkips},
+	{"lengthy tests", checkLengthy},
 	{"dead functions", checkDead},
 }
 
