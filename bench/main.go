@@ -73,11 +73,10 @@ func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
 // command returns the exit status: 0, 1 when something failed or is missing,
 // 2 for wrong usage.
 func command(args []string, out, errOut io.Writer) int {
-	if len(args) > 0 && args[0] == "compare" {
-		return compare(args[1:], out, errOut)
-	}
-	if len(args) > 0 && args[0] == "scale" {
-		return scale(args[1:], out, errOut)
+	for _, c := range subcommands {
+		if len(args) > 0 && args[0] == c.name {
+			return c.run(args[1:], out, errOut)
+		}
 	}
 	set, status := parse(args, out, errOut)
 	if status >= 0 {
@@ -221,17 +220,11 @@ func run(ctx context.Context, set settings, progress io.Writer) (*Results, error
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{ctx: ctx, set: set, progress: progress, launcher: newLauncher(),
-		programs: map[string]string{}, versions: map[string]string{}, missing: map[string]string{}, configs: map[string][]byte{}}
-	if b.dir, err = os.MkdirTemp("", "zproxy-bench-"); err != nil {
+	b, end, err := newBench(ctx, set, progress)
+	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(b.dir)
-	defer b.stopAll()
-	// nginx's worker may run as another user.
-	if err := os.Chmod(b.dir, 0o755); err != nil {
-		return nil, err
-	}
+	defer end()
 	if set.profile != "" {
 		if err := os.Setenv("ZPROXY_CPUPROFILE", b.dir); err != nil {
 			return nil, err

@@ -101,13 +101,11 @@ func runScale(ctx context.Context, set settings, mask unix.CPUSet, most, connect
 		return err
 	}
 	set.contenders = []string{"zproxy-" + backend}
-	b := &bench{ctx: ctx, set: set, progress: progress, launcher: newLauncher(),
-		programs: map[string]string{}, versions: map[string]string{}, missing: map[string]string{}, configs: map[string][]byte{}}
-	if b.dir, err = os.MkdirTemp("", "zproxy-bench-"); err != nil {
+	b, end, err := newBench(ctx, set, progress)
+	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(b.dir)
-	defer b.stopAll()
+	defer end()
 	if err := b.gather(root); err != nil {
 		return err
 	}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+)
+
+// subcommand is what bench does besides the comparison of all contenders. It
+// returns the exit status: 0, 1 when something failed, 2 for wrong usage.
+type subcommand struct {
+	name string
+	run  func(args []string, out, errOut io.Writer) int
+}
+
+// Each lies in a file of its own.
+var subcommands = []subcommand{
+	{"compare", compare},
+	{"scale", scale},
+}
+
+// newBench prepares a run and returns what has to be called at its end.
+func newBench(ctx context.Context, set settings, progress io.Writer) (*bench, func(), error) {
+	b := &bench{ctx: ctx, set: set, progress: progress, launcher: newLauncher(),
+		programs: map[string]string{}, versions: map[string]string{}, missing: map[string]string{}, configs: map[string][]byte{}}
+	var err error
+	if b.dir, err = os.MkdirTemp("", "zproxy-bench-"); err != nil {
+		return nil, nil, err
+	}
+	end := func() {
+		b.stopAll()
+		os.RemoveAll(b.dir)
+	}
+	// nginx's worker may run as another user.
+	if err := os.Chmod(b.dir, 0o755); err != nil {
+		end()
+		return nil, nil, err
+	}
+	return b, end, nil
+}
