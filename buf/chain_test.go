@@ -195,91 +195,105 @@ func TestChainsAgainstModel(t *testing.T) {
 	}
 }
 
+// chainModel is several chains beside the bytes each must have.
+type chainModel struct {
+	rnd    *rand.Rand
+	p      *Pool
+	chains [4]Chain
+	model  [4][]byte
+	stamp  byte
+}
+
+// write fills b with bytes that differ from those before.
+func (m *chainModel) write(b []byte) {
+	for i := range b {
+		m.stamp++
+		b[i] = m.stamp
+	}
+}
+
 func modelRun(t *testing.T, seed uint64) {
-	rnd := rand.New(rand.NewPCG(seed, 1))
-	p := newPool(64, 8)
-	var chains [4]Chain
-	var model [4][]byte
-	stamp := byte(0)
-	write := func(b []byte) {
-		for i := range b {
-			stamp++
-			b[i] = stamp
-		}
-	}
+	m := &chainModel{rnd: rand.New(rand.NewPCG(seed, 1)), p: newPool(64, 8)}
+	p := m.p
 	for op := range 2000 {
-		i, j := rnd.IntN(4), rnd.IntN(4)
-		c := &chains[i]
-		switch rnd.IntN(9) {
-		case 0: // a part of a block
-			if v, ok := p.Get(); ok {
-				v = v.Slice(uint32(rnd.IntN(20)), uint32(rnd.IntN(40)))
-				write(p.Bytes(v))
-				model[i] = append(model[i], p.Bytes(v)...)
-				p.Push(c, v)
-			}
-		case 1: // a block shared by two chains
-			if v, ok := p.Get(); ok {
-				write(p.Bytes(v))
-				cut := uint32(rnd.IntN(testBlock))
-				p.Retain(v)
-				model[i] = append(model[i], p.Bytes(v.Slice(0, cut))...)
-				p.Push(c, v.Slice(0, cut))
-				model[j] = append(model[j], p.Bytes(v.Slice(cut, testBlock-cut))...)
-				p.Push(&chains[j], v.Slice(cut, testBlock-cut))
-			}
-		case 2, 3: // a small message
-			if b := p.Reserve(rnd.IntN(30)); b != nil {
-				write(b)
-				v := p.Commit(rnd.IntN(len(b) + 1))
-				if rnd.IntN(2) == 0 {
-					model[i] = append(model[i], p.Bytes(v)...)
-					p.Push(c, v)
-				} else {
-					model[i] = append(append([]byte(nil), p.Bytes(v)...), model[i]...)
-					p.PushFront(c, v)
-				}
-			}
-		case 4, 5:
-			n := rnd.IntN(c.Bytes() + 1)
-			p.Consume(c, n)
-			model[i] = model[i][n:]
-		case 6:
-			if i != j {
-				p.Move(c, &chains[j])
-				model[i] = append(model[i], model[j]...)
-				model[j] = nil
-			}
-		case 7: // received in parts
-			if v := p.Pop(c); v.ID != 0 {
-				model[i] = model[i][v.Len:]
-				extra := make([]byte, rnd.IntN(10))
-				write(extra)
-				v, n := p.Extend(v, extra)
-				model[i] = append(append([]byte(nil), p.Bytes(v)...), model[i]...)
-				if n > 0 && !bytes.HasSuffix(p.Bytes(v), extra[:n]) {
-					t.Fatalf("seed %d: extended by %q, have %q", seed, extra[:n], p.Bytes(v))
-				}
-				p.PushFront(c, v)
-			}
-		case 8:
-			if rnd.IntN(4) == 0 {
-				p.Drop(c)
-				model[i] = nil
-				p.Trim()
-			}
-		}
-		for k := range chains {
-			if got := text(p, &chains[k]); got != string(model[k]) || chains[k].Bytes() != len(got) {
-				t.Fatalf("seed %d, operation %d, chain %d:\n got %q\nwant %q", seed, op, k, got, model[k])
+		m.step(t, seed)
+		for k := range m.chains {
+			if got := text(p, &m.chains[k]); got != string(m.model[k]) || m.chains[k].Bytes() != len(got) {
+				t.Fatalf("seed %d, operation %d, chain %d:\n got %q\nwant %q", seed, op, k, got, m.model[k])
 			}
 		}
 	}
-	for k := range chains {
-		p.Drop(&chains[k])
+	for k := range m.chains {
+		p.Drop(&m.chains[k])
 	}
 	if p.InUse() != 0 || p.nodes.Len() != 0 || p.Free() != p.Stats().Blocks {
 		t.Fatalf("seed %d: at rest %d blocks and %d nodes are in use", seed, p.InUse(), p.nodes.Len())
+	}
+}
+
+// step does one thing at random, to a chain and to its bytes.
+func (m *chainModel) step(t *testing.T, seed uint64) {
+	rnd, p, model := m.rnd, m.p, &m.model
+	i, j := rnd.IntN(4), rnd.IntN(4)
+	c := &m.chains[i]
+	switch rnd.IntN(9) {
+	case 0: // a part of a block
+		if v, ok := p.Get(); ok {
+			v = v.Slice(uint32(rnd.IntN(20)), uint32(rnd.IntN(40)))
+			m.write(p.Bytes(v))
+			model[i] = append(model[i], p.Bytes(v)...)
+			p.Push(c, v)
+		}
+	case 1: // a block shared by two chains
+		if v, ok := p.Get(); ok {
+			m.write(p.Bytes(v))
+			cut := uint32(rnd.IntN(testBlock))
+			p.Retain(v)
+			model[i] = append(model[i], p.Bytes(v.Slice(0, cut))...)
+			p.Push(c, v.Slice(0, cut))
+			model[j] = append(model[j], p.Bytes(v.Slice(cut, testBlock-cut))...)
+			p.Push(&m.chains[j], v.Slice(cut, testBlock-cut))
+		}
+	case 2, 3: // a small message
+		if b := p.Reserve(rnd.IntN(30)); b != nil {
+			m.write(b)
+			v := p.Commit(rnd.IntN(len(b) + 1))
+			if rnd.IntN(2) == 0 {
+				model[i] = append(model[i], p.Bytes(v)...)
+				p.Push(c, v)
+			} else {
+				model[i] = append(append([]byte(nil), p.Bytes(v)...), model[i]...)
+				p.PushFront(c, v)
+			}
+		}
+	case 4, 5:
+		n := rnd.IntN(c.Bytes() + 1)
+		p.Consume(c, n)
+		model[i] = model[i][n:]
+	case 6:
+		if i != j {
+			p.Move(c, &m.chains[j])
+			model[i] = append(model[i], model[j]...)
+			model[j] = nil
+		}
+	case 7: // received in parts
+		if v := p.Pop(c); v.ID != 0 {
+			model[i] = model[i][v.Len:]
+			extra := make([]byte, rnd.IntN(10))
+			m.write(extra)
+			v, n := p.Extend(v, extra)
+			model[i] = append(append([]byte(nil), p.Bytes(v)...), model[i]...)
+			if n > 0 && !bytes.HasSuffix(p.Bytes(v), extra[:n]) {
+				t.Fatalf("seed %d: extended by %q, have %q", seed, extra[:n], p.Bytes(v))
+			}
+			p.PushFront(c, v)
+		}
+	case 8:
+		if rnd.IntN(4) == 0 {
+			p.Drop(c)
+			model[i] = nil
+			p.Trim()
+		}
 	}
 }
 

@@ -442,32 +442,37 @@ func TestH2OrdinaryBursts(t *testing.T) {
 			}
 			healthy(t, h, odd(200))
 		})
-		t.Run("pings and window updates", func(t *testing.T) {
-			h := dialH2(t, f.addr)
-			go func() {
-				for range 30 {
-					h.raw(http2.FramePing, 0, 0, make([]byte, 8))
-					time.Sleep(100 * time.Millisecond)
-				}
-			}()
-			s := h.ask(1, true, "GET", fmt.Sprintf("/%d", 100*mib)) // with two updates for each frame
-			if h.until("its end", s.over); len(s.body) != 100*mib {
-				t.Errorf("%d bytes", len(s.body))
+		busyConnections(t, f, healthy)
+	})
+}
+
+// busyConnections: many small frames that all belong to something.
+func busyConnections(t *testing.T, f *front, healthy func(*testing.T, *h2conn, uint32)) {
+	t.Run("pings and window updates", func(t *testing.T) {
+		h := dialH2(t, f.addr)
+		go func() {
+			for range 30 {
+				h.raw(http2.FramePing, 0, 0, make([]byte, 8))
+				time.Sleep(100 * time.Millisecond)
 			}
-			healthy(t, h, 3)
-		})
-		t.Run("small uploads in small pieces", func(t *testing.T) {
-			h := dialH2(t, f.addr)
-			s := h.ask(1, false, "PUT", "/")
-			for range 20_000 {
-				h.data(1, false, "x")
-			}
-			h.data(1, true, "")
-			if h.until("the answer", s.over); !strings.HasPrefix(string(s.body), "20000 ") {
-				t.Errorf("%v: %s", s, s.body)
-			}
-			healthy(t, h, 3)
-		})
+		}()
+		s := h.ask(1, true, "GET", fmt.Sprintf("/%d", 100*mib)) // with two updates for each frame
+		if h.until("its end", s.over); len(s.body) != 100*mib {
+			t.Errorf("%d bytes", len(s.body))
+		}
+		healthy(t, h, 3)
+	})
+	t.Run("small uploads in small pieces", func(t *testing.T) {
+		h := dialH2(t, f.addr)
+		s := h.ask(1, false, "PUT", "/")
+		for range 20_000 {
+			h.data(1, false, "x")
+		}
+		h.data(1, true, "")
+		if h.until("the answer", s.over); !strings.HasPrefix(string(s.body), "20000 ") {
+			t.Errorf("%v: %s", s, s.body)
+		}
+		healthy(t, h, 3)
 	})
 }
 

@@ -65,58 +65,16 @@ listeners: [{address: LISTEN}]
 upstreams: {app: {endpoints: [{address: %q}], pool: {max_connections: %d, queue_timeout: 10s}}}
 routes: [{path: "/*", upstream: app}]
 `, o.addr, connections))
-		// One client on each loop.
-		byLoop := map[string]*client{}
-		for i := 0; len(byLoop) < 2 && i < 100; i++ {
-			c := dial(t, z.addr)
-			before := z.metrics(t)
-			c.get("/")
-			after := z.metrics(t)
-			for _, loop := range []string{`{loop="0"}`, `{loop="1"}`} {
-				if after["zproxy_requests_total"+loop] > before["zproxy_requests_total"+loop] && byLoop[loop] == nil {
-					byLoop[loop] = c
-					c = nil
-					break
-				}
-			}
-			if c != nil {
-				c.Close()
-			}
-		}
-		if len(byLoop) != 2 {
-			t.Fatal("all clients came to one loop")
-		}
+		byLoop := clientOnEachLoop(t, z)
 		// All connections in use at once on many clients' behalf, then idle
 		// wherever they ended up; then each loop asks in turn.
-		var busy sync.WaitGroup
-		for range 2 * connections {
-			busy.Add(1)
-			c := dial(t, z.addr)
-			go func() {
-				defer busy.Done()
-				defer c.Close()
-				if status, body, err := tryGet(c.Conn, c.br, "/slow"); status != 200 || err != nil {
-					t.Errorf("status %d %q %v", status, body, err)
-				}
-			}()
-		}
-		busy.Wait()
+		together(t, z, 2*connections, "/slow")
 		var slowest time.Duration
 		for range 20 {
 			for _, first := range []string{`{loop="0"}`, `{loop="1"}`} {
 				// The first has all connections there are, one after the other
 				// idle on its loop; the second has to be given one.
-				var together sync.WaitGroup
-				for range connections {
-					together.Add(1)
-					c := dial(t, z.addr)
-					go func() {
-						defer together.Done()
-						defer c.Close()
-						tryGet(c.Conn, c.br, "/")
-					}()
-				}
-				together.Wait()
+				together(t, z, connections, "/")
 				begin := time.Now()
 				byLoop[first].get("/")
 				slowest = max(slowest, time.Since(begin))
@@ -138,6 +96,46 @@ routes: [{path: "/*", upstream: app}]
 			c.Close()
 		}
 	})
+}
+
+// clientOnEachLoop opens a client on each of two loops.
+func clientOnEachLoop(t *testing.T, z *zproxy) map[string]*client {
+	byLoop := map[string]*client{}
+	for i := 0; len(byLoop) < 2 && i < 100; i++ {
+		c := dial(t, z.addr)
+		before := z.metrics(t)
+		c.get("/")
+		after := z.metrics(t)
+		for _, loop := range []string{`{loop="0"}`, `{loop="1"}`} {
+			if after["zproxy_requests_total"+loop] > before["zproxy_requests_total"+loop] && byLoop[loop] == nil {
+				byLoop[loop] = c
+				c = nil
+				break
+			}
+		}
+		if c != nil {
+			c.Close()
+		}
+	}
+	if len(byLoop) != 2 {
+		t.Fatal("all clients came to one loop")
+	}
+	return byLoop
+}
+
+// together has n clients ask for path at the same time.
+func together(t *testing.T, z *zproxy, n int, path string) {
+	var asking sync.WaitGroup
+	for range n {
+		c := dial(t, z.addr)
+		asking.Go(func() {
+			defer c.Close()
+			if status, body, err := tryGet(c.Conn, c.br, path); status != 200 || err != nil {
+				t.Errorf("status %d %q %v", status, body, err)
+			}
+		})
+	}
+	asking.Wait()
 }
 
 // The same under load: the cap holds, and everybody is answered.

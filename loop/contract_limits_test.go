@@ -281,6 +281,26 @@ func testParkedClose(r *rig) {
 	}
 }
 
+// fillDescriptors makes copies of fd until there are no holes below the highest
+// descriptor.
+func fillDescriptors(r *rig, fd int) (fill []int, highest int) {
+	for n := range 20000 {
+		if _, err := unix.FcntlInt(uintptr(n), unix.F_GETFD, 0); err == nil {
+			highest = n
+		}
+	}
+	for {
+		n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			r.Fatal(err)
+		}
+		fill = append(fill, n)
+		if n > highest {
+			return fill, n
+		}
+	}
+}
+
 func testEMFILE(r *rig) {
 	fds, err := OpenListeners("127.0.0.1:0", 1, nil, SockOpts{})
 	if err != nil {
@@ -304,25 +324,7 @@ func testEMFILE(r *rig) {
 		defer unix.Close(fd)
 		clients = append(clients, fd)
 	}
-	highest := 0
-	for n := range 20000 {
-		if _, err := unix.FcntlInt(uintptr(n), unix.F_GETFD, 0); err == nil {
-			highest = n
-		}
-	}
-	// Holes below the highest are filled.
-	var fill []int
-	for {
-		fd, err := unix.FcntlInt(uintptr(clients[0]), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			r.Fatal(err)
-		}
-		fill = append(fill, fd)
-		if fd > highest {
-			highest = fd
-			break
-		}
-	}
+	fill, highest := fillDescriptors(r, clients[0])
 	limited := old
 	limited.Cur = uint64(highest + 1)
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limited); err != nil {

@@ -34,17 +34,7 @@ func stress(r *rig, blocks, socketBytes int) {
 	if socketBytes > 0 {
 		_, addr = r.listen(SockOpts{SndBuf: socketBytes, RcvBuf: socketBytes}, 0)
 	}
-	results := make(chan error, conns)
-	for i := range conns {
-		if socketBytes == 0 {
-			id, c := r.unixPair()
-			go func() { results <- echoClient(c, i) }()
-			r.l.Recv(id)
-		} else {
-			c := r.client(addr)
-			go func() { results <- echoClient(c, i) }()
-		}
-	}
+	results := echoClients(r, conns, addr)
 	open := map[ConnID]bool{} // value: paused
 	const ended = 99          // owner of those that only have to send
 	mayQueue := blocks * testBlock / (4 * conns)
@@ -104,6 +94,23 @@ func stress(r *rig, blocks, socketBytes int) {
 			}
 		}
 	}
+}
+
+// echoClients starts n of them: at addr, or on unix sockets if there is none.
+func echoClients(r *rig, n int, addr string) <-chan error {
+	results := make(chan error, n)
+	for i := range n {
+		var c net.Conn
+		if addr == "" {
+			var id ConnID
+			id, c = r.unixPair()
+			r.l.Recv(id)
+		} else {
+			c = r.client(addr)
+		}
+		go func() { results <- echoClient(c, i) }()
+	}
+	return results
 }
 
 // echoClient writes in pieces of random size, reads the same back at its own

@@ -26,6 +26,24 @@ type stepped struct {
 	origin int
 }
 
+// acceptRaw accepts one connection and gives its descriptor, -1 if there is none.
+func acceptRaw(l net.Listener) <-chan int {
+	accepted := make(chan int)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			accepted <- -1
+			return
+		}
+		f, _ := c.(*net.TCPConn).File()
+		fd, _ := unix.Dup(int(f.Fd()))
+		f.Close()
+		c.Close()
+		accepted <- fd
+	}()
+	return accepted
+}
+
 func newStepped(t testing.TB, io loop.IO, extra string, log *accesslog.Logger) *stepped {
 	t.Helper()
 	return newSteppedBy(t, io, "[http1]", extra, log, []byte(getRequest))
@@ -81,19 +99,7 @@ func newSteppedBy(t testing.TB, io loop.IO, protocols, extra string, log *access
 	unix.SetNonblock(s.client, true)
 	t.Cleanup(func() { unix.Close(s.client); unix.Close(s.origin) })
 	unix.Write(s.client, first)
-	accepted := make(chan int)
-	go func() {
-		c, err := origin.Accept()
-		if err != nil {
-			accepted <- -1
-			return
-		}
-		f, _ := c.(*net.TCPConn).File()
-		fd, _ := unix.Dup(int(f.Fd()))
-		f.Close()
-		c.Close()
-		accepted <- fd
-	}()
+	accepted := acceptRaw(origin)
 	for s.origin == 0 {
 		s.turn()
 		select {

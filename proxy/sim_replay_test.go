@@ -12,6 +12,28 @@ import (
 	"zproxy/metrics"
 )
 
+// simWorkerOf is a worker in world that listens at simListen.
+func simWorkerOf(t *testing.T, world *loop.World, configuration string) *Worker {
+	t.Helper()
+	cfg, err := config.Parse("test.yaml", []byte(configuration))
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap, err := Compile(cfg, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := buf.NewPool(buf.NewSliceMemory(1<<20, 1<<20), 4096)
+	l, err := loop.NewSim(loop.Config{Pool: pool}, world)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := NewWorker(Config{Loop: l, Pool: pool, Snapshot: snap, Metrics: new(metrics.Loop), MaxBlocks: 256}, []*Neighbour{{Loop: l}})
+	w.Listen(world.Listen(simListen), 0)
+	w.begin()
+	return w
+}
+
 // A kept-alive origin connection breaks under a request whose body is still
 // arriving, and some of the body arrives between the two signs of that. Those
 // bytes are gone: the request must not be sent again without them.
@@ -31,22 +53,8 @@ func TestNoReplayWithoutDiscardedBody(t *testing.T) {
 			}
 		})
 	})
-	cfg, err := config.Parse("test.yaml", []byte(yaml("10.2.0.1:80", "")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	snap, err := Compile(cfg, 1, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := buf.NewPool(buf.NewSliceMemory(1<<20, 1<<20), 4096)
-	l, err := loop.NewSim(loop.Config{Pool: pool}, world)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := NewWorker(Config{Loop: l, Pool: pool, Snapshot: snap, Metrics: new(metrics.Loop), MaxBlocks: 256}, []*Neighbour{{Loop: l}})
-	w.Listen(world.Listen(simListen), 0)
-	w.begin()
+	w := simWorkerOf(t, world, yaml("10.2.0.1:80", ""))
+	pool, l := w.pool, w.l
 	turns := func() {
 		for range 50 {
 			world.RunDue()

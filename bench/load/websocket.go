@@ -115,19 +115,60 @@ func (t *talker) finish() *Result {
 	return r
 }
 
+// talkSocket is a WebSocket on a connection of its own.
+type talkSocket struct {
+	talk
+	raw int
+}
+
+// talkSockets are all those of a run, by descriptor, and what watches them.
+type talkSockets struct {
+	*talker
+	epoll int
+	open  map[int32]*talkSocket
+}
+
+func (s *talkSockets) drop(k *talkSocket) {
+	s.fails(&k.talk)
+	delete(s.open, int32(k.raw))
+	unix.EpollCtl(s.epoll, unix.EPOLL_CTL_DEL, k.raw, nil)
+}
+
+func (s *talkSockets) send(k *talkSocket) {
+	// A message is far smaller than an empty socket buffer.
+	if n, err := unix.Write(k.raw, s.message); err != nil || n < len(s.message) {
+		s.drop(k)
+		return
+	}
+	s.sends(&k.talk, time.Since(s.start))
+}
+
+// read takes what has come for k. now is the time its events were waited for.
+func (s *talkSockets) read(k *talkSocket, now time.Duration, buffer []byte) {
+	got, err := unix.Read(k.raw, buffer)
+	if err == unix.EAGAIN || err == unix.EINTR {
+		return
+	}
+	done := false
+	if err == nil && got > 0 {
+		done, err = s.receive(&k.talk, buffer[:got], time.Since(s.start))
+	}
+	switch {
+	case err != nil || got <= 0:
+		s.drop(k)
+	case done && now < s.duration:
+		s.send(k)
+	}
+}
+
 // run talks over HTTP/1.1: a connection for each socket.
 func (p *talks) run() (*Result, error) {
-	t := newTalker(p)
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
 	defer unix.Close(epoll)
-	type socket struct {
-		talk
-		raw int
-	}
-	sockets := map[int32]*socket{}
+	s := &talkSockets{talker: newTalker(p), epoll: epoll, open: map[int32]*talkSocket{}}
 	for range p.sockets {
 		raw, err := p.shakeHands()
 		if err != nil {
@@ -137,30 +178,17 @@ func (p *talks) run() (*Result, error) {
 		if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, raw, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(raw)}); err != nil {
 			return nil, fmt.Errorf("epoll: %w", err)
 		}
-		sockets[int32(raw)] = &socket{raw: raw}
+		s.open[int32(raw)] = &talkSocket{raw: raw}
 	}
-	t.start = time.Now()
-	drop := func(s *socket) {
-		t.fails(&s.talk)
-		delete(sockets, int32(s.raw))
-		unix.EpollCtl(epoll, unix.EPOLL_CTL_DEL, s.raw, nil)
-	}
-	send := func(s *socket) {
-		// A message is far smaller than an empty socket buffer.
-		if n, err := unix.Write(s.raw, t.message); err != nil || n < len(t.message) {
-			drop(s)
-			return
-		}
-		t.sends(&s.talk, time.Since(t.start))
-	}
-	for _, s := range sockets {
-		send(s)
+	s.start = time.Now()
+	for _, k := range s.open {
+		s.send(k)
 	}
 	var events [256]unix.EpollEvent
 	buffer := make([]byte, 64<<10)
-	for t.busy > 0 {
-		now := time.Since(t.start)
-		if now > t.duration+t.patience {
+	for s.busy > 0 {
+		now := time.Since(s.start)
+		if now > s.duration+s.patience {
 			break
 		}
 		n, err := unix.EpollWait(epoll, events[:], 100)
@@ -168,27 +196,12 @@ func (p *talks) run() (*Result, error) {
 			return nil, fmt.Errorf("epoll_wait: %w", err)
 		}
 		for i := range max(n, 0) {
-			s := sockets[events[i].Fd]
-			if s == nil {
-				continue
-			}
-			got, err := unix.Read(s.raw, buffer)
-			if err == unix.EAGAIN || err == unix.EINTR {
-				continue
-			}
-			done := false
-			if err == nil && got > 0 {
-				done, err = t.receive(&s.talk, buffer[:got], time.Since(t.start))
-			}
-			switch {
-			case err != nil || got <= 0:
-				drop(s)
-			case done && now < t.duration:
-				send(s)
+			if k := s.open[events[i].Fd]; k != nil {
+				s.read(k, now, buffer)
 			}
 		}
 	}
-	return t.finish(), nil
+	return s.finish(), nil
 }
 
 // shakeHands opens a WebSocket and gives its descriptor, which doesn't block.
