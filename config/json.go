@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"unicode/utf8"
 
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 )
 
 // jsonTree reads data that is JSON into the tree the YAML parser would make of it; nil when it is not JSON. Every JSON
