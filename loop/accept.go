@@ -1,6 +1,10 @@
 package loop
 
-import "golang.org/x/sys/unix"
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
 
 // Why a listener is paused; it accepts while no reason is set.
 type pauseReason uint8
@@ -20,6 +24,7 @@ type listener struct {
 	on       bool // the backend was told to accept
 	stopping bool // StopAccept: the backend was or will be told
 	told     bool // the backend was told to stop
+	unix     bool // its clients have no address; anybody else without one is refused
 
 	io uint32 // the backend's own
 }
@@ -31,7 +36,7 @@ const acceptRetryNs = int64(100e6)
 // Accept starts accepting on fd, a listening non-blocking socket, which the
 // loop owns from here on: Accepted{Owner: owner} for each connection.
 func (l *Loop) Accept(fd int, owner uint32) {
-	ln := &listener{fd: int32(fd), owner: owner}
+	ln := &listener{fd: int32(fd), owner: owner, unix: l.be.unix(int32(fd))}
 	l.acceptDirty = true
 	for i, free := range l.listeners {
 		if free == nil {
@@ -80,10 +85,16 @@ func (l *Loop) updateListeners() {
 }
 
 // accepted gives the connection fd, non-blocking, its slot and reports it. A
-// backend with more to say sets the peer address, and registers fd. False:
-// there are as many as there may be, and this one is reset. To leave it to the
-// kernel's queue would let it wait for nobody knows what.
-func (l *Loop) accepted(ln *listener, fd int32) (ConnID, *conn, bool) {
+// backend with more to do registers fd. False: the connection is reset, because
+// there are as many as there may be (to leave it to the kernel's queue would let
+// it wait for nobody knows what), or because the kernel no longer knows its peer:
+// a client that has reset its connection must not pass for one without address.
+func (l *Loop) accepted(ln *listener, fd int32, peer netip.AddrPort) (ConnID, *conn, bool) {
+	if !ln.unix && !peer.IsValid() {
+		l.stats.AcceptErrors++
+		l.be.refuse(fd)
+		return 0, nil, false
+	}
 	if l.cfg.MaxConns > 0 && l.acceptedCount >= l.cfg.MaxConns {
 		l.stats.Refused++
 		l.be.refuse(fd)
@@ -98,6 +109,7 @@ func (l *Loop) accepted(ln *listener, fd int32) (ConnID, *conn, bool) {
 	c.fd = fd
 	c.owner = ln.owner
 	c.flags = flagAccepted
+	c.setPeer(peer)
 	l.acceptedCount++
 	l.stats.Accepts++
 	l.countConn()

@@ -1,16 +1,13 @@
 package loop
 
-import (
-	"net/netip"
-	"time"
-)
+import "time"
 
 // backend moves bytes and reports what is complete. It is called from the
-// core on the loop's thread, only from within Poll (except destroy, peer),
+// core on the loop's thread, only from within Poll (except destroy, unix),
 // and reports through the core's completion calls, which may be made from any
 // of these methods:
 //
-//	l.accepted(ln, fd)                a connection came in (gives its slot)
+//	l.accepted(ln, fd, peer)          a connection came in (gives its slot)
 //	l.acceptFailed(ln, errno)         accept failed; may lead to acceptOff
 //	l.acceptStopped(ln)               the answer to acceptStop, see there
 //	l.connected(id, c, errno)         the end of dial
@@ -97,8 +94,8 @@ type backend interface {
 	// this Poll (the core passes 0 then).
 	wait(waitNs int64) error
 
-	// peer asks the kernel for the remote address.
-	peer(c *conn) netip.AddrPort
+	// unix says that fd is a listener of unix sockets.
+	unix(fd int32) bool
 	// unread asks it for the bytes that have arrived and were not received.
 	unread(c *conn) int
 	// unacked asks it for the bytes sent that the peer has not acknowledged.

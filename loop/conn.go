@@ -30,7 +30,6 @@ const (
 	flagFinished                     // Closed is in the queue; the descriptor is gone
 	flagTodo                         // linked in the todo list
 	flagTimerFired                   // a Timer event waits in the queue
-	flagPeerKnown                    // peerAddr is valid (all zero: there is no address)
 	flagBulk                         // what it receives leaves the reserve alone
 	flagTurn                         // was called up: the next block is for it
 	flagAccepted                     // counts against MaxConns
@@ -71,7 +70,6 @@ type conn struct {
 func (c *conn) has(f flags) bool { return c.flags&f != 0 }
 
 func (c *conn) setPeer(a netip.AddrPort) {
-	c.flags |= flagPeerKnown
 	if a.IsValid() {
 		c.peerAddr, c.peerPort = a.Addr().As16(), a.Port()
 	}

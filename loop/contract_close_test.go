@@ -4,6 +4,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -228,7 +229,7 @@ func testExport(r *rig) {
 		}
 		r.equal("Conns", r.l.Conns(), 0)
 		r, second = second, r
-		id = r.l.Adopt(int(ev.FD), 3)
+		id = r.l.Adopt(int(ev.FD), netip.AddrPort{}, 3)
 		r.l.Recv(id)
 	}
 }
@@ -258,7 +259,7 @@ func testExportBusy(r *rig) {
 		if closed.FD < 0 {
 			r.Skip("this backend had received more: the connection was closed, which Export allows")
 		}
-		id = r.l.Adopt(int(closed.FD), 0)
+		id = r.l.Adopt(int(closed.FD), netip.AddrPort{}, 0)
 		r.l.Recv(id)
 	}
 	r.same(got, want)
@@ -305,7 +306,7 @@ func testExportAtOnce(r *rig) {
 	if ev.FD < 0 {
 		r.Fatal("not exported")
 	}
-	id = r.l.Adopt(int(ev.FD), 0)
+	id = r.l.Adopt(int(ev.FD), netip.AddrPort{}, 0)
 	r.l.Recv(id)
 	r.write(c, "here")
 	r.equal("bytes", r.recvAll(id, 4), "here")
@@ -320,7 +321,7 @@ func testAdoptWaiting(r *rig) {
 	want := pattern(1, 50_000)
 	r.write(c, want)
 	c.Close()
-	id := r.l.Adopt(p[0], 0)
+	id := r.l.Adopt(p[0], netip.AddrPort{}, 0)
 	r.l.Recv(id)
 	r.same(r.recvAll(id, len(want)), want)
 	r.expect(RecvEnd, id)

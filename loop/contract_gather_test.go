@@ -2,6 +2,7 @@ package loop
 
 import (
 	"io"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -124,7 +125,7 @@ func testGatherExport(r *rig) {
 	if ev.FD < 0 {
 		r.Fatal("an idle connection was not exported")
 	}
-	id = r.l.Adopt(int(ev.FD), 3)
+	id = r.l.Adopt(int(ev.FD), netip.AddrPort{}, 3)
 	r.l.Recv(id)
 	r.write(c, "x")
 	r.same(r.recvAll(id, 1), "x")

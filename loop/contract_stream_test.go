@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -36,6 +37,8 @@ var _ = contract(
 	contractTest{"abort is a reset", testAbort},
 	contractTest{"owner", testOwner},
 	contractTest{"peer address", testPeer},
+	contractTest{"peer of a connection that was reset", testPeerReset},
+	contractTest{"peer of a unix socket", testUnixPeer},
 )
 
 func testEcho(r *rig) {
@@ -418,17 +421,10 @@ func testOwner(r *rig) {
 func testPeer(r *rig) {
 	id, c := r.tcpPair(SockOpts{})
 	r.equal("peer of an accepted connection", r.l.Peer(id), c.LocalAddr())
-	fd, err := c.(*net.TCPConn).File()
-	if err != nil {
-		r.Fatal(err)
-	}
-	dup, err := unix.Dup(int(fd.Fd()))
-	fd.Close()
-	if err != nil {
-		r.Fatal(err)
-	}
-	unix.SetNonblock(dup, true)
-	r.equal("peer of an adopted connection", r.l.Peer(r.l.Adopt(dup, 0)), c.RemoteAddr())
+	r.l.Export(id)
+	ev := r.expect(Closed, id)
+	r.equal("peer of an exported connection", r.l.ExportedPeer(), c.LocalAddr())
+	r.equal("peer of an adopted connection", r.l.Peer(r.l.Adopt(int(ev.FD), r.l.ExportedPeer(), 0)), c.LocalAddr())
 	u, _ := r.unixPair()
 	if r.l.Peer(u).IsValid() {
 		r.Error("a unix socket has a peer address")
@@ -436,4 +432,64 @@ func testPeer(r *rig) {
 	if r.l.Peer(0).IsValid() {
 		r.Error("no connection has a peer address")
 	}
+}
+
+// testPeerReset: a client that resets its connection is known by its address
+// from the first event on, wherever the connection goes, or is not accepted. (The
+// kernel forgets the peer of a connection that was reset.)
+func testPeerReset(r *rig) {
+	_, addr := r.listen(SockOpts{}, 0)
+	if err := r.l.Poll(0); err != nil {
+		r.Fatal(err)
+	}
+	reset := func(c tcpConn) {
+		c.SetLinger(0)
+		c.Close()
+	}
+	for range 20 {
+		c := r.client(addr)
+		r.write(c, "before it is accepted")
+		want := c.LocalAddr().String()
+		reset(c)
+		if ev := r.next(5 * time.Millisecond); ev != nil {
+			r.equal("event", ev.Kind, Accepted)
+			r.equal("peer", r.l.Peer(ev.Conn), want)
+			r.closed(ev.Conn)
+		}
+	}
+	c := r.client(addr)
+	want := c.LocalAddr().String()
+	id := r.expect(Accepted, 0).Conn
+	other := r.client(addr)
+	r.l.Export(r.expect(Accepted, 0).Conn)
+	fd := int(r.expect(Closed, 0).FD)
+	peer := r.l.ExportedPeer()
+	reset(c)
+	reset(other)
+	if err := r.l.Poll(0); err != nil {
+		r.Fatal(err)
+	}
+	r.equal("peer of a connection reset since", r.l.Peer(id), want)
+	r.equal("peer of one that was exported", peer, other.LocalAddr())
+	r.equal("peer of one that was adopted", r.l.Peer(r.l.Adopt(fd, peer, 0)), peer)
+}
+
+// testUnixPeer: a client of a unix listener is accepted without an address.
+func testUnixPeer(r *rig) {
+	path := "unix:" + filepath.Join(r.TempDir(), "s")
+	fds, err := OpenListeners(path, 1, nil, SockOpts{})
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.l.Accept(fds[0], 0)
+	c, err := net.Dial("unix", path[len("unix:"):])
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer c.Close()
+	id := r.expect(Accepted, 0).Conn
+	r.equal("has an address", r.l.Peer(id).IsValid(), false)
+	r.l.Recv(id)
+	r.write(c, "here")
+	r.equal("bytes", r.recvAll(id, 4), "here")
 }

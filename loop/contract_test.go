@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"strings"
@@ -347,13 +348,13 @@ func (r *rig) unixPair() (ConnID, net.Conn) {
 		fd, c := r.sim.pair()
 		c.SetDeadline(time.Now().Add(4 * testTimeout))
 		r.Cleanup(func() { c.Close() })
-		return r.l.Adopt(fd, 7), c
+		return r.l.Adopt(fd, netip.AddrPort{}, 7), c
 	}
 	p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		r.Fatal(err)
 	}
-	return r.l.Adopt(p[0], 7), r.fileConn(p[1])
+	return r.l.Adopt(p[0], netip.AddrPort{}, 7), r.fileConn(p[1])
 }
 
 // fileConn makes a net.Conn of a socket and takes it over.

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"net/netip"
 	"runtime"
 	"testing"
 	"time"
@@ -193,7 +194,7 @@ func testMailFull(r *rig) {
 // testAllocs: a request and its answer allocate nothing, nor does a deadline.
 func testAllocs(r *rig) {
 	a, _ := unixSockets(r)
-	ida, idb := r.l.Adopt(a[0], 0), r.l.Adopt(a[1], 0)
+	ida, idb := r.l.Adopt(a[0], netip.AddrPort{}, 0), r.l.Adopt(a[1], netip.AddrPort{}, 0)
 	r.l.Recv(ida)
 	r.l.Recv(idb)
 	r.quiet(5 * time.Millisecond)

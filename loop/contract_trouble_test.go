@@ -2,6 +2,7 @@ package loop
 
 import (
 	"io"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -151,7 +152,7 @@ func testDescriptorReuse(r *rig) {
 		if used[p[0]]++; used[p[0]] > 1 {
 			again++
 		}
-		id := r.l.Adopt(p[0], uint32(n))
+		id := r.l.Adopt(p[0], netip.AddrPort{}, uint32(n))
 		r.l.Recv(id)
 		if err := r.l.Poll(0); err != nil {
 			r.Fatal(err)
@@ -185,7 +186,7 @@ func testDescriptorReuse(r *rig) {
 	}
 	defer unix.Close(kept)
 	defer unix.Close(p[1])
-	old := r.l.Adopt(p[0], 0)
+	old := r.l.Adopt(p[0], netip.AddrPort{}, 0)
 	r.l.Recv(old)
 	r.quiet(2 * time.Millisecond)
 	r.closed(old)

@@ -2,7 +2,6 @@ package loop
 
 import (
 	"fmt"
-	"net/netip"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -138,16 +137,9 @@ func (e *epoll) acceptOne(ln *listener) bool {
 		e.l.acceptFailed(errno)
 		return false
 	}
-	id, c, ok := e.l.accepted(ln, fd)
-	if !ok {
-		return true
+	if id, c, ok := e.l.accepted(ln, fd, inetAddr(&e.peerSA)); ok {
+		e.watch(id, c)
 	}
-	if e.peerN > 2 { // a client's unix socket has no name
-		c.setPeer(inetAddr(&e.peerSA))
-	} else {
-		c.setPeer(netip.AddrPort{})
-	}
-	e.watch(id, c)
 	return true
 }
 
@@ -217,10 +209,10 @@ func (e *epoll) detach(_ ConnID, c *conn) bool {
 	return !c.has(flagPolled) || epollCtl(e.fd, unix.EPOLL_CTL_DEL, c.fd, &ev) == 0
 }
 
-func (e *epoll) peer(c *conn) netip.AddrPort { return kernelPeer(c.fd) }
-func (e *epoll) unread(c *conn) int          { return unreadFD(c.fd) }
-func (e *epoll) unacked(c *conn) int         { return unackedFD(c.fd) }
-func (e *epoll) lowat(c *conn, n int)        { lowatFD(c.fd, n) }
+func (e *epoll) unix(fd int32) bool   { return unixFD(fd) }
+func (e *epoll) unread(c *conn) int   { return unreadFD(c.fd) }
+func (e *epoll) unacked(c *conn) int  { return unackedFD(c.fd) }
+func (e *epoll) lowat(c *conn, n int) { lowatFD(c.fd, n) }
 
 func (e *epoll) destroy() error {
 	e.batch.close()

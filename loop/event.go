@@ -1,6 +1,8 @@
 package loop
 
 import (
+	"net/netip"
+
 	"golang.org/x/sys/unix"
 
 	"zproxy/buf"
@@ -72,12 +74,14 @@ func (ev *Event) lost() bool {
 
 // Mail is what one thread tells a loop. The meaning of the fields is between
 // sender and receiver; FD is a descriptor whose ownership travels along when
-// it is above 0 (a loop that is destroyed closes those it has not delivered).
+// it is above 0 (a loop that is destroyed closes those it has not delivered), and
+// Peer its remote address.
 type Mail struct {
 	Kind uint32
 	From int32
 	FD   int32
 	A, B uint64
+	Peer netip.AddrPort
 	Ref  any
 }
 

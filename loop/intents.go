@@ -47,8 +47,10 @@ func (l *Loop) Dial(r *Remote, owner uint32) ConnID {
 }
 
 // Adopt takes over fd, a connected non-blocking socket, and owns it from here
-// on (also when the result is 0: all slots are taken, and fd is closed).
-func (l *Loop) Adopt(fd int, owner uint32) ConnID {
+// on (also when the result is 0: all slots are taken, and fd is closed). peer is
+// its remote address, which the loop that exported it knew (see ExportedPeer): the
+// kernel forgets the peer of a connection that was reset.
+func (l *Loop) Adopt(fd int, peer netip.AddrPort, owner uint32) ConnID {
 	id, c, ok := l.conns.alloc()
 	if !ok {
 		closeFD(int32(fd))
@@ -57,6 +59,7 @@ func (l *Loop) Adopt(fd int, owner uint32) ConnID {
 	c.fd = int32(fd)
 	c.owner = owner
 	c.flags = flagAdopt
+	c.setPeer(peer)
 	l.countConn()
 	l.todo(id, c)
 	return id
@@ -189,18 +192,19 @@ func (l *Loop) NewTimer(owner uint32) ConnID {
 	return id
 }
 
-// Peer is the remote address; not valid for unix sockets. The zone of
-// link-local addresses is not kept.
+// Peer is the remote address, known since the connection was accepted, dialled or
+// adopted; not valid for unix sockets. The zone of link-local addresses is not kept.
 func (l *Loop) Peer(id ConnID) netip.AddrPort {
 	c := l.conns.lookup(id)
 	if c == nil {
 		return netip.AddrPort{}
 	}
-	if !c.has(flagPeerKnown) && c.fd >= 0 {
-		c.setPeer(l.be.peer(c))
-	}
 	return c.peer()
 }
+
+// ExportedPeer is the remote address of the connection whose descriptor was in
+// the last Closed event.
+func (l *Loop) ExportedPeer() netip.AddrPort { return l.exportedPeer }
 
 // startDials opens the sockets of the dials stated since the last Poll.
 func (l *Loop) startDials() {

@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -82,6 +83,7 @@ type Loop struct {
 	acceptDirty   bool
 	paused        pauseReason
 	acceptRetryAt int64
+	exportedPeer  netip.AddrPort // see ExportedPeer
 
 	moderation moderation
 
@@ -360,6 +362,7 @@ func (l *Loop) Next() *Event {
 func (l *Loop) deliverable(ev *Event, c *conn) bool {
 	if c.has(flagClosing) {
 		if ev.Kind == Closed {
+			l.exportedPeer = c.peer()
 			l.conns.release(ev.Conn.slot(), c)
 			return true
 		}

@@ -90,12 +90,14 @@ func (s *sim) acceptOne(ln *listener, from *simListener) bool {
 	}
 	v := from.backlog[0]
 	from.backlog = from.backlog[1:]
-	id, c, ok := s.l.accepted(ln, v.fd)
-	if !ok {
-		return true
+	peer := v.far.addr
+	if v.rst && s.w.chance(50) {
+		s.w.Tally.Nameless++
+		peer = netip.AddrPort{} // a kernel asked too late does not know it any more
 	}
-	c.setPeer(v.far.addr)
-	s.own(id, v)
+	if id, _, ok := s.l.accepted(ln, v.fd, peer); ok {
+		s.own(id, v)
+	}
 	return true
 }
 
@@ -370,7 +372,7 @@ func (s *sim) detach(id ConnID, c *conn) bool {
 	return true
 }
 
-func (s *sim) peer(c *conn) netip.AddrPort { return s.w.socket(c.fd).far.addr }
+func (s *sim) unix(int32) bool { return false }
 
 func (s *sim) unread(c *conn) int { return len(s.w.socket(c.fd).in) }
 

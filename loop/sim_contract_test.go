@@ -21,9 +21,9 @@ var kernelOnly = map[string]string{
 	"dial and close":                    "its backlog is the kernel's",
 	"descriptors run out":               "a World has no limit on descriptors",
 	"a unix listener for two loops":     "a World has no files",
+	"peer of a unix socket":             "a World has no files",
 	"adopt what has bytes waiting":      "the socket is the kernel's",
 	"destroy with everything open":      "what travels by mail is a descriptor of the kernel's",
-	"peer address":                      "it is asked for a duplicate of a descriptor",
 	"no allocation":                     "a World allocates",
 	"blocks go to who waits longest":    "a World reports when it likes",
 	"stress among signals":              "a World makes no system calls",
@@ -134,10 +134,7 @@ func (k *lockedSim) detach(id ConnID, c *conn) (ok bool) {
 	k.locked(func() { ok = k.s.detach(id, c) })
 	return ok
 }
-func (k *lockedSim) peer(c *conn) (a netip.AddrPort) {
-	k.locked(func() { a = k.s.peer(c) })
-	return a
-}
+func (k *lockedSim) unix(fd int32) bool { return k.s.unix(fd) }
 func (k *lockedSim) unread(c *conn) (n int) {
 	k.locked(func() { n = k.s.unread(c) })
 	return n

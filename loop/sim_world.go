@@ -26,7 +26,7 @@ type Tally struct {
 	ShortReads, ShortWrites        uint64
 	Late, Overshoots, NoBlocks     uint64
 	Resets, LostToReset, HalfEnds  uint64
-	Refused, Silent                uint64
+	Refused, Silent, Nameless      uint64
 	Jumps, Exports, CancelledInOps uint64
 	Splices, NoPipes, Gathers      uint64
 }
@@ -361,6 +361,7 @@ func (t *Tally) Add(o *Tally) {
 	t.HalfEnds += o.HalfEnds
 	t.Refused += o.Refused
 	t.Silent += o.Silent
+	t.Nameless += o.Nameless
 	t.Jumps += o.Jumps
 	t.Exports += o.Exports
 	t.CancelledInOps += o.CancelledInOps

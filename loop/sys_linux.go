@@ -54,6 +54,12 @@ func lowatFD(fd int32, n int) {
 	_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, n)
 }
 
+// unixFD says that fd is a unix socket.
+func unixFD(fd int32) bool {
+	domain, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN)
+	return err == nil && domain == unix.AF_UNIX
+}
+
 // socketError takes the error that is pending on fd.
 func socketError(fd int32) unix.Errno {
 	var value, size int32 = 0, 4

@@ -3,7 +3,6 @@ package loop
 import (
 	"math"
 	"math/rand/v2"
-	"net/netip"
 	"testing"
 
 	"zproxy/buf"
@@ -16,27 +15,27 @@ type stubBackend struct {
 	waited int64
 }
 
-func (s *stubBackend) now() int64                       { return s.clock }
-func (s *stubBackend) wall() int64                      { return s.clock / 1e6 }
-func (s *stubBackend) acceptOn(*listener)               {}
-func (s *stubBackend) acceptOff(*listener)              {}
-func (s *stubBackend) acceptStop(*listener)             {}
-func (s *stubBackend) refuse(int32)                     {}
-func (s *stubBackend) unread(*conn) int                 { return 0 }
-func (s *stubBackend) dial(ConnID, *conn, *Remote)      {}
-func (s *stubBackend) adopt(ConnID, *conn)              {}
-func (s *stubBackend) recvOn(ConnID, *conn)             {}
-func (s *stubBackend) recvOff(ConnID, *conn)            {}
-func (s *stubBackend) flush(ConnID, *conn)              {}
-func (s *stubBackend) shutdown(ConnID, *conn)           {}
-func (s *stubBackend) cancel(ConnID, *conn)             {}
-func (s *stubBackend) close(ConnID, *conn)              {}
-func (s *stubBackend) detach(ConnID, *conn) bool        { return true }
-func (s *stubBackend) wait(waitNs int64) error          { s.waited = waitNs; return nil }
-func (s *stubBackend) peer(*conn) (none netip.AddrPort) { return }
-func (s *stubBackend) unacked(*conn) int                { return 0 }
-func (s *stubBackend) lowat(*conn, int)                 {}
-func (s *stubBackend) destroy() error                   { return nil }
+func (s *stubBackend) now() int64                  { return s.clock }
+func (s *stubBackend) wall() int64                 { return s.clock / 1e6 }
+func (s *stubBackend) acceptOn(*listener)          {}
+func (s *stubBackend) acceptOff(*listener)         {}
+func (s *stubBackend) acceptStop(*listener)        {}
+func (s *stubBackend) refuse(int32)                {}
+func (s *stubBackend) unread(*conn) int            { return 0 }
+func (s *stubBackend) dial(ConnID, *conn, *Remote) {}
+func (s *stubBackend) adopt(ConnID, *conn)         {}
+func (s *stubBackend) recvOn(ConnID, *conn)        {}
+func (s *stubBackend) recvOff(ConnID, *conn)       {}
+func (s *stubBackend) flush(ConnID, *conn)         {}
+func (s *stubBackend) shutdown(ConnID, *conn)      {}
+func (s *stubBackend) cancel(ConnID, *conn)        {}
+func (s *stubBackend) close(ConnID, *conn)         {}
+func (s *stubBackend) detach(ConnID, *conn) bool   { return true }
+func (s *stubBackend) wait(waitNs int64) error     { s.waited = waitNs; return nil }
+func (s *stubBackend) unix(int32) bool             { return false }
+func (s *stubBackend) unacked(*conn) int           { return 0 }
+func (s *stubBackend) lowat(*conn, int)            {}
+func (s *stubBackend) destroy() error              { return nil }
 
 func stubLoop(t testing.TB, clock int64) (*Loop, *stubBackend) {
 	s := &stubBackend{clock: clock}

@@ -5,7 +5,6 @@ package loop
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -211,10 +210,10 @@ func (u *uring) trim() {
 	}
 }
 
-func (u *uring) peer(c *conn) netip.AddrPort { return kernelPeer(c.fd) }
-func (u *uring) unread(c *conn) int          { return unreadFD(c.fd) }
-func (u *uring) unacked(c *conn) int         { return unackedFD(c.fd) }
-func (u *uring) lowat(c *conn, n int)        { lowatFD(c.fd, n) }
+func (u *uring) unix(fd int32) bool   { return unixFD(fd) }
+func (u *uring) unread(c *conn) int   { return unreadFD(c.fd) }
+func (u *uring) unacked(c *conn) int  { return unackedFD(c.fd) }
+func (u *uring) lowat(c *conn, n int) { lowatFD(c.fd, n) }
 
 // What destroy waits for operations to end, at most.
 const destroyWaitNs = int64(2e9)

@@ -51,7 +51,7 @@ func (u *uring) unlisten(ln *listener) {
 // acceptComplete is told of a connection, or of the end of the accept.
 func (u *uring) acceptComplete(ln *listener, res int32, cflags uint32) {
 	if res >= 0 {
-		u.l.accepted(ln, res)
+		u.l.accepted(ln, res, kernelPeer(res))
 	} else if errno := unix.Errno(-res); errno != unix.ECANCELED {
 		u.l.acceptFailed(errno)
 	}
@@ -80,7 +80,7 @@ func (u *uring) closeListener(ln *listener) {
 		if err != nil {
 			break
 		}
-		u.l.accepted(ln, int32(fd))
+		u.l.accepted(ln, int32(fd), kernelPeer(int32(fd)))
 	}
 	closeFD(ln.fd)
 	u.l.acceptStopped(ln)

@@ -4,6 +4,7 @@ package loop
 
 import (
 	"bytes"
+	"net/netip"
 	"runtime"
 	"testing"
 	"time"
@@ -74,7 +75,7 @@ func uringTestConn(t *testing.T, l *Loop, owner uint32) (ConnID, int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l.Adopt(fd, owner), b
+	return l.Adopt(fd, netip.AddrPort{}, owner), b
 }
 
 // More entries in one tick than the submission queue has, and more vectors

@@ -67,7 +67,7 @@ var stateTable = [...]struct {
 	{"zproxy_loop_waits_total", counter, "Turns of the event loop that blocked in the kernel.", func(s *LoopState) uint64 { return s.Waits }},
 	{"zproxy_loop_batch_waits_total", counter, "Of them, those that waited for more once something had happened (batch_wait).", func(s *LoopState) uint64 { return s.BatchWaits }},
 	{"zproxy_loop_events_total", counter, "Events the loop delivered.", func(s *LoopState) uint64 { return s.Events }},
-	{"zproxy_loop_accept_errors_total", counter, "Accepts that failed, mostly for want of file descriptors.", func(s *LoopState) uint64 { return s.AcceptErrors }},
+	{"zproxy_loop_accept_errors_total", counter, "Accepts that failed: mostly for want of file descriptors, also when the client had reset the connection before.", func(s *LoopState) uint64 { return s.AcceptErrors }},
 	{"zproxy_loop_recv_calls_total", counter, "Receives done by the loop.", func(s *LoopState) uint64 { return s.RecvCalls }},
 	{"zproxy_loop_send_calls_total", counter, "Sends done by the loop.", func(s *LoopState) uint64 { return s.SendCalls }},
 	{"zproxy_loop_short_sends_total", counter, "Sends the kernel took only a part of.", func(s *LoopState) uint64 { return s.ShortSends }},

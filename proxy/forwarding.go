@@ -16,9 +16,6 @@ type forwarding struct {
 }
 
 func (f *forwarding) trusts(peer netip.Addr) bool {
-	if !peer.IsValid() {
-		return true // a unix socket: its file's permissions decide who speaks
-	}
 	for _, p := range f.trusted {
 		if p.Contains(peer) {
 			return true
@@ -35,10 +32,12 @@ type peerName struct {
 	trusted bool   // what it says about others is passed on
 }
 
-// name takes the address of a client down.
-func (f *forwarding) name(p *peerName, addr netip.Addr) {
+// name takes the address of a client down. unix: it came by a listener of unix
+// sockets, where the permissions of the socket's file decide who speaks. A missing
+// address says nothing of the kind.
+func (f *forwarding) name(p *peerName, addr netip.Addr, unix bool) {
 	p.addr, p.known = addr.Unmap(), true
-	p.trusted = f.trusts(p.addr)
+	p.trusted = unix || f.trusts(p.addr)
 	p.text = p.text[:0]
 	if p.addr.IsValid() {
 		p.text = p.addr.AppendTo(p.text)
@@ -50,11 +49,11 @@ func (w *Worker) peerOf(c *client) *peerName {
 	if c.stream != 0 {
 		se := w.sessionOf(w.streams.At(c.stream))
 		if !se.peer.known {
-			w.snap.forwarding.name(&se.peer, w.l.Peer(se.conn).Addr())
+			w.snap.forwarding.name(&se.peer, w.l.Peer(se.conn).Addr(), w.snap.unix[se.listener])
 		}
 		return &se.peer
 	}
-	w.snap.forwarding.name(&w.peer, w.l.Peer(c.conn).Addr())
+	w.snap.forwarding.name(&w.peer, w.l.Peer(c.conn).Addr(), w.snap.unix[c.listener])
 	return &w.peer
 }
 

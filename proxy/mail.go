@@ -57,7 +57,7 @@ func (w *Worker) mail(m loop.Mail) {
 		w.pools[m.A].Woken()
 		w.serveWaiters(int(m.A))
 	case mailClient:
-		w.openClient(w.l.Adopt(int(m.FD), 0), int(m.A))
+		w.openClient(w.l.Adopt(int(m.FD), m.Peer, 0), int(m.A))
 		w.peers[w.index].coming.Add(-1)
 	case mailReport:
 		w.report(m.Ref.(ReportSink))
@@ -104,7 +104,7 @@ func (w *Worker) exportedOrigin(o *origin, fd int) {
 	to, asked := int(o.exportTo), uint64(o.cluster)|uint64(o.x)<<32
 	if fd >= 0 {
 		m := loop.Mail{
-			Kind: mailGift, From: int32(w.index), FD: int32(fd),
+			Kind: mailGift, From: int32(w.index), FD: int32(fd), Peer: w.l.ExportedPeer(),
 			A: asked, B: uint64(o.endpoint) | uint64(o.addr)<<32,
 		}
 		w.deliver(to, m)
@@ -171,7 +171,7 @@ func (w *Worker) receiveGift(m loop.Mail) {
 	o.self, o.addr = oi, uint32(m.B>>32)
 	o.cluster, o.endpoint = uint16(cluster), uint16(endpoint)
 	o.uses = 1
-	o.conn = w.l.Adopt(int(m.FD), ownerOf(ownerOrigin, oi))
+	o.conn = w.l.Adopt(int(m.FD), m.Peer, ownerOf(ownerOrigin, oi))
 	w.m.UpstreamStolen++
 	w.l.Recv(o.conn)
 	if c, x := w.stealing(m.A); x != nil {
@@ -237,13 +237,13 @@ func (w *Worker) exported(index uint32, fd int) {
 		w.peers[to].coming.Add(-1)
 		return
 	}
-	m := loop.Mail{Kind: mailClient, From: int32(w.index), FD: int32(fd), A: uint64(listener)}
+	m := loop.Mail{Kind: mailClient, From: int32(w.index), FD: int32(fd), Peer: w.l.ExportedPeer(), A: uint64(listener)}
 	if w.post(to, m) {
 		w.m.HandedOver++
 		return
 	}
 	w.peers[to].coming.Add(-1)
-	w.openClient(w.l.Adopt(fd, 0), int(listener))
+	w.openClient(w.l.Adopt(fd, m.Peer, 0), int(listener))
 }
 
 // serveWaiters lets queued exchanges of a cluster try again, here and, when

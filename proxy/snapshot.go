@@ -27,6 +27,7 @@ type Snapshot struct {
 	forwarding forwarding
 	http2      http2Limits
 	versions   []versions // by listener
+	unix       []bool     // by listener: its clients come by a unix socket
 	graceNs    int64
 }
 
@@ -133,6 +134,7 @@ func Compile(c *config.Config, loops int, near [][]int) (*Snapshot, error) {
 	}
 	for i := range c.Listeners {
 		s.versions = append(s.versions, compileVersions(c.Listeners[i].Protocols))
+		s.unix = append(s.unix, strings.HasPrefix(c.Listeners[i].Address, "unix:"))
 	}
 	if c.Forwarding.Via != "" {
 		s.forwarding.via = "1.1 " + c.Forwarding.Via

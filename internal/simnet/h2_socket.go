@@ -67,7 +67,8 @@ func (c *h2Client) connect(s *h2Stream) {
 	q := s.q
 	bare := q.Early && q.BreakAt == 0 && q.BreakHow == byHalfClose
 	c.headers(s, bare, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":path", fmt.Sprintf("/r/%d?q=%d", q.ID, q.Body),
-		":authority", "sim.example", "sec-websocket-version", "13", "x-id", strconv.Itoa(q.ID), "x-fill", fill(q.ID, upward, q.Fill))
+		":authority", "sim.example", "sec-websocket-version", "13", "x-id", strconv.Itoa(q.ID), "x-fill", fill(q.ID, upward, q.Fill),
+		"x-forwarded-for", forged, "forwarded", "for="+forged)
 	c.say(&q.HeadSent)
 	switch {
 	case bare:

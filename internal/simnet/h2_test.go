@@ -109,6 +109,7 @@ func (v *wire) Reset() { v.far.broken = true; v.Close() }
 func between(t *testing.T, seed uint64, traits Traits, mangle func(r *Run, f *h2Frame) [][]byte) *Run {
 	t.Helper()
 	w := loop.NewWorld(seed, loop.Faults{})
+	traits.Direct = true
 	r := NewRun(w, traits)
 	var clients []*h2Client
 	for range traits.Clients {

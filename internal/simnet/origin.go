@@ -206,6 +206,22 @@ func (q *Request) checkHead(method string, h *head) error {
 	if v, _, err := h.get("host"); err != nil || v != "sim.example" {
 		return fmt.Errorf("request %d has Host %q (%v)", q.ID, v, err)
 	}
+	if q.Direct {
+		return nil
+	}
+	return q.checkClient(h)
+}
+
+// checkClient: whom the origin is told of is the client, not whom it claims to be.
+func (q *Request) checkClient(h *head) error {
+	for _, f := range h.fields {
+		if strings.Contains(f[1], forged) {
+			return fmt.Errorf("request %d: what the client claims is believed: %s: %s", q.ID, f[0], f[1])
+		}
+	}
+	if v, ok, err := h.get("x-forwarded-for"); err != nil || ok && v != q.From.Addr().String() {
+		return fmt.Errorf("request %d is said to come from %q, want %v (%v)", q.ID, v, q.From.Addr(), err)
+	}
 	return nil
 }
 

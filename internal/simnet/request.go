@@ -45,6 +45,7 @@ type Traits struct {
 	NoConnect   int // an origin takes no WebSocket
 
 	Refused bool // a client may find nobody listening
+	Direct  bool // no proxy is between the peers
 }
 
 // howToEnd is the way a peer leaves.
@@ -71,6 +72,7 @@ type Request struct {
 	Socket  bool
 	Wrong   int // with Socket: 1: the client breaks the rules, 2: the origin does
 	Fill    int // length of a field that fills the head
+	Direct  bool
 
 	Reply Reply
 
@@ -139,7 +141,7 @@ func chance(rng *rand.Rand, percent int) bool { return percent > 0 && rng.IntN(1
 // newRequest plans a request.
 func (r *Run) newRequest() *Request {
 	rng, t := r.rng, &r.Traits
-	q := &Request{ID: len(r.Requests), Method: methods[rng.IntN(len(methods))], Minor: 1}
+	q := &Request{ID: len(r.Requests), Method: methods[rng.IntN(len(methods))], Minor: 1, Direct: t.Direct}
 	r.Requests = append(r.Requests, q)
 	if rng.IntN(12) == 0 {
 		q.Minor = 0
@@ -254,10 +256,14 @@ func fill(id, direction, n int) string {
 	return b.String()
 }
 
+// forged is whom a client claims to ask for; the proxy trusts none of them.
+const forged = "203.0.113.66"
+
 // encode writes the request; head is the length of its head.
 func (q *Request) encode(rng *rand.Rand) (b []byte, head int) {
 	b = fmt.Appendf(b, "%s /r/%d?q=%d HTTP/1.%d\r\nHost: sim.example\r\n", q.Method, q.ID, q.Body, q.Minor)
 	b = fmt.Appendf(b, "X-Id: %d\r\nX-Fill: %s\r\n", q.ID, fill(q.ID, upward, q.Fill))
+	b = append(b, "X-Forwarded-For: "+forged+"\r\nForwarded: for="+forged+"\r\n"...)
 	switch {
 	case q.Socket:
 		b = append(b, "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+socketKey+"\r\n"...)
