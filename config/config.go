@@ -75,6 +75,7 @@ type Listener struct {
 	Pos
 	Address   string   // "ip:port", "[ip6]:port" or "unix:/path"
 	Protocols []string // "http1" and "h2c", in any order; both are told apart by how a connection begins
+	Interim   string   // "pass" or "drop"
 	Socket    Socket
 }
 
@@ -122,6 +123,7 @@ type Pool struct {
 // Timeouts are those of the origin side.
 type Timeouts struct {
 	Connect, Response, Idle time.Duration
+	Continue                time.Duration // for a 100 (Continue), 0: it is never sent in the origin's place
 }
 
 // Route sends matching requests to exactly one of Upstream, Respond and Redirect.
@@ -131,6 +133,7 @@ type Route struct {
 	Path     string   // begins with "/"
 	Methods  []string // nil: all
 	Listener string   // address of the only listener the route holds for, "": all
+	Interim  string   // "pass", "drop" or "": as the listener says
 	Upstream string
 	Respond  *Respond
 	Redirect *Redirect

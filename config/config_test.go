@@ -55,13 +55,13 @@ func TestReference(t *testing.T) {
 	want := &Config{
 		File: "test.yaml", Loops: Loops{Auto: true}, IO: "auto", BatchWait: BatchWait{Auto: true},
 		Buffers: Buffers{Block: 16 << 10, MaxPerLoop: 64 << 20, HugePages: "auto"},
-		Listeners: []Listener{{Pos: Pos{5, 5}, Address: "127.0.0.1:8080", Protocols: []string{"http1"},
+		Listeners: []Listener{{Pos: Pos{5, 5}, Address: "127.0.0.1:8080", Protocols: []string{"http1"}, Interim: "pass",
 			Socket: accepting}},
 		Upstreams: []Upstream{{Pos: Pos{8, 3}, Name: "app", Balance: "round_robin", Protocol: "http1",
 			Endpoints: []Endpoint{{Pos: Pos{12, 9}, Address: "127.0.0.1:9000", Weight: 1}},
 			Pool: Pool{MaxConnections: 1024, MaxIdle: 256, Prewarm: 4, IdleTimeout: time.Minute, Queue: 1024,
 				QueueTimeout: 5 * time.Second},
-			Timeouts: Timeouts{Connect: 2 * time.Second, Response: time.Minute, Idle: time.Minute},
+			Timeouts: Timeouts{Connect: 2 * time.Second, Response: time.Minute, Idle: time.Minute, Continue: time.Second},
 			Retries:  1, Socket: socket}},
 		Routes: []Route{
 			{Pos: Pos{16, 5}, Host: "api.example.com", Path: "/users/:id", Methods: []string{"GET", "HEAD"}, Upstream: "app"},

@@ -165,6 +165,8 @@ func bufferFields() []field {
 	}
 }
 
+var interimValues = []string{"pass", "drop"}
+
 func listenerFields() []field {
 	return []field{
 		{key: "address", kind: kindText, required: true, want: wantListen, pattern: patternAddress, check: checkListen, at: at(func(l *Listener) *string { return &l.Address }),
@@ -172,6 +174,9 @@ func listenerFields() []field {
 		{key: "protocols", kind: kindTexts, def: "http1", min: 1, max: 2, at: at(func(l *Listener) *[]string { return &l.Protocols }),
 			elem: &field{kind: kindEnum, enum: []string{"http1", "h2c"}, check: checkProtocol},
 			doc:  "What is spoken there: `http1` (HTTP/1.0 and 1.1), `h2c` (HTTP/2 without TLS, from the first byte: \"prior knowledge\"), or both on one port, told apart by the HTTP/2 preface. The upgrade of an HTTP/1.1 connection (`Upgrade: h2c`) is not offered."},
+		{key: "interim", kind: kindEnum, def: "pass", enum: interimValues, at: at(func(l *Listener) *string { return &l.Interim }),
+			doc: "What becomes of interim (1xx) responses of origins, such as 103 Early Hints. `pass` hands them on; `drop` does not, for clients that take them for the answer, such as nginx before 1.29 as a proxy in front. " +
+				"100 Continue is not meant: it reaches a client that has asked for it, and no other. A route may say otherwise."},
 		{key: "socket", kind: kindSection, at: at(func(l *Listener) *Socket { return &l.Socket }), fields: socketFields(true),
 			doc: "Options of the listening socket and of the connections accepted on it."},
 	}
@@ -230,6 +235,9 @@ func upstreamFields() []field {
 					doc: "For a connection to be established. The next endpoint is tried after it."},
 				{key: "response", kind: kindDuration, def: "60s", min: int64(time.Millisecond), max: int64(24 * time.Hour), at: at(func(t *Timeouts) *time.Duration { return &t.Response }),
 					doc: "From the request's last byte to the end of the response's head."},
+				{key: "continue", kind: kindDuration, def: "1s", max: int64(10 * time.Minute), at: at(func(t *Timeouts) *time.Duration { return &t.Continue }),
+					zero: "the client waits for the origin, whatever it takes",
+					doc:  "For an origin to answer a request with `Expect: 100-continue`, whose body the client holds back. After it the client is told to go on (100 Continue) in the origin's place: many origins never say so."},
 				{key: "idle", kind: kindDuration, def: "60s", min: int64(time.Millisecond), max: int64(24 * time.Hour), at: at(func(t *Timeouts) *time.Duration { return &t.Idle }),
 					doc: "Between two reads or two writes of a body, and without traffic either way in a tunnel (WebSocket)."}}},
 		{key: "retries", kind: kindCount, def: "1", max: 5, at: at(func(u *Upstream) *int { return &u.Retries }),
@@ -270,6 +278,8 @@ func routeFields() []field {
 			zero: "all", doc: "`[GET, POST]`. GET includes HEAD unless a route of its own takes that."},
 		{key: "listener", kind: kindText, check: checkListen, want: wantListen, at: at(func(r *Route) *string { return &r.Listener }),
 			zero: "all listeners", doc: "Restricts the route to the listener with this address, written as it is under `listeners`."},
+		{key: "interim", kind: kindEnum, enum: interimValues, at: at(func(r *Route) *string { return &r.Interim }),
+			zero: "as the listener says", doc: "What becomes of interim (1xx) responses on this route: see `listeners`."},
 		{key: "upstream", kind: kindText, at: at(func(r *Route) *string { return &r.Upstream }),
 			doc: "Forward to this upstream. A route has exactly one of `upstream`, `respond` and `redirect`."},
 		{key: "respond", kind: kindSection, optional: true, doc: "Answer at once.",

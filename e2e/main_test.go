@@ -56,7 +56,7 @@ func testMain(m *testing.M) int {
 
 // packages says where the programs come from that the tests need.
 var packages = map[string]string{"nginx": "nginx-core", "haproxy": "haproxy", "curl": "curl", "wrk": "wrk", "ss": "iproute2",
-	"nghttp": "nghttp2-client", "h2load": "nghttp2-client", "nghttpd": "nghttp2-server", "chromium": "chromium"}
+	"nghttp": "nghttp2-client", "h2load": "nghttp2-client", "nghttpd": "nghttp2-server", "chromium": "chromium", "node": "nodejs"}
 
 // need makes sure that programs are there: without them the test is skipped,
 // and fails where CI=true promises a complete machine.

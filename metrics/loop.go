@@ -27,6 +27,7 @@ type Loop struct {
 	Requests         uint64    // request heads parsed completely and without a fault
 	ResponsesByClass [6]uint64 // final responses sent, by status/100; [0] is what fits no class
 	ResponsesOwn     uint64    // of those, generated here and not by an origin
+	ContinuesOwn     uint64    // 100 (Continue) sent in the place of an origin that said nothing
 	BytesIn          uint64    // received from clients, heads and framing included
 	BytesOut         uint64    // sent to clients, heads and framing included
 	HeadJoins        uint64    // heads that lay in more than one block and were joined

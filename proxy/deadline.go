@@ -30,12 +30,20 @@ func (w *Worker) originDeadline(x *exchange, o *origin) {
 	case o.flags&originPaused != 0: // its client is to take what there is
 	case x.flags&xResponseBegun != 0:
 		at = w.l.Now() + cl.idleNs
+	case cl.continues(x):
+		at = w.l.Now() + cl.continueNs
 	case x.flags&(xRequestGiven|xOriginDeaf|xExpect) != 0:
 		at = w.l.Now() + cl.responseNs
 	case w.originQueued(o) > 0:
 		at = w.l.Now() + cl.idleNs
 	}
 	w.originDue(o, at)
+}
+
+// continues says that x waits for its origin to ask for the body, and not for
+// as long as that may take to answer.
+func (cl *cluster) continues(x *exchange) bool {
+	return x.flags&(xExpect|xOriginDeaf) == xExpect && cl.continueNs > 0 && cl.continueNs < cl.responseNs
 }
 
 // busyTimeout: what was waited for is told apart as in clientDeadline.
@@ -77,6 +85,10 @@ func (w *Worker) originTimeout(o *origin) {
 		w.dialFailed(o, &faultConnectTimeout)
 	case originBusy:
 		x := w.xs.At(o.x)
+		if w.snap.clusters[o.cluster].continues(x) && x.flags&xResponseBegun == 0 {
+			w.sendContinue(w.clients.At(x.client), x, o)
+			return
+		}
 		if w.l.Starved(o.conn) { // its answer may be there, unread
 			w.failExchange(w.clients.At(x.client), x, &faultMemory)
 			return

@@ -47,6 +47,7 @@ const (
 	xSpliced                      // bytes of the response went inside the kernel
 	xNoted                        // the head kept is no more than its line in the log wants
 	xBodyLost                     // body bytes given to a stream were not kept: no replay
+	xContinue                     // the client asked for a 100 and has not had it
 )
 
 // exchange is one request and its response: what joins a client to an origin.
@@ -130,7 +131,7 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 		x.flags |= xUpgrade
 	}
 	if h.Expect100 {
-		x.flags |= xExpect
+		x.flags |= xExpect | xContinue
 	}
 	if h.KeepAlive {
 		x.flags |= xMayFollow

@@ -34,6 +34,11 @@ type pair struct {
 
 // onPairs runs a test with every pair of versions, on every backend.
 func onPairs(t *testing.T, extra string, serve http.HandlerFunc, f func(t *testing.T, p *pair)) {
+	onPairsOf(t, "", extra, serve, f)
+}
+
+// onPairsOf is onPairs with settings of the upstream.
+func onPairsOf(t *testing.T, upstream, extra string, serve http.HandlerFunc, f func(t *testing.T, p *pair)) {
 	for _, v := range versionPairs {
 		t.Run(v.name, func(t *testing.T) {
 			onBackends(t, func(t *testing.T, io loop.IO) {
@@ -49,8 +54,11 @@ func onPairs(t *testing.T, extra string, serve http.HandlerFunc, f func(t *testi
 					protocol = "h2c"
 				}
 				text := fmt.Sprintf("listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\n"+
-					"upstreams: {app: {protocol: %s, endpoints: [{address: %q}], pool: {prewarm: 0}}}\n"+
-					"routes: [{path: \"/*\", upstream: app}]\nforwarding: {via: z}\n%s", protocol, l.Addr().String(), extra)
+					"upstreams: {app: {protocol: %s, endpoints: [{address: %q}], pool: {prewarm: 0}%s}}\n"+
+					"forwarding: {via: z}\n%s", protocol, l.Addr().String(), upstream, extra)
+				if !strings.Contains(extra, "routes:") {
+					text += "\nroutes: [{path: \"/*\", upstream: app}]\n"
+				}
 				tr := &http.Transport{Protocols: protocols(v.client), MaxIdleConnsPerHost: 100}
 				t.Cleanup(tr.CloseIdleConnections)
 				r := start(t, io, 1, text, nil)

@@ -31,9 +31,6 @@ const (
 	originUnsent                // nothing of its request has left yet
 )
 
-// interimLimit bounds the 1xx responses of one exchange.
-const interimLimit = 32
-
 // origin is one connection to an endpoint, or one stream of one. Pointer-free.
 type origin struct {
 	conn     loop.ConnID
@@ -274,28 +271,6 @@ func (w *Worker) parseJoined(c *client, x *exchange, o *origin) {
 			w.parseJoined(c, x, o)
 		}
 	}
-}
-
-// interim passes a 1xx response on (RFC 9110 15.2): to HTTP/1.1 clients only,
-// and not without bound. False means the exchange has ended.
-func (w *Worker) interim(c *client, x *exchange, o *origin, h *proto.Head) bool {
-	if x.interims++; x.interims > interimLimit {
-		w.failExchange(c, x, &faultInterimFlood)
-		return false
-	}
-	if h.Status == 100 {
-		x.flags &^= xExpect
-		if x.flags&xRequestDone == 0 {
-			w.awaitBody(c)
-			w.originDeadline(x, o)
-		}
-	}
-	if x.minor == 0 {
-		return true
-	}
-	http1.MarkHopByHop(h)
-	w.clientBareHead(c, x, h, nil)
-	return w.legsHold(c, x)
 }
 
 // legsHold breaks an exchange that ran out of memory in mid-message; false

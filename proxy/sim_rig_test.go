@@ -130,6 +130,7 @@ func (s *simulation) traits() simnet.Traits {
 	if s.rng.IntN(2) == 0 {
 		t.H2 = []int{100, 100, 1 + s.pick(99)}[s.pick(3)]
 	}
+	t.NoInterim = s.pick(4) == 0
 	t.Streams, t.Settings, t.TinyWindows, t.Tables = 1+s.pick(30), s.some(60), s.some(20), s.some(60)
 	if s.calm {
 		return t
@@ -193,14 +194,14 @@ upstreams:
     endpoints: [%s]
     balance: %s
     pool: {max_connections: %d, max_idle: %d, prewarm: %d, queue: %d, queue_timeout: %s, idle_timeout: 4s}
-    timeouts: {connect: 2s, response: 6s, idle: 6s}
+    timeouts: {connect: 2s, response: 6s, idle: 6s, continue: %s}
     retries: %d
-routes: [{path: "/r/:id", upstream: app, websocket: {%s}}]
+routes: [{path: "/r/:id", upstream: app, interim: %s, websocket: {%s}}]
 limits: {request_header_timeout: 5s, keepalive_timeout: 8s, request_body_timeout: 6s, send_timeout: 6s, requests_per_connection: %d}
 forwarding: {x_forwarded: %v, forwarded: %v}
 shutdown: {grace: 5s}
 %s`, simListen, s.protocols(), []string{"http1", "h2c"}[bit(s.h2c)], strings.Join(endpoints, ", "), balance, s.conns, idle, s.prewarm, queue, []string{"600s", "1s"}[bit(!s.calm)],
-		retries, s.websocket(), perConn, s.pick(2) == 0, s.pick(2) == 0, s.http2())
+		[]string{"1ms", "20ms", "1s"}[s.pick(3)], retries, []string{"pass", "drop"}[bit(s.run.Traits.NoInterim)], s.websocket(), perConn, s.pick(2) == 0, s.pick(2) == 0, s.http2())
 }
 
 // websocket is that section of the route.

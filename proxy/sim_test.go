@@ -82,6 +82,7 @@ type simCounts struct {
 	pairs                        [2][2]int // WebSockets by HTTP/2 of the client and of the origin
 	early, declined, noConnect   int       // WebSockets
 	tunnels                      int       // others
+	continues                    uint64    // 100s in an origin's place
 }
 
 func (c *simCounts) more() bool {
@@ -115,6 +116,7 @@ func (c *simCounts) add(s *simulation) {
 		c.retries += w.metrics.UpstreamRetries
 		c.stale += w.metrics.UpstreamStale
 		c.own += w.metrics.ResponsesOwn
+		c.continues += w.metrics.ContinuesOwn
 		c.noBlock += w.pool.Stats().Exhausted
 		c.sockets += w.metrics.WebSocketsTotal
 		ws := &w.metrics.WebSocket
@@ -165,7 +167,7 @@ func (c *simCounts) complete(t *testing.T) {
 		"WebSockets between HTTP/1 and HTTP/1": uint64(c.pairs[0][0]), "WebSockets from HTTP/1 to HTTP/2": uint64(c.pairs[0][1]),
 		"WebSockets from HTTP/2 to HTTP/1": uint64(c.pairs[1][0]), "WebSockets between HTTP/2 and HTTP/2": uint64(c.pairs[1][1]),
 		"WebSockets with early data": uint64(c.early), "WebSockets declined": uint64(c.declined), "WebSockets that no origin takes": uint64(c.noConnect),
-		"other tunnels":      uint64(c.tunnels),
+		"other tunnels": uint64(c.tunnels), "100s in an origin's place": c.continues,
 		"connections stolen": c.stolen, "answers of the proxy's own": c.own,
 	} {
 		if n < 20 {

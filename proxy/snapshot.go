@@ -18,17 +18,18 @@ import (
 // Snapshot is a configuration compiled for the workers: immutable, shared by
 // all of them.
 type Snapshot struct {
-	routers    []*router.Router // by listener
-	routes     []route
-	clusters   []*cluster
-	pages      [600]*answer // by status; nil: the plain page of ownStatuses
-	limits     limits
-	headLimits http1.Limits
-	forwarding forwarding
-	http2      http2Limits
-	versions   []versions // by listener
-	unix       []bool     // by listener: its clients come by a unix socket
-	graceNs    int64
+	routers     []*router.Router // by listener
+	routes      []route
+	clusters    []*cluster
+	pages       [600]*answer // by status; nil: the plain page of ownStatuses
+	limits      limits
+	headLimits  http1.Limits
+	forwarding  forwarding
+	http2       http2Limits
+	versions    []versions // by listener
+	unix        []bool     // by listener: its clients come by a unix socket
+	graceNs     int64
+	dropInterim []bool // by listener
 }
 
 // versions says what a listener's clients may speak.
@@ -79,6 +80,7 @@ type route struct {
 	path    string
 	cluster int
 	answer  *answer // instead of a cluster
+	interim interimRule
 	socket  *socketRules
 }
 
@@ -92,6 +94,7 @@ type cluster struct {
 	socket      loop.SockOpts
 
 	connectNs, responseNs, idleNs, queueNs int64
+	continueNs                             int64 // until a 100 is sent in the origin's place, 0: never
 	idleTimeoutNs                          int64 // of a connection without exchanges
 }
 
@@ -135,6 +138,7 @@ func Compile(c *config.Config, loops int, near [][]int) (*Snapshot, error) {
 	for i := range c.Listeners {
 		s.versions = append(s.versions, compileVersions(c.Listeners[i].Protocols))
 		s.unix = append(s.unix, strings.HasPrefix(c.Listeners[i].Address, "unix:"))
+		s.dropInterim = append(s.dropInterim, c.Listeners[i].Interim == "drop")
 	}
 	if c.Forwarding.Via != "" {
 		s.forwarding.via = "1.1 " + c.Forwarding.Via
@@ -195,6 +199,7 @@ func compileCluster(u *config.Upstream, loops int, near [][]int) (*cluster, erro
 		connectNs:  int64(u.Timeouts.Connect),
 		responseNs: int64(u.Timeouts.Response),
 		idleNs:     int64(u.Timeouts.Idle),
+		continueNs: int64(u.Timeouts.Continue),
 		queueNs:    int64(u.Pool.QueueTimeout),
 
 		h2:            u.Protocol == "h2c",
@@ -219,7 +224,7 @@ func compileRoute(r *config.Route, clusters map[string]int) route {
 	case r.Redirect != nil:
 		return route{path: r.Path, answer: newAnswer(r.Redirect.Status, "", []proto.Extra{{Name: "Location", Value: []byte(r.Redirect.To)}}, "")}
 	}
-	rt := route{path: r.Path, cluster: clusters[r.Upstream], socket: plainSocket}
+	rt := route{path: r.Path, cluster: clusters[r.Upstream], interim: compileInterim(r), socket: plainSocket}
 	if r.WebSocket != nil {
 		rt.socket = compileSocket(r.WebSocket)
 	}

@@ -187,7 +187,10 @@ func interims() []Response {
 	}
 	return []Response{
 		row("103", "8297 2", hint+final, Answer{Status: 200, Body: "abc", Interims: 1}),
-		row("100 nobody asked for", "9110 15.2.1", head("HTTP/1.1 100 Continue")+final, Answer{Status: 200, Body: "abc", Interims: 1}),
+		row("100 nobody asked for", "9110 15.2.1", head("HTTP/1.1 100 Continue")+final, Answer{Status: 200, Body: "abc"}),
+		row("100 nobody asked for, among others", "9110 15.2.1", hint+strings.Repeat(head("HTTP/1.1 100 Continue"), 3)+hint+final, Answer{Status: 200, Body: "abc", Interims: 2}),
+		row("100 nobody asked for, with fields", "9110 15.2.1", head("HTTP/1.1 100 Continue", "Connection: close", "X: a")+final, Answer{Status: 200, Body: "abc"}),
+		row("a flood of 100", "9110 15.2.1", strings.Repeat(head("HTTP/1.1 100 Continue"), 10000)+final, badGateway),
 		row("three", "9110 15.2", hint+hint+hint+final, Answer{Status: 200, Body: "abc", Interims: 3}),
 		row("a flood", "9110 15.2", strings.Repeat(hint, 10000)+final, badGateway),
 		row("with Content-Length", "9110 8.6-9", head("HTTP/1.1 103 Early Hints", length)+"abc"+final, badGateway),

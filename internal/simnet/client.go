@@ -3,6 +3,7 @@ package simnet
 import (
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
 	"strconv"
 
@@ -95,8 +96,11 @@ func (c *client) ask() {
 		if q.Expect {
 			c.waiting, c.body = q, b[head:]
 			b = b[:head]
-			c.held = c.r.World.Now() + c.r.rng.Int64N(1e9)
-			c.r.World.At(c.held, c.unhold)
+			c.held = math.MaxInt64
+			if !q.Patient {
+				c.held = c.r.World.Now() + c.r.rng.Int64N(1e9)
+				c.r.World.At(c.held, c.unhold)
+			}
 		} else if !q.Tunnels() {
 			c.marks = append(c.marks, mark{end + len(b), &q.Sent})
 		}
@@ -329,12 +333,15 @@ func (c *client) onHead(h *head) (framing, int, error) {
 	}
 	q := c.expect[0]
 	if status < 200 && status != 101 {
+		if q.Minor == 0 {
+			return 0, 0, fmt.Errorf("an interim answer to an HTTP/1.0 client")
+		}
+		if err := c.r.interim(q, status); err != nil {
+			return 0, 0, err
+		}
 		if status == 100 && q == c.waiting {
 			c.held = 0
 			c.unhold()
-		}
-		if q.Minor == 0 {
-			return 0, 0, fmt.Errorf("an interim answer to an HTTP/1.0 client")
 		}
 		return noBody, 0, nil // onEnd finds no c.cur
 	}

@@ -119,11 +119,13 @@ func (c *h2Client) send1(s *h2Stream) {
 			c.body(s, upward, q.Body, q.Trailer)
 		}
 	}
-	if q.Expect {
+	switch {
+	case q.Patient: // when the 100 comes
+	case q.Expect:
 		c.r.World.After(c.r.rng.Int64N(1e9), begin) // or when the 100 comes
-		return
+	default:
+		begin()
 	}
-	begin()
 }
 
 func (c *h2Client) spent(s *h2Stream) {
@@ -180,8 +182,8 @@ func (c *h2Client) onHeaders(s *h2Stream, fields []hpack.HeaderField, end bool) 
 		return fmt.Errorf("status %q, end %v", named(fields, ":status"), end)
 	}
 	if status < 200 {
-		if status == 100 && !s.q.Expect {
-			return fmt.Errorf("a 100 nobody waits for, to %d", s.q.ID)
+		if err := c.r.interim(s.q, status); err != nil {
+			return err
 		}
 		if status == 100 && !s.outgoing && !s.sentEnd && !s.reset {
 			c.body(s, upward, s.q.Body, s.q.Trailer)

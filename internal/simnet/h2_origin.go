@@ -246,6 +246,9 @@ func (o *h2Origin) answer(s *h2Stream) {
 	} else if s.faulty && p.Stop >= 0 && p.Framing != noBody {
 		s.stopAt, s.stop = min(p.Stop, p.Body), func() { o.r.Stops++; s.outgoing = false }
 	}
+	for range p.Continues {
+		o.headers1xx(s, "100")
+	}
 	for range p.Interims {
 		o.headers1xx(s, "103")
 	}

@@ -44,8 +44,9 @@ type Traits struct {
 	Tables      int // a peer wants another table for HPACK
 	NoConnect   int // an origin takes no WebSocket
 
-	Refused bool // a client may find nobody listening
-	Direct  bool // no proxy is between the peers
+	Refused   bool // a client may find nobody listening
+	Direct    bool // no proxy is between the peers
+	NoInterim bool // the proxy passes no interim responses on but 100
 }
 
 // howToEnd is the way a peer leaves.
@@ -67,6 +68,7 @@ type Request struct {
 	Chunked bool
 	Trailer bool
 	Expect  bool
+	Patient bool // ... and it waits for the 100 as long as it takes
 	Close   bool
 	Upgrade bool
 	Socket  bool
@@ -76,13 +78,14 @@ type Request struct {
 
 	Reply Reply
 
-	HeadSent bool // the client handed over its whole head
-	Sent     bool // ... and its whole body
-	Heads    int  // how often origins got its head
-	Whole    int  // ... and its body
-	Replied  bool // an origin has handed over the whole answer
-	Answered int  // status of the final head the client got
-	Complete bool // the client got it whole
+	HeadSent  bool // the client handed over its whole head
+	Sent      bool // ... and its whole body
+	Heads     int  // how often origins got its head
+	Whole     int  // ... and its body
+	Replied   bool // an origin has handed over the whole answer
+	Continued bool // the client got a 100
+	Answered  int  // status of the final head the client got
+	Complete  bool // the client got it whole
 
 	// Where only the end of a connection ends a body, who ends it early and in
 	// order has ended the body: nobody can see a cut.
@@ -97,22 +100,23 @@ type Request struct {
 
 // Reply is what the origin does with it.
 type Reply struct {
-	Status   int
-	Body     int
-	Framing  framing
-	Minor    int
-	Trailer  bool
-	Fill     int
-	Interims int
-	Announce bool // Connection: close
-	HangUp   bool // closes behind the answer
-	Early    int  // body bytes of the request after which it answers; -1: when it has all
-	DelayNs  int64
-	Cut      int // byte of the answer at which it ends; -1: none
-	How      howToEnd
-	Stop     int // byte of the answer after which nothing more comes; -1: none
-	Deaf     bool
-	Code     uint32 // HTTP/2: what a stream is reset with
+	Status    int
+	Body      int
+	Framing   framing
+	Minor     int
+	Trailer   bool
+	Fill      int
+	Interims  int
+	Continues int  // 100s that nobody asked for, or too many
+	Announce  bool // Connection: close
+	HangUp    bool // closes behind the answer
+	Early     int  // body bytes of the request after which it answers; -1: when it has all
+	DelayNs   int64
+	Cut       int // byte of the answer at which it ends; -1: none
+	How       howToEnd
+	Stop      int // byte of the answer after which nothing more comes; -1: none
+	Deaf      bool
+	Code      uint32 // HTTP/2: what a stream is reset with
 }
 
 var (
@@ -151,6 +155,7 @@ func (r *Run) newRequest() *Request {
 		q.Chunked = q.Minor == 1 && rng.IntN(2) == 0
 		q.Trailer = q.Chunked && rng.IntN(4) == 0
 		q.Expect = q.Minor == 1 && q.Body > 0 && rng.IntN(6) == 0
+		q.Patient = q.Expect && rng.IntN(2) == 0
 	}
 	q.Close = rng.IntN(15) == 0
 	q.Fill = rng.IntN(200)
@@ -187,6 +192,21 @@ func (q *Request) content() int {
 	return q.Body
 }
 
+// interim notes an interim response and says what is wrong with it: a client
+// gets one 100, and that if it asked for it.
+func (r *Run) interim(q *Request, status int) error {
+	switch {
+	case status != 100 && r.Traits.NoInterim:
+		return fmt.Errorf("a %d to %d, where none may pass", status, q.ID)
+	case status == 100 && !q.Expect:
+		return fmt.Errorf("a 100 nobody waits for, to %d", q.ID)
+	case status == 100 && q.Continued:
+		return fmt.Errorf("a second 100 to %d", q.ID)
+	}
+	q.Continued = q.Continued || status == 100
+	return nil
+}
+
 func (r *Run) newReply(q *Request) Reply {
 	rng, t := r.rng, &r.Traits
 	p := Reply{Status: statuses[rng.IntN(len(statuses))], Minor: 1, Early: -1, Cut: -1, Stop: -1}
@@ -214,6 +234,9 @@ func (r *Run) newReply(q *Request) Reply {
 	p.Trailer = p.Framing == byChunks && rng.IntN(4) == 0
 	if rng.IntN(10) == 0 {
 		p.Interims = 1 + rng.IntN(3)
+	}
+	if rng.IntN(10) == 0 {
+		p.Continues = 1 + rng.IntN(3)
 	}
 	if rng.IntN(3) == 0 {
 		p.DelayNs = rng.Int64N(int64(5e6))
@@ -319,6 +342,9 @@ func encodeBody(b []byte, rng *rand.Rand, id, direction, n int, chunked, trailer
 func (q *Request) encodeReply(rng *rand.Rand, accept string) (_ []byte, places []int) {
 	p := &q.Reply
 	var b []byte
+	for range p.Continues {
+		b = append(b, "HTTP/1.1 100 Continue\r\n\r\n"...)
+	}
 	for i := range p.Interims {
 		if q.Minor == 1 || i == 0 {
 			b = append(b, "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"...)
