@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -48,8 +48,9 @@ type Server struct {
 }
 
 // Serve listens on addr, "host:port" or "unix:/path", and answers in the
-// background until Close or Shutdown. The error says what to do about it.
-func Serve(addr string, src Source) (*Server, error) {
+// background until Close or Shutdown. Trouble with clients goes to log. The error
+// says what to do about it.
+func Serve(addr string, src Source, log *slog.Logger) (*Server, error) {
 	listener, err := listen(addr)
 	if err != nil {
 		return nil, err
@@ -68,7 +69,7 @@ func Serve(addr string, src Source) (*Server, error) {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnState:         (&crowd{limit: maxConnections}).note,
-		ErrorLog:          log.New(os.Stderr, "zproxy: admin: ", 0),
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	go func() {
 		defer close(s.served)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -49,7 +50,7 @@ func (f *fake) Status() any { return f.status }
 
 func serve(t *testing.T, f *fake) *Server {
 	t.Helper()
-	s, err := Serve("127.0.0.1:0", f)
+	s, err := Serve("127.0.0.1:0", f, slog.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +262,7 @@ func TestAddressErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	used := filepath.Join(dir, "used")
-	u, err := Serve("unix:"+used, &fake{})
+	u, err := Serve("unix:"+used, &fake{}, slog.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +276,7 @@ func TestAddressErrors(t *testing.T) {
 		"unix:" + used:             "is taken by another process",
 		"unix:" + dir + "/no/such": "directory must exist",
 	} {
-		s, err := Serve(addr, &fake{})
+		s, err := Serve(addr, &fake{}, slog.Default())
 		if err == nil {
 			s.Close()
 			t.Errorf("%s: no error", addr)
@@ -298,7 +299,7 @@ func TestUnixSocket(t *testing.T) {
 	old.SetUnlinkOnClose(false)
 	old.Close()
 
-	s, err := Serve("unix:"+path, &fake{})
+	s, err := Serve("unix:"+path, &fake{}, slog.Default())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,6 +54,7 @@ type Config struct {
 	HTTP2      HTTP2
 	Forwarding Forwarding
 	AccessLog  AccessLog
+	Log        Log
 	ErrorPages map[int]ErrorPage // by status
 	Shutdown   Shutdown
 	DNS        DNS
@@ -204,6 +205,11 @@ type AccessLog struct {
 	Format      string // "json" or "combined"
 	BufferBytes Size   // per loop
 	Flush       time.Duration
+}
+
+// Log is the process log, on standard error.
+type Log struct {
+	Format string // "text" or "json"
 }
 
 // ErrorPage is the body of an answer of the proxy's own.

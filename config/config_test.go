@@ -73,6 +73,7 @@ func TestReference(t *testing.T) {
 			UpstreamStreams: 100, UpstreamConnections: 4, IdleTimeout: 75 * time.Second, AbuseScore: 2000},
 		Forwarding: Forwarding{XForwarded: true},
 		AccessLog:  AccessLog{Format: "json", BufferBytes: 64 << 10, Flush: time.Second},
+		Log:        Log{Format: "text"},
 		Shutdown:   Shutdown{Grace: 30 * time.Second},
 		DNS:        DNS{Interval: 30 * time.Second},
 		Admin:      Admin{Address: "127.0.0.1:9901"},

@@ -131,6 +131,11 @@ func table() []field {
 			doc: "What origins are told about the client. X-Forwarded-For, -Proto, -Host and Forwarded of clients that are not trusted are dropped, whether the proxy sends its own or not."},
 		{key: "access_log", kind: kindSection, at: at(func(c *Config) *AccessLog { return &c.AccessLog }), fields: accessLogFields(),
 			doc: "One line per request. Without this section there is no access log."},
+		{key: "log", kind: kindSection, at: at(func(c *Config) *Log { return &c.Log }),
+			doc: "The process log, on standard error: starts and ends, endpoints that fail and come back, what runs out. Each line has time, level, message and subject.",
+			fields: []field{
+				{key: "format", kind: kindEnum, def: "text", enum: []string{"text", "json"}, at: at(func(l *Log) *string { return &l.Format }),
+					doc: "`text`: `key=value` pairs (logfmt), values in quotes where they need them; `json`: one object per line."}}},
 		{key: "error_pages", kind: kindPages, min: 400, max: 599, at: at(func(c *Config) *map[int]ErrorPage { return &c.ErrorPages }),
 			want: "a mapping from statuses 400 to 599 to file names",
 			doc: "Bodies for the answers the proxy gives itself, by status: `{404: pages/404.html}`. A file is read once at start, relative to the configuration file, and has at most 64KiB; " +

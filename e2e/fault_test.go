@@ -66,7 +66,7 @@ routes:
 			return now == 3, fmt.Sprintf("%d open", now)
 		})
 		eventually(t, 5*time.Second, "the log says what fails", func() (bool, string) {
-			return strings.Contains(z.out.String(), "upstream dead: "+dead+": connecting failed"), z.out.String()
+			return z.says("subject=upstream", "endpoint is down", "upstream=dead", "endpoint="+dead, "connecting failed"), z.out.String()
 		})
 		m := z.metrics(t)
 		if up, failures := m.sum("zproxy_endpoint_up", dead), m.sum("zproxy_endpoint_failures_total", dead); up != 0 || failures == 0 {
@@ -84,7 +84,7 @@ routes:
 		}
 		defer l.Close()
 		eventually(t, 15*time.Second, "the log says that it is back", func() (bool, string) {
-			return strings.Contains(z.out.String(), "upstream dead: "+dead+" is back"), z.out.String()
+			return z.says("subject=upstream", "endpoint is back", "upstream=dead", "endpoint="+dead), z.out.String()
 		})
 	})
 }

@@ -192,11 +192,11 @@ type status struct {
 	State string `json:"state"`
 	Loops []struct {
 		IO      string
-		InUse   int
-		Clients int `json:"clients"`
-		Origins int `json:"origins"`
-		Active  int `json:"active_requests"`
-		Pools   map[string]struct{ Idle, Waiting int }
+		InUse   int                           `json:"blocks_in_use"`
+		Clients int                           `json:"clients"`
+		Origins int                           `json:"origins"`
+		Active  int                           `json:"active_requests"`
+		Pools   []struct{ Idle, Waiting int } `json:"pools"`
 	} `json:"loops"`
 }
 

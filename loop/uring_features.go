@@ -16,12 +16,12 @@ type Features struct {
 	Names  []string // what was found, in the words of the kernel's interface
 }
 
-// String is one line for start-up messages.
+// String says what was found, or why that is not enough.
 func (f Features) String() string {
 	if !f.Usable {
-		return "io_uring: not usable: " + f.Reason
+		return f.Reason
 	}
-	return "io_uring: usable (" + strings.Join(f.Names, " ") + ")"
+	return strings.Join(f.Names, " ")
 }
 
 // Probe finds out, once per process, what io_uring can do. It tries on rings

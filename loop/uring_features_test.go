@@ -17,11 +17,11 @@ func TestFeatures(t *testing.T) {
 		t.Errorf("usable, but compiled in are %v", CompiledIn())
 	}
 	f = Features{Usable: true, Names: []string{"defer_taskrun", "bundles"}}
-	if got, want := f.String(), "io_uring: usable (defer_taskrun bundles)"; got != want {
+	if got, want := f.String(), "defer_taskrun bundles"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	f = Features{Reason: "too old"}
-	if got, want := f.String(), "io_uring: not usable: too old"; got != want {
+	if got, want := f.String(), "too old"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

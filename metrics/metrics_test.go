@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -404,6 +405,26 @@ func TestManual(t *testing.T) {
 		if families[string(m[1])] == nil {
 			t.Errorf("docs/metrics.md has a row for %s, which there is not", m[1])
 		}
+	}
+	documents, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, file := range append(documents, "../README.md", "../SECURITY.md", "../ARCHITECTURE.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile("zproxy_[a-z0-9_]+[a-z0-9]").FindAllString(string(text), -1) {
+			of := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_sum"), "_count")
+			if named++; families[name] == nil && families[of] == nil {
+				t.Errorf("%s speaks of %s, which there is not", file, name)
+			}
+		}
+	}
+	if named < 100 {
+		t.Errorf("only %d names were found in the documents", named)
 	}
 }
 

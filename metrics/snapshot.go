@@ -15,26 +15,40 @@ type Snapshot struct {
 // LoopState is what one event loop, its buffer pool and its arena report of
 // themselves. Counters and gauges as their names say.
 type LoopState struct {
-	Index, CPU, Node int
-	IO               string // "epoll" or "uring"
+	Index int    `json:"index"`
+	CPU   int    `json:"cpu"`
+	Node  int    `json:"node"`
+	IO    string `json:"io"` // "epoll" or "uring"
 
-	Polls, Waits, Events      uint64 // turns of the loop; turns that blocked; events delivered
-	BatchWaits                uint64 // turns that waited for more
-	AcceptErrors              uint64
-	RecvCalls, SendCalls      uint64
-	ShortSends                uint64 // sends the kernel took only a part of
-	Gathers                   uint64 // long bodies received in large pieces
-	Spliced                   uint64 // bytes that went from socket to socket inside the kernel
-	NoBuffers                 uint64 // receives that found no buffer
-	MailsIn, MailsFull        uint64 // messages from other threads; messages refused for want of room
-	Conns, ConnsHigh, Timers  uint64 // gauges
-	Parked                    uint64 // gauge: receivers waiting for a buffer
-	BlockBytes                uint64 // gauge: size of one buffer block
-	Blocks, InUse, InUseHigh  uint64 // gauges, in blocks
-	Posted                    uint64 // gauge: blocks in use that lie with the kernel for receives to come
-	Exhausted, Grown, Shrunk  uint64 // times the pool was empty, grew, gave memory back
-	HugeBytes, THPBytes, Size uint64 // gauges: arena memory on 2 MiB pages, on advised pages, in all
-	Bound                     bool   // the arena is bound to Node
+	Polls        uint64 `json:"polls"` // turns of the loop
+	Waits        uint64 `json:"waits"` // turns that blocked
+	Events       uint64 `json:"events"`
+	BatchWaits   uint64 `json:"batch_waits"` // turns that waited for more
+	AcceptErrors uint64 `json:"accept_errors"`
+	RecvCalls    uint64 `json:"recv_calls"`
+	SendCalls    uint64 `json:"send_calls"`
+	ShortSends   uint64 `json:"short_sends"`   // sends the kernel took only a part of
+	Gathers      uint64 `json:"gathers"`       // long bodies received in large pieces
+	Spliced      uint64 `json:"spliced_bytes"` // bytes that went from socket to socket inside the kernel
+	NoBuffers    uint64 `json:"no_buffers"`    // receives that found no buffer
+	MailsIn      uint64 `json:"mails"`         // messages from other threads
+	MailsFull    uint64 `json:"mails_refused"` // messages refused for want of room
+	Conns        uint64 `json:"connections"`   // gauge
+	ConnsHigh    uint64 `json:"connections_high"`
+	Timers       uint64 `json:"timers"`             // gauge
+	Parked       uint64 `json:"parked"`             // gauge: receivers waiting for a buffer
+	BlockBytes   uint64 `json:"block_bytes"`        // gauge: size of one buffer block
+	Blocks       uint64 `json:"blocks"`             // gauge
+	InUse        uint64 `json:"blocks_in_use"`      // gauge
+	InUseHigh    uint64 `json:"blocks_in_use_high"` // gauge
+	Posted       uint64 `json:"blocks_posted"`      // gauge: blocks in use that lie with the kernel for receives to come
+	Exhausted    uint64 `json:"exhausted"`          // times the pool was empty
+	Grown        uint64 `json:"grown"`
+	Shrunk       uint64 `json:"shrunk"`       // times the pool gave memory back
+	HugeBytes    uint64 `json:"huge_bytes"`   // gauge: arena memory on 2 MiB pages
+	THPBytes     uint64 `json:"thp_bytes"`    // gauge: on pages advised to be huge
+	Size         uint64 `json:"arena_bytes"`  // gauge: in all
+	Bound        bool   `json:"memory_bound"` // the arena is bound to Node
 }
 
 // PoolState is one loop's share of one upstream's connections.
@@ -46,11 +60,13 @@ type PoolState struct {
 
 // EndpointState is what all loops together know of one endpoint.
 type EndpointState struct {
-	Upstream, Endpoint string
-	Open               uint64 // gauge: connections
-	Active             uint64 // gauge: requests in progress
-	Failures           uint64 // attempts to connect that failed
-	Down               bool
+	Upstream string `json:"upstream"`
+	Endpoint string `json:"endpoint"`
+	Open     uint64 `json:"connections"`     // gauge
+	Active   uint64 `json:"active_requests"` // gauge
+	Failures uint64 `json:"failures"`        // attempts to connect that failed
+	Down     bool   `json:"down"`
+	Reason   string `json:"reason,omitempty"` // why it is down
 }
 
 // Gauge is one sample of a metric that this package does not know. A Name that

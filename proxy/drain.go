@@ -13,6 +13,13 @@ const (
 	drainFreshNs = int64(time.Second)
 )
 
+// CutOff is what the end of the grace cut off: client connections, streams on
+// them, and requests or tunnels under way on either.
+type CutOff struct{ Connections, Streams, Requests int }
+
+// CutOff is for after Run.
+func (w *Worker) CutOff() CutOff { return w.cut }
+
 // drain stops accepting and closes whoever is between requests.
 func (w *Worker) drain() {
 	if w.draining {
@@ -72,6 +79,9 @@ func (w *Worker) drainOrigins(now int64) bool {
 // is over.
 func (w *Worker) drainClients(now int64) {
 	if now >= w.drainBy {
+		if !w.cutting {
+			w.cutting, w.cut = true, w.underWay()
+		}
 		for _, se := range w.sessions {
 			if se != nil && se.role == http2.Server {
 				w.breakSession(se, "shutdown: grace period over")
@@ -99,4 +109,25 @@ func (w *Worker) drainClients(now int64) {
 			w.socketAway(c)
 		}
 	}
+}
+
+// underWay counts what the end of the process would cut off now. Clients that
+// only have to take what is queued for them, or to go away, are not among it.
+func (w *Worker) underWay() (cut CutOff) {
+	cut.Requests = w.xs.Len()
+	for _, se := range w.sessions {
+		if se != nil && se.role == http2.Server && se.h2.Active() > 0 {
+			cut.Connections++
+			cut.Streams += se.h2.Active()
+		}
+	}
+	for i := uint32(1); i <= uint32(w.clients.Cap()); i++ {
+		if !w.clients.Live(i) {
+			continue
+		}
+		if c := w.clients.At(i); c.stream == 0 && (c.x != 0 || c.state == clientHead) {
+			cut.Connections++
+		}
+	}
+	return cut
 }

@@ -30,6 +30,7 @@ type Report struct {
 	Pools   []upstream.Stats // by cluster
 
 	Clients, Origins, Exchanges int
+	UnderWay                    CutOff // what would be cut off, were the process to end now
 }
 
 // ReportSink receives reports, on the workers' threads: it must not block.
@@ -318,6 +319,7 @@ func (w *Worker) report(sink ReportSink) {
 	r := &Report{
 		Index: w.index, Now: w.l.Now(), Loop: w.l.Stats(), Buf: w.pool.Stats(),
 		Clients: w.clients.Len(), Origins: w.origins.Len(), Exchanges: w.xs.Len(),
+		UnderWay: w.underWay(),
 	}
 	w.countRoutes()
 	w.m.ConnsShed = r.Loop.Refused

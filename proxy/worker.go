@@ -148,6 +148,8 @@ type Worker struct {
 	// Whoever is left then is cut off; before that, whoever has sent no request.
 	drainBy, drainFreshBy int64
 	drainAwayBy           int64 // WebSocket clients are told to go away then
+	cutting               bool  // the grace is over
+	cut                   CutOff
 
 	scrambled uint64 // see scramble
 

@@ -3,9 +3,9 @@ package server
 import (
 	"errors"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net/netip"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -26,7 +26,7 @@ import (
 
 // Options are what the command line adds to a configuration.
 type Options struct {
-	Log     io.Writer // start-up lines and trouble; os.Stderr usually
+	Log     *slog.Logger // see NewLog
 	Version string
 }
 
@@ -34,7 +34,7 @@ type Options struct {
 type Server struct {
 	cfg      *config.Config
 	opt      Options
-	log      *log.Logger
+	log      *slog.Logger
 	snap     *proxy.Snapshot
 	places   []place
 	peers    []*proxy.Neighbour
@@ -61,11 +61,13 @@ const (
 func Start(cfg *config.Config, opt Options) (*Server, error) {
 	s := &Server{
 		cfg: cfg, opt: opt, started: time.Now(),
-		log:    log.New(opt.Log, "zproxy: ", log.LstdFlags|log.Lmsgprefix),
+		log:    opt.Log,
 		failed: make(chan error, 1),
 	}
+	s.about("process").Info("starting", "version", opt.Version, "config", cfg.File, "pid", os.Getpid())
 	if err := s.start(); err != nil {
 		s.stopHelpers()
+		s.ended(proxy.CutOff{}, err)
 		return nil, err
 	}
 	return s, nil
@@ -100,7 +102,7 @@ func (s *Server) start() error {
 		return err
 	}
 	if s.cfg.Admin.Address != "" {
-		if s.admin, err = admin.Serve(s.cfg.Admin.Address, source{s}); err != nil {
+		if s.admin, err = admin.Serve(s.cfg.Admin.Address, source{s}, s.about("admin")); err != nil {
 			s.Drain()
 			s.running.Wait()
 			return err
@@ -164,7 +166,7 @@ func (s *Server) openAccessLog() error {
 	var err error
 	s.access, err = accesslog.Open(accesslog.Options{
 		Path: a.Path, Format: format, BufferBytes: int(a.BufferBytes), Flush: a.Flush,
-		Loops: len(s.places), Report: func(msg string) { s.log.Print(msg) },
+		Loops: len(s.places), Report: func(msg string) { s.about("access_log").Warn(msg) },
 	})
 	return err
 }
@@ -172,26 +174,27 @@ func (s *Server) openAccessLog() error {
 func (s *Server) reportName(host string, addrs []netip.Addr, err error) {
 	switch {
 	case err != nil:
-		s.log.Printf("resolving %s: %v", host, err)
+		s.about("dns").Warn("name does not resolve", "name", host, "error", err.Error())
 	default:
-		s.log.Printf("%s resolves to %v", host, addrs)
+		s.about("dns").Info("name resolves", "name", host, "addresses", fmt.Sprint(addrs))
 	}
 }
 
 // announce says what was really got, loop by loop.
 func (s *Server) announce() {
 	for _, w := range s.workers {
-		s.log.Print(w.description)
+		s.about("loop").Info("loop runs", w.description...)
 	}
 	for i := range s.cfg.Listeners {
-		s.log.Printf("listening on %s", s.cfg.Listeners[i].Address)
+		s.about("listener").Info("listening", "address", s.cfg.Listeners[i].Address)
 	}
 	if s.admin != nil {
-		s.log.Printf("admin on %s: /metrics /healthz /readyz /status", s.admin.Addr())
+		s.about("admin").Info("listening", "address", s.admin.Addr().String(), "pages", "/metrics /healthz /readyz /status")
 	}
 	for _, w := range s.cfg.Warnings {
-		s.log.Printf("warning: %v", strings.TrimSpace(w.Error()))
+		s.about("config").Warn(strings.TrimSpace(w.Error()))
 	}
+	s.about("process").Info("ready", "loops", len(s.places), "listeners", len(s.cfg.Listeners), "upstreams", len(s.cfg.Upstreams), "routes", len(s.cfg.Routes))
 }
 
 // Drain makes every loop stop accepting and finish what is under way within
@@ -222,7 +225,26 @@ func (s *Server) Wait() error {
 		}
 	}
 	s.stopHelpers()
+	var cut proxy.CutOff
+	for _, w := range s.workers {
+		cut.Connections += w.cut.Connections
+		cut.Streams += w.cut.Streams
+		cut.Requests += w.cut.Requests
+	}
+	s.ended(cut, err)
 	return err
+}
+
+// EndNow writes what an end of the process in this moment cuts off.
+func (s *Server) EndNow() {
+	var cut proxy.CutOff
+	reports, err := s.reportsWithin(endTimeout)
+	for _, r := range reports {
+		cut.Connections += r.UnderWay.Connections
+		cut.Streams += r.UnderWay.Streams
+		cut.Requests += r.UnderWay.Requests
+	}
+	s.ended(cut, err)
 }
 
 // ReopenLog makes the access log go on in a new file of the same name.

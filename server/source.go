@@ -13,7 +13,10 @@ type source struct{ s *Server }
 
 // reportTimeout is how long a loop may take to report: it answers between two
 // events, so only a loop that hangs misses it.
-const reportTimeout = 2 * time.Second
+const (
+	reportTimeout = 2 * time.Second
+	endTimeout    = 200 * time.Millisecond // when the process is to end at once
+)
 
 // collector gathers one report per loop.
 type collector chan *proxy.Report
@@ -22,15 +25,17 @@ type collector chan *proxy.Report
 func (c collector) Deliver(r *proxy.Report) { c <- r }
 
 // reports asks every loop for its account, in loop order.
-func (s *Server) reports() ([]*proxy.Report, error) {
+func (s *Server) reports() ([]*proxy.Report, error) { return s.reportsWithin(reportTimeout) }
+
+func (s *Server) reportsWithin(limit time.Duration) ([]*proxy.Report, error) {
 	c := make(collector, len(s.peers))
-	deadline := time.NewTimer(reportTimeout)
+	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	for i, p := range s.peers {
 		for !proxy.AskReport(p.Loop, c) {
 			select {
 			case <-deadline.C:
-				return nil, fmt.Errorf("loop %d: its mailbox has been full for %v", i, reportTimeout)
+				return nil, fmt.Errorf("loop %d: its mailbox has been full for %v", i, limit)
 			case <-time.After(time.Millisecond):
 			}
 		}
@@ -41,7 +46,7 @@ func (s *Server) reports() ([]*proxy.Report, error) {
 		case r := <-c:
 			out[r.Index] = r
 		case <-deadline.C:
-			return nil, fmt.Errorf("a loop did not report within %v", reportTimeout)
+			return nil, fmt.Errorf("a loop did not report within %v", limit)
 		}
 	}
 	return out, nil
@@ -88,11 +93,11 @@ func (s *Server) endpoints(now int64) []metrics.EndpointState {
 	for _, c := range s.snap.Clusters() {
 		for _, e := range c.Endpoints() {
 			open := e.Open()
-			up, _ := e.State(now)
+			up, reason := e.State(now)
 			out = append(out, metrics.EndpointState{
 				Upstream: c.Name(), Endpoint: e.Address,
 				Open: uint64(open), Active: uint64(max(0, open-c.Idle(e.ID))),
-				Failures: e.Failures(), Down: !up,
+				Failures: e.Failures(), Down: !up, Reason: reason,
 			})
 		}
 	}
@@ -128,18 +133,19 @@ type status struct {
 
 type loopStatus struct {
 	metrics.LoopState
-	Fallback string             `json:"fallback,omitempty"`
-	Clients  int                `json:"clients"`
-	Origins  int                `json:"origins"`
-	Requests uint64             `json:"requests"`
-	Active   int                `json:"active_requests"`
-	Reuse    float64            `json:"upstream_reuse_ratio"`
-	Pools    map[string]poolRow `json:"pools"`
+	Fallback string    `json:"fallback,omitempty"`
+	Clients  int       `json:"clients"`
+	Origins  int       `json:"origins"`
+	Requests uint64    `json:"requests"`
+	Active   int       `json:"active_requests"`
+	Reuse    float64   `json:"upstream_reuse_ratio"`
+	Pools    []poolRow `json:"pools"`
 }
 
 type poolRow struct {
-	Idle    int `json:"idle"`
-	Waiting int `json:"waiting"`
+	Upstream string `json:"upstream"`
+	Idle     int    `json:"idle"`
+	Waiting  int    `json:"waiting"`
 }
 
 // Status is what /status shows.
@@ -163,10 +169,9 @@ func (src source) Status() any {
 			LoopState: s.loopState(s.workers[i], r), Fallback: s.workers[i].loop.Fallback(),
 			Clients: r.Clients, Origins: r.Origins, Active: r.Exchanges,
 			Requests: r.Metrics.Requests, Reuse: r.Metrics.ReuseRatio(),
-			Pools: map[string]poolRow{},
 		}
 		for j, p := range r.Pools {
-			row.Pools[clusters[j].Name()] = poolRow{p.Idle, p.Waiting}
+			row.Pools = append(row.Pools, poolRow{clusters[j].Name(), p.Idle, p.Waiting})
 		}
 		st.Loops = append(st.Loops, row)
 	}

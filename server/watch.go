@@ -60,8 +60,8 @@ func (w *watcher) report(c *upstream.Cluster, e *upstream.Endpoint) {
 		return // the loops are ending
 	}
 	if up, reason := e.State(reports[0].Now); up {
-		w.s.log.Printf("upstream %s: %s is back", c.Name(), e.Address)
+		w.s.about("upstream").Info("endpoint is back", "upstream", c.Name(), "endpoint", e.Address)
 	} else {
-		w.s.log.Printf("upstream %s: %s: %s", c.Name(), e.Address, reason)
+		w.s.about("upstream").Warn("endpoint is down", "upstream", c.Name(), "endpoint", e.Address, "reason", reason)
 	}
 }

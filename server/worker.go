@@ -31,7 +31,8 @@ type workerThread struct {
 	loop        *loop.Loop
 	metrics     metrics.Loop
 	log         *accesslog.Buffer
-	description string
+	description []any // for the log
+	cut         proxy.CutOff
 }
 
 // startWorkers brings up one thread per loop, and lets them go once all of
@@ -89,6 +90,7 @@ func (s *Server) runWorker(t *workerThread, fds [][]int) {
 		default:
 		}
 	}
+	t.cut = w.CutOff()
 }
 
 // open pins the calling goroutine's thread and builds what the loop needs, on
@@ -127,13 +129,12 @@ func (t *workerThread) open(s *Server) error {
 		t.log = s.access.NewBuffer(&t.metrics.AccessLogDropped)
 	}
 	s.peers[t.index] = &proxy.Neighbour{Loop: t.loop, Node: t.place.node}
-	t.description = fmt.Sprintf("loop %d: cpu %d, node %d, io %s, buffers %s",
-		t.index, t.place.cpu, t.place.node, t.loop.IO(), t.arena.Report())
+	t.description = []any{"loop", t.index, "cpu", t.place.cpu, "node", t.place.node, "io", t.loop.IO().String(), "buffers", t.arena.Report().String()}
 	if why := t.loop.Fallback(); why != "" {
-		t.description += "; not io_uring: " + why
+		t.description = append(t.description, "not_io_uring", why)
 	}
 	if why := t.loop.Unbatched(); why != "" {
-		t.description += "; a system call for every receive and send: " + why
+		t.description = append(t.description, "not_batched", why)
 	}
 	return nil
 }

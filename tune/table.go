@@ -122,13 +122,13 @@ var table = []Rule{
 	},
 	{
 		Name: "net.core.rmem_max", Group: groupSockets, Wanted: "at least 16 MiB",
-		Why:    "a larger socket.rcvbuf in the configuration is silently cut down to this",
+		Why:    "a larger socket.receive_buffer in the configuration is silently cut down to this",
 		Source: netSysctl + "; socket(7)",
 		find:   sysctl(atLeast(bufferMax)),
 	},
 	{
 		Name: "net.core.wmem_max", Group: groupSockets, Wanted: "at least 16 MiB",
-		Why:    "a larger socket.sndbuf in the configuration is silently cut down to this",
+		Why:    "a larger socket.send_buffer in the configuration is silently cut down to this",
 		Source: netSysctl + "; socket(7)",
 		find:   sysctl(atLeast(bufferMax)),
 	},

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 
@@ -117,40 +118,43 @@ func cmdRun(args []string, out, errOut io.Writer) int {
 	// listeners accept may send one.
 	stop := make(chan os.Signal, 2)
 	signal.Notify(stop, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGHUP)
-	s, err := server.Start(cfg, server.Options{Log: errOut, Version: version()})
+	log := server.NewLog(errOut, cfg.Log.Format)
+	s, err := server.Start(cfg, server.Options{Log: log, Version: version()})
 	if err != nil {
-		fmt.Fprintf(errOut, "zproxy: %v\n", err)
-		return 1
+		return 1 // the log says why
 	}
 	if file == "" {
 		fmt.Fprint(out, tryThis)
 	}
-	go obey(s, stop, errOut)
-	if err := s.Wait(); err != nil {
-		fmt.Fprintf(errOut, "zproxy: %v\n", err)
+	go obey(s, stop, log.With("subject", "process"))
+	if s.Wait() != nil {
 		return 1
 	}
 	return 0
 }
 
 // obey acts on signals until the process ends.
-func obey(s *server.Server, signals <-chan os.Signal, errOut io.Writer) {
+func obey(s *server.Server, signals <-chan os.Signal, log *slog.Logger) {
 	draining := false
 	for sig := range signals {
 		switch sig {
 		case unix.SIGUSR1:
 			if err := s.ReopenLog(); err != nil {
-				fmt.Fprintf(errOut, "zproxy: reopening the access log: %v\n", err)
+				log.Error("the access log was not reopened", "signal", "SIGUSR1", "error", err.Error())
+			} else {
+				log.Info("the access log was reopened", "signal", "SIGUSR1")
 			}
 		case unix.SIGHUP:
-			fmt.Fprintln(errOut, "zproxy: SIGHUP: reloading is not supported yet; start a new process with the new configuration and send this one SIGTERM")
+			log.Warn("reloading is not supported: start a new process with the new configuration and send this one SIGTERM", "signal", "SIGHUP")
 		default:
+			name := unix.SignalName(sig.(unix.Signal))
 			if draining {
-				fmt.Fprintf(errOut, "zproxy: %v again: ending at once\n", sig)
+				log.Warn("ending at once", "signal", name)
+				s.EndNow()
 				os.Exit(1)
 			}
 			draining = true
-			fmt.Fprintf(errOut, "zproxy: %v: no longer accepting, finishing requests; once more to end at once\n", sig)
+			log.Info("no longer accepting, finishing requests; once more to end at once", "signal", name)
 			s.Drain()
 		}
 	}

@@ -53,6 +53,6 @@ func printVersion(out io.Writer) {
 	if f.Usable {
 		fmt.Fprintf(out, "io_uring usable: %s\n", f.String())
 	} else {
-		fmt.Fprintf(out, "io_uring not usable, epoll is: %s\n", f.Reason)
+		fmt.Fprintf(out, "io_uring not usable, epoll is: %s\n", f.String())
 	}
 }

@@ -169,7 +169,7 @@ func (z *proxy) startLines(t *testing.T, loops int) []string {
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		var lines []string
 		for line := range strings.Lines(z.out.String()) {
-			if strings.Contains(line, fmt.Sprintf("loop %d: cpu ", len(lines))) {
+			if strings.Contains(line, fmt.Sprintf("subject=loop loop=%d cpu=", len(lines))) {
 				lines = append(lines, strings.TrimSpace(line))
 			}
 		}
@@ -188,11 +188,12 @@ type status struct {
 	Loops []struct {
 		Index, CPU, Node int
 		IO               string
-		Bound            bool
+		Bound            bool `json:"memory_bound"`
 		Clients          int
 		Requests         uint64
 		Grown            uint64
-		HugeBytes, Size  uint64
+		HugeBytes        uint64 `json:"huge_bytes"`
+		Size             uint64 `json:"arena_bytes"`
 	}
 }
 

@@ -91,7 +91,7 @@ func Open(o Options) (*Logger, error) {
 		l.retry = time.Second
 	}
 	if l.report == nil {
-		l.report = func(s string) { fmt.Fprintln(os.Stderr, s) }
+		l.report = func(s string) { fmt.Fprintln(os.Stderr, "access log: "+s) }
 	}
 	file, err := l.openFile()
 	if err != nil {

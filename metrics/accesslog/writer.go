@@ -113,7 +113,7 @@ func (l *Logger) trimLine(lines []byte, done int) int {
 	end, err := l.file.Seek(0, io.SeekCurrent)
 	if err == nil && info.Size() == end {
 		if err := l.file.Truncate(end - int64(done-begin)); err != nil {
-			l.report(fmt.Sprintf("zproxy: access log: the last line of %s is incomplete: %v", l.name(), err))
+			l.report(fmt.Sprintf("the last line of %s is incomplete: %v", l.name(), err))
 		}
 	}
 	return begin
@@ -128,7 +128,7 @@ func (l *Logger) account(b *block, done int) {
 		l.stats.droppedBytes.Add(uint64(len(b.lines) - done))
 	} else if l.stats.failing.CompareAndSwap(true, false) {
 		lost := l.Stats().DroppedRecords
-		l.report(fmt.Sprintf("zproxy: access log: %s can be written again; %d records were lost since the start", l.name(), lost))
+		l.report(fmt.Sprintf("%s can be written again; %d records were lost since the start", l.name(), lost))
 	}
 	l.stats.records.Add(uint64(written))
 	l.stats.bytes.Add(uint64(done))
@@ -138,7 +138,7 @@ func (l *Logger) account(b *block, done int) {
 func (l *Logger) failed(err error) {
 	l.stats.errors.Add(1)
 	if l.stats.failing.CompareAndSwap(false, true) {
-		l.report(fmt.Sprintf("zproxy: access log: %v; requests are served on, records that do not fit in memory are lost; trying again every %v", err, l.retry))
+		l.report(fmt.Sprintf("%v; requests are served on, records that do not fit in memory are lost; trying again every %v", err, l.retry))
 	}
 }
 
