@@ -95,6 +95,7 @@ type connTable struct {
 	chunks []*[chunkSize]conn
 	free   uint32 // most recently freed slot, 0: none
 	fresh  uint32 // slots below were used at least once; slot 0 never is
+	most   uint32 // slots there may be, 0: as many as an ID has room for
 }
 
 func (t *connTable) at(slot uint32) *conn {
@@ -127,7 +128,7 @@ func (t *connTable) alloc() (ConnID, *conn, bool) {
 	if t.fresh == 0 {
 		t.fresh = 1
 	}
-	if t.fresh == maxSlots {
+	if t.fresh == maxSlots || t.fresh > t.most && t.most > 0 {
 		return 0, nil, false
 	}
 	if int(t.fresh>>chunkBits) == len(t.chunks) {

@@ -32,7 +32,7 @@ func (l *Loop) live(id ConnID) *conn {
 
 // Dial connects to r. It ends in Connected; when that has an Errno the caller
 // still calls Close. Recv, Send and Shutdown before Connected are remembered.
-// The result is 0 only when all 1<<24 slots are taken.
+// The result is 0 when all slots are taken: nothing was begun, and there is no event.
 func (l *Loop) Dial(r *Remote, owner uint32) ConnID {
 	id, c, ok := l.conns.alloc()
 	if !ok {
@@ -180,7 +180,7 @@ func (l *Loop) end(id ConnID, how flags) {
 }
 
 // NewTimer makes a slot without a socket, for Deadline, SetOwner and Close.
-// The result is 0 only when all slots are taken.
+// The result is 0 when all slots are taken.
 func (l *Loop) NewTimer(owner uint32) ConnID {
 	id, c, ok := l.conns.alloc()
 	if !ok {

@@ -19,6 +19,7 @@ type Config struct {
 	IO       IO        // backend
 	Pool     *buf.Pool // receives into it; belongs to this loop
 	MaxConns int       // of those accepted; more are refused. 0: no limit
+	MaxSlots int       // connections and timers in all, at most and by default 1<<24 - 1
 	Reserve  int       // blocks of Pool that are not for data, see Bulk
 	Entries  int       // events per wait, or length of the submission queue; 0: 256
 
@@ -168,6 +169,7 @@ func newLoop(cfg Config, io IO, wakeFD int, open openBackend) (*Loop, error) {
 		gatherPiece: gatherPiece,
 	}
 	l.box.init()
+	l.conns.most = uint32(cfg.MaxSlots)
 	if l.moderation.mostNs, l.moderation.always = int64(cfg.BatchWait), cfg.BatchAlways; cfg.BatchWait > 0 {
 		sharpTimers()
 	}

@@ -56,7 +56,13 @@ func (w *Worker) accepted(conn loop.ConnID, listener int) {
 	w.openClient(conn, listener)
 }
 
+// openClient begins to serve a connection; 0 is one that another loop handed
+// over and this one has no room for: it is closed already.
 func (w *Worker) openClient(conn loop.ConnID, listener int) {
+	if conn == 0 {
+		w.countFault(&faultNoSocket)
+		return
+	}
 	versions := w.snap.versions[listener]
 	if versions == onlyHTTP2 {
 		w.openSession(conn, listener)

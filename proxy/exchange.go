@@ -226,6 +226,10 @@ func (w *Worker) dial(c *client, x *exchange, endpoint int) {
 		return
 	}
 	oi, o := w.openOrigin(r, key, int(x.cluster), endpoint)
+	if o == nil {
+		w.failExchange(c, x, &faultNoSocket)
+		return
+	}
 	x.state = xConnecting
 	x.origin, o.x = oi, c.x
 	x.endpoint = int16(endpoint)

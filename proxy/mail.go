@@ -168,11 +168,18 @@ func (w *Worker) receiveGift(m loop.Mail) {
 		w.receiveLeave(m, cluster, endpoint)
 		return
 	}
+	conn := w.l.Adopt(int(m.FD), m.Peer, 0)
+	if conn == 0 {
+		w.pools[cluster].Closed(endpoint)
+		w.stealFailed(m)
+		return
+	}
 	oi, o := w.origins.Alloc()
 	o.self, o.addr = oi, uint32(m.B>>32)
 	o.cluster, o.endpoint = uint16(cluster), uint16(endpoint)
 	o.uses = 1
-	o.conn = w.l.Adopt(int(m.FD), m.Peer, ownerOf(ownerOrigin, oi))
+	o.conn = conn
+	w.l.SetOwner(conn, ownerOf(ownerOrigin, oi))
 	w.m.UpstreamStolen++
 	w.l.Recv(o.conn)
 	if c, x := w.stealing(m.A); x != nil {
@@ -298,7 +305,9 @@ func (w *Worker) prewarm(cluster int, now int64) {
 			w.warmGroup(cluster, ep)
 			continue
 		}
-		w.openOrigin(r, key, cluster, ep)
+		if _, o := w.openOrigin(r, key, cluster, ep); o == nil {
+			return
+		}
 	}
 }
 

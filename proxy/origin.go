@@ -47,11 +47,19 @@ type origin struct {
 	flags    uint8
 }
 
+// openOrigin dials; nil when the loop has no room for one more connection.
 func (w *Worker) openOrigin(r *loop.Remote, key uint32, cluster, endpoint int) (uint32, *origin) {
+	conn := w.l.Dial(r, 0)
+	if conn == 0 {
+		w.m.UpstreamConnectErrors++
+		w.reportDial(cluster, endpoint, key, &faultNoSocket)
+		return 0, nil
+	}
 	oi, o := w.origins.Alloc()
 	o.self, o.addr = oi, key
 	o.cluster, o.endpoint = uint16(cluster), uint16(endpoint)
-	o.conn = w.l.Dial(r, ownerOf(ownerOrigin, oi))
+	o.conn = conn
+	w.l.SetOwner(conn, ownerOf(ownerOrigin, oi))
 	w.m.UpstreamConnects++
 	w.originDue(o, w.l.Now()+w.snap.clusters[cluster].connectNs)
 	return oi, o

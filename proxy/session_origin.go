@@ -126,7 +126,14 @@ func (w *Worker) growGroup(cluster, endpoint int) {
 		}
 		return
 	}
-	se := w.newSession(http2.Client, w.l.Dial(r, 0))
+	conn := w.l.Dial(r, 0)
+	if conn == 0 {
+		if len(g.sessions) == 0 {
+			w.groupFailed(cluster, endpoint, 0, &faultNoSocket)
+		}
+		return
+	}
+	se := w.newSession(http2.Client, conn)
 	se.cluster, se.endpoint, se.addr = uint16(cluster), uint16(endpoint), key
 	se.state = sessionConnecting
 	w.l.SetOwner(se.conn, ownerOf(ownerSession, se.self))

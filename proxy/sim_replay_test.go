@@ -12,8 +12,9 @@ import (
 	"zproxy/metrics"
 )
 
-// simWorkerOf is a worker in world that listens at simListen.
-func simWorkerOf(t *testing.T, world *loop.World, configuration string) *Worker {
+// simWorkerOf is a worker in world that listens at simListen, on a loop with room
+// for so many connections and timers, 0: for all.
+func simWorkerOf(t *testing.T, world *loop.World, configuration string, slots int) *Worker {
 	t.Helper()
 	cfg, err := config.Parse("test.yaml", []byte(configuration))
 	if err != nil {
@@ -24,13 +25,15 @@ func simWorkerOf(t *testing.T, world *loop.World, configuration string) *Worker 
 		t.Fatal(err)
 	}
 	pool := buf.NewPool(buf.NewSliceMemory(1<<20, 1<<20), 4096)
-	l, err := loop.NewSim(loop.Config{Pool: pool}, world)
+	l, err := loop.NewSim(loop.Config{Pool: pool, MaxSlots: slots}, world)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := NewWorker(Config{Loop: l, Pool: pool, Snapshot: snap, Metrics: new(metrics.Loop), MaxBlocks: 256}, []*Neighbour{{Loop: l}})
 	w.Listen(world.Listen(simListen), 0)
-	w.begin()
+	if !w.begin() {
+		t.Fatal("no room for the timer")
+	}
 	return w
 }
 
@@ -53,7 +56,7 @@ func TestNoReplayWithoutDiscardedBody(t *testing.T) {
 			}
 		})
 	})
-	w := simWorkerOf(t, world, yaml("10.2.0.1:80", ""))
+	w := simWorkerOf(t, world, yaml("10.2.0.1:80", ""), 0)
 	pool, l := w.pool, w.l
 	turns := func() {
 		for range 50 {

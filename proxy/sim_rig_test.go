@@ -256,7 +256,7 @@ func (s *simulation) start(loops int) error {
 	peers := make([]*Neighbour, loops)
 	for i := range loops {
 		pool := buf.NewPool(&simMemory{bytes: simBytes[i][:blocks*block], step: max(blocks/4, 1) * block}, block)
-		l, err := loop.NewSim(loop.Config{Index: i, Pool: pool, MaxConns: s.maxConns(), Reserve: ReserveBlocks(blocks)}, s.world)
+		l, err := loop.NewSim(loop.Config{Index: i, Pool: pool, MaxConns: s.maxConns(), MaxSlots: s.maxSlots(), Reserve: ReserveBlocks(blocks)}, s.world)
 		if err != nil {
 			return err
 		}
@@ -271,7 +271,9 @@ func (s *simulation) start(loops int) error {
 		s.workers[i].Listen(s.world.Listen(simListen), 0)
 	}
 	for _, w := range s.workers {
-		w.begin()
+		if !w.begin() {
+			return errNoTimer
+		}
 	}
 	s.run.Clients(simListen)
 	if s.early = !s.calm && s.pick(6) == 0; s.early {
@@ -318,6 +320,14 @@ func (s *simulation) maxConns() int {
 		return 0
 	}
 	return 1 + s.pick(20)
+}
+
+// maxSlots are so few, now and then, that dials and adoptions find none.
+func (s *simulation) maxSlots() int {
+	if s.calm || s.pick(8) != 0 {
+		return 0
+	}
+	return 2 + s.pick(30)
 }
 
 func (s *simulation) fail(format string, args ...any) {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -196,7 +197,10 @@ func (w *Worker) Listen(fd, listener int) {
 // Run serves until the worker has drained. It returns the loop's error, if
 // the loop could not go on.
 func (w *Worker) Run() error {
-	w.begin()
+	if !w.begin() {
+		w.peers[w.index].drained.Store(true) // nobody is to wait for it
+		return errNoTimer
+	}
 	for !w.stopped {
 		if err := w.turn(-1); err != nil {
 			w.peers[w.index].drained.Store(true) // nobody is to wait for it
@@ -209,9 +213,15 @@ func (w *Worker) Run() error {
 	return nil
 }
 
-func (w *Worker) begin() {
-	w.timer = w.l.NewTimer(ownerOf(ownerWorker, 0))
+var errNoTimer = errors.New("the loop has no room for the worker's timer")
+
+// begin prepares the first turn; false when the loop has no room for the timer.
+func (w *Worker) begin() bool {
+	if w.timer = w.l.NewTimer(ownerOf(ownerWorker, 0)); w.timer == 0 {
+		return false
+	}
 	w.housekeeping()
+	return true
 }
 
 // turn waits for events, at most maxWait, and handles all there are.
