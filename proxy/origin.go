@@ -479,6 +479,9 @@ func (w *Worker) originSent(o *origin, ev *loop.Event) {
 	w.m.UpstreamBytesOut += uint64(ev.N)
 	o.flags &^= originUnsent
 	if o.x == 0 {
+		if o.state == originLinger && (ev.Errno != 0 || o.flags&originEOF != 0 && w.originQueued(o) == 0) {
+			w.closeOrigin(o) // it has closed its side before
+		}
 		return
 	}
 	x := w.xs.At(o.x)

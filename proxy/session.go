@@ -358,6 +358,10 @@ func (w *Worker) endSession(se *session) {
 		w.leaveGroup(se)
 	}
 	se.state = sessionFlush
+	if se.paused { // bytes that are never read would be answered with a reset, which may overtake the GOAWAY
+		se.paused = false
+		w.l.Recv(se.conn)
+	}
 	w.l.Shutdown(se.conn)
 	if w.l.Queued(se.conn) == 0 && se.role == http2.Client {
 		w.dropSession(se)

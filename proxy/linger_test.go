@@ -1,0 +1,121 @@
+package proxy
+
+import (
+	"strings"
+	"testing"
+
+	"zproxy/loop"
+	"zproxy/proto/http2"
+)
+
+// scene is a worker in a simulated world, and its turns.
+type scene struct {
+	t     *testing.T
+	world *loop.World
+	w     *Worker
+}
+
+func newScene(t *testing.T, text string, serve func(p *loop.Peer)) *scene {
+	t.Helper()
+	s := &scene{t: t, world: loop.NewWorld(1, loop.Faults{})}
+	if serve != nil {
+		s.world.Serve("10.2.0.1:80", serve)
+	}
+	s.w = simWorkerOf(t, s.world, text, 0)
+	return s
+}
+
+// until lets so many nanoseconds pass, or fewer when until says so.
+func (s *scene) until(ns int64, done func() bool) {
+	s.t.Helper()
+	for end := s.world.Now() + ns; !done(); {
+		s.world.RunDue()
+		if err := s.w.turn(-1); err != nil {
+			s.t.Fatal(err)
+		}
+		if s.world.Busy() {
+			continue
+		}
+		if !s.world.Advance() || s.world.Now() > end {
+			return
+		}
+	}
+}
+
+func readAll(p *loop.Peer) string {
+	var b []byte
+	for chunk := make([]byte, 64<<10); ; {
+		n, err := p.Read(chunk)
+		if n == 0 || err != nil {
+			return string(b)
+		}
+		b = append(b, chunk[:n]...)
+	}
+}
+
+// An origin that has closed its side while bytes waited for it is let go as soon
+// as it has taken them, and not when nobody waits any more.
+func TestLingeringOriginThatHasTakenAll(t *testing.T) {
+	var origin *loop.Peer
+	s := newScene(t, yaml("10.2.0.1:80", "routes: [{path: \"/*\", upstream: app, websocket: {mode: frames}}]\n"), func(p *loop.Peer) { origin = p })
+	never := func() bool { return false }
+	p := s.world.Connect(simListen, simListen)
+	p.Write([]byte("GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
+	s.until(1e9, never)
+	readAll(origin)
+	origin.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"))
+	s.until(1e9, never)
+	if s.w.m.Tunnels != 1 {
+		t.Fatalf("no WebSocket: %q", readAll(p))
+	}
+	o := s.w.origins.At(1)
+	for range 100 {
+		v, _ := s.w.pool.Get()
+		s.w.l.Send(o.conn, v)
+	}
+	s.until(1e6, never)
+	if s.w.l.Queued(o.conn) == 0 {
+		t.Fatal("nothing waits for the origin")
+	}
+	s.w.endSocket(s.w.clients.At(1), s.w.xs.At(1), o, "a test")
+	origin.CloseWrite()
+	s.until(1e6, never)
+	if o.state != originLinger || o.flags&originEOF == 0 {
+		t.Fatalf("state %d, flags %b", o.state, o.flags)
+	}
+	from := s.world.Now()
+	s.until(lingerNs, func() bool { readAll(origin); return s.w.origins.Len() == 0 })
+	if took := s.world.Now() - from; s.w.origins.Len() != 0 || took > lingerNs/10 {
+		t.Errorf("%d origins are left after %d ms", s.w.origins.Len(), took/1e6)
+	}
+}
+
+// A client that was not read while it took nothing breaks the protocol: it is
+// read on to its end, for bytes that nobody reads would be answered with a reset,
+// which overtakes the GOAWAY.
+func TestPausedSessionIsReadToItsEnd(t *testing.T) {
+	s := newScene(t, "listeners: [{address: \"127.0.0.1:8080\", protocols: [h2c]}]\nroutes: [{path: \"/*\", respond: {body: x}}]\n", nil)
+	never := func() bool { return false }
+	p := s.world.Connect(simListen, simListen)
+	p.Write([]byte(http2.Preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"))
+	s.until(1e8, never)
+	readAll(p)
+	se := s.w.sessions[1]
+	s.w.l.Pause(se.conn)
+	se.paused = true // as restrainSession does
+	p.Write([]byte(strings.Repeat("more that it has to say", 20)))
+	var ev http2.Event
+	ev.Code = http2.ErrProtocol
+	s.w.sessionFailed(se, &ev)
+	s.until(1e8, never)
+	p.Write([]byte(strings.Repeat("and more", 20)))
+	p.CloseWrite()
+	from := s.world.Now()
+	s.until(2*lingerNs, func() bool { return s.w.m.ClientConns == 0 })
+	if took := s.world.Now() - from; took > lingerNs/10 {
+		t.Errorf("its end was not read: it was closed after %d ms", took/1e6)
+	}
+	if n := s.world.Tally.LostToReset; n != 0 {
+		t.Errorf("it was closed by a reset, which destroyed %d bytes", n)
+	}
+}
