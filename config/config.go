@@ -174,9 +174,10 @@ type Limits struct {
 	KeepaliveTimeout      time.Duration
 	RequestBodyTimeout    time.Duration
 	SendTimeout           time.Duration
-	MinRate               Size // bytes per second, 0: no limit
-	Connections           int  // per loop, 0: from the open-files limit
-	RequestsPerConnection int  // 0: no limit
+	MinRate               Size   // bytes per second, 0: no limit
+	HalfClose             string // "serve" or "end"
+	Connections           int    // per loop, 0: from the open-files limit
+	RequestsPerConnection int    // 0: no limit
 }
 
 // HTTP2 sizes HTTP/2 connections, to clients and to origins.

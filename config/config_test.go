@@ -68,7 +68,7 @@ func TestReference(t *testing.T) {
 			{Pos: Pos{17, 5}, Path: "/health", Respond: &Respond{Status: 200, Body: "ok\n", ContentType: "text/plain; charset=utf-8"}},
 			{Pos: Pos{18, 5}, Path: "/*", Upstream: "app"}},
 		Limits: Limits{HeaderBytes: 64 << 10, Headers: 128, RequestHeaderTimeout: 10 * time.Second,
-			KeepaliveTimeout: 75 * time.Second, RequestBodyTimeout: time.Minute, SendTimeout: time.Minute, MinRate: 128},
+			KeepaliveTimeout: 75 * time.Second, RequestBodyTimeout: time.Minute, SendTimeout: time.Minute, MinRate: 128, HalfClose: "serve"},
 		HTTP2: HTTP2{MaxStreams: 512, StreamWindow: 1 << 20, ConnectionWindow: 16 << 20, HeaderTable: 4 << 10,
 			UpstreamStreams: 100, UpstreamConnections: 4, IdleTimeout: 75 * time.Second, AbuseScore: 2000},
 		Forwarding: Forwarding{XForwarded: true},

@@ -51,7 +51,7 @@ f:1:1: routes: found nothing, expected a list of 1 to 1048576 entries, each with
 
 	// Keys.
 	{"unknown key", base + "limit: {}\n", `f:4:1: limit: found an unknown key, expected one of loops, io, batch_wait, buffers, listeners, upstreams, routes, limits, http2, forwarding, access_log, log, error_pages, shutdown, dns, admin (did you mean "limits"?)`},
-	{"unknown nested", base + "limits: {keep_alive_timeout: 5s}\n", `f:4:10: limits.keep_alive_timeout: found an unknown key, expected one of header_bytes, headers, body_bytes, request_header_timeout, keepalive_timeout, request_body_timeout, send_timeout, min_rate, connections, requests_per_connection (did you mean "keepalive_timeout"?)`},
+	{"unknown nested", base + "limits: {keep_alive_timeout: 5s}\n", `f:4:10: limits.keep_alive_timeout: found an unknown key, expected one of header_bytes, headers, body_bytes, request_header_timeout, keepalive_timeout, request_body_timeout, send_timeout, min_rate, half_close, connections, requests_per_connection (did you mean "keepalive_timeout"?)`},
 	{"unknown, nothing like it", base + "dns: {zzzzzzz: 1}\n", `f:4:7: dns.zzzzzzz: found an unknown key, expected one of interval`},
 	{"shortened key", "listeners: [{addr: \"127.0.0.1:8080\"}]\n" + fixed, `f:1:14: listeners[0].addr: found an unknown key, expected one of address, protocols, interim, socket (did you mean "address"?)`},
 	{"nginx's word", base + "worker_processes: 4\n", `f:4:1: worker_processes: found an unknown key, expected one of loops, io, batch_wait, buffers, listeners, upstreams, routes, limits, http2, forwarding, access_log, log, error_pages, shutdown, dns, admin (see loops)`},
@@ -62,7 +62,7 @@ f:1:1: routes: found nothing, expected a list of 1 to 1048576 entries, each with
 	{"twice, upstream", listener + fixed + "upstreams:\n  a: {endpoints: [{address: \"h:1\"}]}\n  a: {endpoints: [{address: \"h:1\"}]}\n", `f:5:3: upstreams.a: found the key a second time, expected it once (first on line 4)`},
 	{"merge key", base + "limits: {<<: {headers: 9}}\n", `f:4:10: limits: found the merge key "<<", expected the keys themselves (use an alias for a whole value instead)`},
 	{"list as key", base + "? [a, b]\n: 1\n", `f:4:3: found a list as a key, expected a name`},
-	{"section is a number", base + "limits: 5\n", `f:4:9: limits: found 5, expected a mapping with the keys header_bytes, headers, body_bytes, request_header_timeout, keepalive_timeout, request_body_timeout, send_timeout, min_rate, connections, requests_per_connection`},
+	{"section is a number", base + "limits: 5\n", `f:4:9: limits: found 5, expected a mapping with the keys header_bytes, headers, body_bytes, request_header_timeout, keepalive_timeout, request_body_timeout, send_timeout, min_rate, half_close, connections, requests_per_connection`},
 	{"list is a mapping", "listeners: {address: \"127.0.0.1:80\"}\n" + fixed, `f:1:12: listeners: found a mapping, expected a list of 1 to 256 entries, each with the keys address, protocols, interim, socket (begin each entry with "- ")`},
 	{"no listeners", "listeners: []\n" + fixed, `f:1:12: listeners: found an empty list, expected a list of 1 to 256 entries, each with the keys address, protocols, interim, socket`},
 	{"upstreams is a list", listener + fixed + "upstreams: [{name: app}]\n", `f:3:12: upstreams: found a list, expected at most 4096 names, each with the keys balance, protocol, endpoints, pool, timeouts, retries, host, socket (write a name, a colon, and its settings indented below)`},

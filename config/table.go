@@ -348,6 +348,9 @@ func limitFields() []field {
 			zero: "however slow", doc: "Bytes per second that a client has to send of a body, and to take of an answer that waits for it, at the least. " +
 				"What counts is the mean of `request_body_timeout` or `send_timeout`, or a little longer; who stays below is treated as if it had paused for that long. " +
 				"It does not hold in a tunnel, nor while the client waits for the origin."},
+		{key: "half_close", kind: kindEnum, def: "serve", enum: []string{"serve", "end"}, at: at(func(l *Limits) *string { return &l.HalfClose }),
+			doc: "What becomes of a request over HTTP/1 whose client closes its write side (FIN) while it waits for the answer. `serve` answers it, for the client may still read; `end` takes it for gone, as nginx does: " +
+				"the exchange ends and the origin's connection is closed. In a tunnel the end of one direction is passed on either way."},
 		{key: "connections", kind: kindCount, def: "0", max: 1 << 24, at: at(func(l *Limits) *int { return &l.Connections }),
 			zero: "the loop's share of the limit on open files, less what the pools may need", doc: "Connections of clients to one loop. More are accepted and reset at once, and counted as `zproxy_shed_total`."},
 		{key: "requests_per_connection", kind: kindCount, def: "0", max: 1 << 30, at: at(func(l *Limits) *int { return &l.RequestsPerConnection }),

@@ -373,10 +373,7 @@ func (w *Worker) clientRecvEnd(i uint32, c *client, errno unix.Errno) {
 	c.flags |= clientEOF
 	switch c.state {
 	case clientBusy:
-		x := w.xs.At(c.x)
-		if errno != 0 || x.flags&xRequestDone == 0 && !w.bodyWaits(c) {
-			w.clientGone(c)
-		}
+		w.busyClientEnd(c, w.xs.At(c.x), errno)
 	case clientTunnel:
 		w.tunnelClientEnd(c, errno)
 	case clientFlush, clientLinger:
@@ -389,6 +386,25 @@ func (w *Worker) clientRecvEnd(i uint32, c *client, errno unix.Errno) {
 		}
 	}
 }
+
+// busyClientEnd: nothing more will come from a client whose exchange is under
+// way. It may still read (RFC 9112 9.6), unless the operator says otherwise.
+func (w *Worker) busyClientEnd(c *client, x *exchange, errno unix.Errno) {
+	switch {
+	case errno != 0 || x.flags&xRequestDone == 0 && !w.bodyWaits(c):
+		w.clientGone(c)
+	case w.snap.limits.endHalfClosed && x.flags&xResponseBegun != 0:
+		w.m.ClientAborts++
+		w.breakClient(c, x, whyHalfClosed)
+	case w.snap.limits.endHalfClosed:
+		w.m.ClientAborts++
+		x.status = statusClientGone
+		w.endExchange(c, x, whyHalfClosed)
+		w.closeAfterFlush(c, false) // what it was answered before
+	}
+}
+
+const whyHalfClosed = "client closed its write side"
 
 // bodyWaits reports whether received body bytes are still to be fed, so that
 // an end of input does not yet mean the body is cut short.
@@ -514,6 +530,10 @@ func (w *Worker) lingerDeadline(c *client) {
 func (w *Worker) nextRequest(i uint32, c *client) {
 	c.state = clientIdle
 	w.clientBulk(c, false)
+	if c.flags&clientEOF != 0 && w.snap.limits.endHalfClosed {
+		w.closeAfterFlush(c, false)
+		return
+	}
 	if !c.in.Empty() && w.stall(c) {
 		return
 	}

@@ -93,12 +93,23 @@ func (w *Worker) originTimeout(o *origin) {
 			w.failExchange(w.clients.At(x.client), x, &faultMemory)
 			return
 		}
-		w.m.Timeouts504++
-		w.pools[o.cluster].ResponseFailed(w.l.Now(), int(o.endpoint))
-		w.failExchange(w.clients.At(x.client), x, &faultResponseTimeout)
+		w.responseTimeout(w.clients.At(x.client), x, o)
 	case originTunnel:
 		w.socketPing(o)
 	case originLinger:
 		w.closeOrigin(o)
 	}
+}
+
+// responseTimeout: the origin has not answered, or not gone on, in time. Where
+// the client has closed its write side, and may have left, nobody knows whether
+// the origin would have: that is not held against it.
+func (w *Worker) responseTimeout(c *client, x *exchange, o *origin) {
+	if c.stream == 0 && c.flags&clientEOF != 0 {
+		w.failExchange(c, x, &faultHalfClosed)
+		return
+	}
+	w.m.Timeouts504++
+	w.pools[o.cluster].ResponseFailed(w.l.Now(), int(o.endpoint))
+	w.failExchange(c, x, &faultResponseTimeout)
 }

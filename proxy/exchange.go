@@ -353,6 +353,7 @@ func (w *Worker) requestFault(c *client, x *exchange, f *proto.Fault) {
 func (w *Worker) failExchange(c *client, x *exchange, f *proto.Fault) {
 	w.countFault(f)
 	if x.flags&xResponseBegun != 0 {
+		w.m.OriginAborts++
 		w.breakClient(c, x, f.Reason)
 		return
 	}
@@ -365,7 +366,6 @@ func (w *Worker) failExchange(c *client, x *exchange, f *proto.Fault) {
 // a body that ends with the connection, a reset (RFC 9112 8).
 func (w *Worker) breakClient(c *client, x *exchange, why string) {
 	toClose, linger := x.flags&xResponseToClose != 0, x.lingers()
-	w.m.OriginAborts++
 	w.endExchange(c, x, why)
 	if c.stream != 0 {
 		if plant.Is(plant.End) {

@@ -27,11 +27,12 @@ const (
 	codeHTTP2
 	codeNoSocket
 	codeSockets
+	codeHalfClosed
 
 	// Each code has a counter, and no two kinds share one: a constant below zero
 	// is an error of the compiler.
 	_ = uint(int(codeConnect) - proto.FaultCount)
-	_ = uint(codeAbuse - codeSockets - 1)
+	_ = uint(codeAbuse - codeHalfClosed - 1)
 	_ = uint(metrics.ReasonCount - int(codeAbuse) - http2.AbuseCount)
 )
 
@@ -58,6 +59,7 @@ var faultNames = map[proto.FaultCode]string{
 	codeHTTP2:           "http2",
 	codeNoSocket:        "out_of_sockets",
 	codeSockets:         "too_many_websockets",
+	codeHalfClosed:      "half_closed_timeout",
 }
 
 // FaultNames lists the names of all codes a worker counts, by code.
@@ -90,6 +92,7 @@ var (
 	faultOriginClosed    = proto.Fault{Status: 502, Code: codeOriginClosed, Reason: "origin closed the connection before its response"}
 	faultOriginReset     = proto.Fault{Status: 502, Code: codeOriginClosed, Reason: "origin reset the connection in mid-response"}
 	faultResponseTimeout = proto.Fault{Status: 504, Code: codeResponseTimeout, Reason: "origin did not respond in time"}
+	faultHalfClosed      = proto.Fault{Status: 504, Code: codeHalfClosed, Reason: "origin did not respond in time to a client that had closed its write side"}
 	faultQueueTimeout    = proto.Fault{Status: 503, Code: codeQueueTimeout, Reason: "no upstream connection came free in time"}
 	faultQueueFull       = proto.Fault{Status: 503, Code: codeUnavailable, Reason: "upstream queue full"}
 	faultNoEndpoint      = proto.Fault{Status: 503, Code: codeUnavailable, Reason: "no upstream endpoint available"}

@@ -197,11 +197,11 @@ upstreams:
     timeouts: {connect: 2s, response: 6s, idle: 6s, continue: %s}
     retries: %d
 routes: [{path: "/r/:id", upstream: app, interim: %s, websocket: {%s}}]
-limits: {request_header_timeout: 5s, keepalive_timeout: 8s, request_body_timeout: 6s, send_timeout: 6s, requests_per_connection: %d}
+limits: {half_close: %s, request_header_timeout: 5s, keepalive_timeout: 8s, request_body_timeout: 6s, send_timeout: 6s, requests_per_connection: %d}
 forwarding: {x_forwarded: %v, forwarded: %v}
 shutdown: {grace: 5s}
 %s`, simListen, s.protocols(), []string{"http1", "h2c"}[bit(s.h2c)], strings.Join(endpoints, ", "), balance, s.conns, idle, s.prewarm, queue, []string{"600s", "1s"}[bit(!s.calm)],
-		[]string{"1ms", "20ms", "1s"}[s.pick(3)], retries, []string{"pass", "drop"}[bit(s.run.Traits.NoInterim)], s.websocket(), perConn, s.pick(2) == 0, s.pick(2) == 0, s.http2())
+		[]string{"1ms", "20ms", "1s"}[s.pick(3)], retries, []string{"pass", "drop"}[bit(s.run.Traits.NoInterim)], s.websocket(), []string{"serve", "end"}[s.pick(2)], perConn, s.pick(2) == 0, s.pick(2) == 0, s.http2())
 }
 
 // websocket is that section of the route.

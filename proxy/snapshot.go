@@ -106,6 +106,7 @@ type limits struct {
 	minRate               uint64 // bytes/s, 0: none
 	keepaliveNs           int64
 	requestsPerConnection uint32
+	endHalfClosed         bool // a client's FIN ends its exchange
 }
 
 // Compile turns a configuration into what workers read. loops is their
@@ -121,6 +122,7 @@ func Compile(c *config.Config, loops int, near [][]int) (*Snapshot, error) {
 			minRate:               uint64(c.Limits.MinRate),
 			keepaliveNs:           int64(c.Limits.KeepaliveTimeout),
 			requestsPerConnection: uint32(c.Limits.RequestsPerConnection),
+			endHalfClosed:         c.Limits.HalfClose == "end",
 		},
 		headLimits: http1.Limits{
 			HeadBytes: int(c.Limits.HeaderBytes),
