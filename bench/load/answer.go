@@ -16,36 +16,32 @@ type answer struct {
 	inBody bool
 }
 
-var errTooMuch = errors.New("more bytes than the answer has")
-
-// feed takes the next bytes and says whether they complete the answer.
-func (a *answer) feed(b []byte) (done bool, err error) {
+// feed takes the next bytes, as far as they belong to this answer, and says
+// whether it is complete.
+func (a *answer) feed(b []byte) (used int, done bool, err error) {
 	if !a.inBody {
-		if len(a.head) > 0 {
+		head, kept := b, len(a.head)
+		if kept > 0 {
 			a.head = append(a.head, b...)
-			b = a.head
+			head = a.head
 		}
-		end := bytes.Index(b, []byte("\r\n\r\n"))
+		end := bytes.Index(head, []byte("\r\n\r\n"))
 		if end < 0 {
-			if len(a.head) == 0 {
+			if kept == 0 {
 				a.head = append(a.head, b...)
 			}
-			return false, nil
+			return len(b), false, nil
 		}
-		if a.left, err = parseHead(b[:end+2]); err != nil {
-			return false, err
+		if a.left, err = parseHead(head[:end+2]); err != nil {
+			return 0, false, err
 		}
-		b = b[end+4:]
-		a.inBody = true
+		used = end + 4 - kept
+		a.head, a.inBody = a.head[:0], true
 	}
-	if a.left -= int64(len(b)); a.left > 0 {
-		return false, nil
-	}
-	if a.left < 0 {
-		return false, errTooMuch
-	}
-	a.head, a.inBody = a.head[:0], false
-	return true, nil
+	n := min(a.left, int64(len(b)-used))
+	a.left -= n
+	a.inBody = a.left > 0
+	return used + int(n), a.left == 0, nil
 }
 
 // parseHead returns the Content-Length of a 200. head ends with a line end.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,9 @@ type plan struct {
 	origin      netip.AddrPort
 	size        int // of the origin's answers
 	connections int
+	closing     bool      // a new connection for each request
+	pipeline    int       // requests in one write; 0: one
+	upload      int       // bytes of a request's body; 0: it has none
 	loops       int       // of a zproxy on the loopback interface; 0: no matter which
 	steered     int       // the one of them that is to have the connections
 	hold        io.Reader // connect only when this has ended; nil: at once
@@ -27,13 +31,16 @@ type plan struct {
 	patience    time.Duration
 }
 
-// conn is one connection; it has one request at a time.
+// conn is one connection; it has the requests of one write at a time.
 type conn struct {
-	fd     int
-	due    time.Duration // when its request was, from the start
-	freed  time.Duration // when it was idle again
-	busy   bool
-	answer answer
+	fd      int           // -1: none yet, which is for the next request to change
+	due     time.Duration // when its request was, from the start
+	freed   time.Duration // when it was idle again
+	unsent  []byte        // of what it sends
+	pending int           // answers that have not come
+	ending  bool          // the answer is there, and the server is to close
+	watched bool          // for room to send, too
+	answer  answer
 }
 
 type generator struct {
@@ -45,6 +52,7 @@ type generator struct {
 	conns    map[int]*conn
 	idle     queue   // first in, first out, so that all are used
 	own      *origin // nil: somebody else's
+	waiting  int     // connections that are still to be made
 	sent     int64
 	total    int64 // to send; only with a rate
 	answered int64
@@ -86,7 +94,7 @@ const longest = 5 * time.Minute
 
 func (p *plan) run() (*Result, error) {
 	g := &generator{plan: p, conns: map[int]*conn{}, times: hdrhistogram.New(100, int64(longest), 3), late: hdrhistogram.New(100, int64(longest), 3),
-		idle: queue{ring: make([]*conn, p.connections)}, request: fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", p.path, p.addr)}
+		idle: queue{ring: make([]*conn, p.connections)}, request: p.message()}
 	defer g.close()
 	if p.hold != nil {
 		io.Copy(io.Discard, p.hold)
@@ -109,6 +117,23 @@ func (p *plan) run() (*Result, error) {
 	return r, nil
 }
 
+// message is what is sent at a time.
+func (p *plan) message() []byte {
+	method, more := "GET", ""
+	if p.upload > 0 {
+		method, more = "POST", fmt.Sprintf("Content-Length: %d\r\n", p.upload)
+	}
+	if p.closing {
+		more += "Connection: close\r\n"
+	}
+	one := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", method, p.path, p.addr, more)
+	one = append(one, bytes.Repeat([]byte("x"), p.upload)...)
+	return bytes.Repeat(one, p.batch())
+}
+
+// batch is how many requests are sent at a time.
+func (p *plan) batch() int { return max(1, p.pipeline) }
+
 func (g *generator) open() (err error) {
 	if g.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return fmt.Errorf("epoll: %w", err)
@@ -126,6 +151,11 @@ func (g *generator) open() (err error) {
 	}
 	began := time.Now()
 	for i := range g.connections {
+		if g.closing {
+			g.idle.push(&conn{fd: -1})
+			g.waiting++
+			continue
+		}
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return fmt.Errorf("socket: %w", err)
@@ -223,7 +253,7 @@ func (g *generator) more(now time.Duration) bool {
 
 func (g *generator) loop() error {
 	var events [256]unix.EpollEvent
-	for len(g.conns) > 0 {
+	for len(g.conns)+g.waiting > 0 {
 		now := time.Since(g.start)
 		if !g.more(now) && g.answered+g.errors == g.sent || now > g.duration+g.patience {
 			return nil
@@ -242,19 +272,29 @@ func (g *generator) loop() error {
 			return fmt.Errorf("epoll_wait: %w", err)
 		}
 		for i := range max(n, 0) {
-			g.ready(int(events[i].Fd))
+			g.ready(int(events[i].Fd), events[i].Events)
 			g.sendDue(time.Since(g.start))
 		}
 	}
 	return nil
 }
 
-// ready acts on a descriptor that can be read.
-func (g *generator) ready(fd int) {
+// ready acts on a descriptor that can be read, or written to again.
+func (g *generator) ready(fd int, events uint32) {
 	if fd == g.timer {
 		unix.Read(fd, g.buffer[:8])
 	} else if c := g.conns[fd]; c != nil {
-		g.receive(c)
+		if events&unix.EPOLLOUT != 0 && len(c.unsent) > 0 {
+			if !g.flush(c) {
+				return
+			}
+			if c.pending == 0 && len(c.unsent) == 0 { // the answer was quicker
+				g.done(c)
+			}
+		}
+		if events&^unix.EPOLLOUT != 0 {
+			g.receive(c)
+		}
 	} else if g.own != nil {
 		g.own.ready(fd)
 	}
@@ -272,18 +312,71 @@ func (g *generator) sendDue(now time.Duration) {
 			return
 		}
 		c := g.idle.pop()
-		c.due, c.busy = due, true
-		g.sent++
+		c.due, c.pending, c.unsent = due, g.batch(), g.request
+		g.sent += int64(c.pending)
 		now = time.Since(g.start)
 		if due >= g.warmUp {
 			// Until there was a connection, it was the server who was late.
 			g.late.RecordValue(int64(min(now-max(due, c.freed), longest)))
 		}
-		// A request is far smaller than an empty socket buffer.
-		if n, err := unix.Write(c.fd, g.request); err != nil || n < len(g.request) {
-			g.drop(c)
+		if c.fd >= 0 || g.connect(c) {
+			g.flush(c)
 		}
 	}
+}
+
+// connect makes a connection for a request that has to have its own.
+func (g *generator) connect(c *conn) bool {
+	g.waiting--
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		g.errors += int64(c.pending)
+		return false
+	}
+	c.fd, c.watched = fd, false
+	g.conns[fd] = c
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	err = unix.Connect(fd, &unix.SockaddrInet4{Port: int(g.addr.Port()), Addr: g.addr.Addr().As4()})
+	if err != nil && err != unix.EINPROGRESS || g.watch(fd) != nil {
+		g.drop(c)
+		return false
+	}
+	return true
+}
+
+// flush sends what there is room for, and says whether the connection lives on.
+func (g *generator) flush(c *conn) bool {
+	for len(c.unsent) > 0 {
+		n, err := unix.Write(c.fd, c.unsent)
+		switch {
+		case err == unix.EAGAIN:
+			return g.wantRoom(c, true)
+		case err == unix.EINTR:
+		case err != nil:
+			g.drop(c)
+			return false
+		default:
+			c.unsent = c.unsent[n:]
+		}
+	}
+	return g.wantRoom(c, false)
+}
+
+// wantRoom has epoll tell, or no longer tell, when there is room to send.
+func (g *generator) wantRoom(c *conn, on bool) bool {
+	if c.watched == on {
+		return true
+	}
+	c.watched = on
+	events := uint32(unix.EPOLLIN)
+	if on {
+		events |= unix.EPOLLOUT
+	}
+	if unix.EpollCtl(g.epoll, unix.EPOLL_CTL_MOD, c.fd, &unix.EpollEvent{Events: events, Fd: int32(c.fd)}) != nil {
+		g.drop(c)
+		return false
+	}
+	return true
 }
 
 // setTimer lets epoll wake up when the next request is due, or patience is
@@ -302,31 +395,64 @@ func (g *generator) receive(c *conn) {
 	if err == unix.EAGAIN || err == unix.EINTR {
 		return
 	}
-	if err != nil || n == 0 || !c.busy {
+	if c.ending && err == nil && n == 0 {
+		g.again(c)
+		return
+	}
+	if err != nil || n == 0 {
 		g.drop(c)
 		return
 	}
-	done, err := c.answer.feed(g.buffer[:n])
-	if err != nil {
-		g.drop(c)
-		return
+	for b := g.buffer[:n]; len(b) > 0; {
+		if c.pending == 0 { // the last answer was longer than it said
+			c.ending = true
+			g.drop(c)
+			return
+		}
+		used, done, err := c.answer.feed(b)
+		if err != nil {
+			g.drop(c)
+			return
+		}
+		b = b[used:]
+		if done {
+			g.answered++
+			c.pending--
+		}
 	}
-	if !done {
-		return
+	if c.pending == 0 && len(c.unsent) == 0 {
+		g.done(c)
 	}
+}
+
+// done takes note that all of a write is answered.
+func (g *generator) done(c *conn) {
 	c.freed = time.Since(g.start)
 	if c.due >= g.warmUp {
 		g.times.RecordValue(int64(min(c.freed-c.due, longest)))
 	}
-	g.answered++
-	c.busy = false
+	if g.closing {
+		c.ending = true // whoever closes first has to remember the connection: that is the server's part
+		return
+	}
 	g.idle.push(c)
 }
 
-// drop gives a connection up, with its request.
+// again makes room for the next connection where one has ended as it should.
+func (g *generator) again(c *conn) {
+	unix.Close(c.fd)
+	delete(g.conns, c.fd)
+	c.fd, c.ending = -1, false
+	g.waiting++
+	g.idle.push(c)
+}
+
+// drop gives a connection up, with its requests.
 func (g *generator) drop(c *conn) {
-	if c.busy {
-		g.errors++
+	g.errors += int64(c.pending)
+	if c.ending {
+		g.errors++ // it was answered, but not ended
+		g.answered--
 	}
 	g.idle.remove(c)
 	unix.Close(c.fd)

@@ -111,9 +111,12 @@ func TestAnswerIsTheSameHoweverItIsSplit(t *testing.T) {
 					if p == "" {
 						continue
 					}
-					ok, err := a.feed([]byte(p))
+					used, ok, err := a.feed([]byte(p))
 					if err != nil {
 						t.Fatalf("split at %d, %d, round %d: %v", i, j, round, err)
+					}
+					if used != len(p) {
+						t.Fatalf("split at %d, %d, round %d: %d bytes of %q used", i, j, round, used, p)
 					}
 					if ok {
 						done++
@@ -133,10 +136,9 @@ func TestBadAnswers(t *testing.T) {
 		"HTTP/1.1 200 OK\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
-		"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab",
 	} {
 		var a answer
-		if done, err := a.feed([]byte(text)); err == nil {
+		if _, done, err := a.feed([]byte(text)); err == nil {
 			t.Errorf("%s: done %v, no error", fmt.Sprintf("%q", text), done)
 		}
 	}
@@ -162,6 +164,92 @@ func TestOriginInTheGenerator(t *testing.T) {
 	p.rate = 0
 	if r := generate(t, p); r.Requests < 200 || r.Errors != 0 || r.Unanswered != 0 || r.Seconds < 0.4 {
 		t.Errorf("as fast as it goes: %+v, want far more than 200 requests without errors", r)
+	}
+}
+
+// Every kind of load arrives as it was meant, and is counted.
+func TestKindsOfLoad(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		plan plan
+		body int64 // of a request
+	}{
+		{"one at a time", plan{connections: 2}, 0},
+		{"a connection for each", plan{connections: 2, closing: true}, 0},
+		{"sixteen at a time", plan{connections: 2, pipeline: 16}, 0},
+		{"uploads beyond what sockets hold", plan{connections: 2, upload: 12 << 20}, 12 << 20},
+		{"uploads on connections of their own", plan{connections: 2, upload: 1 << 20, closing: true}, 1 << 20},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var requests, connections atomic.Int64
+			l, err := net.Listen("tcp4", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				n, err := io.Copy(io.Discard, r.Body)
+				if err != nil || n != c.body {
+					t.Errorf("a body of %d bytes, %v; want %d", n, err, c.body)
+				}
+				requests.Add(1)
+				io.WriteString(w, "ok")
+			}), ConnState: func(_ net.Conn, state http.ConnState) {
+				if state == http.StateNew {
+					connections.Add(1)
+				}
+			}}
+			go s.Serve(l)
+			defer s.Close()
+			p := c.plan
+			p.addr, p.path, p.duration, p.patience = l.Addr().(*net.TCPAddr).AddrPort(), "/", 200*time.Millisecond, 10*time.Second
+			r := generate(t, p)
+			if r.Requests == 0 || r.Errors != 0 || r.Unanswered != 0 || r.Requests != requests.Load() || r.Requests%int64(p.batch()) != 0 {
+				t.Errorf("%+v, and the server has seen %d; want the same, and no errors", r, requests.Load())
+			}
+			want := int64(2)
+			if p.closing {
+				want = r.Requests
+			}
+			if n := connections.Load(); n != want {
+				t.Errorf("%d connections for %d requests, want %d", n, r.Requests, want)
+			}
+		})
+	}
+}
+
+// What comes behind the last answer is no answer, nor is a connection that stays
+// open where it was to be closed.
+func TestMoreThanWasAskedFor(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		plan plan
+		say  string
+	}{
+		{"a byte too many", plan{}, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab"},
+		{"bytes instead of the end", plan{closing: true}, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab"},
+		{"an end in the middle", plan{pipeline: 2}, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"},
+	} {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				conn.Read(make([]byte, 4096))
+				io.WriteString(conn, c.say)
+				conn.Close()
+			}
+		}()
+		p := c.plan
+		p.connections, p.addr, p.path, p.duration, p.patience = 1, l.Addr().(*net.TCPAddr).AddrPort(), "/", 50*time.Millisecond, time.Second
+		if r := generate(t, p); r.Errors == 0 || r.Unanswered != 0 {
+			t.Errorf("%s: %+v, want errors", c.name, r)
+		}
+		l.Close()
 	}
 }
 

@@ -4,6 +4,7 @@
 //	load -connect 127.0.0.1:8080 -rate 10000 -connections 64 -duration 5s
 //	load -connect 127.0.0.1:8080 -rate 10000 -origin 127.0.0.1:8081 -size 128
 //	load -connect 127.0.0.1:8080 -rate 0 -loop 0/2
+//	load -connect 127.0.0.1:8080 -rate 0 [-closing | -pipeline 16 | -upload 1048576]
 //	load -connect 127.0.0.1:8080 -websocket 64 -connections 100 [-http2]
 //
 // The time of an answer counts from when its request was due, not from when a
@@ -100,6 +101,9 @@ func parse(args []string) (func() (*Result, error), error) {
 	fs.IntVar(&p.size, "size", 128, "with -origin: `bytes` of an answer")
 	fs.IntVar(&p.connections, "connections", 64, "kept-alive `connections`, or WebSockets")
 	loop := fs.String("loop", "", "`I/N`: over the loopback interface, connect from ports that zproxy gives to loop I of N, one each millisecond")
+	fs.BoolVar(&p.closing, "closing", false, "a new connection for each request, which the server is to close")
+	fs.IntVar(&p.pipeline, "pipeline", 1, "`requests` in one write; needs -rate 0 when there are several")
+	fs.IntVar(&p.upload, "upload", 0, "send `bytes` with each request")
 	hold := fs.Bool("hold", false, "connect only when standard input has ended")
 	fs.DurationVar(&p.duration, "duration", 5*time.Second, "how `long` to send")
 	fs.DurationVar(&p.warmUp, "warm-up", 500*time.Millisecond, "first `part` of it that does not count; not for WebSockets")
@@ -128,6 +132,10 @@ func parse(args []string) (func() (*Result, error), error) {
 		return nil, errors.New("-connections and -duration must be above 0, -rate at least 0")
 	case p.size < 0 || p.size > maxAnswer:
 		return nil, fmt.Errorf("-size must be 0 to %d", maxAnswer)
+	case p.pipeline < 1 || p.upload < 0:
+		return nil, errors.New("-pipeline must be above 0, -upload at least 0")
+	case p.pipeline > 1 && (p.rate > 0 || p.closing || p.upload > 0):
+		return nil, errors.New("-pipeline goes with -rate 0, and not with -closing or -upload")
 	case t.size > 0 && (*own != "" || *loop != "" || *hold):
 		return nil, errors.New("-origin, -loop and -hold do not go with -websocket")
 	case t.size < 0 || t.size > maxMessage:
