@@ -23,6 +23,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 func testBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{ctx: t.Context(), dir: t.TempDir(), launcher: newLauncher(), progress: io.Discard, programs: map[string]string{}, configs: map[string][]byte{}}
+	b.outside = b.launcher
 	t.Cleanup(b.stopAll)
 	return b
 }
@@ -73,31 +74,32 @@ func TestStopInsists(t *testing.T) {
 	}
 }
 
-func TestVoid(t *testing.T) {
-	s := &scenario{body: 100}
-	for _, c := range []struct {
-		report wrkReport
-		want   string
-	}{
-		{wrkReport{Requests: 10, Bytes: 1000}, ""},
-		{wrkReport{}, "nothing was answered"},
-		{wrkReport{Requests: 10, Bytes: 999}, "999 bytes for 10 answers of 100 bytes"},
-		{wrkReport{Requests: 10, Bytes: 2000, Status: 1, Timeout: 2}, "1 answers that are not 2xx, 2 timeouts"},
-		{wrkReport{Requests: 10, Bytes: 2000, Connect: 1, Read: 2, Write: 3}, "1 connect errors, 2 read errors, 3 write errors"},
-	} {
-		if got := c.report.void(s); got != c.want {
-			t.Errorf("%+v: %q, want %q", c.report, got, c.want)
-		}
-	}
+// wrk's words, with what is to be in them.
+func wrkSaid(requests, read, errors string) string {
+	return "Running 2s test @ http://127.0.0.1:1/\n  1 threads and 64 connections\n  Thread Stats   Avg      Stdev     Max   +/- Stdev\n" +
+		"    Latency     1.55ms  310.21us   6.71ms   89.61%\n    Req/Sec    40.76k     2.41k   44.77k    76.19%\n  Latency Distribution\n" +
+		"     50%    1.51ms\n     75%    1.63ms\n     90%    1.80ms\n     99%  999.00us\n  " + requests + " requests in 2.10s, " + read + " read\n" + errors +
+		"Requests/sec:  40614.08\nTransfer/sec:      9.06MB\n"
 }
 
 func TestParseWrk(t *testing.T) {
-	r, err := parseWrk("Running 1s test\n  4 requests\n\nRESULT {\"requests\":4,\"duration_us\":1000650,\"status\":1,\"p99_us\":7}\n")
-	if want := (wrkReport{Requests: 4, DurationUs: 1000650, Status: 1, P99Us: 7}); err != nil || *r != want {
-		t.Errorf("got %+v, %v; want %+v", r, err, want)
+	s := &scenario{body: 100}
+	for _, c := range []struct{ out, void string }{
+		{wrkSaid("1000", "97.66KB", ""), ""}, // 100000 bytes, rounded
+		{wrkSaid("1000", "96.00KB", ""), "99287 bytes for 1000 answers of 100 bytes"},
+		{wrkSaid("1000", "2.00MB", "  Non-2xx or 3xx responses: 10\n"), "10 answers that are not 2xx"},
+		{wrkSaid("1000", "2.00MB", "  Socket errors: connect 1, read 2, write 3, timeout 4\n"), "1 connect errors, 2 read errors, 3 write errors, 4 timeouts"},
+	} {
+		g, err := parseWrk(c.out, s)
+		if err != nil || g.requests != 1000 || g.seconds != 2.1 || g.p50 != 1510 || g.p99 != 999 || g.void != c.void {
+			t.Errorf("%+v, %v; want 1000 requests in 2.1 s, void %q", g, err, c.void)
+		}
 	}
-	for _, bad := range []string{"", "unable to connect", "x\nRESULT {\n"} {
-		if _, err := parseWrk(bad); err == nil {
+	if g, err := parseWrk(wrkSaid("0", "0.00B", ""), s); err != nil || g.void != "nothing was answered" {
+		t.Errorf("%+v, %v", g, err)
+	}
+	for _, bad := range []string{"", "unable to connect to 127.0.0.1:1 Connection refused\n"} {
+		if _, err := parseWrk(bad, s); err == nil {
 			t.Errorf("%q was taken for a result", bad)
 		}
 	}
@@ -199,8 +201,8 @@ func TestReport(t *testing.T) {
 		"| ws-idle | better zproxy at most 0.25 x nginx for each socket | 0.20 | yes |",
 		"| | bytes per socket | resident at start | of it proportional | resident with 5 sockets |",
 		"| zproxy-epoll | 513 (513 to 513) | 8.0 MiB | 5.0 MiB | 9.0 MiB |",
-		"| haproxy | not \\| installed really | | | | | |",
-		"| nginx | 25.41 (22.00 to 29.28) | 10 % | 500 | 1 | | 2.20 (2.20 to 2.20) |",
+		"| haproxy | not \\| installed really | | | | | | | |",
+		"| nginx | 25.41 (22.00 to 29.28) | 10 % | 500 | 0 + 0 % | 1 | 0 | | 2.20 (2.20 to 2.20) |",
 	} {
 		if !strings.Contains(text, row+"\n") {
 			t.Errorf("no row %q in\n%s", row, text)
@@ -313,6 +315,7 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"-duration", "1500ms"}, "whole seconds"},
 		{[]string{"-proxy-cpu", "1", "-load-cpu", "1"}, "two different CPUs"},
 		{[]string{"-idle", "100000000"}, "ulimit -n"},
+		{[]string{"-peers", "newest"}, "-peers newest"},
 		{[]string{"extra"}, `"extra"`},
 		{[]string{"compare", "one"}, "usage"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
 )
 
 // subcommand is what bench does besides the comparison of all contenders. It
@@ -28,11 +29,19 @@ func newBench(ctx context.Context, set settings, progress io.Writer) (*bench, fu
 		return nil, nil, err
 	}
 	end := func() {
+		b.standing = 0
 		b.stopAll()
+		for _, f := range slices.Backward(b.undo) {
+			f()
+		}
 		os.RemoveAll(b.dir)
 	}
 	// nginx's worker may run as another user.
 	if err := os.Chmod(b.dir, 0o755); err != nil {
+		end()
+		return nil, nil, err
+	}
+	if err := b.furnish(); err != nil {
 		end()
 		return nil, nil, err
 	}

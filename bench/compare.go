@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -14,12 +15,24 @@ import (
 // as a change.
 const significant = 0.05
 
-// compare prints what changed between two results, each a directory or its
+// compare measures this tree against a commit, or prints what changed between
+// two results.
+func compare(args []string, out, errOut io.Writer) int {
+	for _, a := range args {
+		if strings.HasPrefix(strings.TrimLeft(a, "-"), "base") || strings.HasPrefix(a, "-h") || strings.HasPrefix(a, "--h") {
+			return against(args, out, errOut)
+		}
+	}
+	return compareResults(args, out, errOut)
+}
+
+// compareResults prints what changed between two results, each a directory or its
 // results.json. Times of different days drift with the machine, so the ratios
 // to nginx and to the floor are compared as well: they are what to look at.
-func compare(args []string, out, errOut io.Writer) int {
+func compareResults(args []string, out, errOut io.Writer) int {
 	if len(args) != 2 {
-		fmt.Fprintln(errOut, "usage: bench compare OLD NEW    (directories of bench/results)")
+		fmt.Fprintln(errOut, "usage: bench compare OLD NEW    (directories of bench/results)\n"+
+			"       bench compare -base COMMIT [flags]    (this tree against the commit; -help lists them)")
 		return 2
 	}
 	var results [2]*Results

@@ -112,6 +112,7 @@ func (b *bench) origin(s *scenario) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	b.behind = p
 	return addr, p.waitFor(b.ctx, func() error {
 		network, a := "tcp", addr
 		if path, ok := strings.CutPrefix(addr, "unix:"); ok {
@@ -144,10 +145,11 @@ func (b *bench) fileOrigin(s *scenario) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	proc, err := b.startProcess("origin", b.set.loadCPU, append([]string{b.programs["nginx"]}, nginxArgs(config, p)...)...)
+	proc, err := b.startProcess("origin", b.set.loadCPU, append(b.argv("nginx"), nginxArgs(config, p)...)...)
 	if err != nil {
 		return "", err
 	}
+	b.behind = proc
 	return addr, proc.waitFor(b.ctx, func() error { return tryConnect(addr) })
 }
 
@@ -174,12 +176,12 @@ func (b *bench) start(c *contender, s *scenario, origin string) (*started, error
 			return nil, err
 		}
 	}
-	if c.program == "zproxy" {
-		if err := b.knows(s, config); err != nil {
+	if c.io != "" {
+		if err := b.knows(c, s, config); err != nil {
 			return nil, err
 		}
 	}
-	proc, err := b.startProcess(c.name, b.set.proxyCPU, append([]string{b.programs[c.program]}, c.args(config, p)...)...)
+	proc, err := b.startProcess(c.name, b.set.proxyCPU, append(b.argv(c.program), c.args(config, p)...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -216,11 +218,11 @@ type notYet struct{ why string }
 func (n notYet) Error() string { return n.why }
 
 // knows asks zproxy whether it can do what is not in every version of it.
-func (b *bench) knows(s *scenario, config string) error {
+func (b *bench) knows(c *contender, s *scenario, config string) error {
 	if !s.http2Clients() && !s.http2Origin {
 		return nil
 	}
-	text, err := exec.CommandContext(b.ctx, b.programs["zproxy"], "check", "-c", config).CombinedOutput()
+	text, err := exec.CommandContext(b.ctx, b.programs[c.program], "check", "-c", config).CombinedOutput()
 	if exit := new(exec.ExitError); errors.As(err, &exit) {
 		return notYet{"this zproxy refuses the configuration: " + strings.ReplaceAll(string(bytes.TrimSpace(text)), b.dir+"/", "")}
 	}

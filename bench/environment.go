@@ -6,25 +6,25 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // Environment is where results come from.
 type Environment struct {
-	Host       string            `json:"host"`
-	Kernel     string            `json:"kernel"`
-	CPU        string            `json:"cpu"`
-	CPUs       int               `json:"cpus"`
-	Nodes      int               `json:"numa_nodes"`
-	Memory     string            `json:"memory"`
-	System     string            `json:"system"`
-	Go         string            `json:"go"`
-	Revision   string            `json:"revision"`
-	Sysctls    map[string]string `json:"sysctls"`
-	Versions   map[string]string `json:"versions"`
-	BusyBefore float64           `json:"busy_before"` // share of all CPU time in use before anything was started
+	Host     string            `json:"host"`
+	Kernel   string            `json:"kernel"`
+	CPU      string            `json:"cpu"`
+	CPUs     int               `json:"cpus"`
+	Nodes    int               `json:"numa_nodes"`
+	Memory   string            `json:"memory"`
+	System   string            `json:"system"`
+	Go       string            `json:"go"`
+	Revision string            `json:"revision"`
+	Sysctls  map[string]string `json:"sysctls"`
+	Versions map[string]string `json:"versions"`
+	Terms    string            `json:"terms,omitempty"` // that all contenders have alike
+	Peers    string            `json:"peers,omitempty"` // which nginx and HAProxy
 }
 
 // Settings repeats what matters of the command line.
@@ -36,15 +36,12 @@ type Settings struct {
 	Idle     int    `json:"idle_connections"`
 }
 
-// quietShare is how much others may do on a machine that counts as quiet.
-const quietShare = 0.05
-
 func (b *bench) describe() Settings {
 	return Settings{b.set.rounds, b.set.duration.String(), b.set.proxyCPU, b.set.loadCPU, b.set.idle}
 }
 
 func (b *bench) environment(root string) Environment {
-	e := Environment{CPUs: runtime.NumCPU(), Go: runtime.Version(), Versions: b.versions, Sysctls: map[string]string{}}
+	e := Environment{CPUs: runtime.NumCPU(), Go: runtime.Version(), Versions: b.versions, Terms: b.terms, Peers: b.set.peers, Sysctls: map[string]string{}}
 	e.Host, _ = os.Hostname()
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
@@ -65,7 +62,6 @@ func (b *bench) environment(root string) Environment {
 		e.Sysctls["transparent_hugepage"] = strings.TrimSpace(string(v))
 	}
 	e.Revision = revision(root)
-	e.BusyBefore = busy(time.Second)
 	return e
 }
 

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"math"
 	"os/exec"
-	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +19,7 @@ type generated struct {
 	requests int64
 	seconds  float64
 	p50, p99 float64 // us; 0 when the generator does not tell
+	cpu      float64 // seconds of CPU time it used itself
 	void     string  // why it does not count; "" if it does
 }
 
@@ -32,7 +31,8 @@ func (s *scenario) generator() string {
 	switch {
 	case s.memory != noMemory:
 		return ""
-	case s.message > 0:
+	// wrk would need a script for these, and waits whole seconds.
+	case s.message > 0 || s.pipeline > 0 || s.upload > 0 || s.own && s.streams == 0:
 		return "load"
 	case s.streams > 0:
 		return "h2load"
@@ -40,27 +40,52 @@ func (s *scenario) generator() string {
 	return "wrk"
 }
 
-// loadCommand is how the generator of s is called, with names instead of paths.
-func (b *bench) loadCommand(s *scenario, url string, d time.Duration) []string {
-	command := append([]string{s.generator()}, b.loadArgs(s, url, d)...)
-	if i := slices.Index(command, "-s"); i > 0 {
-		command[i+1] = filepath.Base(command[i+1])
-	}
-	return command
+// generatorFor is the same where bench/load takes wrk's place.
+func (s scenario) generatorFor(own bool) string {
+	s.own = own
+	return s.generator()
 }
 
-func (b *bench) loadArgs(s *scenario, url string, d time.Duration) []string {
+// loadCommand is how the generator of s is called, with names instead of paths.
+func (b *bench) loadCommand(s *scenario, url string, d time.Duration) []string {
+	return append([]string{s.generator()}, loadArgs(s, url, d)...)
+}
+
+func loadArgs(s *scenario, url string, d time.Duration) []string {
 	switch s.generator() {
 	case "h2load":
-		return []string{"-t1", "-c" + strconv.Itoa(s.connections), "-m" + strconv.Itoa(s.streams), "-D" + strconv.Itoa(int(math.Ceil(d.Seconds()))), url}
+		return []string{"-t1", "-c" + strconv.Itoa(s.connections), "-m" + strconv.Itoa(s.streams), "-D" + strconv.Itoa(int(d.Milliseconds())) + "ms", url}
 	case "load":
-		args := []string{"-connect", address(url), "-websocket", strconv.Itoa(s.message), "-connections", strconv.Itoa(s.connections * max(1, s.streams)), "-duration", d.String()}
+		return ownArgs(s, url, d)
+	}
+	// wrk takes whole seconds.
+	args := []string{"-t1", "-c" + strconv.Itoa(s.connections), "-d" + strconv.Itoa(int(math.Ceil(d.Seconds()))) + "s", "--timeout", "5s", "--latency"}
+	if s.closing {
+		args = append(args, "-H", "Connection: close")
+	}
+	return append(args, url)
+}
+
+// ownArgs are those of bench/load.
+func ownArgs(s *scenario, url string, d time.Duration) []string {
+	args := []string{"-connect", address(url), "-connections", strconv.Itoa(s.connections * max(1, s.streams)), "-duration", d.String()}
+	if s.message > 0 {
+		args = append(args, "-websocket", strconv.Itoa(s.message))
 		if s.http2Clients() {
 			args = append(args, "-http2")
 		}
 		return args
 	}
-	return b.wrkArgs(s, url, d)
+	args = append(args, "-rate", "0", "-warm-up", "0s")
+	switch {
+	case s.closing:
+		args = append(args, "-closing")
+	case s.pipeline > 0:
+		args = append(args, "-pipeline", strconv.Itoa(s.pipeline))
+	case s.upload > 0:
+		args = append(args, "-upload", strconv.Itoa(s.upload))
+	}
+	return args
 }
 
 // address takes the scheme off a URL.
@@ -73,7 +98,7 @@ func (b *bench) generate(s *scenario, url string, d time.Duration) (*generated, 
 	program := s.generator()
 	ctx, cancel := context.WithTimeout(b.ctx, d+20*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, b.programs[program], b.loadArgs(s, url, d)...)
+	cmd := exec.CommandContext(ctx, b.argv(program)[0], loadArgs(s, url, d)...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := b.launcher.start(cmd, b.set.loadCPU); err != nil {
@@ -88,17 +113,22 @@ func (b *bench) generate(s *scenario, url string, d time.Duration) (*generated, 
 		}
 		return nil, fmt.Errorf("%s: %w: %s", program, err, bytes.TrimSpace(out.Bytes()))
 	}
+	g, err := parseLoad(program, out.String(), s)
+	if err == nil {
+		g.cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
+	}
+	return g, err
+}
+
+// parseLoad reads what a generator has said.
+func parseLoad(program, out string, s *scenario) (*generated, error) {
 	switch program {
 	case "h2load":
-		return parseH2load(out.String(), s)
+		return parseH2load(out, s)
 	case "load":
-		return parseLoad(out.Bytes())
+		return parseOwn([]byte(out))
 	}
-	w, err := parseWrk(out.String())
-	if err != nil {
-		return nil, err
-	}
-	return &generated{w.Requests, float64(w.DurationUs) / 1e6, float64(w.P50Us), float64(w.P99Us), w.void(s)}, nil
+	return parseWrk(out, s)
 }
 
 // counted is something that must not happen.
@@ -148,7 +178,7 @@ func parseH2load(out string, s *scenario) (*generated, error) {
 		[]counted{{n[5], "failed"}, {n[6], "errors"}, {n[7], "timeouts"}, {n[8] + n[9] + n[10], "answers that are not 2xx"}})}, nil
 }
 
-func parseLoad(out []byte) (*generated, error) {
+func parseOwn(out []byte) (*generated, error) {
 	var r struct {
 		LatencyRound
 		Seconds float64 `json:"seconds"`
@@ -156,57 +186,60 @@ func parseLoad(out []byte) (*generated, error) {
 	if err := json.Unmarshal(out, &r); err != nil {
 		return nil, fmt.Errorf("the result of load %q: %w", out, err)
 	}
-	// The echoes have been compared with the messages.
-	return &generated{r.Requests, r.Seconds, r.P50Micros, r.P99Micros,
-		whyVoid(r.Requests, 0, &scenario{}, []counted{{r.Errors, "errors"}, {r.Unanswered, "messages without an echo"}})}, nil
+	// Answers have been read as long as they said they are, and echoes compared with the messages.
+	return &generated{requests: r.Requests, seconds: r.Seconds, p50: r.P50Micros, p99: r.P99Micros,
+		void: whyVoid(r.Requests, 0, &scenario{}, []counted{{r.Errors, "errors"}, {r.Unanswered, "without an answer or echo"}})}, nil
 }
 
-// wrkReport is the line that peers/wrk.lua writes.
-type wrkReport struct {
-	Requests   int64 `json:"requests"`
-	DurationUs int64 `json:"duration_us"`
-	Bytes      int64 `json:"bytes"`
-	Connect    int64 `json:"connect"`
-	Read       int64 `json:"read"`
-	Write      int64 `json:"write"`
-	Status     int64 `json:"status"`
-	Timeout    int64 `json:"timeout"`
-	P50Us      int64 `json:"p50_us"`
-	P99Us      int64 `json:"p99_us"`
-}
+// What wrk prints with --latency, as far as it is about what went well, and the
+// lines it adds when something did not.
+var (
+	wrkOutput = regexp.MustCompile(`(?s)50%\s+([0-9.]+)(us|ms|s|m)\n.*99%\s+([0-9.]+)(us|ms|s|m)\n\s*(\d+) requests in ([0-9.]+)(us|ms|s|m), ([0-9.]+)(B|KB|MB|GB|TB) read`)
+	wrkErrors = regexp.MustCompile(`Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)`)
+	wrkStatus = regexp.MustCompile(`Non-2xx or 3xx responses: (\d+)`)
+)
 
-// void says why a run does not count; "" if it does.
-func (w *wrkReport) void(s *scenario) string {
-	return whyVoid(w.Requests, w.Bytes, s, []counted{{w.Connect, "connect errors"}, {w.Read, "read errors"}, {w.Write, "write errors"},
-		{w.Status, "answers that are not 2xx"}, {w.Timeout, "timeouts"}})
-}
+// wrkRounding is how much more wrk may have read than it says with two decimals.
+const wrkRounding = 1.01
 
-// wrkArgs is the command line that loads url with s.
-func (b *bench) wrkArgs(s *scenario, url string, d time.Duration) []string {
-	// wrk takes whole seconds.
-	args := []string{"-t1", "-c" + strconv.Itoa(s.connections), "-d" + strconv.Itoa(int(math.Ceil(d.Seconds()))) + "s", "--timeout", "5s"}
-	if s.closing {
-		args = append(args, "-H", "Connection: close")
-	}
-	args = append(args, "-s", filepath.Join(b.dir, "wrk.lua"), url, "--")
-	switch {
-	case s.pipeline > 0:
-		args = append(args, "pipeline", strconv.Itoa(s.pipeline))
-	case s.upload > 0:
-		args = append(args, "upload", strconv.Itoa(s.upload))
-	}
-	return args
-}
-
-func parseWrk(out string) (*wrkReport, error) {
-	_, line, ok := strings.Cut(out, "\nRESULT ")
-	if !ok {
+func parseWrk(out string, s *scenario) (*generated, error) {
+	m := wrkOutput.FindStringSubmatch(out)
+	if m == nil {
 		return nil, fmt.Errorf("wrk ended without a result: %s", strings.TrimSpace(out))
 	}
-	line, _, _ = strings.Cut(line, "\n")
-	r := new(wrkReport)
-	if err := json.Unmarshal([]byte(line), r); err != nil {
-		return nil, fmt.Errorf("wrk's result %q: %w", line, err)
+	var times [3]time.Duration
+	for i, at := range []int{1, 3, 6} {
+		var err error
+		if times[i], err = time.ParseDuration(m[at] + m[at+1]); err != nil {
+			return nil, err
+		}
 	}
-	return r, nil
+	requests, err := strconv.ParseInt(m[5], 10, 64)
+	if err != nil {
+		return nil, err
+	}
+	read, err := strconv.ParseFloat(m[8], 64)
+	if err != nil {
+		return nil, err
+	}
+	read *= map[string]float64{"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}[m[9]]
+	var bad []counted
+	for _, line := range []struct {
+		form *regexp.Regexp
+		what []string
+	}{{wrkErrors, []string{"connect errors", "read errors", "write errors", "timeouts"}}, {wrkStatus, []string{"answers that are not 2xx"}}} {
+		if m := line.form.FindStringSubmatch(out); m != nil {
+			for i, what := range line.what {
+				n, err := strconv.ParseInt(m[i+1], 10, 64)
+				if err != nil {
+					return nil, err
+				}
+				bad = append(bad, counted{n, what})
+			}
+		}
+	}
+	return &generated{requests: requests, seconds: times[2].Seconds(), p50: micros(times[0]), p99: micros(times[1]),
+		void: whyVoid(requests, int64(read*wrkRounding), s, bad)}, nil
 }
+
+func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }

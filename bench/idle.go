@@ -81,45 +81,87 @@ func (b *bench) idle(s *scenario) ([]*MemoryResult, error) {
 	return out, nil
 }
 
-func (b *bench) idleRun(s *scenario, c *contender) (m Memory, err error) {
+func (b *bench) idleRun(s *scenario, c *contender) (Memory, error) {
+	all, err := b.idleRuns(s, c)
+	if err != nil {
+		return Memory{}, err
+	}
+	return all[0], nil
+}
+
+// resident is one process whose memory is measured.
+type resident struct {
+	st      *started
+	members []member
+	guests  guests
+	memory  Memory
+}
+
+// idleRuns measures several contenders at a time: they wait together, and
+// memory does not mind who else is there.
+func (b *bench) idleRuns(s *scenario, field ...*contender) ([]Memory, error) {
 	defer b.stopAll()
 	origin, err := b.origin(s)
 	if err != nil {
-		return m, err
+		return nil, err
 	}
-	st, err := b.start(c, s, origin)
-	if err != nil {
-		return m, err
-	}
-	b.sleep(settle)
-	members := tree(st.process.pid())
-	if m.StartRSS, m.StartPSS, err = memoryOf(members); err != nil {
-		return m, st.process.complain(err)
-	}
-	g := newGuests(s, address(st.url))
-	defer g.leave()
-	if err := g.warm(); err != nil {
-		return m, st.process.complain(err)
-	}
-	b.sleep(settle)
-	if _, m.WarmPSS, err = memoryOf(members); err != nil {
-		return m, st.process.complain(err)
-	}
-	count := b.guestCount(s)
-	for i := 1; i <= count && b.ctx.Err() == nil; i++ {
-		if err := g.add(); err != nil {
-			return m, st.process.complain(fmt.Errorf("%s %d: %w", s.memory.what(), i, err))
+	var all []*resident
+	each := func(what func(r *resident) error) error {
+		for _, r := range all {
+			if err := what(r); err != nil {
+				return r.st.process.complain(err)
+			}
 		}
+		return b.ctx.Err()
+	}
+	for _, c := range field {
+		st, err := b.start(c, s, origin)
+		if err != nil {
+			return nil, err
+		}
+		r := &resident{st: st, guests: newGuests(s, address(st.url))}
+		defer r.guests.leave()
+		all = append(all, r)
+	}
+	b.sleep(settle)
+	err = each(func(r *resident) (err error) {
+		r.members = tree(r.st.process.pid())
+		if r.memory.StartRSS, r.memory.StartPSS, err = memoryOf(r.members); err != nil {
+			return err
+		}
+		return r.guests.warm()
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.sleep(settle)
+	count := b.guestCount(s)
+	err = each(func(r *resident) (err error) {
+		if _, r.memory.WarmPSS, err = memoryOf(r.members); err != nil {
+			return err
+		}
+		for i := 1; i <= count && b.ctx.Err() == nil; i++ {
+			if err := r.guests.add(); err != nil {
+				return fmt.Errorf("%s %d: %w", s.memory.what(), i, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	b.sleep(settleIdle)
-	if m.IdleRSS, m.IdlePSS, err = memoryOf(members); err != nil {
-		return m, st.process.complain(err)
-	}
-	if err := g.allOpen(); err != nil {
-		return m, st.process.complain(err)
-	}
-	m.PerConnection = (float64(m.IdlePSS) - float64(m.WarmPSS)) / float64(count)
-	return m, b.ctx.Err()
+	var out []Memory
+	err = each(func(r *resident) (err error) {
+		m := &r.memory
+		if m.IdleRSS, m.IdlePSS, err = memoryOf(r.members); err != nil {
+			return err
+		}
+		m.PerConnection = (float64(m.IdlePSS) - float64(m.WarmPSS)) / float64(count)
+		out = append(out, *m)
+		return r.guests.allOpen()
+	})
+	return out, err
 }
 
 // sleep ends early when the run is cancelled.

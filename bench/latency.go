@@ -245,10 +245,23 @@ func (b *bench) capacity(st *started, s *scenario, origin string) (*Capacity, er
 // openLoop loads a contender at a rate, as fast as it can with a rate of 0. The
 // load is the origin, too, unless that is "".
 func (b *bench) openLoop(st *started, s *scenario, origin string, rate float64) (r LatencyRound, err error) {
-	ctx, cancel := context.WithTimeout(b.ctx, b.set.duration+20*time.Second)
+	r, err = b.openLoopFor(b.set.duration, st, s, origin, rate)
+	switch {
+	case err != nil || b.set.busy:
+	case r.LateP99Micros > mostLateMicros:
+		r.Void = fmt.Sprintf("the generator was late itself, by %.0f us (p99)", r.LateP99Micros)
+	case r.KeptShare > mostKept:
+		r.Void = fmt.Sprintf("something else had the proxy's CPU %.0f %% of the time while it was wanted", 100*r.KeptShare)
+	}
+	return r, err
+}
+
+// openLoopFor does so for a time of its own, and does not judge what else ran.
+func (b *bench) openLoopFor(d time.Duration, st *started, s *scenario, origin string, rate float64) (r LatencyRound, err error) {
+	ctx, cancel := context.WithTimeout(b.ctx, d+20*time.Second)
 	defer cancel()
 	args := []string{"-connect", address(st.url), "-rate", strconv.FormatFloat(rate, 'f', 1, 64),
-		"-connections", strconv.Itoa(s.connections), "-duration", b.set.duration.String()}
+		"-connections", strconv.Itoa(s.connections), "-duration", d.String(), "-warm-up", min(warmUp/2, d/2).String()}
 	if origin != "" {
 		args = append(args, "-origin", origin, "-size", strconv.Itoa(s.body))
 	}
@@ -277,13 +290,6 @@ func (b *bench) openLoop(st *started, s *scenario, origin string, rate float64) 
 	}
 	r.CPUMicros = float64(after.total-before.total) / 1e3 / float64(r.Requests)
 	r.KeptShare = float64(kept(threadsBefore, threadsAfter)) / 1e9 / r.Seconds
-	switch {
-	case b.set.busy:
-	case r.LateP99Micros > mostLateMicros:
-		r.Void = fmt.Sprintf("the generator was late itself, by %.0f us (p99)", r.LateP99Micros)
-	case r.KeptShare > mostKept:
-		r.Void = fmt.Sprintf("something else had the proxy's CPU %.0f %% of the time while it was wanted", 100*r.KeptShare)
-	}
 	return r, nil
 }
 

@@ -2,18 +2,24 @@
 // does nothing but carry bytes (bench/floor).
 //
 //	go run ./bench [flags]             measure and report
+//	go run ./bench compare -base X     this tree against the commit X, in turns
 //	go run ./bench compare OLD NEW     what changed between two results
 //	go run ./bench scale [flags]       what loops that work side by side cost each other
 //	go run ./bench -profile FILE ...   and write a profile for the compiler (make profile)
 //
-// The proxy under test has one CPU to itself, load generator (wrk) and origin
-// (bench/origin) share another. All are started here, on free ports of
-// 127.0.0.1, and take turns under load: A B C A B C ... What is compared is the
+// The proxy under test has one CPU to itself, load generator (wrk, h2load,
+// bench/load) and origin (bench/origin) share another. All are started here, on
+// free ports of 127.0.0.1, as root in a network namespace with one congestion
+// control for all, and take turns under load: A B C A B C ... What is compared is the
 // proxy's CPU time per answered request as the scheduler accounts for it: what a
 // user pays, whatever else the machine does. Times drift with the machine,
 // so ratios are taken round by round. A round with errors is void. Besides:
 // memory of idle connections, and how long answers take at fixed rates (with
 // bench/load, which is the origin there, too).
+//
+// Before, between and after the rounds the floor is measured, and what else the
+// machine does: a run on a busy one says so and has status 3, unless -busy is
+// set. Its figures are not to be quoted.
 //
 // Results go to bench/results/DATE-HOST/: report.md, results.json, charts, and
 // the configurations of all sides, made from the templates in bench/peers.
@@ -50,7 +56,10 @@ type settings struct {
 	limit      time.Duration
 	install    bool
 	profile    string
-	busy       bool // latency: count the rounds that the machine has spoilt
+	busy       bool   // a busy machine is no failure, and latency counts the rounds it has spoilt
+	own        bool   // bench/load instead of wrk
+	equal      bool   // all in a network namespace with one congestion control
+	peers      string // which nginx and HAProxy: installedPeers or currentPeers
 }
 
 // bench is one run.
@@ -66,12 +75,25 @@ type bench struct {
 	missing  map[string]string // contender to why it does not take part
 	configs  map[string][]byte // for the results, by file name
 	failures []string
+
+	outside    *launcher // for programs that need the network beyond this machine
+	terms      string    // that all contenders have alike
+	peerPrefix []string  // before the name of a peer that is in a root of its own
+	undo       []func()  // at the end, the last first
+	standing   int       // of running: they stay for the whole run
+	gate       *gate
+	behind     *process // the origin
+	origins    []member // it and its children
 }
 
 func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
 
+// statusBusy is the exit status of a run that has results which are not to be
+// quoted, because the machine was busy.
+const statusBusy = 3
+
 // command returns the exit status: 0, 1 when something failed or is missing,
-// 2 for wrong usage.
+// 2 for wrong usage, statusBusy.
 func command(args []string, out, errOut io.Writer) int {
 	for _, c := range subcommands {
 		if len(args) > 0 && args[0] == c.name {
@@ -80,6 +102,9 @@ func command(args []string, out, errOut io.Writer) int {
 	}
 	set, status := parse(args, out, errOut)
 	if status >= 0 {
+		return status
+	}
+	if status := set.moveIn(args, out, errOut); status >= 0 {
 		return status
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
@@ -99,7 +124,33 @@ func command(args []string, out, errOut io.Writer) int {
 		fmt.Fprintf(errOut, "bench: no result for:\n  %s\n", strings.Join(results.Failures, "\n  "))
 		return 1
 	}
-	return 0
+	return set.verdict(results.Quiet, errOut)
+}
+
+// verdict is the exit status of a run that has all its results.
+func (set *settings) verdict(q *Quiet, errOut io.Writer) int {
+	if len(q.Busy) == 0 {
+		return 0
+	}
+	fmt.Fprintf(errOut, "bench: the machine was busy, so this is not to be quoted: %s\n", strings.Join(q.Busy, "; "))
+	if set.busy {
+		return 0
+	}
+	return statusBusy
+}
+
+// commonFlags are those of every subcommand that compares.
+func (set *settings) commonFlags(fs *flag.FlagSet) {
+	fs.BoolVar(&set.busy, "busy", false, fmt.Sprintf("a busy machine is no failure (otherwise the status is %d), and latency counts rounds that it has spoilt: to try things out", statusBusy))
+	fs.BoolVar(&set.equal, "equal-terms", true, "as root: all in a network namespace of their own with congestion control "+fairControl)
+	fs.StringVar(&set.peers, "peers", installedPeers, "`which` nginx and HAProxy: "+installedPeers+", or "+currentPeers+" for those of Debian's development branch, as root")
+}
+
+func (set *settings) checkCommon() error {
+	if set.peers != installedPeers && set.peers != currentPeers {
+		return fmt.Errorf("-peers %s: want %s or %s", set.peers, installedPeers, currentPeers)
+	}
+	return nil
 }
 
 // parse returns a status of -1 when there is work to do.
@@ -117,7 +168,7 @@ func parse(args []string, out, errOut io.Writer) (set settings, status int) {
 	fs.StringVar(&set.out, "out", "", "`directory` for the results (default bench/results/DATE-HOST)")
 	fs.DurationVar(&set.limit, "limit", time.Hour, "give up after this `time`")
 	fs.BoolVar(&set.install, "install", true, "as root: install missing peers with apt-get")
-	fs.BoolVar(&set.busy, "busy", false, "latency: count rounds that something else on the machine has spoilt, to try things out")
+	set.commonFlags(fs)
 	fs.StringVar(&set.profile, "profile", "", "also write where zproxy spends its time to this `file`, for make build; results are not comparable")
 	list := fs.Bool("list", false, "list scenarios and contenders")
 	if err := fs.Parse(args); err != nil {
@@ -137,7 +188,10 @@ func parse(args []string, out, errOut io.Writer) (set settings, status int) {
 		}
 		return set, 0
 	}
-	err := set.complete(*names, *who)
+	err := set.checkCommon()
+	if err == nil {
+		err = set.complete(*names, *who)
+	}
 	if err == nil {
 		set.shares, err = parseShares(*shares)
 	}
@@ -234,8 +288,8 @@ func run(ctx context.Context, set settings, progress io.Writer) (*Results, error
 		return nil, err
 	}
 	res := &Results{Format: resultsFormat, Started: time.Now().UTC().Truncate(time.Second), Environment: b.environment(root), Settings: b.describe()}
-	if res.Environment.BusyBefore > quietShare {
-		b.say("This machine is not quiet: before anything was started, %.0f %% of its CPU time was in use. Ratios will be less certain.\n", 100*res.Environment.BusyBefore)
+	if err := b.openGate(); err != nil {
+		return nil, err
 	}
 	b.say("this takes about %v\n", b.estimate().Round(time.Minute))
 	for i := range scenarios {
@@ -248,6 +302,11 @@ func run(ctx context.Context, set settings, progress io.Writer) (*Results, error
 		}
 	}
 	res.Failures = b.failures
+	results := filepath.Join(root, "bench", "results")
+	if res.Quiet, err = b.closeGate(knownFloor(results, &res.Environment)); err != nil {
+		return nil, err
+	}
+	res.markRounds()
 	if set.profile != "" {
 		if err := b.writeProfile(); err != nil {
 			return nil, err
@@ -255,7 +314,7 @@ func run(ctx context.Context, set settings, progress io.Writer) (*Results, error
 	}
 	out := set.out
 	if out == "" {
-		out = freshDirectory(filepath.Join(root, "bench", "results"), res)
+		out = freshDirectory(results, res)
 	}
 	if err := res.write(out, b.configs); err != nil {
 		return nil, err

@@ -20,10 +20,16 @@ import (
 // child when the thread goes, however this process ends.
 type launcher struct{ jobs chan func() }
 
-func newLauncher() *launcher {
+// With prepare, which has to work, that thread is made ready first.
+func newLauncher(prepare ...func() error) *launcher {
 	l := &launcher{jobs: make(chan func())}
 	go func() {
 		runtime.LockOSThread()
+		for _, f := range prepare {
+			if err := f(); err != nil {
+				panic(fmt.Sprintf("bench: a thread to start programs from: %v", err))
+			}
+		}
 		for job := range l.jobs {
 			job()
 		}
@@ -115,9 +121,9 @@ func (p *process) stop() {
 	<-p.done
 }
 
-// stopAll stops what was started, last first.
+// stopAll stops what was started, last first, except what stands for the whole run.
 func (b *bench) stopAll() {
-	for len(b.running) > 0 {
+	for len(b.running) > b.standing {
 		last := len(b.running) - 1
 		b.running[last].stop()
 		b.running = b.running[:last]

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // member is a process as it was when it was seen.
@@ -174,34 +173,6 @@ func memoryOf(members []member) (rss, pss uint64, err error) {
 		f.Close()
 	}
 	return rss, pss, nil
-}
-
-// busy measures which part of all CPUs' time something else uses, over d.
-func busy(d time.Duration) float64 {
-	t1, idle1 := machineTicks()
-	time.Sleep(d)
-	t2, idle2 := machineTicks()
-	if t2 == t1 {
-		return 0
-	}
-	return 1 - float64(idle2-idle1)/float64(t2-t1)
-}
-
-// machineTicks sums the first line of /proc/stat.
-func machineTicks() (total, idle uint64) {
-	b, _ := os.ReadFile("/proc/stat")
-	line, _, _ := strings.Cut(string(b), "\n")
-	for i, f := range strings.Fields(line) {
-		n, _ := strconv.ParseUint(f, 10, 64)
-		switch {
-		case i == 0 || i > 8: // guest time is in user time already
-			continue
-		case i == 4 || i == 5: // idle, waiting for a disk
-			idle += n
-		}
-		total += n
-	}
-	return total, idle
 }
 
 // listeners counts the sockets that listen on addr, an IPv4 address and port.

@@ -38,36 +38,47 @@ func moduleRoot(ctx context.Context) (string, error) {
 	return dir, nil
 }
 
-// gather builds our programs and finds those of the system.
-func (b *bench) gather(root string) error {
-	// As `make build` does it.
+// build makes a program of the tree at root.
+func (b *bench) build(root, name, pkg string, flags ...string) error {
+	b.say("building %s\n", name)
+	out := filepath.Join(b.dir, name+".bin")
+	args := append(append([]string{"build", "-trimpath", "-buildvcs=false"}, flags...), "-o", out, pkg)
+	cmd := exec.CommandContext(b.ctx, "go", args...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := b.output(cmd); err != nil {
+		return fmt.Errorf("building %s: %w\n%s", name, err, text)
+	}
+	b.programs[name] = out
+	return nil
+}
+
+// buildZproxy does it as make build of that tree does.
+func (b *bench) buildZproxy(root, name, revision string) error {
 	tags, profile := "giouring", filepath.Join(root, profileFile)
+	if _, err := os.Stat(profile); err != nil {
+		profile = "off" // a tree from before there was one
+	}
 	if b.set.profile != "" {
 		tags, profile = "giouring,cpuprofile", "off"
 	}
-	flags := "-checklinkname=0 -s -w -X 'main.buildVersion=" + revision(root) + "'"
-	for _, p := range []struct{ name, dir string }{{"zproxy", "./cmd/zproxy"}, {"origin", "./bench/origin"}, {"floor", "./bench/floor"}, {"load", "./bench/load"}} {
-		b.say("building %s\n", p.name)
-		out := filepath.Join(b.dir, p.name+".bin")
-		args := []string{"build", "-trimpath", "-buildvcs=false"}
-		if p.name == "zproxy" {
-			args = append(args, "-tags", tags, "-pgo", profile, "-ldflags", flags)
-		}
-		cmd := exec.CommandContext(b.ctx, "go", append(args, "-o", out, p.dir)...)
-		cmd.Dir = root
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if text, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("building %s: %w\n%s", p.name, err, text)
-		}
-		b.programs[p.name] = out
-	}
-	script, err := peerFiles.ReadFile("peers/wrk.lua")
-	if err != nil {
+	return b.build(root, name, "./cmd/zproxy", "-tags", tags, "-pgo", profile, "-ldflags", "-checklinkname=0 -s -w -X 'main.buildVersion="+revision+"'")
+}
+
+// gather builds our programs and finds those of the system.
+func (b *bench) gather(root string) error {
+	if err := b.buildZproxy(root, "zproxy", revision(root)); err != nil {
 		return err
 	}
-	b.configs["wrk.lua"] = script
-	if err := os.WriteFile(filepath.Join(b.dir, "wrk.lua"), script, 0o644); err != nil {
-		return err
+	for _, name := range []string{"origin", "floor", "load"} {
+		if err := b.build(root, name, "./bench/"+name); err != nil {
+			return err
+		}
+	}
+	if b.set.peers == currentPeers {
+		if err := b.peerRoot(); err != nil {
+			return err
+		}
 	}
 	if err := b.findPeers(); err != nil {
 		return err
@@ -91,7 +102,7 @@ func (b *bench) gather(root string) error {
 func (b *bench) findPeers() error {
 	var lacking []string
 	for _, p := range peers {
-		if b.needs(p.program) && find(p.program) == "" {
+		if b.needs(p.program) && b.argv(p.program)[0] == "" {
 			lacking = append(lacking, p.pkg)
 		}
 	}
@@ -104,9 +115,9 @@ func (b *bench) findPeers() error {
 		if !b.needs(p.program) {
 			continue
 		}
-		if b.programs[p.program] = find(p.program); b.programs[p.program] != "" {
+		if argv := append(b.argv(p.program), p.version...); argv[0] != "" {
 			// wrk ends with status 1 after it has told its version.
-			text, _ := exec.CommandContext(b.ctx, b.programs[p.program], p.version...).CombinedOutput()
+			text, _ := exec.CommandContext(b.ctx, argv[0], argv[1:]...).CombinedOutput()
 			b.versions[p.program], _, _ = strings.Cut(string(text), "\n")
 			continue
 		}
@@ -127,7 +138,7 @@ func (b *bench) findPeers() error {
 // needs says whether a program has a part in what was asked for.
 func (b *bench) needs(program string) bool {
 	for _, name := range b.set.scenarios {
-		if scenarioNamed(name).generator() == program {
+		if scenarioNamed(name).generatorFor(b.set.own) == program {
 			return true
 		}
 	}
@@ -152,6 +163,18 @@ func (b *bench) wantsFileOrigin() bool {
 	return false
 }
 
+// argv is how a program is called, "" where it is missing. Peers may be in a root
+// of their own; chroot becomes the program, which keeps its id.
+func (b *bench) argv(program string) []string {
+	switch {
+	case b.programs[program] != "":
+		return []string{b.programs[program]}
+	case len(b.peerPrefix) > 0 && slices.Contains(peerPackages, program):
+		return append(slices.Clone(b.peerPrefix), "/usr/sbin/"+program)
+	}
+	return []string{find(program)}
+}
+
 // find looks in the search path, and where daemons are, which often is not in it.
 func find(program string) string {
 	for _, name := range []string{program, "/usr/sbin/" + program, "/usr/local/sbin/" + program} {
@@ -167,7 +190,7 @@ func (b *bench) aptInstall(packages []string) error {
 		b.say("apt-get %s\n", strings.Join(args, " "))
 		cmd := exec.CommandContext(b.ctx, "apt-get", args...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if text, err := cmd.CombinedOutput(); err != nil {
+		if text, err := b.output(cmd); err != nil {
 			return fmt.Errorf("apt-get %s: %w\n%s", args[0], err, text)
 		}
 	}

@@ -24,6 +24,7 @@ type Results struct {
 	Memory      []*MemoryResult   `json:"memory,omitempty"`
 	Scenarios   []*ScenarioResult `json:"scenarios,omitempty"`
 	Latency     *LatencyResult    `json:"latency,omitempty"`
+	Quiet       *Quiet            `json:"quiet,omitempty"`    // none in results of before there was one
 	Failures    []string          `json:"failures,omitempty"` // who has no result where, and why
 }
 
@@ -59,8 +60,9 @@ func (r *Results) Markdown() []byte {
 	fmt.Fprintf(&w, "CPU time of the proxy per answered request, as the scheduler accounts for it: median of %d rounds of %s (least to most). ", r.Settings.Rounds, r.Settings.Duration)
 	fmt.Fprintf(&w, "Proxy pinned to CPU %d, load generator and origin to CPU %d, contenders in turn, a round with errors void. ", r.Settings.ProxyCPU, r.Settings.LoadCPU)
 	fmt.Fprintf(&w, "Ratios are medians of the ratios round by round. The floor carries bytes and parses nothing. Configurations: configs/.\n\n")
-	if e.BusyBefore > quietShare {
-		fmt.Fprintf(&w, "**The machine was not quiet**: %.0f %% of its CPU time was in use before anything was started.\n\n", 100*e.BusyBefore)
+	fmt.Fprintf(&w, "Terms: %s. Peers: %s.\n\n", e.Terms, e.Peers)
+	if r.Quiet != nil {
+		r.Quiet.write(&w)
 	}
 	r.writeGoals(&w)
 	for _, group := range r.memoryGroups() {
@@ -187,18 +189,19 @@ func (s *ScenarioResult) writeTable(w *bytes.Buffer) {
 			others = append(others, c.Name)
 		}
 	}
-	fmt.Fprintf(w, "| | us per request | of it user | requests/s | void |")
+	fmt.Fprintf(w, "Load: of its CPU, what the generator and the origin used. Busy: rounds not to be quoted.\n\n")
+	fmt.Fprintf(w, "| | us per request | of it user | requests/s | load | void | busy |")
 	for _, o := range others {
 		fmt.Fprintf(w, " x %s |", o)
 	}
-	fmt.Fprintf(w, "\n|---|---|---|---|---|%s\n", strings.Repeat("---|", len(others)))
+	fmt.Fprintf(w, "\n|---|---|---|---|---|---|---|%s\n", strings.Repeat("---|", len(others)))
 	for _, c := range s.Contenders {
 		if c.Failed != "" {
-			fmt.Fprintf(w, "| %s | %s | | | |%s\n", c.Name, cell(c.Failed), strings.Repeat(" |", len(others)))
+			fmt.Fprintf(w, "| %s | %s | | | | | |%s\n", c.Name, cell(c.Failed), strings.Repeat(" |", len(others)))
 			continue
 		}
-		fmt.Fprintf(w, "| %s | %.2f (%.2f to %.2f) | %.0f %% | %.0f | %d |", c.Name, c.CPUMicros.Median, c.CPUMicros.Min, c.CPUMicros.Max,
-			100*c.UserShare, c.PerSecond.Median, len(c.Rounds)-c.valid())
+		fmt.Fprintf(w, "| %s | %.2f (%.2f to %.2f) | %.0f %% | %.0f | %.0f + %.0f %% | %d | %d |", c.Name, c.CPUMicros.Median, c.CPUMicros.Min, c.CPUMicros.Max,
+			100*c.UserShare, c.PerSecond.Median, 100*c.LoadShare, 100*c.Origin, len(c.Rounds)-c.valid(), c.busy())
 		for _, o := range others {
 			if q, ok := c.Ratios[o]; ok && q.N > 0 {
 				fmt.Fprintf(w, " %.2f (%.2f to %.2f) |", q.Median, q.Min, q.Max)
@@ -229,5 +232,6 @@ func (r *Results) writeEnvironment(w *bytes.Buffer) {
 	for _, k := range slices.Sorted(maps.Keys(e.Sysctls)) {
 		row(k, e.Sysctls[k])
 	}
-	row("CPU time in use before", fmt.Sprintf("%.0f %%", 100*e.BusyBefore))
+	row("terms", e.Terms)
+	row("peers", e.Peers)
 }

@@ -15,6 +15,7 @@ type ScenarioResult struct {
 	Title      string        `json:"title"`
 	Load       []string      `json:"load"` // the load generator's command line
 	Contenders []*Contestant `json:"contenders"`
+	Floor      []float64     `json:"floor_us,omitempty"` // beside the rounds: before the first, and after each
 	Goals      []GoalResult  `json:"goals,omitempty"`
 }
 
@@ -26,6 +27,8 @@ type Contestant struct {
 	CPUMicros Summary            `json:"cpu_us"` // per request
 	PerSecond Summary            `json:"requests_per_second"`
 	UserShare float64            `json:"user_share"`
+	LoadShare float64            `json:"load_cpu"` // of a CPU: the load generator's
+	Origin    float64            `json:"origin_cpu"`
 	Ratios    map[string]Summary `json:"ratios,omitempty"` // own CPU time per request over another's, round by round
 }
 
@@ -94,7 +97,7 @@ func (b *bench) prepare(c *contender, s *scenario, origin string) (*started, err
 	if err := st.answers(s); err != nil {
 		return nil, st.process.complain(err)
 	}
-	st.members = tree(st.process.pid())
+	st.members, b.origins = tree(st.process.pid()), tree(b.behind.pid())
 	_, err = b.measure(st, s, min(warmUp, b.set.duration))
 	return st, err
 }
@@ -105,6 +108,9 @@ func (b *bench) fail(s *scenario, c *Contestant, err error) { c.Failed = b.out(s
 // Void rounds are repeated, for all so that rounds stay comparable, as often
 // again at most.
 func (b *bench) takeTurns(s *scenario, res *ScenarioResult, field []*started) error {
+	if err := b.floorBeside(res); err != nil {
+		return err
+	}
 	for round := 1; round <= 2*b.set.rounds && b.wanting(res) > 0; round++ {
 		for i, st := range field {
 			c := res.Contenders[i]
@@ -124,8 +130,11 @@ func (b *bench) takeTurns(s *scenario, res *ScenarioResult, field []*started) er
 				b.say("%-11s round %d  %-15s void: %s\n", s.name, round, c.Name, r.Void)
 				continue
 			}
-			b.say("%-11s round %d/%d  %-15s %9.2f us/request  %7.0f requests/s\n",
-				s.name, round, b.set.rounds, c.Name, r.CPUMicros, float64(r.Requests)/r.Seconds)
+			b.say("%-11s round %d/%d  %-15s %9.2f us/request  %7.0f requests/s%s\n",
+				s.name, round, b.set.rounds, c.Name, r.CPUMicros, float64(r.Requests)/r.Seconds, inBrackets(r.Busy))
+		}
+		if err := b.floorBeside(res); err != nil {
+			return err
 		}
 	}
 	for _, c := range res.Contenders {
@@ -134,6 +143,40 @@ func (b *bench) takeTurns(s *scenario, res *ScenarioResult, field []*started) er
 		}
 	}
 	return nil
+}
+
+// floorBeside measures the floor between rounds.
+func (b *bench) floorBeside(res *ScenarioResult) error {
+	us, err := b.between()
+	if err == nil {
+		res.Floor = append(res.Floor, us)
+	}
+	return err
+}
+
+// inBrackets is how a remark stands behind a line.
+func inBrackets(remark string) string {
+	if remark == "" {
+		return ""
+	}
+	return "  (busy: " + remark + ")"
+}
+
+// markRounds says of rounds beside which the floor cost something else than in
+// most of the run that they are not to be quoted.
+func (r *Results) markRounds() {
+	for _, s := range r.Scenarios {
+		for _, c := range s.Contenders {
+			for i := range c.Rounds {
+				if i+1 >= len(s.Floor) {
+					break
+				}
+				if why := besideFloor(s.Floor[i], s.Floor[i+1], r.Quiet.Floor.Median); why != "" {
+					c.Rounds[i].Busy = strings.TrimPrefix(c.Rounds[i].Busy+", "+why, ", ")
+				}
+			}
+		}
+	}
 }
 
 // wanting is how many rounds the one that is furthest behind still needs.
@@ -151,6 +194,16 @@ func (c *Contestant) valid() int {
 	n := 0
 	for _, r := range c.Rounds {
 		if r.Void == "" {
+			n++
+		}
+	}
+	return n
+}
+
+// busy is how many rounds are not to be quoted.
+func (c *Contestant) busy() (n int) {
+	for _, r := range c.Rounds {
+		if r.Busy != "" {
 			n++
 		}
 	}
@@ -184,15 +237,17 @@ func (res *ScenarioResult) judge(s *scenario) {
 		if c.Failed != "" {
 			continue
 		}
-		var cpu, rate, user []float64
+		var cpu, rate, user, load, origin []float64
 		for _, r := range c.Rounds {
 			if r.Void == "" {
 				cpu = append(cpu, r.CPUMicros)
 				rate = append(rate, float64(r.Requests)/r.Seconds)
 				user = append(user, r.UserShare)
+				load, origin = append(load, r.LoadShare), append(origin, r.Origin)
 			}
 		}
 		c.CPUMicros, c.PerSecond, c.UserShare = summarise(cpu), summarise(rate), summarise(user).Median
+		c.LoadShare, c.Origin = summarise(load).Median, summarise(origin).Median
 	}
 	for _, c := range res.Contenders {
 		for _, other := range res.Contenders {

@@ -333,7 +333,7 @@ func (b *bench) loadLoops(r *scaleRow, cpus []int, first, connections int) ([]*g
 			failures[i] = fmt.Errorf("load: %w: %s", failures[i], bytes.TrimSpace(outputs[i].Bytes()))
 			continue
 		}
-		results[i], failures[i] = parseLoad(outputs[i].Bytes())
+		results[i], failures[i] = parseOwn(outputs[i].Bytes())
 	}
 	return results, errors.Join(failures...)
 }

@@ -18,6 +18,7 @@ type scenario struct {
 	http2Origin bool // the proxy speaks HTTP/2 with the origin, without TLS
 	message     int  // clients talk on WebSockets: bytes of a message
 	memory      memoryKind
+	own         bool // bench/load, where it is wrk otherwise: for parts of a second
 	openLoop    bool // at fixed rates, to see how long answers take
 	contenders  []string
 	goals       []goal

@@ -58,7 +58,7 @@ func TestSmoke(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "results")
 	var out, errOut bytes.Buffer
-	status := command([]string{"-rounds", "1", "-duration", "1s", "-idle", "100", "-scenarios", "idle," + strings.Join(loads, ","), "-install=false", "-out", dir,
+	status := command([]string{"-rounds", "1", "-duration", "1s", "-idle", "100", "-scenarios", "idle," + strings.Join(loads, ","), "-busy", "-install=false", "-out", dir,
 		"-contenders", strings.Join(who, ",")}, &out, &errOut)
 	if status != 0 {
 		t.Fatalf("status %d:\n%s", status, errOut.String())
@@ -89,7 +89,7 @@ func TestSmoke(t *testing.T) {
 			t.Errorf("%s: %v bytes at start, %v per connection", m.Name, m.StartRSS.Median, m.PerConnection.Median)
 		}
 	}
-	for _, name := range []string{"report.md", "cpu.svg", "throughput.svg", "memory.svg", "configs/wrk.lua", "configs/small-zproxy-epoll.yaml"} {
+	for _, name := range []string{"report.md", "cpu.svg", "throughput.svg", "memory.svg", "configs/small-zproxy-epoll.yaml"} {
 		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || len(b) == 0 {
 			t.Errorf("%s: %d bytes, %v", name, len(b), err)
 		}
@@ -111,7 +111,7 @@ func TestSmokeHTTP2AndWebSockets(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	dir := filepath.Join(t.TempDir(), "results")
 	var out, errOut bytes.Buffer
-	status := command([]string{"-rounds", "1", "-duration", "1s", "-idle", "100", "-scenarios", "h2-h2c,ws-echo,ws-h2,h2-idle,h2-waiting,ws-idle", "-install=false", "-out", dir,
+	status := command([]string{"-rounds", "1", "-duration", "1s", "-idle", "100", "-scenarios", "h2-h2c,ws-echo,ws-h2,h2-idle,h2-waiting,ws-idle", "-busy", "-install=false", "-out", dir,
 		"-contenders", "zproxy-epoll,haproxy"}, &out, &errOut)
 	if status != 0 {
 		t.Fatalf("status %d:\n%s", status, errOut.String())
