@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -22,7 +23,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func testBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{ctx: t.Context(), dir: t.TempDir(), launcher: newLauncher(), progress: io.Discard, programs: map[string]string{}, configs: map[string][]byte{}}
+	b := &bench{ctx: t.Context(), dir: t.TempDir(), launcher: newLauncher(), progress: io.Discard, programs: map[string]string{}, configs: map[string][]byte{}, kept: map[string][]string{}}
 	b.outside = b.launcher
 	t.Cleanup(b.stopAll)
 	return b
@@ -301,6 +302,25 @@ func TestCompare(t *testing.T) {
 	errOut.Reset()
 	if status := command([]string{"compare", t.TempDir(), t.TempDir()}, &out, &errOut); status != 1 || !strings.Contains(errOut.String(), "results.json") {
 		t.Errorf("directories without results: status %d, %q", status, errOut.String())
+	}
+}
+
+// One configuration stands for all that differ in addresses alone.
+func TestConfigurationsAreKeptOnce(t *testing.T) {
+	b := testBench(t)
+	for i, s := range []string{"small", "connect", "h2-h1", "idle"} {
+		p := &place{Listen: fmt.Sprintf("127.0.0.1:%d", 1000+i), Origin: fmt.Sprintf("127.0.0.1:%d", 2000+i), Dir: b.dir, IO: "epoll", HTTP2Client: s == "h2-h1", Pool: 1024}
+		for _, who := range []string{"zproxy-epoll", "epoll"} {
+			if _, err := b.configure(who, "zproxy.yaml", &scenario{name: s}, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if names, want := slices.Sorted(maps.Keys(b.configs)), []string{"h2-h1-epoll.yaml", "h2-h1-zproxy-epoll.yaml", "small-epoll.yaml", "small-zproxy-epoll.yaml"}; !slices.Equal(names, want) {
+		t.Errorf("%q, want %q", names, want)
+	}
+	if text := string(b.configs["small-zproxy-epoll.yaml"]); !strings.Contains(text, "address: CLIENTS") || strings.Contains(text, "127.0.0.1") {
+		t.Errorf("addresses are left in\n%s", text)
 	}
 }
 

@@ -23,7 +23,7 @@ var subcommands = []subcommand{
 // newBench prepares a run and returns what has to be called at its end.
 func newBench(ctx context.Context, set settings, progress io.Writer) (*bench, func(), error) {
 	b := &bench{ctx: ctx, set: set, progress: progress, launcher: newLauncher(),
-		programs: map[string]string{}, versions: map[string]string{}, missing: map[string]string{}, configs: map[string][]byte{}}
+		programs: map[string]string{}, versions: map[string]string{}, missing: map[string]string{}, configs: map[string][]byte{}, kept: map[string][]string{}}
 	var err error
 	if b.dir, err = os.MkdirTemp("", "zproxy-bench-"); err != nil {
 		return nil, nil, err

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -250,9 +251,20 @@ func (b *bench) configure(who, from string, s *scenario, p *place) (string, erro
 		return "", err
 	}
 	ext := filepath.Ext(from)
-	b.configs[s.name+"-"+who+ext] = text.Bytes()
+	b.keep(s.name+"-"+who+ext, who, text.Bytes(), p)
 	name := filepath.Join(b.dir, who+ext)
 	return name, os.WriteFile(name, text.Bytes(), 0o644)
+}
+
+// keep has a configuration among the results, unless there is one that differs
+// in addresses and directories alone: it stands for all, under the name of the
+// scenario that came first.
+func (b *bench) keep(name, who string, text []byte, p *place) {
+	same := strings.NewReplacer(p.Listen, "CLIENTS", p.Origin, "ORIGIN", p.Dir, "DIR", b.dir, "DIR").Replace(string(text))
+	if !slices.Contains(b.kept[who], same) {
+		b.kept[who] = append(b.kept[who], same)
+		b.configs[name] = []byte(same)
+	}
 }
 
 // answers asks once and checks the answer. Where clients go on to WebSockets the

@@ -70,10 +70,11 @@ type bench struct {
 	dir      string // temporary files
 	launcher *launcher
 	running  []*process
-	programs map[string]string // program to path
-	versions map[string]string // program to what it says of itself
-	missing  map[string]string // contender to why it does not take part
-	configs  map[string][]byte // for the results, by file name
+	programs map[string]string   // program to path
+	versions map[string]string   // program to what it says of itself
+	missing  map[string]string   // contender to why it does not take part
+	configs  map[string][]byte   // for the results, by file name
+	kept     map[string][]string // what is in configs, by contender
 	failures []string
 
 	outside    *launcher // for programs that need the network beyond this machine

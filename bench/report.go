@@ -59,7 +59,7 @@ func (r *Results) Markdown() []byte {
 	fmt.Fprintf(&w, "# zproxy compared, %s on %s\n\n", r.Started.Format("2006-01-02 15:04 UTC"), e.Host)
 	fmt.Fprintf(&w, "CPU time of the proxy per answered request, as the scheduler accounts for it: median of %d rounds of %s (least to most). ", r.Settings.Rounds, r.Settings.Duration)
 	fmt.Fprintf(&w, "Proxy pinned to CPU %d, load generator and origin to CPU %d, contenders in turn, a round with errors void. ", r.Settings.ProxyCPU, r.Settings.LoadCPU)
-	fmt.Fprintf(&w, "Ratios are medians of the ratios round by round. The floor carries bytes and parses nothing. Configurations: configs/.\n\n")
+	fmt.Fprintf(&w, "Ratios are medians of the ratios round by round. The floor carries bytes and parses nothing. Configurations: configs/, one for all scenarios that have the same, named after the first.\n\n")
 	fmt.Fprintf(&w, "Terms: %s. Peers: %s.\n\n", e.Terms, e.Peers)
 	if r.Quiet != nil {
 		r.Quiet.write(&w)
