@@ -6,17 +6,20 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"zproxy/internal/longtest"
 )
 
 // The profile of a run is one that the compiler and pprof read, of the functions
 // that did the work.
-func TestProfile(t *testing.T) {
+func TestLengthyProfile(t *testing.T) {
+	longtest.Need(t)
 	canMeasure(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	t.Setenv("ZPROXY_CPUPROFILE", "") // set again by the run, and put back behind the test
 	file := filepath.Join(t.TempDir(), "zproxy.pgo")
 	var out, errOut bytes.Buffer
-	status := command([]string{"-rounds", "1", "-duration", "1s", "-scenarios", "small", "-contenders", "zproxy-epoll", "-install=false",
+	status := command([]string{"-rounds", "1", "-duration", "1s", "-scenarios", "small", "-contenders", "zproxy-epoll", "-busy", "-install=false",
 		"-out", filepath.Join(t.TempDir(), "results"), "-profile", file}, &out, &errOut)
 	if status != 0 {
 		t.Fatalf("status %d:\n%s", status, errOut.String())

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"zproxy/internal/longtest"
 )
 
 // canMeasure skips a test where the machine or an installed program does not
@@ -100,7 +102,8 @@ func TestSmoke(t *testing.T) {
 }
 
 // The peers under HTTP/2 and WebSocket loads; zproxy as far as this one can.
-func TestSmokeHTTP2AndWebSockets(t *testing.T) {
+func TestLengthyHTTP2AndWebSockets(t *testing.T) {
+	longtest.Need(t)
 	canMeasure(t)
 	hastily(t)
 	for _, p := range [][2]string{{"haproxy", "haproxy"}, {"h2load", "nghttp2-client"}} {
@@ -137,7 +140,8 @@ func TestSmokeHTTP2AndWebSockets(t *testing.T) {
 	}
 }
 
-func TestSmokeLatency(t *testing.T) {
+func TestLengthyLatency(t *testing.T) {
+	longtest.Need(t)
 	canMeasure(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	dir := filepath.Join(t.TempDir(), "results")
@@ -228,7 +232,8 @@ func TestLoadAgreesWithWrk(t *testing.T) {
 	t.Errorf("median %.0f us; by wrk it is between %.0f and %.0f us", median, low, high)
 }
 
-func TestSmokeScale(t *testing.T) {
+func TestLengthyScale(t *testing.T) {
+	longtest.Need(t)
 	canMeasure(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	var out, errOut bytes.Buffer

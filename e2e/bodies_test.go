@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"zproxy/internal/longtest"
 )
 
 // bodyProxy forwards to one origin with a single loop.
@@ -207,25 +209,29 @@ func sameFile(t *testing.T, path, sum string) {
 	}
 }
 
-// memoryBound is what the proxy's resident set may come to while a body of
-// 1 GiB passes: a queue per direction, not the body.
+// memoryBound is what the proxy's resident set may come to while a large body
+// passes: a queue per direction, not the body.
 const memoryBound = 32 * mib
 
-// A body of 1 GiB passes in memory that does not depend on it, also when the
+// A large body passes in memory that does not depend on it, also when the
 // receiver stops reading again and again.
-func TestBodyOf1GiB(t *testing.T) {
-	if testing.Short() {
-		t.Skip("1 GiB bodies are left out with -short")
-	}
+func TestLengthyBodyOf1GiB(t *testing.T) {
+	longtest.Need(t)
+	testLargeBody(t, gib, "1GiB")
+}
+
+func TestBodyOf256MiB(t *testing.T) { testLargeBody(t, 256*mib, "256MiB") }
+
+func testLargeBody(t *testing.T, size int64, name string) {
 	eachBackend(t, func(t *testing.T, backend string) {
-		path, sum := bodyFile(t, gib, "1GiB")
+		path, sum := bodyFile(t, size, name)
 		t.Run("download", func(t *testing.T) {
 			z := bodyProxy(t, backend, startNginx(t, bodyDir).addr)
 			c := dial(t, z.addr)
 			c.write("GET " + path + " HTTP/1.1\r\nHost: e2e\r\n\r\n")
 			res := c.head("GET")
 			c.SetDeadline(time.Now().Add(2 * time.Minute))
-			if n, got := sumOf(t, &halting{r: res.Body}); n != gib || got != sum {
+			if n, got := sumOf(t, &halting{r: res.Body}); n != size || got != sum {
 				t.Fatalf("%s: %d bytes, SHA-256 %s; want %s", res.Status, n, got, sum)
 			}
 			bounded(t, z)
@@ -233,7 +239,7 @@ func TestBodyOf1GiB(t *testing.T) {
 		t.Run("upload", func(t *testing.T) {
 			hashing := startHashing(t)
 			z := bodyProxy(t, backend, hashing.addr)
-			testUpload(t, z, gib, sum)
+			testUpload(t, z, size, sum)
 			bounded(t, z)
 		})
 	})

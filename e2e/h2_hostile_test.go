@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"zproxy/e2e/hostile"
+	"zproxy/internal/longtest"
 )
 
 // runH2Tables runs the table of requests that arrive by HTTP/2 through lanes.
@@ -212,7 +213,7 @@ const h2ConformanceIntro = `# Conformance to RFC 9113 under hostile requests
 
 What becomes of requests that arrive by HTTP/2 and are to go on by HTTP/1.1, where a byte too many in a name or a value
 would be a field or a request of its own (RFC 9113 section 10.3). The table is in ` + "`e2e/hostile/h2*.go`" + `; it is run and judged
-like those of [conformance.md](conformance.md), by ` + "`go test ./e2e -run TestH2HostileSideBySide -update`" + `. What frames
+like those of [conformance.md](conformance.md), by ` + "`ZPROXY_LONG=1 go test ./e2e -run H2HostileSideBySide -update`" + `. What frames
 may do beyond that is h2spec's matter ([testing.md](testing.md)).
 
 "malformed" is a stream error PROTOCOL_ERROR, or a 400, after which the connection serves on. *Different* is any other outcome
@@ -247,7 +248,8 @@ func h2Conformance(names []string, columns [][]verdict) string {
 }
 
 // The table once more, with nginx and HAProxy beside.
-func TestH2HostileSideBySide(t *testing.T) {
+func TestLengthyH2HostileSideBySide(t *testing.T) {
+	longtest.Need(t)
 	need(t, "nginx", "haproxy")
 	var names []string
 	var columns [][]verdict

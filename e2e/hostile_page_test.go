@@ -13,7 +13,7 @@ What becomes of messages that somebody sends on purpose: attempts at request smu
 that can be read in two ways, bytes that the grammar forbids, messages that never end or end too soon. The tables are in
 ` + "`e2e/hostile`" + `; every row goes over a socket through the real binary to an origin that records what it receives,
 and a strict parser of the tables' own judges the bytes on both sides. ` + "`make e2e`" + ` holds zproxy to every row, on
-each backend; this page is written by ` + "`go test ./e2e -run TestHostileBytesSideBySide -update`" + `.
+each backend; this page is written by ` + "`ZPROXY_LONG=1 go test ./e2e -run HostileBytesSideBySide -update`" + `.
 
 nginx and HAProxy, as Debian has them, with their defaults but for time limits of a second and kept-alive origin
 connections, run through the same tables. They are held to less: to the number, the methods and the content of the

@@ -16,9 +16,10 @@ import (
 	"time"
 
 	"zproxy/e2e/hostile"
+	"zproxy/internal/longtest"
 )
 
-var update = flag.Bool("update", false, "write docs/conformance.md from what TestHostileBytesSideBySide finds")
+var update = flag.Bool("update", false, "write docs/conformance.md from what TestLengthyHostileBytesSideBySide finds")
 
 const conformancePage = "../docs/conformance.md"
 
@@ -200,7 +201,8 @@ type contestant struct {
 // The tables once more, with nginx and HAProxy beside: what it comes to is
 // printed with -v, and all of it written to the page of conformance with
 // -update.
-func TestHostileBytesSideBySide(t *testing.T) {
+func TestLengthyHostileBytesSideBySide(t *testing.T) {
+	longtest.Need(t)
 	need(t, "nginx", "haproxy")
 	var columns []contestant
 	add := func(name string, ls []*lane) {
@@ -235,7 +237,7 @@ func TestConformancePageIsCurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const again = "go test ./e2e -run TestHostileBytesSideBySide -update"
+	const again = "ZPROXY_LONG=1 go test ./e2e -run HostileBytesSideBySide -update"
 	lines := bytes.Split(page, []byte("\n"))
 	rows := map[string]string{}
 	for _, line := range lines {

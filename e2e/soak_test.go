@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"zproxy/internal/longtest"
 )
 
 var soakFor = flag.Duration("soak", 20*time.Second, "how long TestSoak goes on")
@@ -258,10 +260,15 @@ func medianRSS(seen []atRest) int {
 	return sizes[len(sizes)/2]
 }
 
-// TestConnectionsComeAndGo: whatever becomes of 10 000 connections, nothing of
-// them is left.
-func TestConnectionsComeAndGo(t *testing.T) {
-	const many = 10_000
+// Whatever becomes of many connections, nothing of them is left.
+func TestConnectionsComeAndGo(t *testing.T) { testComeAndGo(t, 1500, 2500) }
+
+func TestLengthyConnectionsComeAndGo(t *testing.T) {
+	longtest.Need(t)
+	testComeAndGo(t, 3000, 10_000)
+}
+
+func testComeAndGo(t *testing.T, few, many int) {
 	eachBackend(t, func(t *testing.T, backend string) {
 		s := startSoaking(t, backend, startSoakOrigins(t))
 		come := func(n int) atRest {
@@ -286,7 +293,7 @@ func TestConnectionsComeAndGo(t *testing.T) {
 			}
 			return r
 		}
-		before := come(3000)
+		before := come(few)
 		after := come(many)
 		s.judgeRound(t, after, before)
 		if after.rss > before.rss+soakGrowth {
