@@ -202,6 +202,7 @@ type Forwarding struct {
 
 // AccessLog is off when Path is empty.
 type AccessLog struct {
+	Pos                // of Path
 	Path        string // file, or "-" or "stdout"
 	Format      string // "json" or "combined"
 	BufferBytes Size   // per loop
@@ -233,6 +234,7 @@ type DNS struct {
 
 // Admin is off when Address is empty.
 type Admin struct {
+	Pos     // of Address
 	Address string
 }
 

@@ -76,7 +76,7 @@ func TestReference(t *testing.T) {
 		Log:        Log{Format: "text"},
 		Shutdown:   Shutdown{Grace: 30 * time.Second},
 		DNS:        DNS{Interval: 30 * time.Second},
-		Admin:      Admin{Address: "127.0.0.1:9901"},
+		Admin:      Admin{Pos: Pos{20, 18}, Address: "127.0.0.1:9901"},
 	}
 	if got := mustParse(t, reference); !reflect.DeepEqual(got, want) {
 		t.Errorf("got:\n%+v\nwant:\n%+v", got, want)
@@ -260,7 +260,7 @@ func TestSchemaAgrees(t *testing.T) {
 		}
 	}
 	// What the schema cannot or need not say.
-	beyond := []string{"syntax error", "second time", "an empty file", "a second document", "merge key", "as a key",
+	beyond := []string{"syntax error", "second time", "an empty file", "a second document", "include each other", "merge key", "as a key",
 		"size", "duration", "whole seconds", "a power of two", "a multiple", "auto, a whole number", "an address",
 		"a host", "a path", "a URL", "a media type", "a network", "at most", "at least stream_window", "the name of", "the address of", "no body",
 		"a file name", "found 0x20", "not CONNECT", "a name of letters", "a route with upstream", "mode: frames with it"}

@@ -44,6 +44,9 @@ func (d *decoder) verify(c *Config, root *yaml.Node) {
 	d.verifyRoutes(c, root, listeners)
 	d.verifyHTTP2(c, resolve(child(root, "http2")))
 	d.verifyForwarding(c, child(root, "forwarding"))
+	if c.AccessLog.Path != "" {
+		c.AccessLog.Pos = posOf(child(resolve(child(root, "access_log")), "path"))
+	}
 }
 
 func (d *decoder) warn(c *Config, at Pos, key, value, want string) {
@@ -65,19 +68,32 @@ func samePlace(a, b string) bool {
 	if a == b {
 		return true
 	}
+	if strings.HasPrefix(a, "unix:/") && strings.HasPrefix(b, "unix:/") {
+		return filepath.Clean(a[5:]) == filepath.Clean(b[5:])
+	}
 	x, errX := netip.ParseAddrPort(a)
 	y, errY := netip.ParseAddrPort(b)
 	return errX == nil && errY == nil && x == y
 }
 
 // overlaps tells whether a socket on b would take connections meant for a, because one of them means all addresses.
+// The kernel does not let both be opened. [::] means those of IPv4 as well: listeners are opened with IPV6_V6ONLY off.
 func overlaps(a, b string) bool {
 	x, errX := netip.ParseAddrPort(a)
 	y, errY := netip.ParseAddrPort(b)
 	if errX != nil || errY != nil {
-		return a == b
+		return samePlace(a, b)
 	}
-	return x.Port() == y.Port() && (x.Addr() == y.Addr() || x.Addr().IsUnspecified() || y.Addr().IsUnspecified())
+	if x.Port() != y.Port() || x.Port() == 0 {
+		return false
+	}
+	p, q := x.Addr().Unmap(), y.Addr().Unmap()
+	return p == q || includes(p, q) || includes(q, p)
+}
+
+// includes tells whether all, as an address to listen on, means one as well.
+func includes(all, one netip.Addr) bool {
+	return all == netip.IPv6Unspecified() || all == netip.IPv4Unspecified() && one.Is4()
 }
 
 // verifyListeners returns the addresses in use.
@@ -91,9 +107,13 @@ func (d *decoder) verifyListeners(c *Config, root *yaml.Node) []string {
 			continue // reported already
 		}
 		for j, other := range addresses {
-			if samePlace(l.Address, other) {
-				d.fail(child(n.Content[i], "address"), &path{up: &path{up: &path{key: "listeners"}, index: i}, key: "address"},
-					quote(l.Address)+" a second time", "each address once", "first in listeners["+strconv.Itoa(j)+"]")
+			at, key := child(n.Content[i], "address"), &path{up: &path{up: &path{key: "listeners"}, index: i}, key: "address"}
+			switch {
+			case samePlace(l.Address, other):
+				d.fail(at, key, quote(l.Address)+" a second time", "each address once", "first in listeners["+strconv.Itoa(j)+"]")
+			case overlaps(l.Address, other):
+				d.fail(at, key, quote(l.Address)+" beside "+quote(other), "addresses that do not include each other",
+					"listeners["+strconv.Itoa(j)+"] and this one cannot both be opened: 0.0.0.0 means all IPv4 addresses, [::] all of IPv6 and IPv4")
 			}
 		}
 		addresses = append(addresses, l.Address)
@@ -103,6 +123,7 @@ func (d *decoder) verifyListeners(c *Config, root *yaml.Node) []string {
 	}
 	c.Admin.Address = listenAddress(c.Admin.Address)
 	at := child(child(root, "admin"), "address")
+	c.Admin.Pos = posOf(at)
 	key := &path{up: &path{key: "admin"}, key: "address"}
 	for i, other := range addresses {
 		if overlaps(c.Admin.Address, other) {

@@ -65,6 +65,8 @@ func judgeRequest(want *hostile.Outcome, k *talk, got []hostile.Message, faults 
 		}
 	}
 	switch {
+	case want.Alert && k.ended && len(got)+len(faults)+len(k.answers) == 0 && len(k.in) == len(hostile.Alert)+1 && strings.HasPrefix(string(k.in), hostile.Alert) && after == "":
+		return verdict{label: "TLS alert"}
 	case len(faults) > 0:
 		return verdict{label + ", passes on " + faults[0].Error(), unsafe}
 	case k.fault != nil:
@@ -150,8 +152,11 @@ func differs(want, got *hostile.Message, strict bool) string {
 
 // wanted is the label of a row as it should come out.
 func wanted(o *hostile.Outcome) string {
-	if o.Cut {
+	switch {
+	case o.Cut:
 		return "broken off"
+	case o.Alert:
+		return "TLS alert"
 	}
 	k := &talk{}
 	for range o.Got {

@@ -58,8 +58,13 @@ const (
 	FaultFlood
 	FaultWebSocket
 	FaultWebSocketVersion
+	FaultTLS
 	FaultCount int = iota
 )
+
+// TLSHandshake is the first byte of a connection that begins with TLS: the type
+// of a record with a ClientHello (RFC 8446 5.1). No HTTP begins with it.
+const TLSHandshake = 0x16
 
 // Fault is what is wrong with a message: values are static, never made per
 // message. Status answers a client; Reason is a stable phrase for the log.
@@ -147,6 +152,7 @@ var faultNames = [FaultCount]string{
 	FaultFlood:                 "flood",
 	FaultWebSocket:             "websocket_handshake",
 	FaultWebSocketVersion:      "websocket_version",
+	FaultTLS:                   "tls_on_plain_port",
 }
 
 var requestFaults = [FaultCount]Fault{
@@ -202,6 +208,7 @@ var requestFaults = [FaultCount]Fault{
 	FaultFlood:                 {"too many frames that only cost", 400, FaultFlood},
 	FaultWebSocket:             {"invalid websocket handshake", 400, FaultWebSocket},
 	FaultWebSocketVersion:      {"websocket version is not 13", 426, FaultWebSocketVersion},
+	FaultTLS:                   {"TLS on a plain HTTP listener", 400, FaultTLS},
 }
 
 var responseFaults = func() (t [FaultCount]Fault) {

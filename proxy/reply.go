@@ -135,11 +135,30 @@ func (w *Worker) writeAnswer(c *client, x *exchange, a *answer, extra proto.Extr
 // replyBare answers bytes that are no request: there is no exchange. The
 // connection closes, because what follows has no known beginning.
 func (w *Worker) replyBare(i uint32, c *client, f *proto.Fault) {
+	if f.Code == proto.FaultTLS {
+		w.refuseTLS(i, c, f)
+		return
+	}
 	w.countFault(f)
 	w.m.ResponsesOwn++
 	w.m.ResponsesByClass[f.Status/100]++
 	w.bare = exchange{client: i, minor: 1, status: f.Status, route: -1, cluster: -1, endpoint: -1}
 	w.writeAnswer(c, &w.bare, w.snap.page(f.Status), proto.Extra{}, false, w.head.Method == proto.HEAD && f.Code != codeHeadTimeout)
+	w.logBare(c, f)
+	w.closeAfterFlush(c, true)
+}
+
+// handshakeFailure is what a client that speaks TLS is told: an alert record of
+// TLS (RFC 8446 5.1 and 6.2), fatal, handshake_failure. An answer of HTTP would
+// be a malformed record to it.
+var handshakeFailure = []byte{21, 3, 1, 0, 2, 2, 40}
+
+// refuseTLS ends a connection that begins with a ClientHello: there is no TLS
+// on this listener, and no answer of HTTP, so none is counted.
+func (w *Worker) refuseTLS(i uint32, c *client, f *proto.Fault) {
+	w.countFault(f)
+	w.bare = exchange{client: i, route: -1, cluster: -1, endpoint: -1}
+	w.sendBytes(c.conn, &w.bare, handshakeFailure)
 	w.logBare(c, f)
 	w.closeAfterFlush(c, true)
 }

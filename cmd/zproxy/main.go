@@ -85,7 +85,7 @@ func cmdCheck(args []string, out, errOut io.Writer) int {
 		fmt.Fprintln(errOut, "usage: zproxy check -c FILE")
 		return 2
 	}
-	cfg, err := config.Load(file)
+	cfg, err := load(file)
 	if err == nil {
 		_, err = proxy.Compile(cfg, 1, nil)
 	}
@@ -95,6 +95,15 @@ func cmdCheck(args []string, out, errOut io.Writer) int {
 	}
 	summarise(out, cfg)
 	return 0
+}
+
+// load reads a configuration and looks at what it means on this machine.
+func load(file string) (*config.Config, error) {
+	cfg, err := config.Load(file)
+	if err == nil {
+		err = server.Check(cfg)
+	}
+	return cfg, err
 }
 
 func cmdRun(args []string, out, errOut io.Writer) int {
@@ -107,7 +116,7 @@ func cmdRun(args []string, out, errOut io.Writer) int {
 		cfg = config.Quickstart()
 	} else {
 		var err error
-		if cfg, err = config.Load(file); err != nil {
+		if cfg, err = load(file); err != nil {
 			fmt.Fprintln(errOut, err)
 			return 1
 		}

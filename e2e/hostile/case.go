@@ -37,7 +37,11 @@ type Outcome struct {
 	Status int
 	Cut    bool
 	GoesOn bool // with Status: it is no matter of framing, and the connection stays
+	Alert  bool // with Status: an alert of TLS and the end will do in its place, for no HTTP was spoken
 }
+
+// Alert begins an alert record of TLS of any version (RFC 8446 5.1), fatal.
+const Alert = "\x15\x03\x01\x00\x02\x02"
 
 // Message is a request as the origin has to receive it.
 type Message struct {
@@ -86,6 +90,8 @@ func head(lines ...string) string { return strings.Join(lines, "\r\n") + "\r\n\r
 
 // The rows are written with these.
 func refused(status int) Outcome { return Outcome{Status: status} }
+
+func refusedInTLS() Outcome { return Outcome{Status: 400, Alert: true} }
 
 func cut() Outcome { return Outcome{Cut: true} }
 

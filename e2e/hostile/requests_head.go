@@ -36,7 +36,7 @@ func requestLines() []Request {
 		{"line/endless method", section, strings.Repeat("A", 5000) + " /a HTTP/1.1\r\n", refused(501), StaysOpen},
 		{"line/CONNECT", "9110 9.3.6", head("CONNECT h:443 HTTP/1.1", "Host: h:443"), refused(501), StaysOpen},
 		{"line/PRI of HTTP/2", "9113 3.4", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", refused(505), StaysOpen},
-		{"line/TLS hello", section, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", refused(400), StaysOpen},
+		{"line/TLS hello", section, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", refusedInTLS(), StaysOpen},
 		{"line/PROXY header", section, "PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n" + line("GET /a HTTP/1.1"), refused(400), StaysOpen},
 		{"line/a response", section, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", refused(400), StaysOpen},
 		{"line/byte order mark", section, "\xef\xbb\xbf" + line("GET /a HTTP/1.1"), refused(400), StaysOpen},

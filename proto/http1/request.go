@@ -86,6 +86,9 @@ func requestLine(b []byte, lim *Limits, h *proto.Head) (next int, code proto.Fau
 	target := sp + 1
 	if sp == len(b) || h.Method == proto.MethodOther {
 		if _, code := methodStart(b[start:]); code != proto.FaultNone || sp == len(b) {
+			if len(b) > 0 && b[0] == proto.TLSHandshake {
+				code = proto.FaultTLS
+			}
 			return 0, code
 		}
 	}

@@ -158,7 +158,9 @@ var badRequests = []struct {
 	code   proto.FaultCode
 	status uint16
 }{
-	{"\x16\x03\x01\x02\x00\x01\x00\x01", proto.FaultBadMethod, 400}, // a TLS handshake
+	{"\x16\x03\x01\x02\x00\x01\x00\x01", proto.FaultTLS, 400},
+	{"\x16", proto.FaultTLS, 400},
+	{"\r\n\x16\x03\x01\x02\x00\x01\x00\x01", proto.FaultBadMethod, 400},
 	{"G@T / HTTP/1.1\r\n", proto.FaultBadMethod, 400},
 	{" GET / HTTP/1.1\r\n", proto.FaultBadMethod, 400},
 	{"GET\t/ HTTP/1.1\r\n", proto.FaultBadMethod, 400},

@@ -101,7 +101,11 @@ func (s *Session) frameHeader(b []byte) (used int, ok bool) {
 func (s *Session) preface(b []byte, ev *Event) (used int, ok bool) {
 	n := min(len(b), PrefaceLen-int(s.headerLen))
 	if string(b[:n]) != Preface[s.headerLen:int(s.headerLen)+n] {
-		s.fail(ev, ErrProtocol, &faultPreface)
+		fault := &faultPreface
+		if s.headerLen == 0 && b[0] == proto.TLSHandshake {
+			fault = proto.RequestFault(proto.FaultTLS)
+		}
+		s.fail(ev, ErrProtocol, fault)
 		return n, true
 	}
 	s.headerLen += uint8(n)
