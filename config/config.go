@@ -196,7 +196,9 @@ type HTTP2 struct {
 type Forwarding struct {
 	XForwarded     bool
 	Forwarded      bool
-	Via            string // pseudonym, "": no Via field
+	XRealIP        bool
+	Via            string   // pseudonym, "": no Via field
+	Drop           []string // fields that only trusted proxies may send; a final * stands for any end
 	TrustedProxies []netip.Prefix
 }
 

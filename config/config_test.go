@@ -71,7 +71,7 @@ func TestReference(t *testing.T) {
 			KeepaliveTimeout: 75 * time.Second, RequestBodyTimeout: time.Minute, SendTimeout: time.Minute, MinRate: 128, HalfClose: "serve"},
 		HTTP2: HTTP2{MaxStreams: 512, StreamWindow: 1 << 20, ConnectionWindow: 16 << 20, HeaderTable: 4 << 10,
 			UpstreamStreams: 100, UpstreamConnections: 4, IdleTimeout: 75 * time.Second, AbuseScore: 2000},
-		Forwarding: Forwarding{XForwarded: true},
+		Forwarding: Forwarding{XForwarded: true, Drop: strings.Split(defaultDrop, ", ")},
 		AccessLog:  AccessLog{Format: "json", BufferBytes: 64 << 10, Flush: time.Second},
 		Log:        Log{Format: "text"},
 		Shutdown:   Shutdown{Grace: 30 * time.Second},
@@ -263,7 +263,7 @@ func TestSchemaAgrees(t *testing.T) {
 	beyond := []string{"syntax error", "second time", "an empty file", "a second document", "include each other", "merge key", "as a key",
 		"size", "duration", "whole seconds", "a power of two", "a multiple", "auto, a whole number", "an address",
 		"a host", "a path", "a URL", "a media type", "a network", "at most", "at least stream_window", "the name of", "the address of", "no body",
-		"a file name", "found 0x20", "not CONNECT", "a name of letters", "a route with upstream", "mode: frames with it"}
+		"a file name", "found 0x20", "not CONNECT", "a name of letters", "a route with upstream", "mode: frames with it", "decides how a request is read"}
 	refused := 0
 	for _, c := range goldenErrors {
 		skip := false

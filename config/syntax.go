@@ -377,6 +377,30 @@ func checkFieldValue(text string, _ int64) (want, hint string) {
 	return "", ""
 }
 
+const wantFieldName = "a field name such as X-Real-IP, or the beginning of one and *, e.g. X-Envoy-*"
+
+// checkFieldName checks a field name (RFC 9110 section 5.6.2), or the beginning of one.
+func checkFieldName(text string, _ int64) (want, hint string) {
+	name := strings.TrimSuffix(text, "*")
+	for i := range len(name) {
+		if c := name[i]; !isAlnum(c) && strings.IndexByte("!#$%&'+-.^_|~", c) < 0 {
+			return wantFieldName, ""
+		}
+	}
+	switch {
+	case name == "":
+		return wantFieldName, ""
+	case len(text) > 64:
+		return wantFieldName, "at most 64 bytes"
+	}
+	for _, needed := range []string{"Host", "Connection", "Content-Length", "Transfer-Encoding", "Upgrade", "TE", "Trailer", "Expect"} {
+		if strings.EqualFold(name, needed) || len(text) > len(name) && len(name) <= len(needed) && strings.EqualFold(name, needed[:len(name)]) {
+			return wantFieldName, needed + " decides how a request is read, and is not dropped"
+		}
+	}
+	return "", ""
+}
+
 func checkToken(text string, _ int64) (want, hint string) {
 	if !isName(text) {
 		return "a name of letters, digits, and -._, e.g. edge1", ""

@@ -128,7 +128,7 @@ func table() []field {
 		{key: "http2", kind: kindSection, at: at(func(c *Config) *HTTP2 { return &c.HTTP2 }), fields: http2Fields(),
 			doc: "HTTP/2 connections: those of clients on listeners with `h2c`, and those to upstreams of protocol `h2c`."},
 		{key: "forwarding", kind: kindSection, at: at(func(c *Config) *Forwarding { return &c.Forwarding }), fields: forwardingFields(),
-			doc: "What origins are told about the client. X-Forwarded-For, -Proto, -Host and Forwarded of clients that are not trusted are dropped, whether the proxy sends its own or not."},
+			doc: "What origins are told about the client. X-Forwarded-For, -Proto, -Host and Forwarded of clients that are not trusted are dropped, in any spelling and whether the proxy sends its own or not."},
 		{key: "access_log", kind: kindSection, at: at(func(c *Config) *AccessLog { return &c.AccessLog }), fields: accessLogFields(),
 			doc: "One line per request. Without this section there is no access log."},
 		{key: "log", kind: kindSection, at: at(func(c *Config) *Log { return &c.Log }),
@@ -379,12 +379,23 @@ func http2Fields() []field {
 	}
 }
 
+// defaultDrop lists fields by which proxies tell origins who the client is and what it asked for. Client-Cert is that
+// of RFC 9440, Proxy the one that becomes the variable HTTP_PROXY.
+const defaultDrop = "X-Real-IP, True-Client-IP, X-Client-IP, X-Cluster-Client-IP, CF-Connecting-IP, Fastly-Client-IP, X-Forwarded-*, X-Original-Forwarded-For, " +
+	"X-SSL-*, Client-Cert, Client-Cert-Chain, X-Envoy-*, Proxy, Front-End-Https, X-Scheme, X-Original-URL, X-Original-Host, X-Rewrite-URL"
+
 func forwardingFields() []field {
 	return []field{
 		{key: "x_forwarded", kind: kindBool, def: "true", at: at(func(f *Forwarding) *bool { return &f.XForwarded }),
 			doc: "Send X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host."},
 		{key: "forwarded", kind: kindBool, def: "false", at: at(func(f *Forwarding) *bool { return &f.Forwarded }),
 			doc: "Send Forwarded (RFC 7239)."},
+		{key: "x_real_ip", kind: kindBool, def: "false", at: at(func(f *Forwarding) *bool { return &f.XRealIP }),
+			doc: "Send X-Real-IP: the address of the client, which a trusted proxy may have named in X-Forwarded-For or Forwarded. What the client sends in such a field is dropped then."},
+		{key: "drop", kind: kindTexts, max: 256, def: defaultDrop, at: at(func(f *Forwarding) *[]string { return &f.Drop }),
+			elem: &field{kind: kindText, check: checkFieldName, want: wantFieldName, pattern: `^[A-Za-z0-9!#$%&'+.^_|~-]+[*]?$`},
+			doc: "Fields of requests that only trusted proxies may send: origins take what they say for the word of a proxy. They are dropped from the heads and trailers of all other clients. " +
+				"A `*` at the end stands for any end of a name; `_` and `-` are the same, as they are to CGI. A list written here replaces the default; `[]` drops none. What is said above of X-Forwarded-For, -Proto, -Host and Forwarded holds all the same."},
 		{key: "via", kind: kindText, check: checkToken, want: "a name of letters, digits, and -._, e.g. edge1", pattern: "^[A-Za-z0-9._-]{1,64}$", at: at(func(f *Forwarding) *string { return &f.Via }),
 			zero: "no Via", doc: "Add this name to the Via field, in both directions."},
 		{key: "trusted_proxies", kind: kindPrefixes, max: 1024, at: at(func(f *Forwarding) *[]netip.Prefix { return &f.TrustedProxies }),

@@ -31,6 +31,7 @@ const (
 	TokenAllow
 	TokenAltSvc
 	TokenAuthorization
+	TokenCDNLoop
 	TokenCacheControl
 	TokenContentDisposition
 	TokenContentEncoding
@@ -106,7 +107,7 @@ var names = [TokenCount]string{
 	TokenAccept: "Accept", TokenAcceptCharset: "Accept-Charset", TokenAcceptEncoding: "Accept-Encoding",
 	TokenAcceptLanguage: "Accept-Language", TokenAcceptRanges: "Accept-Ranges",
 	TokenAccessControlAllowOrigin: "Access-Control-Allow-Origin", TokenAge: "Age", TokenAllow: "Allow",
-	TokenAltSvc: "Alt-Svc", TokenAuthorization: "Authorization", TokenCacheControl: "Cache-Control",
+	TokenAltSvc: "Alt-Svc", TokenAuthorization: "Authorization", TokenCDNLoop: "CDN-Loop", TokenCacheControl: "Cache-Control",
 	TokenContentDisposition: "Content-Disposition", TokenContentEncoding: "Content-Encoding",
 	TokenContentLanguage: "Content-Language", TokenContentLocation: "Content-Location",
 	TokenContentRange: "Content-Range", TokenContentSecurityPolicy: "Content-Security-Policy",

@@ -143,6 +143,7 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 	w.clientDue(c, 0)
 	w.clientBulk(c, true)
 	w.current = h
+	w.identify(c, h)
 	if f == nil {
 		f = w.admit(h)
 	}
@@ -316,6 +317,7 @@ func (w *Worker) requestEnd(c *client, x *exchange, t *proto.Head) {
 	}
 	w.clientDeadline(c, x)
 	if t != nil && w.keepsTrailers(x) {
+		w.snap.forwarding.judge(t, w.peerOf(c).trusted)
 		w.out = w.requestTrailerSection(w.out[:0], x, t)
 		if len(w.out) > w.pool.BlockBytes() {
 			w.requestFault(c, x, proto.RequestFault(proto.FaultHeadTooLarge))

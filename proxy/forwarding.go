@@ -11,8 +11,14 @@ import (
 type forwarding struct {
 	xForwarded bool
 	forwarded  bool
+	xRealIP    bool
+	requestID  bool   // X-Request-ID is sent
 	via        string // "1.1 name", "" when off
 	trusted    []netip.Prefix
+
+	dropped   names                  // fields that only trusted clients may send
+	respelled names                  // fields that the proxy sends itself
+	own       [proto.TokenCount]bool // ... and takes from nobody
 }
 
 func (f *forwarding) trusts(peer netip.Addr) bool {
@@ -63,10 +69,15 @@ func (w *Worker) peerOf(c *client) *peerName {
 func (w *Worker) requestExtras(c *client, x *exchange, h *proto.Head) {
 	w.scratch, w.extras = w.scratch[:0], w.extras[:0]
 	f := &w.snap.forwarding
-	p := w.peerOf(c)
-	told := tellsOfOthers(h, p.trusted)
+	p := w.who.peer
+	tells := f.judge(h, p.trusted)
 	if f.xForwarded {
-		w.xForwarded(h, p, told)
+		w.xForwarded(h, p, tells)
+	}
+	if f.xRealIP && w.who.addr.IsValid() {
+		from := len(w.scratch)
+		w.scratch = w.who.addr.AppendTo(w.scratch)
+		w.closeField(proto.TokenXRealIP, from)
 	}
 	if f.forwarded {
 		w.forwardedField(h, p)
@@ -99,23 +110,6 @@ func (w *Worker) lendField(t proto.Token, value []byte) {
 	w.extras = append(w.extras, proto.NewExtra(t, value))
 }
 
-// tellsOfOthers reports fields in which a trusted client says on whose behalf it
-// asks. Another's are dropped: an origin that believes them must not be told by
-// just anybody.
-func tellsOfOthers(h *proto.Head, trusted bool) (told bool) {
-	for i := range h.Fields {
-		switch h.Fields[i].Token {
-		case proto.TokenForwarded, proto.TokenXForwardedFor, proto.TokenXForwardedHost, proto.TokenXForwardedProto:
-			if trusted {
-				told = true
-			} else {
-				h.Fields[i].Flags |= proto.FlagDrop
-			}
-		}
-	}
-	return told
-}
-
 // gather moves the values of all fields t that are still to be forwarded into
 // scratch, separated by commas.
 func (w *Worker) gather(h *proto.Head, t proto.Token) {
@@ -135,10 +129,10 @@ func (w *Worker) gather(h *proto.Head, t proto.Token) {
 	}
 }
 
-// xForwarded adds the fields that have no standard. told: the client may have
+// xForwarded adds the fields that have no standard. tells: the client may have
 // sent such fields itself, and is believed.
-func (w *Worker) xForwarded(h *proto.Head, p *peerName, told bool) {
-	if !told {
+func (w *Worker) xForwarded(h *proto.Head, p *peerName, tells bool) {
+	if !tells {
 		if len(p.text) > 0 {
 			w.lendField(proto.TokenXForwardedFor, p.text)
 		}

@@ -53,9 +53,12 @@ func onPairsOf(t *testing.T, upstream, extra string, serve http.HandlerFunc, f f
 				if v.origin {
 					protocol = "h2c"
 				}
+				extra := extra
+				if !strings.Contains(extra, "forwarding:") {
+					extra += "\nforwarding: {via: z}\n"
+				}
 				text := fmt.Sprintf("listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\n"+
-					"upstreams: {app: {protocol: %s, endpoints: [{address: %q}], pool: {prewarm: 0}%s}}\n"+
-					"forwarding: {via: z}\n%s", protocol, l.Addr().String(), upstream, extra)
+					"upstreams: {app: {protocol: %s, endpoints: [{address: %q}], pool: {prewarm: 0}%s}}\n%s", protocol, l.Addr().String(), upstream, extra)
 				if !strings.Contains(extra, "routes:") {
 					text += "\nroutes: [{path: \"/*\", upstream: app}]\n"
 				}

@@ -132,6 +132,7 @@ func Compile(c *config.Config, loops int, near [][]int) (*Snapshot, error) {
 		forwarding: forwarding{
 			xForwarded: c.Forwarding.XForwarded,
 			forwarded:  c.Forwarding.Forwarded,
+			xRealIP:    c.Forwarding.XRealIP,
 			trusted:    c.Forwarding.TrustedProxies,
 		},
 		http2:   compileHTTP2(c),
@@ -142,6 +143,7 @@ func Compile(c *config.Config, loops int, near [][]int) (*Snapshot, error) {
 		s.unix = append(s.unix, strings.HasPrefix(c.Listeners[i].Address, "unix:"))
 		s.dropInterim = append(s.dropInterim, c.Listeners[i].Interim == "drop")
 	}
+	s.forwarding.compileNames(c.Forwarding.Drop)
 	if c.Forwarding.Via != "" {
 		s.forwarding.via = "1.1 " + c.Forwarding.Via
 	}

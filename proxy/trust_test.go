@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +16,8 @@ import (
 
 	"zproxy/loop"
 	"zproxy/metrics/accesslog"
+	"zproxy/proto"
+	"zproxy/proto/http1"
 )
 
 // TestResetClientIsNotTrusted: a client that resets its connection at any moment
@@ -66,5 +71,108 @@ func TestResetClientIsNotTrusted(t *testing.T) {
 					believed.Load(), heads.Load(), n, strings.Count(string(b), "\n"))
 			}
 		})
+	}
+}
+
+// claims are fields that origins take for the word of a proxy.
+var claims = []string{
+	"X-Real-IP", "True-Client-IP", "X-Client-IP", "CF-Connecting-IP", "Fastly-Client-IP", "X-Forwarded-Client-Cert", "X-SSL-Client-Verify",
+	"X-SSL-Client-S-DN", "X-Envoy-External-Address", "X-Envoy-Original-Path", "Proxy", "X-Forwarded-Port", "X-Forwarded-Ssl", "X-Forwarded-Prefix",
+	"X-Forwarded-Server", "X-Original-URL", "X-Rewrite-URL", "Client-Cert",
+}
+
+// sent are the fields that the proxy sends itself.
+var sent = []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}
+
+// innocent are fields whose names look like those above.
+var innocent = []string{"X-Real-IPs", "X-Real", "Proxy-Authorization", "Proxys", "X-Env", "X-Requested-With", "True-Client", "X-SSLClient", "Z-Real-IP", "X-Original-UR"}
+
+// TestClaims: what would make an origin take a client for another, or for a proxy,
+// comes from trusted clients alone, in heads and in trailers, however it is spelled.
+func TestClaims(t *testing.T) {
+	spellings := func(name string) []string {
+		return []string{name, strings.ToLower(name), strings.ReplaceAll(name, "-", "_"), strings.Replace(strings.ToUpper(name), "-", "_", 1)}
+	}
+	for _, trusted := range []bool{false, true} {
+		extra := "forwarding: {}\n"
+		if trusted {
+			extra = "forwarding: {trusted_proxies: [127.0.0.1]}\n"
+		}
+		t.Run(fmt.Sprintf("trusted=%v", trusted), func(t *testing.T) {
+			got := make(chan http.Header, 1)
+			onPairs(t, extra, func(w http.ResponseWriter, r *http.Request) {
+				io.Copy(io.Discard, r.Body)
+				h := r.Header.Clone()
+				for name, v := range r.Trailer {
+					h["trailer "+name] = v
+				}
+				got <- h
+			}, func(t *testing.T, p *pair) {
+				for _, list := range [][]string{claims, sent, innocent} {
+					for _, name := range list {
+						for _, spelled := range spellings(name) {
+							h := askWith(t, p, spelled, got)
+							_, isOwn := h[http.CanonicalHeaderKey(spelled)]
+							passes := trusted && !(strings.Contains(spelled, "_") && slices.Contains(sent, name)) || slices.Contains(innocent, name)
+							for _, where := range []string{"", "trailer "} {
+								found := slices.Contains(h[where+http.CanonicalHeaderKey(spelled)], "forged") || strings.HasPrefix(h.Get(where+spelled), "forged")
+								if wanted := passes && !(where != "" && proto.ForbiddenTrailer(proto.LookupToken(spelled))); found != wanted {
+									t.Errorf("%s%s: passed on: %v, want %v", where, spelled, found, wanted)
+								}
+							}
+							if slices.Contains(sent, name) && !strings.Contains(spelled, "_") && !isOwn {
+								t.Errorf("%s is not sent", name)
+							}
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+// askWith sends a request with a field in its head and in its trailers, and gives
+// what its origin got.
+func askWith(t *testing.T, p *pair, name string, got chan http.Header) http.Header {
+	t.Helper()
+	req, err := http.NewRequest("POST", p.base+"/", io.NopCloser(strings.NewReader("content")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header[name] = []string{"forged"}
+	req.Trailer = http.Header{name: {"forged"}}
+	resp, err := p.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return <-got
+}
+
+// TestClientOfTrustedProxy: the client is whom the proxies that are trusted name.
+func TestClientOfTrustedProxy(t *testing.T) {
+	f := forwarding{trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}}
+	for _, c := range []struct{ name, head, want string }{
+		{"nobody is named", "", "10.9.9.9"},
+		{"one", "X-Forwarded-For: 192.0.2.1\r\n", "192.0.2.1"},
+		{"the last that is not trusted", "X-Forwarded-For: 192.0.2.66, 192.0.2.1, 10.0.0.1\r\n", "192.0.2.1"},
+		{"over several lines", "X-Forwarded-For: 192.0.2.66\r\nX-Forwarded-For: 192.0.2.1,10.0.0.1\r\nX-Forwarded-For: 10.0.0.2\r\n", "192.0.2.1"},
+		{"all are trusted", "X-Forwarded-For: 10.0.0.1, 10.0.0.2\r\n", "10.0.0.1"},
+		{"no address", "X-Forwarded-For: unknown\r\n", "10.9.9.9"},
+		{"a trusted one behind no address", "X-Forwarded-For: 192.0.2.1, unknown, 10.0.0.2\r\n", "10.0.0.2"},
+		{"with a port", "X-Forwarded-For: 192.0.2.1:4711\r\n", "192.0.2.1"},
+		{"IPv6", "X-Forwarded-For: 2001:470::1, 2001:db8::1\r\n", "2001:470::1"},
+		{"IPv4 in IPv6", "X-Forwarded-For: ::ffff:192.0.2.1\r\n", "192.0.2.1"},
+		{"empty", "X-Forwarded-For: \r\n", "10.9.9.9"},
+		{"Forwarded", "Forwarded: for=\"[2001:470::1]:80\";proto=http, for=10.0.0.1\r\n", "2001:470::1"},
+		{"both", "Forwarded: for=192.0.2.9\r\nX-Forwarded-For: 192.0.2.1\r\n", "192.0.2.1"},
+	} {
+		h := proto.Head{Fields: make([]proto.Field, 0, 8)}
+		if _, _, fault := http1.ParseRequest([]byte("GET / HTTP/1.1\r\nHost: h\r\n"+c.head+"\r\n"), http1.Cursor{}, &http1.Limits{HeadBytes: 9000, Fields: 9, LineBytes: 999}, &h); fault != nil {
+			t.Fatal(fault)
+		}
+		if got := f.onBehalfOf(&h, netip.MustParseAddr("10.9.9.9")).String(); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
 	}
 }

@@ -116,6 +116,7 @@ type Worker struct {
 	scratch []byte // the values of fields the proxy adds
 	extras  []proto.Extra
 	peer    peerName // of the client at hand, where that is a connection
+	who     identity // asks, of the request that is being started
 
 	// HTTP/2
 	sessions     []*session // by index; 0 is none

@@ -82,6 +82,7 @@ func h2Trailers() []H2Request {
 		row("host is dropped", "9110 6.5.1", passes(whole), "host", "evil"),
 		row("authorization is dropped", "9110 6.5.1", passes(whole), "authorization", "Basic YTpi"),
 		row("x-forwarded-for is dropped", "9110 6.5.1", passes(whole), "x-forwarded-for", "10.0.0.1"),
+		row("a claim is dropped", "7239 8.1", passes(whole.trailer("x-sum", "1")), "true-client-ip", "10.0.0.1", "x_real_ip", "10.0.0.1", "x-sum", "1"),
 		row("transfer-encoding", "8.2.2", cut(), "transfer-encoding", "chunked"),
 		row("connection", "8.2.2", cut(), "connection", "close"),
 		row("pseudo-field", "8.3-3", cut(), ":path", "/smuggled"),

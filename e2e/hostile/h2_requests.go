@@ -187,6 +187,8 @@ func h2ConnectionFields() []H2Request {
 	coded.Body = []string{"0\r\n\r\n" + smuggled}
 	return append(rows, coded,
 		h2Row("h2 connection/te: trailers", "8.2.2", h2Head("GET", "/a", "te", "trailers"), passes(get("/a"))),
+		h2Row("h2 claim/of a stranger", "7239 8.1", h2Head("GET", "/a", "x-real-ip", "10.0.0.1", "x_forwarded_for", "10.0.0.1", "true-client-ip", "10.0.0.1", "proxy", "http://evil/", "x-original-url", "/smuggled"),
+			passes(get("/a").without("x-real-ip", "x_forwarded_for", "true-client-ip", "proxy", "x-original-url"))),
 		h2Row("h2 connection/settings of an upgrade", "3.1", h2Head("GET", "/a", "http2-settings", "AAMAAABk"), passes(get("/a"))),
 	)
 }

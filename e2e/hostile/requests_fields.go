@@ -69,6 +69,7 @@ func connections() []Request {
 		return head(append([]string{"GET /a HTTP/1.1", host}, lines...)...)
 	}
 	const section = "9110 7.6.1"
+	const claimSection = "7239 8.1" // who may say who asks
 	return []Request{
 		{"hop/close", "9112 9.6", with("Connection: close"), passes(get("/a").without("Connection")), StaysOpen},
 		{"hop/named field is removed", section, with("Connection: X-A", "X-A: 1", "X-B: 2"), passes(get("/a").with("X-B: 2").without("X-A", "Connection")), StaysOpen},
@@ -83,6 +84,13 @@ func connections() []Request {
 		{"hop/Cookie named in Connection stays", "9110 7.6.1-7", with("Connection: Cookie", "Cookie: a=b"), passes(get("/a").with("Cookie: a=b")), StaysOpen},
 		{"hop/X-Forwarded-For named in Connection", section, with("Connection: X-Forwarded-For", "X-Forwarded-For: 10.0.0.1"), passes(get("/a").with("X-Forwarded-For: 127.0.0.1")), StaysOpen},
 		{"hop/X-Forwarded-For of a stranger", "7239 8.1", with("X-Forwarded-For: 10.0.0.1"), passes(get("/a").with("X-Forwarded-For: 127.0.0.1")), StaysOpen},
+		{"claim/X-Real-IP of a stranger", claimSection, with("X-Real-IP: 10.0.0.1"), passes(get("/a").without("X-Real-IP")), StaysOpen},
+		{"claim/X-Real-IP named in Connection", claimSection, with("Connection: X-Real-IP", "X-Real-IP: 10.0.0.1"), passes(get("/a").without("X-Real-IP")), StaysOpen},
+		{"claim/with underscores", claimSection, with("X_Forwarded_For: 10.0.0.1", "X_REAL_IP: 10.0.0.1", "x-forwarded_proto: https"), passes(get("/a").without("X_Forwarded_For", "X_REAL_IP", "x-forwarded_proto")), StaysOpen},
+		{"claim/a certificate", claimSection, with("X-Forwarded-Client-Cert: Hash=00", "X-SSL-Client-Verify: SUCCESS", "Client-Cert: :AA==:"), passes(get("/a").without("X-Forwarded-Client-Cert", "X-SSL-Client-Verify", "Client-Cert")), StaysOpen},
+		{"claim/httpoxy", claimSection, with("Proxy: http://evil/"), passes(get("/a").without("Proxy")), StaysOpen},
+		{"claim/another target", claimSection, with("X-Original-URL: /smuggled", "X-Rewrite-URL: /smuggled"), passes(get("/a").without("X-Original-URL", "X-Rewrite-URL")), StaysOpen},
+		{"claim/in trailers", claimSection, head(postLine, host, chunked) + "3\r\nabc\r\n0\r\nTrue-Client-IP: 10.0.0.1\r\nx_real_ip: 10.0.0.1\r\nX: y\r\n\r\n", passes(post("/up", "abc").trailer("X", "y")), StaysOpen},
 		{"hop/hundreds of options", section, with("Connection: " + strings.Repeat("a,", 300) + "b"), refused(400), StaysOpen},
 		{"hop/Expect: 100-continue", "9110 10.1.1", head(postLine, host, "Expect: 100-continue", "Content-Length: 3") + "abc", passes(post("/up", "abc")), StaysOpen},
 		{"hop/Expect: 100-continue without content", "9110 10.1.1", with("Expect: 100-continue"), passes(get("/a")), StaysOpen},

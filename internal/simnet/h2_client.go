@@ -97,7 +97,10 @@ func (c *h2Client) send1(s *h2Stream) {
 		return
 	}
 	fields := []string{":method", q.Method, ":scheme", "http", ":path", fmt.Sprintf("/r/%d?q=%d", q.ID, q.Body), ":authority", "sim.example",
-		"x-id", strconv.Itoa(q.ID), "x-fill", fill(q.ID, upward, q.Fill), "x-forwarded-for", forged, "forwarded", "for=" + forged}
+		"x-id", strconv.Itoa(q.ID), "x-fill", fill(q.ID, upward, q.Fill)}
+	if !q.Direct {
+		fields = append(fields, "x-forwarded-for", forged, "forwarded", "for="+forged, "x_forwarded_for", forged, "x-real-ip", forged)
+	}
 	bare := !q.Chunked && q.Body == 0
 	if !q.Chunked && (!bare || q.Method == "POST" || q.Method == "PUT") {
 		fields = append(fields, "content-length", strconv.Itoa(q.Body))

@@ -286,7 +286,7 @@ const forged = "203.0.113.66"
 func (q *Request) encode(rng *rand.Rand) (b []byte, head int) {
 	b = fmt.Appendf(b, "%s /r/%d?q=%d HTTP/1.%d\r\nHost: sim.example\r\n", q.Method, q.ID, q.Body, q.Minor)
 	b = fmt.Appendf(b, "X-Id: %d\r\nX-Fill: %s\r\n", q.ID, fill(q.ID, upward, q.Fill))
-	b = append(b, "X-Forwarded-For: "+forged+"\r\nForwarded: for="+forged+"\r\n"...)
+	b = append(b, "X-Forwarded-For: "+forged+"\r\nForwarded: for="+forged+"\r\nx_forwarded_for: "+forged+"\r\nX-Real-IP: "+forged+"\r\n"...)
 	switch {
 	case q.Socket:
 		b = append(b, "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+socketKey+"\r\n"...)
@@ -333,6 +333,9 @@ func encodeBody(b []byte, rng *rand.Rand, id, direction, n int, chunked, trailer
 	b = append(b, "0\r\n"...)
 	if trailer {
 		b = fmt.Appendf(b, "X-Trailer: %d\r\n", id)
+		if direction == upward {
+			b = append(b, "True-Client-IP: "+forged+"\r\n"...)
+		}
 	}
 	return append(b, "\r\n"...)
 }
