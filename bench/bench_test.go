@@ -96,6 +96,10 @@ func TestParseWrk(t *testing.T) {
 			t.Errorf("%+v, %v; want 1000 requests in 2.1 s, void %q", g, err, c.void)
 		}
 	}
+	// It pads units of one letter.
+	if g, err := parseWrk(strings.Replace(wrkSaid("1000", "97.66KB", ""), "999.00us", "1.09s ", 1), s); err != nil || g.p50 != 1510 || g.p99 != 1.09e6 {
+		t.Errorf("%+v, %v; want times of 1.51 ms and 1.09 s", g, err)
+	}
 	if g, err := parseWrk(wrkSaid("0", "0.00B", ""), s); err != nil || g.void != "nothing was answered" {
 		t.Errorf("%+v, %v", g, err)
 	}

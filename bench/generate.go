@@ -194,7 +194,7 @@ func parseOwn(out []byte) (*generated, error) {
 // What wrk prints with --latency, as far as it is about what went well, and the
 // lines it adds when something did not.
 var (
-	wrkOutput = regexp.MustCompile(`(?s)50%\s+([0-9.]+)(us|ms|s|m)\n.*99%\s+([0-9.]+)(us|ms|s|m)\n\s*(\d+) requests in ([0-9.]+)(us|ms|s|m), ([0-9.]+)(B|KB|MB|GB|TB) read`)
+	wrkOutput = regexp.MustCompile(`(?s)50%\s+([0-9.]+)(us|ms|s|m)\s.*99%\s+([0-9.]+)(us|ms|s|m)\s+(\d+) requests in ([0-9.]+)(us|ms|s|m), ([0-9.]+)(B|KB|MB|GB|TB) read`)
 	wrkErrors = regexp.MustCompile(`Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)`)
 	wrkStatus = regexp.MustCompile(`Non-2xx or 3xx responses: (\d+)`)
 )
