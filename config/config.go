@@ -198,6 +198,7 @@ type Forwarding struct {
 	Forwarded      bool
 	XRealIP        bool
 	Via            string   // pseudonym, "": no Via field
+	MaxHops        int      // proxies that a request may have passed, 0: any number
 	Drop           []string // fields that only trusted proxies may send; a final * stands for any end
 	TrustedProxies []netip.Prefix
 }

@@ -71,7 +71,7 @@ func TestReference(t *testing.T) {
 			KeepaliveTimeout: 75 * time.Second, RequestBodyTimeout: time.Minute, SendTimeout: time.Minute, MinRate: 128, HalfClose: "serve"},
 		HTTP2: HTTP2{MaxStreams: 512, StreamWindow: 1 << 20, ConnectionWindow: 16 << 20, HeaderTable: 4 << 10,
 			UpstreamStreams: 100, UpstreamConnections: 4, IdleTimeout: 75 * time.Second, AbuseScore: 2000},
-		Forwarding: Forwarding{XForwarded: true, Drop: strings.Split(defaultDrop, ", ")},
+		Forwarding: Forwarding{XForwarded: true, MaxHops: 32, Drop: strings.Split(defaultDrop, ", ")},
 		AccessLog:  AccessLog{Format: "json", BufferBytes: 64 << 10, Flush: time.Second},
 		Log:        Log{Format: "text"},
 		Shutdown:   Shutdown{Grace: 30 * time.Second},

@@ -397,7 +397,9 @@ func forwardingFields() []field {
 			doc: "Fields of requests that only trusted proxies may send: origins take what they say for the word of a proxy. They are dropped from the heads and trailers of all other clients. " +
 				"A `*` at the end stands for any end of a name; `_` and `-` are the same, as they are to CGI. A list written here replaces the default; `[]` drops none. What is said above of X-Forwarded-For, -Proto, -Host and Forwarded holds all the same."},
 		{key: "via", kind: kindText, check: checkToken, want: "a name of letters, digits, and -._, e.g. edge1", pattern: "^[A-Za-z0-9._-]{1,64}$", at: at(func(f *Forwarding) *string { return &f.Via }),
-			zero: "no Via", doc: "Add this name to the Via field, in both directions."},
+			zero: "no Via", doc: "Add this name to the Via field, in both directions; all instances of a tier may have the same. Requests also carry a name of this very process, as a comment, and one that comes back with it is answered 508 (loop detected)."},
+		{key: "max_hops", kind: kindCount, def: "32", max: 1024, at: at(func(f *Forwarding) *int { return &f.MaxHops }),
+			zero: "no limit", doc: "How many proxies a request may have passed, by the entries of its Via or its CDN-Loop (RFC 8586); with as many it is answered 508. This ends loops through other proxies, as long as one of them, or `via` here, notes its name."},
 		{key: "trusted_proxies", kind: kindPrefixes, max: 1024, at: at(func(f *Forwarding) *[]netip.Prefix { return &f.TrustedProxies }),
 			elem: &field{kind: kindPrefix, want: wantPrefix},
 			zero: "nobody", doc: "Networks, or single addresses, of the proxies in front of this one. What they say in the fields above is kept and added to. Who connects through a `unix:` listener is trusted as well."},

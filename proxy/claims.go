@@ -109,8 +109,9 @@ func (f *forwarding) compileNames(drop []string) {
 // client claims what it may not: to be another, or to be a proxy that has looked
 // at the request. What the proxy says itself must not have another spelling beside
 // it, which a trusted client passes on for somebody else. tells: a client that is
-// trusted says on whose behalf it asks.
-func (f *forwarding) judge(h *proto.Head, trusted bool) (tells bool) {
+// trusted says on whose behalf it asks. noted: there are notes for and of proxies
+// (see hops.go).
+func (f *forwarding) judge(h *proto.Head, trusted bool) (tells, noted bool) {
 	unwanted := &f.dropped
 	if trusted {
 		unwanted = &f.respelled
@@ -118,6 +119,9 @@ func (f *forwarding) judge(h *proto.Head, trusted bool) (tells bool) {
 	for i := range h.Fields {
 		field := &h.Fields[i]
 		t := field.Token
+		if t == proto.TokenVia || t == proto.TokenCDNLoop || t == proto.TokenMaxForwards {
+			noted = true
+		}
 		switch {
 		case t == proto.TokenOther || !trusted:
 			if unwanted.has(t, h.Bytes(field.Name)) {
@@ -129,7 +133,7 @@ func (f *forwarding) judge(h *proto.Head, trusted bool) (tells bool) {
 			field.Flags |= proto.FlagDrop
 		}
 	}
-	return tells
+	return tells, noted
 }
 
 // identity is who asks.

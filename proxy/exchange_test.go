@@ -155,6 +155,73 @@ var exchangeCases = []exchangeCase{
 		want:   "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
 	},
 	{
+		name:   "a request that has been here before",
+		config: "forwarding: {via: zp}\n",
+		send:   "GET / HTTP/1.1\r\nHost: h\r\nVia: 1.1 other, 1.1 zp " + instance + ",1.0 another\r\n\r\n",
+		want:   loopDetected,
+	},
+	{
+		name:   "another instance of the tier is none",
+		config: "forwarding: {via: zp, x_forwarded: false}\n",
+		send:   "GET / HTTP/1.0\r\nHost: h\r\nVia: 1.1 zp (0123456789abcdef)\r\n\r\n",
+		origin: "GET / HTTP/1.1\r\nHost: h\r\nVia: 1.1 zp (0123456789abcdef)\r\nVia: 1.0 zp " + instance + "\r\n\r\n",
+		reply:  "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+		want:   "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\nVia: 1.0 zp\r\n\r\n",
+		closes: true,
+	},
+	{
+		name:   "too many hops by Via",
+		config: "forwarding: {max_hops: 3}\n",
+		send:   "GET / HTTP/1.1\r\nHost: h\r\nVia: 1.1 a, 1.1 b\r\nVia: ,1.1 c\r\n\r\n",
+		want:   loopDetected,
+	},
+	{
+		name:   "too many hops by CDN-Loop",
+		config: "forwarding: {max_hops: 2}\n",
+		send:   "GET / HTTP/1.1\r\nHost: h\r\nCDN-Loop: a.example; x=1, b\r\n\r\n",
+		want:   loopDetected,
+	},
+	{
+		name:   "not too many hops",
+		config: "forwarding: {max_hops: 3, x_forwarded: false}\n",
+		send:   "GET / HTTP/1.1\r\nHost: h\r\nCDN-Loop: a.example, b\r\nVia: 1.1 a, 1.1 b\r\n\r\n",
+		origin: "GET / HTTP/1.1\r\nHost: h\r\nCDN-Loop: a.example, b\r\nVia: 1.1 a, 1.1 b\r\n\r\n",
+		reply:  "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+		want:   "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+	},
+	{
+		name:   "Max-Forwards is one less for the next",
+		config: "forwarding: {x_forwarded: false}\n",
+		send:   "OPTIONS * HTTP/1.1\r\nHost: h\r\nMax-Forwards: 10\r\n\r\n",
+		origin: "OPTIONS * HTTP/1.1\r\nHost: h\r\nMax-Forwards: 9\r\n\r\n",
+		reply:  "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+		want:   "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+	},
+	{
+		name:   "Max-Forwards of a GET is the origin's affair",
+		config: "forwarding: {x_forwarded: false}\n",
+		send:   "GET / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n",
+		origin: "GET / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n",
+		reply:  "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+		want:   "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+	},
+	{
+		name:   "OPTIONS that goes no further",
+		config: "routes: [{path: /x, methods: [GET, OPTIONS], upstream: app}]\n",
+		send:   "OPTIONS /x HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n",
+		want:   "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nAllow: GET, OPTIONS\r\n\r\n",
+	},
+	{
+		name: "TRACE that goes no further",
+		send: "TRACE /x?y HTTP/1.1\r\nHost: h\r\nX: y\r\nCookie: secret\r\nAuthorization: secret\r\nConnection: z\r\nZ: z\r\nMax-Forwards: 0\r\n\r\n",
+		want: "HTTP/1.1 200 OK\r\nContent-Type: message/http\r\nContent-Length: 38\r\n\r\nTRACE /x?y HTTP/1.1\r\nHost: h\r\nX: y\r\n\r\n",
+	},
+	{
+		name: "Max-Forwards that is no number",
+		send: "TRACE / HTTP/1.1\r\nHost: h\r\nMax-Forwards: -1\r\n\r\n",
+		want: "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 16\r\n\r\n400 Bad Request\n",
+	},
+	{
 		name:   "X-Real-IP is the proxy's own",
 		config: "forwarding: {x_real_ip: true, x_forwarded: false}\n",
 		send:   "GET / HTTP/1.1\r\nHost: h\r\nX-Real-IP: 9.9.9.9\r\nX_Real_IP: 9.9.9.9\r\n\r\n",
@@ -183,7 +250,7 @@ var exchangeCases = []exchangeCase{
 		config: "forwarding: {trusted_proxies: [127.0.0.0/8], forwarded: true, via: zp}\n",
 		send:   "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 9.9.9.9\r\nForwarded: for=9.9.9.9\r\nX-Forwarded-Proto: https\r\n\r\n",
 		origin: "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 9.9.9.9, 127.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: h\r\n" +
-			"Forwarded: for=9.9.9.9, for=127.0.0.1;host=\"h\";proto=http\r\nVia: 1.1 zp\r\n\r\n",
+			"Forwarded: for=9.9.9.9, for=127.0.0.1;host=\"h\";proto=http\r\nVia: 1.1 zp " + instance + "\r\n\r\n",
 		reply: "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
 		want:  "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nVia: 1.1 zp\r\n\r\n",
 	},
@@ -361,3 +428,5 @@ func unchunk(s string) string {
 		return regexp.MustCompile(`(^|\r\n)[0-9a-f]+\r\n`).ReplaceAllString(body[4:], "")
 	})
 }
+
+const loopDetected = "HTTP/1.1 508 Loop Detected\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 18\r\n\r\n508 Loop Detected\n"

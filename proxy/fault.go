@@ -28,11 +28,13 @@ const (
 	codeNoSocket
 	codeSockets
 	codeHalfClosed
+	codeLoop
+	codeHops
 
 	// Each code has a counter, and no two kinds share one: a constant below zero
 	// is an error of the compiler.
 	_ = uint(int(codeConnect) - proto.FaultCount)
-	_ = uint(codeAbuse - codeHalfClosed - 1)
+	_ = uint(codeAbuse - codeHops - 1)
 	_ = uint(metrics.ReasonCount - int(codeAbuse) - http2.AbuseCount)
 )
 
@@ -60,6 +62,8 @@ var faultNames = map[proto.FaultCode]string{
 	codeNoSocket:        "out_of_sockets",
 	codeSockets:         "too_many_websockets",
 	codeHalfClosed:      "half_closed_timeout",
+	codeLoop:            "loop",
+	codeHops:            "too_many_hops",
 }
 
 // FaultNames lists the names of all codes a worker counts, by code.
@@ -86,6 +90,9 @@ var (
 	faultBodyTimeout     = proto.Fault{Status: 408, Code: codeBodyTimeout, Reason: "request body not received in time"}
 	faultNoRoute         = proto.Fault{Status: 404, Code: codeNoRoute, Reason: "no route"}
 	faultBadPath         = proto.Fault{Status: 400, Code: proto.FaultBadTarget, Reason: "path leaves the root or is malformed"}
+	faultLoop            = proto.Fault{Status: 508, Code: codeLoop, Reason: "request has passed this proxy before"}
+	faultHops            = proto.Fault{Status: 508, Code: codeHops, Reason: "request has passed too many proxies"}
+	faultMaxForwards     = proto.Fault{Status: 400, Code: proto.FaultFieldValue, Reason: "malformed max-forwards"}
 	faultMethod          = proto.Fault{Status: 405, Code: codeMethod, Reason: "method not allowed by the route"}
 	faultConnectFailed   = proto.Fault{Status: 502, Code: codeConnectFailed, Reason: "connecting to the origin failed"}
 	faultConnectTimeout  = proto.Fault{Status: 504, Code: codeConnectTimeout, Reason: "connecting to the origin took too long"}

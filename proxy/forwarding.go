@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"strconv"
 
 	"zproxy/proto"
 	"zproxy/proto/http1"
@@ -12,9 +13,12 @@ type forwarding struct {
 	xForwarded bool
 	forwarded  bool
 	xRealIP    bool
-	requestID  bool   // X-Request-ID is sent
-	via        string // "1.1 name", "" when off
+	requestID  bool // X-Request-ID is sent
+	maxHops    int  // proxies that a request may have passed, 0: any number
 	trusted    []netip.Prefix
+
+	// Values of Via, by the version of what is forwarded; "" when there is none.
+	requestVia, responseVia [len(versionNames)]string
 
 	dropped   names                  // fields that only trusted clients may send
 	respelled names                  // fields that the proxy sends itself
@@ -66,13 +70,12 @@ func (w *Worker) peerOf(c *client) *peerName {
 // requestExtras lists in w.extras the fields that the proxy adds to a request
 // whose fields of this hop have been dropped. Their values live until the next
 // call: in w.scratch, or where they came from.
-func (w *Worker) requestExtras(c *client, x *exchange, h *proto.Head) {
+func (w *Worker) requestExtras(x *exchange, h *proto.Head, v vetted) {
 	w.scratch, w.extras = w.scratch[:0], w.extras[:0]
 	f := &w.snap.forwarding
 	p := w.who.peer
-	tells := f.judge(h, p.trusted)
 	if f.xForwarded {
-		w.xForwarded(h, p, tells)
+		w.xForwarded(h, p, v.tells)
 	}
 	if f.xRealIP && w.who.addr.IsValid() {
 		from := len(w.scratch)
@@ -82,8 +85,13 @@ func (w *Worker) requestExtras(c *client, x *exchange, h *proto.Head) {
 	if f.forwarded {
 		w.forwardedField(h, p)
 	}
-	if f.via != "" {
-		w.addField(proto.TokenVia, f.via)
+	if via := f.requestVia[versionOf(h)]; via != "" {
+		w.addField(proto.TokenVia, via)
+	}
+	if v.forwards >= 0 {
+		from := len(w.scratch)
+		w.scratch = strconv.AppendInt(w.scratch, v.forwards, 10)
+		w.closeField(proto.TokenMaxForwards, from)
 	}
 	h2 := w.snap.clusters[x.cluster].h2
 	if x.flags&xUpgrade != 0 {
@@ -260,7 +268,7 @@ func (w *Worker) responseExtras(h *proto.Head) {
 	if _, ok := h.Get(proto.TokenDate); !ok {
 		w.extras = append(w.extras, w.dateField())
 	}
-	if via := w.snap.forwarding.via; via != "" {
+	if via := w.snap.forwarding.responseVia[versionOf(h)]; via != "" {
 		w.addField(proto.TokenVia, via)
 	}
 	// RFC 9110 7.8, 15.5.22: what it is switched to, or what a 426 asks for.

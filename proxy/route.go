@@ -93,6 +93,10 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 	x.cluster = int16(cluster)
 	cl := w.snap.clusters[cluster]
 	http1.MarkHopByHop(h)
+	v, ok := w.vet(c, x, h)
+	if !ok {
+		return
+	}
 	if w.upgrades(x, h) {
 		x.flags |= xUpgrade
 		if f := w.socketRequest(x, h); f != nil {
@@ -100,7 +104,7 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 			return
 		}
 	}
-	w.requestExtras(c, x, h)
+	w.requestExtras(x, h, v)
 	target := w.target(h, path)
 	host := cl.host
 	if len(host) == 0 {

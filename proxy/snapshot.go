@@ -82,6 +82,7 @@ type route struct {
 	answer  *answer // instead of a cluster
 	interim interimRule
 	socket  *socketRules
+	methods []byte // of Allow; empty: any
 }
 
 type cluster struct {
@@ -133,6 +134,7 @@ func Compile(c *config.Config, loops int, near [][]int) (*Snapshot, error) {
 			xForwarded: c.Forwarding.XForwarded,
 			forwarded:  c.Forwarding.Forwarded,
 			xRealIP:    c.Forwarding.XRealIP,
+			maxHops:    c.Forwarding.MaxHops,
 			trusted:    c.Forwarding.TrustedProxies,
 		},
 		http2:   compileHTTP2(c),
@@ -144,9 +146,7 @@ func Compile(c *config.Config, loops int, near [][]int) (*Snapshot, error) {
 		s.dropInterim = append(s.dropInterim, c.Listeners[i].Interim == "drop")
 	}
 	s.forwarding.compileNames(c.Forwarding.Drop)
-	if c.Forwarding.Via != "" {
-		s.forwarding.via = "1.1 " + c.Forwarding.Via
-	}
+	s.forwarding.compileVia(c.Forwarding.Via)
 	byName := map[string]int{}
 	for i := range c.Upstreams {
 		cl, err := compileCluster(&c.Upstreams[i], loops, near)
@@ -228,7 +228,7 @@ func compileRoute(r *config.Route, clusters map[string]int) route {
 	case r.Redirect != nil:
 		return route{path: r.Path, answer: newAnswer(r.Redirect.Status, "", []proto.Extra{{Name: "Location", Value: []byte(r.Redirect.To)}}, "")}
 	}
-	rt := route{path: r.Path, cluster: clusters[r.Upstream], interim: compileInterim(r), socket: plainSocket}
+	rt := route{path: r.Path, cluster: clusters[r.Upstream], interim: compileInterim(r), socket: plainSocket, methods: []byte(strings.Join(r.Methods, ", "))}
 	if r.WebSocket != nil {
 		rt.socket = compileSocket(r.WebSocket)
 	}

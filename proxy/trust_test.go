@@ -176,3 +176,47 @@ func TestClientOfTrustedProxy(t *testing.T) {
 		}
 	}
 }
+
+// TestLoopEnds: a request that its origin sends back to the proxy, fields and all,
+// ends at the second pass when the proxy notes its name, whatever is spoken; Via
+// names what that was.
+func TestLoopEnds(t *testing.T) {
+	var base atomic.Value
+	var passes atomic.Int32
+	vias := make(chan string, 100)
+	onPairs(t, "", func(w http.ResponseWriter, r *http.Request) {
+		passes.Add(1)
+		vias <- r.Header.Get("Via")
+		again, err := http.NewRequest(r.Method, base.Load().(string)+r.URL.Path, nil)
+		if err != nil || passes.Load() > 50 {
+			w.WriteHeader(500)
+			return
+		}
+		again.Header = r.Header
+		resp, err := http.DefaultClient.Do(again)
+		if err != nil {
+			w.WriteHeader(500)
+			return
+		}
+		resp.Body.Close()
+		w.WriteHeader(resp.StatusCode)
+	}, func(t *testing.T, p *pair) {
+		base.Store(p.base)
+		passes.Store(0)
+		resp, err := p.client.Get(p.base + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 508 || passes.Load() != 1 {
+			t.Errorf("%s after %d passes, want 508 after one", resp.Status, passes.Load())
+		}
+		version := map[bool]string{false: "1.1", true: "2.0"}
+		if got, want := <-vias, version[p.h2.client]+" z "+instance; got != want {
+			t.Errorf("the origin gets Via %q, want %q", got, want)
+		}
+		if got, want := resp.Header.Get("Via"), version[p.h2.origin]+" z"; got != want {
+			t.Errorf("the client gets Via %q, want %q", got, want)
+		}
+	})
+}
