@@ -82,6 +82,29 @@ func ParseAuthority(b []byte) (hostLen, port int, ok bool) {
 	return hostLen, port, ok
 }
 
+// SameAuthority compares two authorities as RFC 9110 section 4.2.3 wants it:
+// hosts in any letter case, and a port that is empty or the default of scheme like
+// one that is not there. One that is invalid is the same as none.
+func SameAuthority(a, b, scheme []byte) bool {
+	m, p, ok := ParseAuthority(a)
+	n, q, also := ParseAuthority(b)
+	return ok && also && EqualFoldBytes(a[:m], b[:n]) && effectivePort(p, scheme) == effectivePort(q, scheme)
+}
+
+// effectivePort is port, or the default of scheme when it is -1; -1 for a scheme
+// nobody knows here.
+func effectivePort(port int, scheme []byte) int {
+	switch {
+	case port >= 0:
+		return port
+	case EqualFold(scheme, "http"):
+		return 80
+	case EqualFold(scheme, "https"):
+		return 443
+	}
+	return -1
+}
+
 // parsePort reads ":" or ":port".
 func parsePort(b []byte) (port int, ok bool) {
 	if b[0] != ':' || len(b) > 6 {

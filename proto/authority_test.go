@@ -30,6 +30,24 @@ func TestParseAuthority(t *testing.T) {
 	}
 }
 
+func TestSameAuthority(t *testing.T) {
+	for _, c := range []struct {
+		a, b, scheme string
+		want         bool
+	}{
+		{"a", "A", "http", true}, {"a", "b", "http", false}, {"a", "", "http", false}, {"a", "a:80", "http", true}, {"a:", "a:80", "HTTP", true},
+		{"a:", "a", "", true}, {"a:80", "a", "", false}, {"a:443", "a", "https", true}, {"a:443", "a", "http", false}, {"a:080", "a:80", "https", true},
+		{"[::1]", "[::1]:80", "http", true}, {"[::1]", "[::2]", "http", false}, {"a:x", "a:x", "http", false}, {"a:8", "a:80", "http", false},
+	} {
+		for range 2 {
+			if got := SameAuthority([]byte(c.a), []byte(c.b), []byte(c.scheme)); got != c.want {
+				t.Errorf("%q, %q of %q: %v", c.a, c.b, c.scheme, got)
+			}
+			c.a, c.b = c.b, c.a
+		}
+	}
+}
+
 // The IPv6 grammar is that of netip, whose zones aside.
 func FuzzIPLiteral(f *testing.F) {
 	for _, s := range []string{"::", "::1", "1::", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8", "1::2::3", ":1::", "1:", "::1.2.3.4", "1:2:3:4:5:6:1.2.3.4",

@@ -111,6 +111,12 @@ func (c *h2Client) send1(s *h2Stream) {
 	if c.r.rng.IntN(3) == 0 {
 		fields = append(fields, "te", "trailers")
 	}
+	switch c.r.rng.IntN(6) { // the same in other words
+	case 0:
+		fields = append(fields, "host", "sim.example:80")
+	case 1:
+		fields = append(fields, "host", "SIM.example:")
+	}
 	c.headers(s, bare, fields...)
 	c.say(&q.HeadSent)
 	if bare {

@@ -315,7 +315,8 @@ func (x *section) target(c *Config) *proto.Fault {
 }
 
 // effectiveHost: :authority and host name the same, and one of them is there
-// (RFC 9113 section 8.3.1).
+// (RFC 9113 section 8.3.1). A port that is empty or the scheme's own says nothing
+// more than none (RFC 9110 section 4.2.3). Of two spellings :authority goes on.
 func (x *section) effectiveHost() *proto.Fault {
 	h := &x.head
 	host := x.host
@@ -324,7 +325,7 @@ func (x *section) effectiveHost() *proto.Fault {
 		if _, _, ok := proto.ParseAuthority(b); !ok {
 			return proto.RequestFault(proto.FaultBadAuthority)
 		}
-		if x.hasHost && !proto.EqualFoldBytes(b, x.bytes(host)) {
+		if x.hasHost && !proto.SameAuthority(b, x.bytes(host), x.bytes(h.Scheme)) {
 			return &faultHostDiffers
 		}
 		host = x.authority
