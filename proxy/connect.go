@@ -64,7 +64,7 @@ func (w *Worker) acceptUpgrade(c *client, x *exchange, o *origin, h *proto.Head)
 		h.Status = 200
 	}
 	x.status = h.Status
-	w.responseExtras(h)
+	w.responseExtras(c, h)
 	w.clientBareHead(c, x, h, w.extras)
 }
 

@@ -260,8 +260,8 @@ func (w *Worker) offersH2C(h *proto.Head) bool {
 }
 
 // responseExtras drops the fields of this hop and lists those the proxy adds
-// to a response.
-func (w *Worker) responseExtras(h *proto.Head) {
+// to a response for c.
+func (w *Worker) responseExtras(c *client, h *proto.Head) {
 	http1.MarkHopByHop(h)
 	w.scratch, w.extras = w.scratch[:0], w.extras[:0]
 	// RFC 9110 6.6.1: a response forwarded without a Date gets one.
@@ -271,8 +271,9 @@ func (w *Worker) responseExtras(h *proto.Head) {
 	if via := w.snap.forwarding.responseVia[versionOf(h)]; via != "" {
 		w.addField(proto.TokenVia, via)
 	}
-	// RFC 9110 7.8, 15.5.22: what it is switched to, or what a 426 asks for.
-	if h.Status == 101 || h.Status == 426 && !h.H2 {
+	// RFC 9110 7.8, 15.5.22: what it is switched to, or what a 426 asks for. In
+	// HTTP/2 there is no place for either (RFC 9113 8.2.2).
+	if c.stream == 0 && (h.Status == 101 || h.Status == 426 && !h.H2) {
 		w.upgradeFields(h)
 		if h.H2 { // the origin had no key to answer
 			w.addField(proto.TokenSecWebSocketAccept, string(w.socketAccept))

@@ -251,7 +251,7 @@ func (w *Worker) responseHead(c *client, x *exchange, h *proto.Head, end bool) {
 		// The rest of an upload would stand where the next request begins.
 		x.flags &^= xKeepAlive
 	}
-	w.responseExtras(h)
+	w.responseExtras(c, h)
 	w.out = http1.AppendResponseHead(w.out[:0], h, x.minor, kind, length, x.flags&xKeepAlive != 0, w.extras)
 }
 
@@ -264,7 +264,7 @@ func announcesTrailers(h *proto.Head) bool {
 // nothing follows. Behind a head of HTTP/2 that says there is no content, there
 // may be trailers, or a reset that says it is not whole.
 func (w *Worker) streamResponse(c *client, x *exchange, h *proto.Head, end bool) {
-	w.responseExtras(h)
+	w.responseExtras(c, h)
 	length := h.ContentLength
 	if h.Status == 204 {
 		length = -1

@@ -79,6 +79,7 @@ func connections() []Request {
 		{"hop/TE", "9110 10.1.4", with("TE: gzip;q=0.5"), passes(get("/a").without("TE")), StaysOpen},
 		{"hop/Upgrade without Connection", "9110 7.8", with("Upgrade: websocket"), passes(get("/a").without("Upgrade")), StaysOpen},
 		{"hop/Upgrade to h2c", "9113 3.1", with("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA"), passes(get("/a").without("Upgrade", "HTTP2-Settings", "Connection")), StaysOpen},
+		{"hop/settings of an upgrade, not named", "7540 3.2.1", with("HTTP2-Settings: AAMAAABk"), passes(get("/a").without("HTTP2-Settings")), StaysOpen},
 		{"hop/Upgrade in HTTP/1.0", "9110 7.8-15", head("GET /a HTTP/1.0", host, "Connection: upgrade", "Upgrade: websocket"), passes(get("/a").without("Upgrade")), StaysOpen},
 		{"hop/Upgrade with a body", "9110 7.8", head(postLine, host, "Connection: upgrade", "Upgrade: websocket", "Content-Length: 3") + "abc", passes(post("/up", "abc").without("Upgrade")), StaysOpen},
 		{"hop/Cookie named in Connection stays", "9110 7.6.1-7", with("Connection: Cookie", "Cookie: a=b"), passes(get("/a").with("Cookie: a=b")), StaysOpen},

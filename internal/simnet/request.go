@@ -121,7 +121,7 @@ type Reply struct {
 
 var (
 	methods  = []string{"GET", "GET", "GET", "POST", "POST", "PUT", "HEAD", "DELETE", "PURGE"}
-	statuses = []int{200, 200, 200, 200, 201, 204, 304, 404, 500}
+	statuses = []int{200, 200, 200, 200, 201, 204, 205, 206, 304, 404, 426, 500}
 )
 
 // size is a length up to limit, of any order of magnitude.
@@ -370,9 +370,15 @@ func (q *Request) encodeReply(rng *rand.Rand, accept string) (_ []byte, places [
 	case q.Tunnels():
 		b = append(b, "Connection: upgrade\r\nUpgrade: sim\r\n"...)
 	case p.Announce:
+		if p.Status == 426 { // both options in one field
+			b = append(b, "Upgrade: sim\r\nConnection: close, upgrade\r\n"...)
+			break
+		}
 		b = append(b, "Connection: close\r\n"...)
 	case p.Minor == 0:
 		b = append(b, "Connection: keep-alive\r\n"...)
+	case p.Status == 426:
+		b = append(b, "Upgrade: sim\r\nConnection: upgrade\r\n"...)
 	}
 	b = append(b, "\r\n"...)
 	switch {

@@ -16,7 +16,7 @@ func MarkHopByHop(h *proto.Head) {
 			named = named || f.Value.Len > 0
 			f.Flags |= proto.FlagDrop
 		case proto.TokenKeepAlive, proto.TokenProxyConnection, proto.TokenTE, proto.TokenTransferEncoding,
-			proto.TokenContentLength, proto.TokenUpgrade:
+			proto.TokenContentLength, proto.TokenUpgrade, proto.TokenHTTP2Settings:
 			f.Flags |= proto.FlagDrop
 		}
 	}

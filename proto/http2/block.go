@@ -125,11 +125,15 @@ func AppendStatus(dst []byte, status int) []byte {
 }
 
 // AppendField appends one field to such a block, under the name in lower case.
-// Control characters in the value become spaces.
+// Control characters in the value become spaces. A field that is about an HTTP/1
+// connection is left out: nobody's field has a place here (RFC 9113 section 8.2.2).
 func AppendField(dst []byte, f *proto.Extra) []byte {
 	token := f.Token
 	if token == proto.TokenOther {
 		token = proto.LookupToken(f.Name)
+	}
+	if connectionSpecific(token, f.Value) {
+		return dst
 	}
 	if token != proto.TokenOther {
 		dst = append(dst, namePrefixes[token]...)
@@ -204,6 +208,20 @@ var ofConnection = [proto.TokenCount]bool{
 	proto.TokenHost: true, proto.TokenConnection: true, proto.TokenContentLength: true, proto.TokenTransferEncoding: true,
 	proto.TokenUpgrade: true, proto.TokenTE: true, proto.TokenKeepAlive: true, proto.TokenProxyConnection: true,
 	proto.TokenHTTP2Settings: true,
+}
+
+// connectionSpecific reports the fields that must not be in a field section (RFC
+// 9113 section 8.2.2; HTTP2-Settings: RFC 7540 section 3.2.1). Of TE "trailers"
+// alone may be there.
+func connectionSpecific(t proto.Token, value []byte) bool {
+	switch t {
+	case proto.TokenConnection, proto.TokenTransferEncoding, proto.TokenUpgrade, proto.TokenKeepAlive,
+		proto.TokenProxyConnection, proto.TokenHTTP2Settings:
+		return true
+	case proto.TokenTE:
+		return !proto.EqualFold(value, "trailers")
+	}
+	return false
 }
 
 func lower(b []byte) {

@@ -56,7 +56,10 @@ func TestRequestBlock(t *testing.T) {
 		"Keep-Alive: 5\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\nAccept-Encoding: gzip, deflate\r\nAuthorization: Basic x\r\nCookie: a=b\r\n"+
 		"Proxy-Authorization: y\r\nContent-Length: 3\r\nX-Empty:\r\nX-Long: "+strings.Repeat("l", 1000)+"\r\n"+strings.Repeat("N", 200)+": v\r\n\r\n")
 	http1.MarkHopByHop(h)
-	extras := []proto.Extra{{Name: "TE", Value: []byte("trailers")}, {Name: "X-Forwarded-For", Value: []byte("192.0.2.1")}, {Name: "X-Evil", Value: []byte("a\r\nb: c")}}
+	extras := []proto.Extra{{Name: "TE", Value: []byte("trailers")}, {Name: "X-Forwarded-For", Value: []byte("192.0.2.1")}, {Name: "X-Evil", Value: []byte("a\r\nb: c")},
+		// Whoever adds them, they have no place here.
+		{Name: "Connection", Value: []byte("upgrade")}, {Name: "UPGRADE", Value: []byte("websocket")}, proto.NewExtra(proto.TokenKeepAlive, []byte("5")),
+		{Name: "te", Value: []byte("gzip")}, {Name: "Transfer-Encoding", Value: []byte("chunked")}, {Name: "Proxy-Connection"}, {Name: "HTTP2-Settings"}}
 	rest := "accept: */*\nx-own: 1\naccept-encoding: gzip, deflate\nauthorization: Basic x !\ncookie: a=b !\nproxy-authorization: y !\nx-empty: \nx-long: " +
 		strings.Repeat("l", 1000) + "\n" + strings.Repeat("n", 200) + ": v\n"
 	last := "te: trailers\nx-forwarded-for: 192.0.2.1\nx-evil: a  b: c\n"
