@@ -72,5 +72,19 @@ func (m Method) Safe() bool {
 	return m == GET || m == HEAD || m == OPTIONS || m == TRACE
 }
 
+// ExpectsContent reports methods that define a meaning for enclosed content: a
+// request without any says so with a Content-Length of 0, because recipients
+// exist that answer 411 otherwise (RFC 9110 section 8.6). name is the method's, for
+// those without a number.
+func (m Method) ExpectsContent(name []byte) bool {
+	switch m {
+	case POST, PUT, PATCH:
+		return true
+	case MethodOther: // RFC 10008
+		return string(name) == "QUERY"
+	}
+	return false
+}
+
 // Idempotent reports methods that may be repeated (RFC 9110 section 9.2.2).
 func (m Method) Idempotent() bool { return m.Safe() || m == PUT || m == DELETE }

@@ -131,9 +131,9 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 			w.failExchange(c, x, &faultMemory)
 			return
 		}
-		x.head = w.pool.Commit(len(w.requestHead(b[:0], h, cl, &line)))
+		x.head = w.pool.Commit(len(w.requestHead(b[:0], h, cl, &line, x.flags&xUpgrade != 0)))
 	} else {
-		w.out = w.requestHead(w.out[:0], h, cl, &line)
+		w.out = w.requestHead(w.out[:0], h, cl, &line, x.flags&xUpgrade != 0)
 		x.flags |= xLongHead
 		w.longHead(x, w.out)
 		if x.flags&xBroken != 0 {
@@ -160,12 +160,17 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 
 var schemeHTTP = []byte("http")
 
-// requestHead appends the head of a request as the origins of cl take it.
-func (w *Worker) requestHead(dst []byte, h *proto.Head, cl *cluster, line *http2.RequestLine) []byte {
+// requestHead appends the head of a request as the origins of cl take it. upgrade:
+// no content follows, but a tunnel may.
+func (w *Worker) requestHead(dst []byte, h *proto.Head, cl *cluster, line *http2.RequestLine, upgrade bool) []byte {
 	if cl.h2 {
 		return http2.AppendRequestBlock(dst, h, line, h.ContentLength, w.extras)
 	}
-	return http1.AppendRequestHead(dst, h, line.Path, line.Authority, h.Body, h.Length, w.extras)
+	body, length := h.Body, h.Length
+	if body == proto.BodyNone && !upgrade && (h.ContentLength == 0 || h.Method.ExpectsContent(line.Method)) {
+		body, length = proto.BodyLength, 0
+	}
+	return http1.AppendRequestHead(dst, h, line.Path, line.Authority, body, length, w.extras)
 }
 
 // longHead keeps a head that does not fit one block as a chain. It can be sent

@@ -102,7 +102,7 @@ func (c *h2Client) send1(s *h2Stream) {
 		fields = append(fields, "x-forwarded-for", forged, "forwarded", "for="+forged, "x_forwarded_for", forged, "x-real-ip", forged)
 	}
 	bare := !q.Chunked && q.Body == 0
-	if !q.Chunked && (!bare || q.Method == "POST" || q.Method == "PUT") {
+	if !q.Chunked && (!bare || q.ID%2 == 0 && (q.Method == "POST" || q.Method == "PUT")) {
 		fields = append(fields, "content-length", strconv.Itoa(q.Body))
 	}
 	if q.Expect {

@@ -229,7 +229,7 @@ func (q *Request) checkFraming(kind framing, n int) error {
 	switch {
 	case q.Upgrade && kind == noBody, q.Chunked && kind == byChunks:
 	case !q.Upgrade && !q.Chunked && kind == byLength && n == q.Body:
-	case !q.Upgrade && !q.Chunked && kind == noBody && q.Body == 0:
+	case !q.Upgrade && !q.Chunked && kind == noBody && q.Body == 0 && q.Method != "POST" && q.Method != "PUT":
 	default:
 		return fmt.Errorf("framing %d with %d bytes, want %d", kind, n, q.Body)
 	}

@@ -294,7 +294,7 @@ func (q *Request) encode(rng *rand.Rand) (b []byte, head int) {
 		b = append(b, "Connection: upgrade\r\nUpgrade: sim\r\n"...)
 	case q.Chunked:
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
-	case q.Body > 0 || q.Method == "POST" || q.Method == "PUT":
+	case q.Body > 0 || q.ID%2 == 0 && (q.Method == "POST" || q.Method == "PUT"):
 		b = fmt.Appendf(b, "Content-Length: %d\r\n", q.Body)
 	}
 	if q.Expect {
