@@ -227,7 +227,7 @@ func (w *Worker) responseHead(c *client, x *exchange, h *proto.Head, end bool) {
 		return
 	}
 	kind, length := h.Body, h.Length
-	if kind == proto.BodyLength && h.H2 && (announcesTrailers(h) || length == 0 && !end) {
+	if kind == proto.BodyLength && h.H2 && !end && (announcesTrailers(h) || length == 0) {
 		// HTTP/1 has a place for trailers behind chunks alone; and with a length
 		// of 0 the head would say that it is all, which END_STREAM is to say.
 		kind = proto.BodyChunked

@@ -257,6 +257,9 @@ func (o *h2Origin) answer(s *h2Stream) {
 	if p.Framing == byLength || bare && p.Status != 204 && o.r.rng.IntN(2) == 0 {
 		fields = append(fields, "content-length", strconv.Itoa(p.Body))
 	}
+	// The head of an answer without content may end the stream, and need not say
+	// how long the content is (RFC 9113 8.1).
+	bare = bare || p.Body == 0 && !p.Trailer && s.stop == nil && o.r.rng.IntN(2) == 0
 	o.headers(s, bare, fields...)
 	if bare {
 		o.spent(s)

@@ -393,11 +393,15 @@ func (x *section) endResponse(st *Stream, end bool) *proto.Fault {
 		if end {
 			return &faultInterimEnd
 		}
-	case end:
-		if h.ContentLength > 0 && !silent && !tunnel {
+	case end && !silent && !tunnel:
+		if h.ContentLength > 0 {
 			return proto.RequestFault(proto.FaultLengthDiffers)
 		}
-	case silent:
+		// HTTP/2 needs no field to say that this is all. A recipient that speaks
+		// HTTP/1 does: without one the content ends with the connection (RFC 9112
+		// section 6.3 rule 8).
+		h.Body, h.Length = proto.BodyLength, 0
+	case end, silent:
 	case h.ContentLength >= 0 && !tunnel:
 		h.Body, h.Length = proto.BodyLength, h.ContentLength
 	default:

@@ -134,7 +134,7 @@ func TestClientConversation(t *testing.T) {
 	r.fr.WriteDataPadded(1, true, []byte("ab"), make([]byte, 10))
 	r.headers(5, true, ":status", "200", "content-length", "0")
 	r.want("head 3 200 [content-length: 100] END FREED", "head 1 200 length=2 [content-length: 2]", `data 1 "ab" END FREED`,
-		"head 5 200 [content-length: 0] END")
+		"head 5 200 length=0 [content-length: 0] END")
 	r.fr.WriteRSTStream(5, xnet.ErrCodeNo) // a complete answer to half a request (RFC 9113 section 8.1)
 	r.want("reset 5 NO_ERROR")
 	r.empty()
@@ -214,7 +214,7 @@ func TestGoAwayFromOrigin(t *testing.T) {
 	r.fr.WriteGoAway(3, xnet.ErrCodeNo, []byte("bye"))
 	r.headers(3, true, ":status", "200")
 	r.want("goaway 3 NO_ERROR", "reset 5 REFUSED_STREAM unprocessed", "reset 7 REFUSED_STREAM unprocessed",
-		"reset 0 REFUSED_STREAM unprocessed", "head 3 200 END")
+		"reset 0 REFUSED_STREAM unprocessed", "head 3 200 length=0 END")
 	if _, ok := r.s.Open(1); ok || r.s.Capacity() != 0 {
 		t.Error("a stream was opened at an origin that goes away")
 	}
