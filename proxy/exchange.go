@@ -5,6 +5,7 @@ import (
 	"zproxy/internal/plant"
 	"zproxy/proto"
 	"zproxy/proto/http1"
+	"zproxy/proto/http2"
 	"zproxy/proto/ws"
 	"zproxy/upstream"
 )
@@ -47,6 +48,8 @@ const (
 	xSpliced                      // bytes of the response went inside the kernel
 	xNoted                        // the head kept is no more than its line in the log wants
 	xBodyLost                     // body bytes given to a stream were not kept: no replay
+	xGRPC                         // the client speaks gRPC
+	xStreamReset                  // a side has reset its stream, with resetCode
 	xContinue                     // the client asked for a 100 and has not had it
 )
 
@@ -86,6 +89,7 @@ type exchange struct {
 	state                  exchangeState
 	method                 proto.Method
 	minor                  uint8
+	resetCode              uint8 // with xStreamReset: what the other side's stream is to be reset with
 }
 
 // microseconds is a time as an exchange keeps it: an hour is as good as for ever.
@@ -129,6 +133,9 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 	}
 	if h.Protocol.Len > 0 {
 		x.flags |= xUpgrade
+	}
+	if asksByGRPC(h) {
+		x.flags |= xGRPC
 	}
 	if h.Expect100 {
 		x.flags |= xExpect | xContinue
@@ -367,7 +374,7 @@ func (w *Worker) failExchange(c *client, x *exchange, f *proto.Fault) {
 // sees the cut: no last chunk, fewer bytes than Content-Length said, or, for
 // a body that ends with the connection, a reset (RFC 9112 8).
 func (w *Worker) breakClient(c *client, x *exchange, why string) {
-	toClose, linger := x.flags&xResponseToClose != 0, x.lingers()
+	toClose, linger, code := x.flags&xResponseToClose != 0, x.lingers(), x.clientCode()
 	w.endExchange(c, x, why)
 	if c.stream != 0 {
 		if plant.Is(plant.End) {
@@ -376,7 +383,7 @@ func (w *Worker) breakClient(c *client, x *exchange, why string) {
 			return
 		}
 		// RFC 9113 8.1: a message that ends before END_STREAM is incomplete.
-		w.abortClient(c)
+		w.endClientStream(c, code)
 		return
 	}
 	if toClose && !plant.Is(plant.Cut) {
@@ -384,6 +391,31 @@ func (w *Worker) breakClient(c *client, x *exchange, why string) {
 		return
 	}
 	w.closeAfterFlush(c, linger)
+}
+
+// streamReset notes that a side has reset its stream, and what the other is to
+// be told.
+func (x *exchange) streamReset(code http2.ErrCode) {
+	x.flags |= xStreamReset
+	x.resetCode = uint8(code)
+}
+
+// clientCode is what the stream of a client is reset with whose answer is not
+// whole.
+func (x *exchange) clientCode() http2.ErrCode {
+	if x.flags&xStreamReset != 0 {
+		return http2.ErrCode(x.resetCode)
+	}
+	return http2.ErrInternal
+}
+
+// originCode is what the stream to an origin is reset with that is not wanted
+// any more.
+func (x *exchange) originCode() http2.ErrCode {
+	if x.flags&xStreamReset != 0 {
+		return http2.ErrCode(x.resetCode)
+	}
+	return http2.ErrCancel
 }
 
 // lingers says that the client may have sent something that was not read, or

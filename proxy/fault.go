@@ -98,6 +98,7 @@ var (
 	faultConnectTimeout  = proto.Fault{Status: 504, Code: codeConnectTimeout, Reason: "connecting to the origin took too long"}
 	faultOriginClosed    = proto.Fault{Status: 502, Code: codeOriginClosed, Reason: "origin closed the connection before its response"}
 	faultOriginReset     = proto.Fault{Status: 502, Code: codeOriginClosed, Reason: "origin reset the connection in mid-response"}
+	faultStreamReset     = proto.Fault{Status: 502, Code: codeOriginClosed, Reason: "origin reset the stream before its response"}
 	faultResponseTimeout = proto.Fault{Status: 504, Code: codeResponseTimeout, Reason: "origin did not respond in time"}
 	faultHalfClosed      = proto.Fault{Status: 504, Code: codeHalfClosed, Reason: "origin did not respond in time to a client that had closed its write side"}
 	faultQueueTimeout    = proto.Fault{Status: 503, Code: codeQueueTimeout, Reason: "no upstream connection came free in time"}

@@ -164,7 +164,7 @@ func (w *Worker) detachOrigin(x *exchange, reusable bool) {
 	o := w.origins.At(oi)
 	x.origin, o.x = 0, 0
 	if o.stream != 0 {
-		w.endOriginStream(o, http2.ErrCancel)
+		w.endOriginStream(o, x.originCode())
 		return
 	}
 	switch {
@@ -560,6 +560,10 @@ func (w *Worker) originCut(c *client, x *exchange, o *origin, errno unix.Errno) 
 	}
 	if o.uses <= 1 {
 		w.pools[o.cluster].ResponseFailed(w.l.Now(), int(o.endpoint))
+	}
+	if x.flags&xStreamReset != 0 {
+		w.failReset(c, x)
+		return
 	}
 	w.failExchange(c, x, &faultOriginClosed)
 }

@@ -69,6 +69,10 @@ func newPage(status int, contentType, body string) *answer {
 func (w *Worker) replyFixed(c *client, x *exchange, a *answer) {
 	w.m.ResponsesOwn++
 	x.status = a.status
+	if x.flags&xGRPC != 0 && a.status >= 400 {
+		w.giveGRPCAnswer(c, x, grpcStatus(a.status), proto.ReasonPhrase(int(a.status)), "")
+		return
+	}
 	w.giveAnswer(c, x, a, proto.Extra{}, "")
 }
 
@@ -84,6 +88,10 @@ func (w *Worker) replyFault(c *client, x *exchange, f *proto.Fault) {
 	}
 	if x.flags&xRequestDone == 0 {
 		x.flags &^= xKeepAlive
+	}
+	if x.flags&xGRPC != 0 {
+		w.giveGRPCAnswer(c, x, grpcStatusOf(f), f.Reason, f.Reason)
+		return
 	}
 	w.giveAnswer(c, x, w.snap.page(f.Status), allow, f.Reason)
 }

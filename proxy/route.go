@@ -240,7 +240,7 @@ func (w *Worker) replay(c *client, x *exchange, o *origin) {
 // sendAgain gives o up and looks for another origin for the request.
 func (w *Worker) sendAgain(c *client, x *exchange, o *origin) {
 	x.tried |= 1 << uint(o.endpoint)
-	x.flags &^= xHeadGiven | xRequestGiven | xOriginDeaf | xReused
+	x.flags &^= xHeadGiven | xRequestGiven | xOriginDeaf | xReused | xStreamReset
 	w.m.UpstreamRetries++
 	w.detachOrigin(x, false)
 	x.state, x.soughtMs = xRouting, x.sinceMs(w.l.Now()) // what the origin took is not waiting for a connection

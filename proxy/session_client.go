@@ -81,6 +81,8 @@ func (w *Worker) clientStream(se *session, ev *http2.Event, data buf.View) {
 		if ev.Local && ev.Fault != nil {
 			w.countFault(ev.Fault)
 			why = ev.Fault.Reason
+		} else if c.x != 0 && !ev.Local {
+			w.xs.At(c.x).streamReset(passedToOrigin(ev.Code))
 		}
 		w.clientStreamLost(c, why)
 	}
@@ -230,8 +232,14 @@ func (w *Worker) endClientStream(c *client, code http2.ErrCode) {
 // giveStreamAnswer is giveAnswer for a client that is a stream.
 func (w *Worker) giveStreamAnswer(c *client, x *exchange, a *answer, extra proto.Extra, why string) {
 	w.streamAnswer(c, x, a, extra, x.method == proto.HEAD)
-	broken := x.flags&xBroken != 0
 	x.respBytes = uint64(len(a.body))
+	w.endStreamExchange(c, x, why)
+}
+
+// endStreamExchange ends an exchange whose answer, of the proxy's own, was queued
+// for a stream.
+func (w *Worker) endStreamExchange(c *client, x *exchange, why string) {
+	broken := x.flags&xBroken != 0
 	w.endExchange(c, x, why)
 	if broken {
 		w.abortClient(c)

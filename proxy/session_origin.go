@@ -284,6 +284,9 @@ func (w *Worker) originStream(se *session, ev *http2.Event, data buf.View) {
 		w.streamOver(st)
 	}
 	if ev.Kind == http2.EventReset {
+		if o.x != 0 && !ev.Local {
+			w.xs.At(o.x).streamReset(passedToClient(ev.Code))
+		}
 		w.originStreamLost(o, unix.ECONNRESET, ev.Unprocessed)
 		return
 	}
@@ -401,6 +404,21 @@ func (w *Worker) originStreamLost(o *origin, errno unix.Errno, unprocessed bool)
 		errno = unix.ECONNRESET
 	}
 	w.originCut(c, x, o, errno)
+}
+
+// failReset answers for an origin that has reset the stream before its answer
+// had begun. To a gRPC client the code is the answer.
+func (w *Worker) failReset(c *client, x *exchange) {
+	if x.flags&xGRPC == 0 {
+		w.failExchange(c, x, &faultStreamReset)
+		return
+	}
+	code := x.clientCode()
+	w.countFault(&faultStreamReset)
+	w.m.OriginAborts++
+	x.status = faultStreamReset.Status
+	w.endExchange(c, x, faultStreamReset.Reason)
+	w.endClientStream(c, code)
 }
 
 // endOriginStream lets an origin go that is a stream, or waits to be one.

@@ -51,6 +51,7 @@ type wireStream struct {
 	ended    bool // by the far end
 	finished bool // by this one
 	reset    error
+	code     *http2.ErrCode // of the far end's reset
 	window   int64
 	deadline time.Time
 }
@@ -149,6 +150,7 @@ func (w *wire) take(f http2.Frame) {
 		if s != nil {
 			s.reset = fmt.Errorf("%w: %v", syscall.ECONNRESET, f.ErrCode)
 			s.finished = true
+			s.code = &f.ErrCode
 		}
 	}
 }

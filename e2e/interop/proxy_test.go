@@ -90,8 +90,7 @@ backend b
   server s %s%s
 `
 
-// startProxy runs the proxy under test before one origin, and at the test's
-// end wants it to end with status 0.
+// startProxy runs the proxy under test before one origin.
 func startProxy(t *testing.T, backend, protocols, protocol, origin string) (addr string) {
 	t.Helper()
 	if standIn == "none" {
@@ -116,6 +115,28 @@ func startProxy(t *testing.T, backend, protocols, protocol, origin string) (addr
 		text = fmt.Sprintf(haproxyConfig, addr, option(protocols), origin, option(protocol))
 		cmd = exec.Command("haproxy", "-f", config)
 	}
+	launch(t, cmd, config, text, addr, admin)
+	return addr
+}
+
+// startZproxy runs zproxy with a configuration in which ADDR stands for the
+// address to listen on. No other proxy can stand in for it.
+func startZproxy(t *testing.T, backend, text string) (addr string) {
+	t.Helper()
+	if standIn != "" {
+		t.Skip("the configuration is zproxy's: unset ZPROXY_STANDIN")
+	}
+	addr, admin := freeAddr(t), freeAddr(t)
+	config := filepath.Join(t.TempDir(), "config")
+	text = fmt.Sprintf("io: %s\nadmin: {address: %q}\n", backend, admin) + strings.ReplaceAll(text, "ADDR", addr)
+	launch(t, exec.Command(zproxyBin, "run", "-c", config), config, text, addr, admin)
+	return addr
+}
+
+// launch writes the configuration of a proxy, starts it, waits until it serves,
+// and at the test's end wants it to end with status 0.
+func launch(t *testing.T, cmd *exec.Cmd, config, text, addr, admin string) {
+	t.Helper()
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -136,17 +157,16 @@ func startProxy(t *testing.T, backend, protocols, protocol, origin string) (addr
 		if standIn != "" {
 			if c, err := net.Dial("tcp", addr); err == nil {
 				c.Close()
-				return addr
+				return
 			}
 			continue
 		}
 		if res, err := http.Get("http://" + admin + "/readyz"); err == nil {
 			res.Body.Close()
 			if res.StatusCode == 200 {
-				return addr
+				return
 			}
 		}
 	}
 	t.Fatalf("the proxy does not start:\n%s\nwith\n%s", out.String(), text)
-	return ""
 }
