@@ -259,7 +259,8 @@ func (c *h2Client) bodyData(s *h2Stream, b []byte) error {
 
 func (c *h2Client) abandon(s *h2Stream) {
 	c.r.Leaves++
-	c.resetStream(s, h2Cancel)
+	s.q.Code = []uint32{h2Cancel, h2Internal, h2NoError, h2Calm}[c.r.rng.IntN(4)]
+	c.resetStream(s, s.q.Code)
 	c.over(s)
 }
 
@@ -292,6 +293,9 @@ func (c *h2Client) onEnd(s *h2Stream) error {
 func (c *h2Client) onReset(s *h2Stream, code uint32) error {
 	if c.r.Traits.Calm && (!s.gotEnd || s.tunnel) {
 		return fmt.Errorf("request %d is reset with %d in a calm run", s.q.ID, code)
+	}
+	if code == h2Calm && s.q.Reply.Code != h2Calm {
+		return fmt.Errorf("request %d is reset with %d, its origin says %d", s.q.ID, code, s.q.Reply.Code)
 	}
 	if code == h2Refused && s.q.Heads > 0 {
 		return fmt.Errorf("request %d is refused, and an origin has it", s.q.ID)

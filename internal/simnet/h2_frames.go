@@ -35,6 +35,7 @@ const (
 	h2Internal    = 2
 	h2Refused     = 7
 	h2Cancel      = 8
+	h2Calm        = 11
 	h2FirstWindow = 65535
 	h2MaxWindow   = 1<<31 - 1
 	h2FirstFrame  = 16384

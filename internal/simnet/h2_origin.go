@@ -323,6 +323,9 @@ func (o *h2Origin) onReset(s *h2Stream, code uint32) error {
 	if o.r.Traits.Calm && (s.tunnel || !s.sentEnd || code != h2NoError && !(s.q.Socket && code == h2Cancel)) {
 		return fmt.Errorf("request %d is reset with %d in a calm run", s.q.ID, code)
 	}
+	if code != h2NoError && code != h2Cancel && code != s.q.Code {
+		return fmt.Errorf("request %d is reset with %d, its client says %d", s.q.ID, code, s.q.Code)
+	}
 	o.over()
 	return nil
 }

@@ -91,10 +91,11 @@ type Request struct {
 	// order has ended the body: nobody can see a cut.
 	ClientEnded, ReplyEnded bool
 
-	H2        bool // the client speaks HTTP/2
-	AbandonAt int  // body bytes of the answer at which it resets the stream; -1: never
-	Early     bool // with Socket: it does not wait for the answer
-	BreakAt   int  // ... and of what it sends the byte at which it breaks off; -1: never
+	H2        bool   // the client speaks HTTP/2
+	AbandonAt int    // body bytes of the answer at which it resets the stream; -1: never
+	Code      uint32 // ... and with what
+	Early     bool   // with Socket: it does not wait for the answer
+	BreakAt   int    // ... and of what it sends the byte at which it breaks off; -1: never
 	BreakHow  howToEnd
 }
 
@@ -266,7 +267,7 @@ func (r *Run) newReply(q *Request) Reply {
 	if chance(rng, t.Stop) {
 		p.Stop = size(rng, 300+p.Body)
 	}
-	p.Code = []uint32{h2NoError, h2Internal, h2Cancel}[rng.IntN(3)]
+	p.Code = []uint32{h2NoError, h2Internal, h2Cancel, h2Calm}[rng.IntN(4)]
 	return p
 }
 
