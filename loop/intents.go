@@ -53,7 +53,7 @@ func (l *Loop) Dial(r *Remote, owner uint32) ConnID {
 func (l *Loop) Adopt(fd int, peer netip.AddrPort, owner uint32) ConnID {
 	id, c, ok := l.conns.alloc()
 	if !ok {
-		closeFD(int32(fd))
+		l.be.refuse(int32(fd))
 		return 0
 	}
 	c.fd = int32(fd)
