@@ -91,7 +91,10 @@ type backend interface {
 	// it blocks it calls l.fallAsleep, and does not block if that says no;
 	// afterwards l.wakeUp. A write to l.wakeFD must end the wait. EINTR ends it
 	// without error. It never waits when it has already reported something in
-	// this Poll (the core passes 0 then).
+	// this Poll (the core passes 0 then). It sets l.partial unless it is sure to
+	// have reported whatever had happened before the call, of a receive at least
+	// a part, and is thorough about that while l.sweep.on is set: deadlines wait
+	// for it.
 	wait(waitNs int64) error
 
 	// unix says that fd is a listener of unix sockets.

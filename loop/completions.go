@@ -119,6 +119,9 @@ func (l *Loop) again(id ConnID, c *conn) {
 		return
 	}
 	c.flags |= flagRecvDirty
+	if c.has(flagSub) {
+		l.partial = true // there may be more in its socket
+	}
 	l.todo(id, c)
 }
 

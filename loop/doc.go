@@ -28,7 +28,8 @@
 //	Received*  then one RecvEnd      after Recv; Errno 0 is end of file
 //	Spliced*                         after Splice, in place of Received
 //	Sent*                            one per completed send to the kernel
-//	Timer                            each time a Deadline has passed
+//	Timer                            each time a Deadline has passed, and what
+//	                                 had arrived before was reported
 //	Closed                           after Close, Abort, Export: the last event
 //
 // After Close, Abort or Export the only event is Closed: what was collected

@@ -22,6 +22,7 @@ func (e *epoll) wait(waitNs int64) error {
 		// would be one too many. Not twice in a row: reading must not wait for
 		// writing.
 		e.sentNow, e.skipped = false, true
+		e.l.partial = true
 		return nil
 	}
 	e.sentNow, e.skipped = false, false
@@ -39,6 +40,9 @@ func (e *epoll) wait(waitNs int64) error {
 	}
 	if errno != 0 && errno != unix.EINTR {
 		return errno
+	}
+	if errno != 0 || n == len(e.events) {
+		e.l.partial = true
 	}
 	for i := range e.events[:max(n, 0)] {
 		e.ready(&e.events[i])

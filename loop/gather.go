@@ -124,6 +124,7 @@ func (l *Loop) expireGathers() {
 		case g.due <= l.nowNs:
 			g.seen, g.since = 0, l.nowNs
 			l.setPiece(l.conns.at(g.id.slot()), g, 1)
+			l.partial = true // what there is comes with the next Poll
 		case l.gatherDue == 0 || g.due < l.gatherDue:
 			l.gatherDue = g.due
 		}

@@ -59,6 +59,10 @@ type Loop struct {
 	conns      connTable
 	nowNs      int64
 	wheel      wheel
+	sweep      sweep
+	partial    bool // this Poll may not have reported all that had arrived
+	leap       Leap
+	sleepsTill int64 // a simulated wait, which ends with the next Poll
 	events     []Event
 	head       int // events below are pulled
 	eventsMost int // there were at once since the last Trim
@@ -206,6 +210,20 @@ func (l *Loop) Unbatched() string {
 // Now is the monotonic time in ns, read once per Poll. It is above 0.
 func (l *Loop) Now() int64 { return l.nowNs }
 
+// Leap is a time in which the loop should have run and did not: its process was
+// stopped, say, or got no CPU. What a peer did in it says little about the peer,
+// which stops when the kernel's buffers are full.
+type Leap struct {
+	At int64 // Now when it had ended, 0: there was none
+	Ns int64 // how long it was, or how much of it is known
+}
+
+// leapNs is less than one takes.
+const leapNs = int64(200 * time.Millisecond)
+
+// Leap is the last one.
+func (l *Loop) Leap() Leap { return l.leap }
+
 // WallMs is Unix time in ms, as of the last Poll.
 func (l *Loop) WallMs() int64 { return l.wallMs }
 
@@ -255,7 +273,7 @@ func (l *Loop) Poll(maxWait time.Duration) error {
 		l.paused &^= pauseErrno
 		l.acceptDirty = true
 	}
-	l.calledUp = 0
+	l.calledUp, l.partial = 0, false
 	if l.parkedCount() > 0 {
 		l.unpark()
 	}
@@ -268,19 +286,42 @@ func (l *Loop) Poll(maxWait time.Duration) error {
 	if l.acceptDirty {
 		l.updateListeners()
 	}
-	if err := l.be.wait(l.waitNs(maxWait)); err != nil {
+	for {
+		since := l.nowNs
+		if err := l.collect(l.waitNs(maxWait)); err != nil {
+			return err
+		}
+		if l.moderation.mostNs > 0 && l.stats.Waits > waits {
+			l.moderation.awake(l.nowNs, int64(l.stats.Received+l.stats.Spliced))
+			waits = l.stats.Waits
+		}
+		if !l.judgeTimers(since) {
+			break
+		}
+		l.partial = false
+	}
+	l.stats.Events += uint64(len(l.events) - collected)
+	return nil
+}
+
+// collect waits at most ns and turns what has happened into events.
+func (l *Loop) collect(ns int64) error {
+	if err := l.be.wait(ns); err != nil {
 		return err
 	}
+	woke := max(l.nowNs+ns, l.sleepsTill)
+	l.sleepsTill = 0
 	l.readClock()
-	if l.moderation.mostNs > 0 && l.stats.Waits > waits {
-		l.moderation.awake(l.nowNs, int64(l.stats.Received+l.stats.Spliced))
+	if late := l.nowNs - woke; ns >= 0 && late > leapNs {
+		l.leap = Leap{At: l.nowNs, Ns: late}
 	}
 	if l.gatherDue != 0 && l.nowNs >= l.gatherDue {
 		l.expireGathers()
 	}
-	l.expireTimers()
 	l.collectMail()
-	l.stats.Events += uint64(len(l.events) - collected)
+	if !l.box.empty() {
+		l.partial = true
+	}
 	return nil
 }
 
@@ -303,7 +344,7 @@ func (l *Loop) recycle() {
 
 // waitNs is how long the backend may wait.
 func (l *Loop) waitNs(maxWait time.Duration) int64 {
-	if len(l.events) > 0 || l.todoHead != 0 || maxWait == 0 || l.acceptDirty {
+	if len(l.events) > 0 || l.todoHead != 0 || maxWait == 0 || l.acceptDirty || l.sweep.on {
 		return 0
 	}
 	if l.calledUp > 0 && l.parkedCount() > 0 {

@@ -198,11 +198,16 @@ func (s *sim) hold(v *simSocket) {
 
 // heldBack says that v reports nothing now.
 func (s *sim) heldBack(v *simSocket) bool {
+	if s.l.sweep.on {
+		return false
+	}
 	if v.held > s.w.now {
+		s.l.partial = true
 		return true
 	}
 	if s.w.chance(s.w.Late) {
 		s.hold(v)
+		s.l.partial = true
 		return v.held > s.w.now
 	}
 	return false

@@ -16,6 +16,9 @@ func (s *sim) wait(waitNs int64) error {
 			s.collect(v)
 		}
 	}
+	if s.starved {
+		s.l.partial = true
+	}
 	s.until = w.now
 	if waitNs == 0 || len(s.l.events) > before || s.l.todoHead != 0 || s.starved {
 		s.starved = false
@@ -26,6 +29,7 @@ func (s *sim) wait(waitNs int64) error {
 		if waitNs > 0 {
 			s.until = w.now + waitNs
 		}
+		s.l.sleepsTill = s.until
 	}
 	s.l.wakeUp()
 	return nil
@@ -193,7 +197,7 @@ func (s *sim) receive(v *simSocket, c *conn) {
 			block = block.Slice(off, block.Len-off)
 		}
 		size := min(int(block.Len), len(v.in))
-		if size > 1 && w.chance(w.ShortIO) {
+		if size > 1 && !l.sweep.on && w.chance(w.ShortIO) {
 			size = 1 + w.rng.IntN(size)
 			w.Tally.ShortReads++
 		}
@@ -206,6 +210,8 @@ func (s *sim) receive(v *simSocket, c *conn) {
 	}
 	if v.rest = len(v.in) > 0; !v.rest {
 		l.drained(c)
+	} else {
+		l.partial = true
 	}
 	if len(v.in) == 0 && (v.fin || v.rst) && (!v.stopping || v.overshoot > 0) {
 		errno := unix.Errno(0)

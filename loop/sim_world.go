@@ -17,6 +17,7 @@ type Faults struct {
 	RefuseDial  int // a connect is refused
 	SilentDial  int // a connect gets no answer at all
 	Jump        int // the clock leaps when everybody waits
+	Freeze      int // the loops get no CPU for a while, and their peers go on
 	Offset      int // bytes are received into the middle of a block
 }
 
@@ -28,6 +29,7 @@ type Tally struct {
 	Resets, LostToReset, HalfEnds  uint64
 	Refused, Silent, Nameless      uint64
 	Jumps, Exports, CancelledInOps uint64
+	Freezes                        uint64
 	Splices, NoPipes, Gathers      uint64
 }
 
@@ -57,6 +59,7 @@ type World struct {
 	listeners []*simListener
 	servers   map[string]func(*Peer)
 	room      int
+	thawed    int64 // the loops are not frozen before
 	maxLag    int64 // ns until the other end notices something
 }
 
@@ -181,7 +184,36 @@ func (w *World) Advance() bool {
 		w.Tally.Jumps++
 		w.now += w.rng.Int64N(1 << (15 + w.rng.IntN(20))) // up to 17 s, mostly far less
 	}
+	if w.chance(w.Freeze) && w.now >= w.thawed && !w.sendsInFlight() {
+		w.Tally.Freezes++
+		w.freeze(w.now + w.rng.Int64N(1<<(15+w.rng.IntN(20))))
+	}
 	return true
+}
+
+// freeze lets time pass for everybody but the loops.
+func (w *World) freeze(until int64) {
+	for len(w.agenda) > 0 && w.agenda[0].at <= until {
+		w.now = max(w.now, w.agenda[0].at)
+		w.RunDue()
+	}
+	w.now = until
+	w.thawed = until + thawNs
+}
+
+// thawNs is how long the loops run at least before they are frozen again.
+const thawNs = int64(12e9)
+
+// sendsInFlight says that a loop has handed over bytes that are not under way
+// although there is room for them: a kernel sends those at once, whatever
+// becomes of the loop.
+func (w *World) sendsInFlight() bool {
+	for _, v := range w.sockets {
+		if v != nil && v.s != nil && v.sending && (v.space() > 0 || v.far.gone) {
+			return true
+		}
+	}
+	return false
 }
 
 // simSocket is one end of a connection.
@@ -363,6 +395,7 @@ func (t *Tally) Add(o *Tally) {
 	t.Silent += o.Silent
 	t.Nameless += o.Nameless
 	t.Jumps += o.Jumps
+	t.Freezes += o.Freezes
 	t.Exports += o.Exports
 	t.CancelledInOps += o.CancelledInOps
 	t.Splices += o.Splices

@@ -125,11 +125,79 @@ func (l *Loop) Deadline(id ConnID, at int64) {
 	l.wheel.insert(&l.conns, id.slot(), c, tick)
 }
 
-// expireTimers reports the deadlines that have passed, and brings connections
-// whose deadline has moved to their new place.
-func (l *Loop) expireTimers() {
+// due says that at now (a tick) the wheel has something to do.
+func (w *wheel) due(now int64) bool {
+	bucket, ok := w.first()
+	return ok && w.begins(bucket) <= now
+}
+
+// A peer has done in time what its bytes prove that had arrived before the
+// deadline, however late the loop comes to read them: the process may have been
+// stopped, or had no CPU. So no deadline is reported by the clock alone. First
+// everything that had arrived by then is collected, in a sweep of as many Polls
+// as that takes; the owner handles it, and what that made it send or allow is
+// carried out; only the deadlines that are left then have passed.
+type sweep struct {
+	on      bool  // the next Poll collects thoroughly and does not wait
+	from    int64 // all that had arrived by then is being collected, 0: nothing is
+	left    int   // Polls that may still take
+	settled int64 // was collected and is in the hands of the owner, 0: nothing is
+}
+
+// sweepLeast and sweepConns bound a sweep, for under load there is always more:
+// so many Polls, and one more for every so many connections.
+const (
+	sweepLeast = 8
+	sweepConns = 16
+)
+
+// judgeTimers reports the deadlines that have passed. since is a time before
+// this Poll collected. True: a deadline may have passed and there is nothing for
+// the owner to do before that is known, so this Poll is to collect once more.
+func (l *Loop) judgeTimers(since int64) bool {
+	s := &l.sweep
+	if !l.wheel.due(l.nowNs / tickNs) {
+		*s = sweep{}
+		l.expireTimers(l.nowNs)
+		return false
+	}
+	if s.settled != 0 {
+		l.expireTimers(s.settled)
+		s.settled = 0
+	}
+	if s.from == 0 {
+		s.from, s.left = since, sweepLeast+l.connCount/sweepConns
+	}
+	if s.on = true; l.partial && s.left > 0 {
+		s.left--
+		return !l.news()
+	}
+	if l.news() {
+		s.settled, s.from = s.from, 0
+		return false
+	}
+	l.expireTimers(s.from)
+	s.from = 0
+	s.on = l.wheel.due(l.nowNs / tickNs)
+	return s.on
+}
+
+// news says that the owner is about to hear of something that has arrived, or
+// left.
+func (l *Loop) news() bool {
+	for i := l.head; i < len(l.events); i++ {
+		if k := l.events[i].Kind; k != Timer && k != Closed {
+			return true
+		}
+	}
+	return false
+}
+
+// expireTimers reports the deadlines up to at, and brings connections whose
+// deadline has moved to their new place.
+func (l *Loop) expireTimers(at int64) {
 	w := &l.wheel
-	now := l.nowNs / tickNs
+	now := at / tickNs
 	for {
 		bucket, ok := w.first()
 		if !ok {
@@ -149,7 +217,7 @@ func (l *Loop) expireTimers() {
 			c.timerNext, c.timerPrev, c.timerBucket = 0, 0, 0
 			switch {
 			case c.deadline == 0:
-			case c.deadline <= l.nowNs:
+			case c.deadline <= at:
 				c.deadline = 0
 				c.flags |= flagTimerFired
 				l.push(Event{Kind: Timer, Conn: makeID(slot, c.gen), FD: -1})

@@ -148,8 +148,14 @@ func (u *uring) wait(waitNs int64) error {
 		}
 		err = u.g.submitWait(waitNs, moderateNs, brief)
 		u.l.wakeUp()
+	} else if u.l.sweep.on {
+		err = u.g.submitAllDone(u.inflight)
 	} else {
 		err = u.g.submit()
+	}
+	// A ring does only some of what is ready in one call, unless it is asked for all.
+	if !u.l.sweep.on || err != nil {
+		u.l.partial = true
 	}
 	if u.g.sqReady() == 0 {
 		u.submitted()
@@ -166,6 +172,9 @@ func (u *uring) wait(waitNs int64) error {
 			}
 		}
 		u.g.seen(len(batch))
+	}
+	if u.starved > 0 {
+		u.l.partial = true
 	}
 	return u.fatal
 }
