@@ -51,6 +51,7 @@ const (
 	xGRPC                         // the client speaks gRPC
 	xStreamReset                  // a side has reset its stream, with resetCode
 	xContinue                     // the client asked for a 100 and has not had it
+	xPerhapsDone                  // an origin that broke off may have acted on it
 )
 
 // exchange is one request and its response: what joins a client to an origin.

@@ -234,6 +234,7 @@ func (w *Worker) replay(c *client, x *exchange, o *origin) {
 	} else {
 		x.attempts++
 	}
+	x.flags |= xPerhapsDone
 	w.sendAgain(c, x, o)
 }
 

@@ -391,7 +391,7 @@ func (w *Worker) originStreamLost(o *origin, errno unix.Errno, unprocessed bool)
 			w.sendAgain(c, x, o)
 			return
 		}
-		if c.stream != 0 {
+		if c.stream != 0 && x.flags&xPerhapsDone == 0 { // RFC 9113 8.7
 			// The client may: it still has the request whole.
 			w.countFault(&faultOriginClosed)
 			w.m.OriginAborts++
