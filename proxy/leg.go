@@ -40,7 +40,7 @@ func (w *Worker) originLeft(o *origin) bool {
 // clientDue sets the deadline of a client, originDue that of an origin; 0: none.
 func (w *Worker) clientDue(c *client, at int64) {
 	if c.stream != 0 {
-		w.streamDue(w.streams.At(c.stream), at)
+		w.streamDue(c.stream, at)
 		return
 	}
 	w.l.Deadline(c.conn, at)
@@ -48,7 +48,7 @@ func (w *Worker) clientDue(c *client, at int64) {
 
 func (w *Worker) originDue(o *origin, at int64) {
 	if o.stream != 0 {
-		w.streamDue(w.streams.At(o.stream), at)
+		w.streamDue(o.stream, at)
 		return
 	}
 	w.l.Deadline(o.conn, at)

@@ -5,7 +5,8 @@ package proxy
 // pause, there is a least rate (limits.min_rate), over spans of at least the
 // timeout in question. It is looked at where a deadline is set anyway: takeBy
 // and giveBy then return the present, and stillTakes and stillGives judge when
-// the deadline has come.
+// the deadline has come. A span in which the loop itself did not run for a while
+// says nothing: peers stop when the kernel's buffers are full.
 
 // takeBy is the deadline of a client that has bytes queued for it. Its rate
 // runs from the first of a row of calls; clientSent ends the row when nothing
@@ -38,7 +39,7 @@ func (w *Worker) stillTakes(c *client) bool {
 		return false
 	}
 	took := w.taken(c) - c.takeMark
-	if took == 0 || took < leastBytes(w.snap.limits.minRate, w.l.Now()-c.takeFrom) {
+	if took == 0 || took < leastBytes(w.snap.limits.minRate, w.l.Now()-c.takeFrom) && w.l.Leap().At < c.takeFrom {
 		return false
 	}
 	c.takeFrom = 0
@@ -68,7 +69,8 @@ func (w *Worker) giveBy(x *exchange) int64 {
 func (w *Worker) stillGives(c *client, x *exchange) bool {
 	now, lim := w.l.Now(), &w.snap.limits
 	pausedNs := int64(x.sinceMs(now)-x.bodyAtMs) * 1e6
-	if x.bodyFromMs == 0 || pausedNs >= lim.requestBodyNs || x.reqBytes-x.bodyMark < leastBytes(lim.minRate, x.watched(now)) {
+	slow := x.reqBytes-x.bodyMark < leastBytes(lim.minRate, x.watched(now)) && w.l.Leap().At < now-x.watched(now)
+	if x.bodyFromMs == 0 || pausedNs >= lim.requestBodyNs || slow {
 		return false
 	}
 	x.bodyFromMs = 0

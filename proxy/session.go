@@ -288,7 +288,7 @@ func (se *session) taken(w *Worker) uint64 { return se.sent - uint64(w.l.Unacked
 // slowly (see pace.go).
 func (se *session) takes(w *Worker) bool {
 	took := se.taken(w) - se.takeMark
-	return took > 0 && took >= leastBytes(w.snap.limits.minRate, w.l.Now()-se.takeFrom)
+	return took > 0 && (took >= leastBytes(w.snap.limits.minRate, w.l.Now()-se.takeFrom) || w.l.Leap().At >= se.takeFrom)
 }
 
 func (w *Worker) sessionTimeout(se *session) {
@@ -505,12 +505,12 @@ func (w *Worker) pressSessions(level int) {
 func (w *Worker) freeEnded() {
 	for _, i := range w.endedClients {
 		c := w.clients.At(i)
-		w.streams.Free(c.stream)
+		w.freeStream(c.stream)
 		w.clients.Free(i)
 	}
 	w.endedClients = w.endedClients[:0]
 	for _, i := range w.endedOrigins {
-		w.streams.Free(w.origins.At(i).stream)
+		w.freeStream(w.origins.At(i).stream)
 		w.origins.Free(i)
 	}
 	w.endedOrigins = w.endedOrigins[:0]

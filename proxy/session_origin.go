@@ -249,7 +249,8 @@ func (w *Worker) openOriginStream(c *client, x *exchange, o *origin, se *session
 		w.failExchange(c, x, &faultNoEndpoint)
 		return
 	}
-	st.session, st.id, st.due = se.self, id, 0
+	st.session, st.id = se.self, id
+	w.streamDue(o.stream, 0)
 	o.addr = se.addr
 	o.uses = se.uses
 	se.uses++

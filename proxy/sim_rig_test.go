@@ -101,6 +101,9 @@ func (s *simulation) some(limit int) int {
 
 func (s *simulation) faults() loop.Faults {
 	f := loop.Faults{ShortIO: s.some(80), Late: s.some(50), Overshoot: s.some(100), Offset: s.some(50), LoseOnReset: 50}
+	if s.rng.IntN(3) == 0 {
+		f.Freeze = s.some(5)
+	}
 	if s.calm {
 		return f
 	}

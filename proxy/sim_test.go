@@ -54,6 +54,7 @@ func TestSim(t *testing.T) {
 // changes they are seeds like any other.
 func TestSimSeedsThatFound(t *testing.T) {
 	for seed, what := range map[uint64]string{
+		6225:  "a client was told that its request was refused, though one origin of several had begun on it",
 		56575: "a worker that had drained ended before an origin was sent the end of its WebSocket, which waited for window",
 	} {
 		s, err := simulate(seed, t.TempDir())
@@ -162,7 +163,7 @@ func (c *simCounts) complete(t *testing.T) {
 		"shutdowns among clients": uint64(c.drains), "blocks asked for in vain": c.noBlock, "receives without a block": w.NoBlocks,
 		"short reads": w.ShortReads, "short writes": w.ShortWrites, "late completions": w.Late, "receives after Pause": w.Overshoots,
 		"resets": w.Resets, "resets that destroyed bytes": w.LostToReset, "half-closes": w.HalfEnds, "connects refused": w.Refused,
-		"connects without an answer": w.Silent, "accepts of a connection that was reset": w.Nameless, "leaps of the clock": w.Jumps, "splices": w.Splices, "splices without a pipe": w.NoPipes, "long messages in pieces": w.Gathers, "connections passed on": w.Exports,
+		"connects without an answer": w.Silent, "accepts of a connection that was reset": w.Nameless, "leaps of the clock": w.Jumps, "loops without CPU": w.Freezes, "splices": w.Splices, "splices without a pipe": w.NoPipes, "long messages in pieces": w.Gathers, "connections passed on": w.Exports,
 		"operations cancelled under way": w.CancelledInOps, "requests tried again": c.retries, "stale connections": c.stale,
 		"WebSockets between HTTP/1 and HTTP/1": uint64(c.pairs[0][0]), "WebSockets from HTTP/1 to HTTP/2": uint64(c.pairs[0][1]),
 		"WebSockets from HTTP/2 to HTTP/1": uint64(c.pairs[1][0]), "WebSockets between HTTP/2 and HTTP/2": uint64(c.pairs[1][1]),

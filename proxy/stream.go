@@ -57,7 +57,6 @@ const frameBytes = 16 << 10
 // stream is what a side of an exchange has instead of a connection of its own:
 // one stream of a session. Pointer-free.
 type stream struct {
-	due     int64     // deadline, 0: none
 	out     buf.Chain // bytes that wait for a window, or for their turn
 	trailer buf.View  // the field block that ends the stream, behind out
 	session uint32
@@ -172,34 +171,44 @@ func (w *Worker) streamResume(st *stream) {
 	}
 }
 
-// streamDue sets the stream's deadline. Streams have no timers of their own:
-// the worker's looks at them.
-func (w *Worker) streamDue(st *stream, at int64) {
-	st.due = at
-	w.wakeBy(at)
+// streamDue sets the deadline of the stream with index i. Its timer belongs to
+// the index, and serves all streams that come to have it.
+func (w *Worker) streamDue(i uint32, at int64) {
+	for uint32(len(w.streamTimers)) <= i {
+		if at == 0 {
+			return
+		}
+		w.streamTimers = append(w.streamTimers, 0)
+	}
+	if w.streamTimers[i] == 0 && at != 0 {
+		w.streamTimers[i] = w.l.NewTimer(ownerOf(ownerStream, i))
+	}
+	w.l.Deadline(w.streamTimers[i], at)
 }
 
-// expireStreams lets the deadlines of streams pass, and has the timer go off at
-// the next one, those that are set meanwhile included.
-func (w *Worker) expireStreams(now int64) {
-	for i := uint32(1); i <= uint32(w.streams.Cap()); i++ {
-		if !w.streams.Live(i) {
-			continue
-		}
-		st := w.streams.At(i)
-		if st.due == 0 {
-			continue
-		}
-		if st.due > now {
-			w.timerAt = min(w.timerAt, st.due)
-			continue
-		}
-		st.due = 0
-		if st.flags&streamClient != 0 {
-			w.clientTimeout(st.side, w.clients.At(st.side))
-		} else {
-			w.originTimeout(w.origins.At(st.side))
-		}
+func (w *Worker) freeStream(i uint32) {
+	w.streamDue(i, 0)
+	w.streams.Free(i)
+}
+
+// streamTimeout: the deadline of the stream with index i has passed.
+func (w *Worker) streamTimeout(i uint32) {
+	st := w.streams.At(i)
+	if st.flags&streamClient != 0 {
+		w.clientTimeout(st.side, w.clients.At(st.side))
+	} else {
+		w.originTimeout(w.origins.At(st.side))
+	}
+}
+
+// trimStreamTimers gives the timers back when there is no stream.
+func (w *Worker) trimStreamTimers() {
+	if w.streams.Len() > 0 {
+		return
+	}
+	for i, t := range w.streamTimers {
+		w.l.Close(t)
+		w.streamTimers[i] = 0
 	}
 }
 
@@ -212,7 +221,6 @@ func (w *Worker) closeStream(st *stream, code http2.ErrCode) {
 		w.streamOver(st)
 		w.touch(se)
 	}
-	st.due = 0
 	w.sessionWaits(st, -st.out.Bytes())
 	w.pool.Drop(&st.out)
 	w.release(&st.trailer)

@@ -28,6 +28,7 @@ const (
 	ownerListener = 2
 	ownerWorker   = 3
 	ownerSession  = 4
+	ownerStream   = 5
 )
 
 func ownerOf(table, index uint32) uint32 { return table<<ownerShift | index }
@@ -121,6 +122,7 @@ type Worker struct {
 	// HTTP/2
 	sessions     []*session // by index; 0 is none
 	freeSessions []uint32
+	streamTimers []loop.ConnID // by index of streams; 0: it never had a deadline
 	h2streams    http2.Streams
 	h2scratch    http2.Scratch
 	groups       [][]group // by cluster and endpoint
@@ -144,6 +146,7 @@ type Worker struct {
 	maxBlocks int
 	arena     *numa.Arena
 	timerAt   int64
+	keepAt    int64 // when housekeeping is due
 
 	listeners []int
 	draining  bool
@@ -159,6 +162,7 @@ type Worker struct {
 	notes                   buf.Notes // heads of tunnels, for the log
 
 	stopped bool
+	leapAt  int64 // the end of the last leap for which peers got more time
 	record  accesslog.Record
 }
 
@@ -221,7 +225,7 @@ func (w *Worker) begin() bool {
 	if w.timer = w.l.NewTimer(ownerOf(ownerWorker, 0)); w.timer == 0 {
 		return false
 	}
-	w.housekeeping()
+	w.wake()
 	return true
 }
 
@@ -266,6 +270,9 @@ func (w *Worker) handle(ev *loop.Event) {
 		w.mail(w.l.Mail(ev))
 		return
 	}
+	if ev.Kind == loop.Timer && w.excused(ev) {
+		return
+	}
 	index := ev.Owner & ownerMask
 	switch ev.Owner >> ownerShift {
 	case ownerClient:
@@ -278,13 +285,17 @@ func (w *Worker) handle(ev *loop.Event) {
 		w.workerEvent(ev)
 	case ownerSession:
 		w.sessionEvent(index, ev)
+	case ownerStream:
+		if ev.Kind == loop.Timer {
+			w.streamTimeout(index)
+		}
 	}
 }
 
 func (w *Worker) workerEvent(ev *loop.Event) {
 	switch ev.Kind {
 	case loop.Timer:
-		w.housekeeping()
+		w.wake()
 	case loop.Closed:
 		if ev.Conn != w.timer {
 			w.exported(ev.Owner&ownerMask, int(ev.FD))
@@ -318,30 +329,42 @@ func (w *Worker) forgetRunnable(i uint32) {
 	}
 }
 
-// housekeeping runs once a second: idle origin connections age out, pools
-// refill, log lines leave, memory goes back, marks follow the pressure.
-func (w *Worker) housekeeping() {
+// wake does what has a time. The log looks at its own when the turn ends.
+func (w *Worker) wake() {
 	now := w.l.Now()
-	w.timerAt = now + housekeepingNs
-	w.expireStreams(now)
+	due := now >= w.keepAt
+	if due {
+		w.keepAt = now + housekeepingNs
+	}
+	w.timerAt = w.keepAt
+	if due {
+		w.housekeeping(now)
+	}
+	for i := range w.pools {
+		w.serveWaiters(i)
+	}
+	if w.draining {
+		w.drainStep(now)
+		w.timerAt = min(w.timerAt, now+drainStepNs)
+	}
+	w.setTimer(w.timerAt)
+}
+
+// housekeeping runs once a second, whatever else the timer goes off for: idle
+// origin connections age out, pools refill, memory goes back.
+func (w *Worker) housekeeping(now int64) {
 	for i := range w.pools {
 		w.expireIdle(i, now)
 		if !w.draining {
 			w.prewarm(i, now)
 		}
-		w.serveWaiters(i)
 	}
+	w.trimStreamTimers()
 	w.l.Trim()
-	if w.draining {
-		w.drainStep(now)
-		w.setTimer(now + drainStepNs)
-		return
-	}
-	w.setTimer(w.timerAt)
 }
 
-// setTimer and wakeBy keep the worker's one timer: housekeeping comes once a
-// second, or sooner when somebody waits for something that has a time.
+// setTimer and wakeBy keep the worker's one timer: it goes off for housekeeping,
+// or sooner when something else has a time.
 func (w *Worker) setTimer(at int64) {
 	w.timerAt = at
 	w.l.Deadline(w.timer, at)
