@@ -28,6 +28,62 @@ limits: {request_header_timeout: 1s, request_body_timeout: 1s, send_timeout: 1s,
 http2: {idle_timeout: 1s}
 `
 
+// gatedOrigin answers what waits for its gate, "/rest" with the second half of
+// the answer alone, and anything else at once. here is told of each that waits.
+func gatedOrigin(t *testing.T, gate chan struct{}, here *sync.WaitGroup) *origin {
+	return startOrigin(t, func(c *originConn) {
+		for r := c.request(); r != nil; r = c.request() {
+			head := "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
+			switch r.URL.Path {
+			case "/answer", "/narrow":
+				here.Done()
+				<-gate
+			case "/rest":
+				c.write(head + "do")
+				here.Done()
+				<-gate
+				c.write("ne")
+				continue
+			default:
+				if _, err := io.Copy(io.Discard, r.Body); err != nil {
+					return
+				}
+			}
+			c.write(head + "done")
+		}
+	})
+}
+
+// latecomers are requests of which a part is sent, and the rest later.
+type latecomers struct {
+	t       *testing.T
+	addr    string
+	clients []*client
+	rests   []string
+}
+
+func (l *latecomers) send(first, rest string) {
+	c := dial(l.t, l.addr)
+	c.write(first)
+	l.clients, l.rests = append(l.clients, c), append(l.rests, rest)
+}
+
+func (l *latecomers) sendRests() {
+	for i, c := range l.clients {
+		c.write(l.rests[i])
+	}
+}
+
+func (l *latecomers) answered() {
+	for i, c := range l.clients {
+		res, body := c.response("GET")
+		if res.StatusCode != 200 || body != "done" {
+			l.t.Errorf("client %d: %s %q", i, res.Status, body)
+		}
+		c.Close()
+	}
+}
+
 // A proxy that is stopped for longer than all its limits, as a debugger, a
 // cgroup's freezer or a host without a free CPU may do, holds nothing against
 // peers that did their part meanwhile: whatever had arrived in time counts. Who
@@ -35,56 +91,29 @@ http2: {idle_timeout: 1s}
 func TestLate(t *testing.T) {
 	eachBackend(t, func(t *testing.T, backend string) {
 		gate := make(chan struct{})
-		var waiting sync.WaitGroup // for requests to be where they wait
-		origin := startOrigin(t, func(c *originConn) {
-			for {
-				r := c.request()
-				if r == nil {
-					return
-				}
-				head := "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
-				switch r.URL.Path {
-				case "/answer", "/narrow":
-					waiting.Done()
-					<-gate
-				case "/rest":
-					c.write(head + "do")
-					waiting.Done()
-					<-gate
-					c.write("ne")
-					continue
-				default:
-					if _, err := io.Copy(io.Discard, r.Body); err != nil {
-						return
-					}
-				}
-				c.write(head + "done")
-			}
-		})
-		z := start(t, backend, fmt.Sprintf(lateConfig, origin.addr))
+		var here sync.WaitGroup
+		z := start(t, backend, fmt.Sprintf(lateConfig, gatedOrigin(t, gate, &here).addr))
 		const each = 10
-		waiting.Add(3 * each)
-		var clients []*client
-		var rests []string
-		more := func(first, rest string) {
-			c := dial(t, z.addr)
-			c.write(first)
-			clients, rests = append(clients, c), append(rests, rest)
-		}
+		here.Add(3 * each)
+		l := &latecomers{t: t, addr: z.addr}
 		long := strings.Repeat("x", 100_000)
 		for range each {
-			more("GET / HTTP/1.1\r\nHo", "st: h\r\nX: y\r\n\r\n")
-			more(fmt.Sprintf("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", len(long), long[:1000]), long[1000:])
-			more("PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", strings.Repeat("2\r\nde\r\n", 5000)+"0\r\n\r\n")
-			more("GET /answer HTTP/1.1\r\nHost: h\r\n\r\n", "")
-			more("GET /rest HTTP/1.1\r\nHost: h\r\n\r\n", "")
-			more("GET /narrow HTTP/1.1\r\nHost: h\r\n\r\n", "")
+			l.send("GET / HTTP/1.1\r\nHo", "st: h\r\nX: y\r\n\r\n")
+			l.send(fmt.Sprintf("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", len(long), long[:1000]), long[1000:])
+			l.send("PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", strings.Repeat("2\r\nde\r\n", 5000)+"0\r\n\r\n")
+			l.send("GET /answer HTTP/1.1\r\nHost: h\r\n\r\n", "")
+			l.send("GET /rest HTTP/1.1\r\nHost: h\r\n\r\n", "")
+			l.send("GET /narrow HTTP/1.1\r\nHost: h\r\n\r\n", "")
 		}
-		waiting.Wait()
-		waiting.Add(2 * each) // those that queue behind, and streams
+		here.Wait()
+		here.Add(2 * each) // those that queue behind, and streams
 		for range each {
-			more("GET /narrow HTTP/1.1\r\nHost: h\r\n\r\n", "")
+			l.send("GET /narrow HTTP/1.1\r\nHost: h\r\n\r\n", "")
 		}
+		idle, silent := dial(t, z.addr), dial(t, z.addr)
+		idle.get("/")
+		l.clients, l.rests = append(l.clients, idle), append(l.rests, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		silent.write("GET / HTTP/1.1\r\nHo")
 		h := dialH2(t, z.addr)
 		var streams []*h2stream
 		for i := range uint32(each) {
@@ -92,32 +121,19 @@ func TestLate(t *testing.T) {
 			h.data(s.id, false, "abc")
 			streams = append(streams, s, h.ask(4*i+3, true, "GET", "/answer"))
 		}
-		idle, silent := dial(t, z.addr), dial(t, z.addr)
-		idle.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-		idle.response("GET")
-		silent.write("GET / HTTP/1.1\r\nHo")
 		time.Sleep(200 * time.Millisecond)
 
 		z.signal(t, syscall.SIGSTOP)
 		time.Sleep(100 * time.Millisecond)
 		close(gate)
-		for i, c := range clients {
-			c.write(rests[i])
-		}
+		l.sendRests()
 		for i := 0; i < len(streams); i += 2 {
 			h.data(streams[i].id, true, "de")
 		}
-		idle.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 		time.Sleep(1200 * time.Millisecond)
 		z.signal(t, syscall.SIGCONT)
 
-		for i, c := range append(clients, idle) {
-			res, body := c.response("GET")
-			if res.StatusCode != 200 || body != "done" {
-				t.Errorf("client %d: %s %q", i, res.Status, body)
-			}
-			c.Close()
-		}
+		l.answered()
 		for _, s := range streams {
 			h.until("an answer", s.over)
 			if s.status() != "200" || string(s.body) != "done" || s.reset && s.code != http2.ErrCodeNo {

@@ -18,12 +18,12 @@ type Abuse uint8
 
 const (
 	AbuseNone         Abuse = iota
-	AbuseRapidReset         // RST_STREAM for a request whose response had not begun
+	AbuseRapidReset         // RST_STREAM soon after a request whose response had not begun
 	AbuseForcedReset        // something that made this side reset a stream
 	AbuseRefused            // a stream over the limit, or behind a GOAWAY
 	AbuseContinuation       // CONTINUATION frames, short ones above all
 	AbuseSettings           // SETTINGS after the first
-	AbusePing               // PING
+	AbusePing               // PING, more often than frames were sent
 	AbuseEmptyData          // DATA without data and without an end
 	AbuseEmptyHeaders       // HEADERS or CONTINUATION without content
 	AbuseWindowUpdate       // WINDOW_UPDATE by little, more often than frames were sent
@@ -84,6 +84,17 @@ const (
 	shortFragment = 1024
 	shortPoints   = 20
 
+	// Who estimates bandwidth, as gRPC does, pings once in a round trip while data
+	// flows. So each DATA or HEADERS sent allows for one PING, up to so many.
+	pingsMax = 100
+
+	// A request that is taken back when its time is over has had one of the streams
+	// there may be at once for so long, and costs no more than one that is answered.
+	// What is taken back sooner is free as often as others are answered, up to so
+	// many.
+	rapidMs = 10
+	cutsMax = 100
+
 	longPastNs = 1e12 // every score is gone by then
 )
 
@@ -127,3 +138,17 @@ func (s *Session) endCalmly(ev *Event) {
 
 // earn allows for the WINDOW_UPDATEs that a frame sent will cause.
 func (s *Session) earn() { s.earned = min(s.earned+2, earnedMax) }
+
+// allowPing allows for the PING that a frame sent may cause.
+func (s *Session) allowPing() { s.pings = min(s.pings+1, pingsMax) }
+
+// cut judges the reset of a request whose response had not begun.
+func (s *Session) cut(st *Stream) {
+	switch {
+	case s.nowMs()-st.creditedMs >= rapidMs:
+	case s.cuts > 0:
+		s.cuts--
+	default:
+		s.suspect(AbuseRapidReset)
+	}
+}

@@ -280,3 +280,59 @@ func TestAbuseNames(t *testing.T) {
 		t.Error("200 has a name")
 	}
 }
+
+// What gRPC does: a ping for each round trip in which data flowed, in either
+// role, and calls whose deadline passes. None of it ends a connection, for
+// however long it goes on; the same without the traffic does.
+func TestGRPCTrafficIsNoAbuse(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		do   func(r *rig, i int)
+		step int64
+		end  string
+	}{
+		{"a ping for each DATA sent", func(r *rig, i int) {
+			if i == 0 {
+				r.get(1)
+				r.feed()
+				r.respond(1, 200, false)
+				r.fr.WriteWindowUpdate(0, 1<<30)
+				r.fr.WriteWindowUpdate(1, 1<<30)
+				r.feed()
+			}
+			r.s.AppendDataHeader(nil, r.s.Find(1), 4096, false)
+			r.fr.WritePing(false, [8]byte{})
+		}, 500e3, ""},
+		{"pings alone", func(r *rig, i int) { r.fr.WritePing(false, [8]byte{}) }, 500e3, abuses[AbusePing].fault.Reason},
+		{"calls that end by a deadline of 20 ms, 1000 a second", func(r *rig, i int) {
+			r.get(id(i))
+			if i >= 20 {
+				r.fr.WriteRSTStream(id(i-20), xnet.ErrCodeCancel)
+			}
+		}, 1e6, ""},
+		{"calls that end by a deadline of 5 ms, 500 a second, among as many that are answered", func(r *rig, i int) {
+			r.get(id(2 * i))
+			r.get(id(2*i + 1))
+			r.feed()
+			r.respond(id(2*i), 200, true)
+			r.now += 5e5
+			r.fr.WriteRSTStream(id(2*i+1), xnet.ErrCodeCancel)
+		}, 15e5, ""},
+		{"the same with none answered", func(r *rig, i int) {
+			r.get(id(i))
+			r.feed()
+			r.now += 5e5
+			r.fr.WriteRSTStream(id(i), xnet.ErrCodeCancel)
+		}, 15e5, abuses[AbuseRapidReset].fault.Reason},
+	} {
+		r := server(t, nil)
+		times, end := r.flood(30_000, c.step, func(i int) { c.do(r, i) })
+		want := ""
+		if c.end != "" {
+			want = "closed ENHANCE_YOUR_CALM: " + c.end
+		}
+		if end != want {
+			t.Errorf("%s: %q after %d, want %q", c.what, end, times, want)
+		}
+	}
+}

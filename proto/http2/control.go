@@ -152,7 +152,11 @@ func (s *Session) tableLimit() uint32 {
 // ping answers one (RFC 9113 section 6.7), or takes the answer to ours.
 func (s *Session) ping(p []byte) {
 	if s.frame.bits&bitAck == 0 {
-		s.suspect(AbusePing)
+		if s.pings > 0 {
+			s.pings--
+		} else {
+			s.suspect(AbusePing)
+		}
 		s.out = appendFrameHeader(s.out, len(p), framePing, bitAck, 0)
 		s.out = append(s.out, p...)
 	} else if at := int64(load32(p))<<32 | int64(load32(p[4:])); s.pingAt != 0 && at == s.pingAt {
@@ -215,10 +219,10 @@ func (s *Session) Shutdown(final bool) {
 		if s.role == Server {
 			s.goAwayID = s.maxID
 		}
-		s.appendGoAway(s.lastTaken(), ErrNo)
+		s.appendGoAway(s.lastTaken(), ErrNo, "")
 	case s.flags&flagDraining == 0:
 		s.flags |= flagDraining
-		s.appendGoAway(maxStreamID, ErrNo)
+		s.appendGoAway(maxStreamID, ErrNo, "")
 	}
 }
 
@@ -230,9 +234,11 @@ func (s *Session) lastTaken() uint32 {
 	return min(s.maxID, s.goAwayID)
 }
 
-func (s *Session) appendGoAway(last uint32, code ErrCode) {
-	s.out = appendFrameHeader(s.out, 8, frameGoAway, 0, 0)
+// appendGoAway queues a GOAWAY, with debug data for people (RFC 9113 section 6.8).
+func (s *Session) appendGoAway(last uint32, code ErrCode, debug string) {
+	s.out = appendFrameHeader(s.out, 8+len(debug), frameGoAway, 0, 0)
 	s.out = append32(append32(s.out, last), uint32(code))
+	s.out = append(s.out, debug...)
 }
 
 // peerReset ends a stream the peer does not want any more (section 6.4).
@@ -251,7 +257,7 @@ func (s *Session) peerReset(p []byte, ev *Event) {
 	*ev = Event{Kind: EventReset, Freed: true, Code: code, Stream: i, User: st.User, ID: id}
 	ev.Unprocessed = s.role == Client && code == ErrRefusedStream
 	if s.role == Server && st.flags&streamBegun == 0 {
-		s.suspect(AbuseRapidReset)
+		s.cut(st)
 	}
 	s.free(i)
 }

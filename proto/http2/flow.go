@@ -294,6 +294,7 @@ func (s *Session) AppendDataHeader(dst []byte, stream uint32, n int, end bool) [
 	}
 	st.sendWindow -= int32(n)
 	s.sendWindow -= int64(n)
+	s.allowPing()
 	if n >= smallData || s.Sendable(stream) > 0 {
 		s.earn()
 	}

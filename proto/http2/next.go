@@ -247,7 +247,11 @@ func (s *Session) act(p []byte, ev *Event) {
 // fail ends the connection (RFC 9113 section 5.4.1).
 func (s *Session) fail(ev *Event, code ErrCode, fault *proto.Fault) {
 	s.flags |= flagClosed
-	s.appendGoAway(s.lastTaken(), code)
+	why := ""
+	if s.doomed != AbuseNone {
+		why = fault.Reason // so that whoever looks after the peer can find out
+	}
+	s.appendGoAway(s.lastTaken(), code, why)
 	*ev = Event{Kind: EventClosed, Code: code, Fault: fault, Cause: s.doomed}
 	if s.role == Client {
 		ev.Fault = asResponse(fault)

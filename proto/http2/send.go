@@ -46,8 +46,10 @@ func (s *Session) AppendHead(dst []byte, stream uint32, block []byte, end bool) 
 		s.identify(stream, st, block)
 	} else if s.role == Server && !interimBlock(block) {
 		st.flags |= streamBegun
+		s.cuts = min(s.cuts+1, cutsMax)
 	}
 	s.earn()
+	s.allowPing()
 	left := len(block)
 	update := s.flags&flagTableUpdate == 0
 	if update { // RFC 7541 section 4.2: an encoder without a table says so once

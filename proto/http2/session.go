@@ -93,6 +93,7 @@ type Session struct {
 	pingAt, rtt   int64
 	score         uint32
 	earned        uint32 // WINDOW_UPDATEs that are free
+	pings, cuts   uint16 // PINGs and resets that are free
 	flags         sessionFlags
 	role          Role
 	pressure      uint8
