@@ -217,7 +217,7 @@ func (l *Loop) expireTimers(at int64) {
 			c.timerNext, c.timerPrev, c.timerBucket = 0, 0, 0
 			switch {
 			case c.deadline == 0:
-			case c.deadline <= at:
+			case tickAfter(c.deadline) <= w.elapsed: // not before those that are due sooner
 				c.deadline = 0
 				c.flags |= flagTimerFired
 				l.push(Event{Kind: Timer, Conn: makeID(slot, c.gen), FD: -1})

@@ -101,8 +101,8 @@ func (s *simulation) some(limit int) int {
 
 func (s *simulation) faults() loop.Faults {
 	f := loop.Faults{ShortIO: s.some(80), Late: s.some(50), Overshoot: s.some(100), Offset: s.some(50), LoseOnReset: 50}
-	if s.rng.IntN(3) == 0 {
-		f.Freeze = s.some(5)
+	if s.seed%3 == 0 {
+		f.Freeze = 1 + int(s.seed/3%5)
 	}
 	if s.calm {
 		return f
@@ -141,7 +141,7 @@ func (s *simulation) traits() simnet.Traits {
 	t.Abandon, t.Refuse, t.GoAway = s.some(20), s.some(10), s.some(30)
 	t.Leave, t.Cut, t.Early, t.IdleClose = s.some(20), s.some(10), s.some(20), s.some(50)
 	t.Stop, t.Slow = s.some(6), s.some(15)
-	if s.pick(16) == 0 { // bodies that by far exceed all marks and what is on its way
+	if s.pick(8) == 0 { // bodies that by far exceed all marks and what is on its way
 		t.Clients, t.Requests, t.Body, t.Large, t.Slow = 1+s.pick(6), 1+s.pick(10), simBigBody, 40, s.some(80)
 	}
 	if t.Wrong = s.some(60); s.blind {
