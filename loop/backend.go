@@ -43,7 +43,7 @@ type backend interface {
 	acceptOff(ln *listener)
 	acceptStop(ln *listener)
 
-	// refuse resets fd, which was accepted and is nobody's.
+	// refuse resets fd, which was accepted or exported and is nobody's.
 	refuse(fd int32)
 
 	// dial opens a socket for r, sets c.fd, and ends in l.connected.
