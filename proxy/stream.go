@@ -3,6 +3,7 @@ package proxy
 import (
 	"zproxy/buf"
 	"zproxy/internal/plant"
+	"zproxy/loop"
 	"zproxy/proto/http2"
 )
 
@@ -171,19 +172,39 @@ func (w *Worker) streamResume(st *stream) {
 	}
 }
 
-// streamDue sets the deadline of the stream with index i. Its timer belongs to
-// the index, and serves all streams that come to have it.
+// streamTimer is the timer of an index of streams, and serves all that come to
+// have it.
+type streamTimer struct {
+	timer loop.ConnID // 0: there was no need of one, or no slot
+	at    int64       // the deadline, 0: none
+}
+
+// streamDue sets the deadline of the stream with index i.
 func (w *Worker) streamDue(i uint32, at int64) {
 	for uint32(len(w.streamTimers)) <= i {
-		if at == 0 {
-			return
+		w.streamTimers = append(w.streamTimers, streamTimer{})
+	}
+	t := &w.streamTimers[i]
+	t.at = at
+	if t.timer == 0 && at != 0 {
+		if t.timer = w.l.NewTimer(ownerOf(ownerStream, i)); t.timer == 0 {
+			w.untimed = true // housekeeping tries again
 		}
-		w.streamTimers = append(w.streamTimers, 0)
 	}
-	if w.streamTimers[i] == 0 && at != 0 {
-		w.streamTimers[i] = w.l.NewTimer(ownerOf(ownerStream, i))
+	w.l.Deadline(t.timer, at)
+}
+
+// timeStreams sets the deadlines for which the loop had no slot.
+func (w *Worker) timeStreams() {
+	if !w.untimed {
+		return
 	}
-	w.l.Deadline(w.streamTimers[i], at)
+	w.untimed = false
+	for i := range w.streamTimers {
+		if t := &w.streamTimers[i]; t.timer == 0 && t.at != 0 {
+			w.streamDue(uint32(i), t.at)
+		}
+	}
 }
 
 func (w *Worker) freeStream(i uint32) {
@@ -206,10 +227,10 @@ func (w *Worker) trimStreamTimers() {
 	if w.streams.Len() > 0 {
 		return
 	}
-	for i, t := range w.streamTimers {
-		w.l.Close(t)
-		w.streamTimers[i] = 0
+	for _, t := range w.streamTimers {
+		w.l.Close(t.timer)
 	}
+	w.streamTimers = w.streamTimers[:0]
 }
 
 // closeStream ends the stream, if it is open, with code, and forgets what was

@@ -122,7 +122,8 @@ type Worker struct {
 	// HTTP/2
 	sessions     []*session // by index; 0 is none
 	freeSessions []uint32
-	streamTimers []loop.ConnID // by index of streams; 0: it never had a deadline
+	streamTimers []streamTimer // by index of streams
+	untimed      bool          // the loop had no slot for one of them
 	h2streams    http2.Streams
 	h2scratch    http2.Scratch
 	groups       [][]group // by cluster and endpoint
@@ -359,6 +360,7 @@ func (w *Worker) housekeeping(now int64) {
 			w.prewarm(i, now)
 		}
 	}
+	w.timeStreams()
 	w.trimStreamTimers()
 	w.l.Trim()
 }
