@@ -446,7 +446,9 @@ func (w *Worker) clientTimeout(i uint32, c *client) {
 			w.abortClient(c)
 		}
 	case clientLinger:
-		if w.clientQueued(c) > 0 {
+		if c.stream != 0 {
+			w.lingeringStreamTimeout(c)
+		} else if w.clientQueued(c) > 0 {
 			if !w.stillTakes(c) {
 				w.abortClient(c)
 			}

@@ -138,7 +138,12 @@ func (w *Worker) clientStreamData(c *client, st *stream, data buf.View, end bool
 			w.tunnelClientEnd(c, 0)
 		}
 	}
-	// (In any other state it was answered already, and told to stop.)
+	if c.state == clientFlush || c.state == clientLinger {
+		// It was answered already. Its connection goes on, its own window stays closed.
+		w.sessionOf(st).h2.Consumed(0, int(data.Len))
+		w.lingeringStreamEnded(c, st)
+		return
+	}
 	w.streamReceived(st, data.Len)
 }
 
@@ -203,19 +208,6 @@ func (w *Worker) clientStreamLost(c *client, why string) {
 	default:
 		w.closeClient(c)
 	}
-}
-
-// finishStream: the answer of a stream has been queued whole, and its exchange
-// is over. Where the request goes on when the answer has left, the client is
-// told to stop sending it (RFC 9113 8.1).
-func (w *Worker) finishStream(c *client) {
-	st := w.streams.At(c.stream)
-	c.state = clientFlush
-	if st.id == 0 || st.flags&streamEnded != 0 {
-		w.endClientStream(c, http2.ErrNo)
-		return
-	}
-	w.clientDue(c, w.takeBy(c))
 }
 
 // endClientStream lets a client go that is a stream. Its exchange has ended

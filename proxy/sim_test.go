@@ -84,6 +84,7 @@ type simCounts struct {
 	early, declined, noConnect   int       // WebSockets
 	tunnels                      int       // others
 	continues                    uint64    // 100s in an origin's place
+	lingers                      int       // streams with an early answer
 }
 
 func (c *simCounts) more() bool {
@@ -109,6 +110,7 @@ func (c *simCounts) add(s *simulation) {
 	c.cuts += s.run.Cuts
 	c.stops += s.run.Stops
 	c.earlies += s.run.Earlies
+	c.lingers += s.run.Lingers
 	c.hangUps += s.run.HangUps
 	c.drains += bit(s.early)
 	c.tally.Add(&s.world.Tally)
@@ -168,7 +170,7 @@ func (c *simCounts) complete(t *testing.T) {
 		"WebSockets between HTTP/1 and HTTP/1": uint64(c.pairs[0][0]), "WebSockets from HTTP/1 to HTTP/2": uint64(c.pairs[0][1]),
 		"WebSockets from HTTP/2 to HTTP/1": uint64(c.pairs[1][0]), "WebSockets between HTTP/2 and HTTP/2": uint64(c.pairs[1][1]),
 		"WebSockets with early data": uint64(c.early), "WebSockets declined": uint64(c.declined), "WebSockets that no origin takes": uint64(c.noConnect),
-		"other tunnels": uint64(c.tunnels), "100s in an origin's place": c.continues,
+		"other tunnels": uint64(c.tunnels), "100s in an origin's place": c.continues, "streams that linger behind an early answer": uint64(c.lingers),
 		"connections stolen": c.stolen, "answers of the proxy's own": c.own,
 	} {
 		if n < 20 {

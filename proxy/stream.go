@@ -343,7 +343,7 @@ func (w *Worker) streamSent(st *stream, n int) {
 	case c.state != clientFlush:
 		w.clientDrained(st.side, c)
 	case st.flags&streamEnded != 0:
-		w.endClientStream(c, http2.ErrNo)
+		w.lingerStream(c, st)
 	default:
 		w.clientDue(c, w.takeBy(c))
 	}

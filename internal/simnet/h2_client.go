@@ -139,7 +139,7 @@ func (c *h2Client) send1(s *h2Stream) {
 
 func (c *h2Client) spent(s *h2Stream) {
 	c.say(&s.q.Sent)
-	if s.tunnel && s.gotEnd {
+	if s.gotEnd {
 		c.then(func() { c.over(s) })
 	}
 }
@@ -281,16 +281,37 @@ func (c *h2Client) onEnd(s *h2Stream) error {
 	if s.tunnel && !s.sentEnd {
 		return nil // the other direction goes on
 	}
-	if !s.sentEnd {
-		// Answered without the whole request: nobody needs the rest (RFC 9113 8.1).
-		c.resetStream(s, h2NoError)
+	if s.sentEnd || c.answeredEarly(s) {
+		c.over(s)
 	}
-	c.over(s)
 	return nil
 }
 
+// answeredEarly: the answer is whole and the request is not: nobody needs the
+// rest (RFC 9113 8.1). The client says so, stops without a word, or goes on; then
+// the stream is not over before the far end resets it, or it is spent.
+func (c *h2Client) answeredEarly(s *h2Stream) (over bool) {
+	s.endedAt, s.jumps = c.r.World.Now(), c.r.World.Tally.Jumps
+	switch c.r.rng.IntN(3) {
+	case 0:
+		c.resetStream(s, h2NoError)
+		return true
+	case 1:
+		s.outgoing = false
+	}
+	c.r.Lingers++
+	return false
+}
+
+// early is for how long a client that has its answer must not be reset: it may
+// take a reset that comes with the answer for the loss of it.
+const earlyReset = int64(500e6)
+
 // onReset: an answer that is not whole shows it.
 func (c *h2Client) onReset(s *h2Stream, code uint32) error {
+	if since := c.r.World.Now() - s.endedAt; s.endedAt > 0 && !c.slow && since < earlyReset && s.jumps == c.r.World.Tally.Jumps {
+		return fmt.Errorf("request %d is reset %d ms behind its early answer", s.q.ID, since/1e6)
+	}
 	if c.r.Traits.Calm && (!s.gotEnd || s.tunnel) {
 		return fmt.Errorf("request %d is reset with %d in a calm run", s.q.ID, code)
 	}

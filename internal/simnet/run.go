@@ -18,6 +18,7 @@ type Run struct {
 	Violations []string
 
 	Leaves, Cuts, Stops, Earlies, HangUps int // what peers did, in all
+	Lingers                               int // streams whose client did not reset them when it had its answer early
 
 	// Trace, if set, is told what the peers do.
 	Trace func(format string, args ...any)
