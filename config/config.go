@@ -135,9 +135,11 @@ type Route struct {
 	Methods  []string // nil: all
 	Listener string   // address of the only listener the route holds for, "": all
 	Interim  string   // "pass", "drop" or "": as the listener says
-	Upstream string
-	Respond  *Respond
-	Redirect *Redirect
+	// MaxStreamDuration is 0 when there is no limit.
+	MaxStreamDuration time.Duration
+	Upstream          string
+	Respond           *Respond
+	Redirect          *Redirect
 	// WebSocket is nil when the route does not say: mode "frames" and no limits.
 	WebSocket *WebSocket
 }

@@ -30,7 +30,7 @@ var goldenErrors = []struct {
 	{"comments only", "# nothing\n", `f:1:1: found an empty file, expected a configuration: at least listeners and routes`},
 	{"null", "~\n", `f:1:1: found an empty file, expected a configuration: at least listeners and routes`},
 	{"empty object", "{}", `f:1:1: listeners: found nothing, expected a list of 1 to 256 entries, each with the keys address, protocols, interim, socket (this key is required)
-f:1:1: routes: found nothing, expected a list of 1 to 1048576 entries, each with the keys host, path, methods, listener, interim, upstream, respond, redirect, websocket (this key is required)`},
+f:1:1: routes: found nothing, expected a list of 1 to 1048576 entries, each with the keys host, path, methods, listener, interim, max_stream_duration, upstream, respond, redirect, websocket (this key is required)`},
 	{"a list", "- a\n", `f:1:1: found a list, expected a mapping with the keys loops, io, batch_wait, buffers, listeners, upstreams, routes, limits, http2, forwarding, access_log, log, error_pages, shutdown, dns, admin`},
 	{"text", "hello", `f:1:1: found "hello", expected a mapping with the keys loops, io, batch_wait, buffers, listeners, upstreams, routes, limits, http2, forwarding, access_log, log, error_pages, shutdown, dns, admin`},
 	{"two documents", base + "---\na: 1\n", `f:4:1: found a second document, expected one document in a file (remove the line "---" and what follows)`},

@@ -244,7 +244,7 @@ func upstreamFields() []field {
 					zero: "the client waits for the origin, whatever it takes",
 					doc:  "For an origin to answer a request with `Expect: 100-continue`, whose body the client holds back. After it the client is told to go on (100 Continue) in the origin's place: many origins never say so."},
 				{key: "idle", kind: kindDuration, def: "60s", min: int64(time.Millisecond), max: int64(24 * time.Hour), at: at(func(t *Timeouts) *time.Duration { return &t.Idle }),
-					doc: "Between two reads or two writes of a body, and without traffic either way in a tunnel (WebSocket)."}}},
+					doc: "Between two reads or two writes of a body, and without traffic either way in a tunnel (WebSocket) or on a stream whose answer has begun before its request has ended."}}},
 		{key: "retries", kind: kindCount, def: "1", max: 5, at: at(func(u *Upstream) *int { return &u.Retries }),
 			zero: "never", doc: "How often a request is tried again elsewhere when a connection could not be made, or broke before any answer and the request is safe to repeat."},
 		{key: "host", kind: kindText, check: checkAuthority, want: "a host, with or without a port, e.g. app.internal", at: at(func(u *Upstream) *string { return &u.Host }),
@@ -285,6 +285,9 @@ func routeFields() []field {
 			zero: "all listeners", doc: "Restricts the route to the listener with this address, written as it is under `listeners`."},
 		{key: "interim", kind: kindEnum, enum: interimValues, at: at(func(r *Route) *string { return &r.Interim }),
 			zero: "as the listener says", doc: "What becomes of interim (1xx) responses on this route: see `listeners`."},
+		{key: "max_stream_duration", kind: kindDuration, def: "0", max: int64(10000 * time.Hour), at: at(func(r *Route) *time.Duration { return &r.MaxStreamDuration }),
+			zero: "no limit", doc: "The longest that one request may take, from the end of its head to the end of the answer, streams, uploads, WebSockets and other tunnels included. Then it is answered 504, or broken off if the answer has begun. " +
+				"Once an answer has begun a stream may be as slow as it likes in what the client sends, as long as something passes within `timeouts.idle`: this keeps a trickle from holding a connection for ever."},
 		{key: "upstream", kind: kindText, at: at(func(r *Route) *string { return &r.Upstream }),
 			doc: "Forward to this upstream. A route has exactly one of `upstream`, `respond` and `redirect`."},
 		{key: "respond", kind: kindSection, optional: true, doc: "Answer at once.",
@@ -341,13 +344,13 @@ func limitFields() []field {
 		{key: "keepalive_timeout", kind: kindDuration, def: "75s", min: ms, max: 24 * hour, at: at(func(l *Limits) *time.Duration { return &l.KeepaliveTimeout }),
 			doc: "A client connection without a request is closed after this time."},
 		{key: "request_body_timeout", kind: kindDuration, def: "60s", min: ms, max: hour, at: at(func(l *Limits) *time.Duration { return &l.RequestBodyTimeout }),
-			doc: "Longest pause while a request's body is read; then 408 and the connection is closed."},
+			doc: "Longest pause while a request's body is read; then 408 and the connection is closed. It holds until the answer begins: from then on the upstream's `timeouts.idle` does, for both directions together."},
 		{key: "send_timeout", kind: kindDuration, def: "60s", min: ms, max: hour, at: at(func(l *Limits) *time.Duration { return &l.SendTimeout }),
 			doc: "Longest time in which a client takes not one byte of its answer; then the connection is closed."},
 		{key: "min_rate", kind: kindSize, def: "128", max: gib, at: at(func(l *Limits) *Size { return &l.MinRate }),
 			zero: "however slow", doc: "Bytes per second that a client has to send of a body, and to take of an answer that waits for it, at the least. " +
 				"What counts is the mean of `request_body_timeout` or `send_timeout`, or a little longer; who stays below is treated as if it had paused for that long. " +
-				"It does not hold in a tunnel, nor while the client waits for the origin."},
+				"It does not hold in a tunnel, nor while the client waits for the origin, nor for a body once the answer has begun (see `max_stream_duration` of routes)."},
 		{key: "half_close", kind: kindEnum, def: "serve", enum: []string{"serve", "end"}, at: at(func(l *Limits) *string { return &l.HalfClose }),
 			doc: "What becomes of a request over HTTP/1 whose client closes its write side (FIN) while it waits for the answer. `serve` answers it, for the client may still read; `end` takes it for gone, as nginx does: " +
 				"the exchange ends and the origin's connection is closed. In a tunnel the end of one direction is passed on either way."},

@@ -47,7 +47,7 @@ func (l *Loop) Dial(r *Remote, owner uint32) ConnID {
 }
 
 // Adopt takes over fd, a connected non-blocking socket, and owns it from here
-// on (also when the result is 0: all slots are taken, and fd is closed). peer is
+// on (also when the result is 0: all slots are taken, and fd is reset). peer is
 // its remote address, which the loop that exported it knew (see ExportedPeer): the
 // kernel forgets the peer of a connection that was reset.
 func (l *Loop) Adopt(fd int, peer netip.AddrPort, owner uint32) ConnID {

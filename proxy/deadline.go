@@ -1,5 +1,7 @@
 package proxy
 
+import "zproxy/proto"
+
 // Each side of an exchange has one deadline, and only a side that is waited for
 // has one that runs: clientDeadline and originDeadline decide that from the
 // state of the exchange alone, and are called whenever it has changed or
@@ -13,16 +15,63 @@ func (w *Worker) clientDeadline(c *client, x *exchange) {
 		at = x.sought() + w.snap.clusters[x.cluster].queueNs
 	case x.origin != 0 && w.origins.At(x.origin).flags&originPaused != 0:
 		at = w.takeBy(c)
-	case x.flags&(xRequestDone|xExpect) == 0 && c.flags&clientPaused == 0:
+	case x.flags&(xRequestDone|xExpect|xResponseBegun) == 0 && c.flags&clientPaused == 0:
 		at = w.giveBy(x)
 	default:
 		x.bodyFromMs = 0
 	}
+	w.busyDue(c, x, at)
+}
+
+// busyDue sets the deadline of a client whose exchange is under way, which is no
+// later than the longest that the exchange may take.
+func (w *Worker) busyDue(c *client, x *exchange, at int64) {
+	if end := w.streamEnd(x); end > 0 && (at == 0 || end < at) {
+		at = end
+	}
 	w.clientDue(c, at)
 }
 
+// streamEnd is when x has taken as long as its route allows, 0: never.
+func (w *Worker) streamEnd(x *exchange) int64 {
+	if x.route < 0 || w.snap.routes[x.route].maxStreamNs == 0 {
+		return 0
+	}
+	return x.start + w.snap.routes[x.route].maxStreamNs
+}
+
+// limitStream has x end when it has taken as long as its route allows.
+func (w *Worker) limitStream(c *client, x *exchange) {
+	if w.streamEnd(x) > 0 {
+		w.clientDeadline(c, x)
+	}
+}
+
+// overdue ends an exchange that has taken as long as its route allows.
+func (w *Worker) overdue(c *client, x *exchange) bool {
+	end := w.streamEnd(x)
+	if end == 0 || w.l.Now() < end {
+		return false
+	}
+	w.giveUp(c, x, &faultStreamDuration)
+	return true
+}
+
+// giveUp ends an exchange that neither side has failed.
+func (w *Worker) giveUp(c *client, x *exchange, f *proto.Fault) {
+	if x.flags&xResponseBegun == 0 {
+		w.failExchange(c, x, f)
+		return
+	}
+	w.countFault(f)
+	w.breakClient(c, x, f.Reason)
+}
+
 // originDeadline sets the deadline of an origin that carries x: it must take
-// what it was given, say whether it wants the body, answer, go on answering.
+// what it was given, say whether it wants the body, answer, go on answering. Once
+// its answer has begun, bytes of either direction are progress: a stream that
+// only one side has something to say on is not idle, and how fast it says it is
+// its own affair.
 func (w *Worker) originDeadline(x *exchange, o *origin) {
 	cl := w.snap.clusters[x.cluster]
 	at := int64(0)
@@ -49,6 +98,7 @@ func (cl *cluster) continues(x *exchange) bool {
 // busyTimeout: what was waited for is told apart as in clientDeadline.
 func (w *Worker) busyTimeout(c *client, x *exchange) {
 	switch {
+	case w.overdue(c, x):
 	case x.state == xWaiting || x.state == xStealing:
 		w.m.QueueTimeouts++
 		w.failExchange(c, x, x.noConnection(&faultQueueTimeout))
@@ -59,7 +109,7 @@ func (w *Worker) busyTimeout(c *client, x *exchange) {
 		w.m.ClientAborts++
 		w.endExchange(c, x, "client did not take the response in time")
 		w.abortClient(c)
-	case x.flags&xRequestDone == 0:
+	case x.flags&(xRequestDone|xResponseBegun) == 0:
 		if w.stillGives(c, x) {
 			return
 		}
@@ -107,6 +157,14 @@ func (w *Worker) originTimeout(o *origin) {
 func (w *Worker) responseTimeout(c *client, x *exchange, o *origin) {
 	if c.stream == 0 && c.flags&clientEOF != 0 {
 		w.failExchange(c, x, &faultHalfClosed)
+		return
+	}
+	if x.flags&(xRequestDone|xResponseBegun) == xResponseBegun && w.originQueued(o) == 0 { // neither side has said anything
+		f := &faultStreamIdle
+		if w.l.Starved(c.conn) { // what it said may be there, unread
+			f = &faultMemory
+		}
+		w.giveUp(c, x, f)
 		return
 	}
 	w.m.Timeouts504++

@@ -30,11 +30,13 @@ const (
 	codeHalfClosed
 	codeLoop
 	codeHops
+	codeStreamIdle
+	codeStreamDuration
 
 	// Each code has a counter, and no two kinds share one: a constant below zero
 	// is an error of the compiler.
 	_ = uint(int(codeConnect) - proto.FaultCount)
-	_ = uint(codeAbuse - codeHops - 1)
+	_ = uint(codeAbuse - codeStreamDuration - 1)
 	_ = uint(metrics.ReasonCount - int(codeAbuse) - http2.AbuseCount)
 )
 
@@ -64,6 +66,8 @@ var faultNames = map[proto.FaultCode]string{
 	codeHalfClosed:      "half_closed_timeout",
 	codeLoop:            "loop",
 	codeHops:            "too_many_hops",
+	codeStreamIdle:      "stream_idle",
+	codeStreamDuration:  "stream_duration",
 }
 
 // FaultNames lists the names of all codes a worker counts, by code.
@@ -101,6 +105,8 @@ var (
 	faultStreamReset     = proto.Fault{Status: 502, Code: codeOriginClosed, Reason: "origin reset the stream before its response"}
 	faultResponseTimeout = proto.Fault{Status: 504, Code: codeResponseTimeout, Reason: "origin did not respond in time"}
 	faultHalfClosed      = proto.Fault{Status: 504, Code: codeHalfClosed, Reason: "origin did not respond in time to a client that had closed its write side"}
+	faultStreamIdle      = proto.Fault{Status: 504, Code: codeStreamIdle, Reason: "nothing passed in either direction of a stream in time"}
+	faultStreamDuration  = proto.Fault{Status: 504, Code: codeStreamDuration, Reason: "request took longer than max_stream_duration"}
 	faultQueueTimeout    = proto.Fault{Status: 503, Code: codeQueueTimeout, Reason: "no upstream connection came free in time"}
 	faultQueueFull       = proto.Fault{Status: 503, Code: codeUnavailable, Reason: "upstream queue full"}
 	faultNoEndpoint      = proto.Fault{Status: 503, Code: codeUnavailable, Reason: "no upstream endpoint available"}

@@ -321,6 +321,9 @@ func (w *Worker) finalHead(c *client, x *exchange, o *origin, h *proto.Head, v b
 	x.respBody.Start(h.Body, h.Length)
 	w.responseHead(c, x, h, end)
 	x.flags |= xResponseBegun
+	if x.flags&xRequestDone == 0 {
+		w.clientDeadline(c, x) // what it sends has no deadline of its own any more
+	}
 	apart := v.ID == 0 || c.stream != 0 || len(w.out) > n
 	if apart && c.stream == 0 {
 		w.sendBytes(c.conn, x, w.out)

@@ -43,7 +43,11 @@ func (w *Worker) stillTakes(c *client) bool {
 		return false
 	}
 	c.takeFrom = 0
-	w.clientDue(c, w.takeBy(c))
+	if at := w.takeBy(c); c.state == clientBusy {
+		w.busyDue(c, w.xs.At(c.x), at)
+	} else {
+		w.clientDue(c, at)
+	}
 	return true
 }
 
@@ -74,7 +78,7 @@ func (w *Worker) stillGives(c *client, x *exchange) bool {
 		return false
 	}
 	x.bodyFromMs = 0
-	w.clientDue(c, w.giveBy(x))
+	w.busyDue(c, x, w.giveBy(x))
 	return true
 }
 

@@ -148,6 +148,7 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 		w.clientDeadline(c, x)
 		return
 	}
+	w.limitStream(c, x)
 	w.dispatch(c, x)
 	if c.x == 0 || c.state != clientBusy || w.xs.At(c.x) != x || x.flags&xRequestDone != 0 {
 		return

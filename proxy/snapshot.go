@@ -83,6 +83,8 @@ type route struct {
 	interim interimRule
 	socket  *socketRules
 	methods []byte // of Allow; empty: any
+
+	maxStreamNs int64 // from the head of the request to the end of the exchange, 0: no limit
 }
 
 type cluster struct {
@@ -228,7 +230,10 @@ func compileRoute(r *config.Route, clusters map[string]int) route {
 	case r.Redirect != nil:
 		return route{path: r.Path, answer: newAnswer(r.Redirect.Status, "", []proto.Extra{{Name: "Location", Value: []byte(r.Redirect.To)}}, "")}
 	}
-	rt := route{path: r.Path, cluster: clusters[r.Upstream], interim: compileInterim(r), socket: plainSocket, methods: []byte(strings.Join(r.Methods, ", "))}
+	rt := route{
+		path: r.Path, cluster: clusters[r.Upstream], interim: compileInterim(r), socket: plainSocket,
+		methods: []byte(strings.Join(r.Methods, ", ")), maxStreamNs: int64(r.MaxStreamDuration),
+	}
 	if r.WebSocket != nil {
 		rt.socket = compileSocket(r.WebSocket)
 	}

@@ -66,7 +66,7 @@ func (w *Worker) startTunnel(c *client, x *exchange, o *origin, h *proto.Head, v
 
 // touchTunnel restarts the idle clock, which runs for both directions at once.
 func (w *Worker) touchTunnel(c *client, x *exchange) {
-	w.clientDue(c, w.tunnelDue(x))
+	w.busyDue(c, x, w.tunnelDue(x))
 }
 
 func (w *Worker) tunnelFromClient(c *client, v buf.View) {
@@ -161,11 +161,25 @@ func (w *Worker) tunnelOriginEnd(o *origin, errno unix.Errno) {
 
 func (w *Worker) tunnelTimeout(c *client) {
 	x := w.xs.At(c.x)
-	if k := w.framed(x); k != nil && k.flags&socketClosing == 0 {
-		w.failSocket(c, x, w.origins.At(x.origin), k, "websocket idle for too long")
-		return
+	k := w.framed(x)
+	if k != nil && k.flags&socketClosing != 0 {
+		k = nil
 	}
-	w.endTunnel(c, x, "tunnel idle for too long")
+	overdue := false
+	if end := w.streamEnd(x); end > 0 && w.l.Now() >= end {
+		w.countFault(&faultStreamDuration)
+		overdue = true
+	}
+	switch {
+	case overdue && k != nil:
+		w.failSocket(c, x, w.origins.At(x.origin), k, faultStreamDuration.Reason)
+	case overdue:
+		w.endTunnel(c, x, faultStreamDuration.Reason)
+	case k != nil:
+		w.failSocket(c, x, w.origins.At(x.origin), k, "websocket idle for too long")
+	default:
+		w.endTunnel(c, x, "tunnel idle for too long")
+	}
 }
 
 // endTunnel closes both connections. why is empty for a tunnel that both
