@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"zproxy/loop"
 	"zproxy/metrics"
 )
 
@@ -45,6 +46,7 @@ type Server struct {
 	http     http.Server
 	slots    chan struct{}
 	served   chan struct{} // closed when Serve has returned
+	file     *loop.SocketFile
 }
 
 // Serve listens on addr, "host:port" or "unix:/path", and answers in the
@@ -60,6 +62,14 @@ func Serve(addr string, src Source, log *slog.Logger) (*Server, error) {
 		listener: listener,
 		slots:    make(chan struct{}, maxConcurrent),
 		served:   make(chan struct{}),
+	}
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		file, err := loop.SocketFileOf(path)
+		if err != nil {
+			listener.Close()
+			return nil, fmt.Errorf("admin: %w", err)
+		}
+		s.file = &file
 	}
 	s.http = http.Server{
 		Handler:           s.handler(),
@@ -91,14 +101,22 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.http.Close()
 	}
 	<-s.served
-	return err
+	return errors.Join(err, s.removeFile())
 }
 
 // Close stops at once.
 func (s *Server) Close() error {
 	err := s.http.Close()
 	<-s.served
-	return err
+	return errors.Join(err, s.removeFile())
+}
+
+// removeFile removes the socket file, unless it is somebody else's by now.
+func (s *Server) removeFile() error {
+	if s.file == nil {
+		return nil
+	}
+	return s.file.Remove()
 }
 
 func listen(addr string) (net.Listener, error) {
@@ -109,7 +127,7 @@ func listen(addr string) (net.Listener, error) {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		_, port, _ := net.SplitHostPort(addr)
-		return nil, fmt.Errorf("admin: %s is taken by another process (ss -ltnp 'sport = :%s' shows which): stop it, or set admin.address to a free address", addr, port)
+		return nil, fmt.Errorf("admin: %s is taken by another process (ss -ltnp 'sport = :%s' shows which): stop it, or set admin.address to a free address: %w", addr, port, syscall.EADDRINUSE)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return nil, fmt.Errorf("admin: %s is not an address of this machine (ip addr shows them): change admin.address", addr)
 	case errors.Is(err, os.ErrPermission):
@@ -132,7 +150,7 @@ func listenUnix(path string) (net.Listener, error) {
 			conn.Close()
 		}
 		if !errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, fmt.Errorf("admin: unix:%s is taken by another process (ss -lxp src %s shows which): stop it, or change admin.address", path, path)
+			return nil, fmt.Errorf("admin: unix:%s is taken by another process (ss -lxp src %s shows which): stop it, or change admin.address: %w", path, path, syscall.EADDRINUSE)
 		}
 		if err := os.Remove(path); err != nil {
 			return nil, fmt.Errorf("admin: cannot remove the stale socket: %w", err)
@@ -142,6 +160,8 @@ func listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin: cannot listen on unix:%s: %w; its directory must exist and be writable", path, err)
 	}
+	// Who has opened it removes it, and that only if it is still the same.
+	listener.(*net.UnixListener).SetUnlinkOnClose(false)
 	// Who may open the socket sees what the proxy does: owner and group only.
 	if err := os.Chmod(path, 0o660); err != nil {
 		listener.Close()

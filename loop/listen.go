@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"unsafe"
 
@@ -190,70 +189,4 @@ func LocalAddr(fd int) (netip.AddrPort, error) {
 		return ap, errors.New("getsockname: not an internet socket")
 	}
 	return ap, nil
-}
-
-func openUnixListeners(path string, n int, o *SockOpts) ([]int, error) {
-	var sa [112]byte
-	size, err := putUnix(&sa, path)
-	if err != nil {
-		return nil, err
-	}
-	if path[0] != '@' {
-		if err := removeStale(path, sa[:size]); err != nil {
-			return nil, err
-		}
-	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("socket: %w", err)
-	}
-	fds := []int{fd}
-	if err := o.applyBuffers(fd); err != nil {
-		return fds, err
-	}
-	_, _, e := unix.RawSyscall(unix.SYS_BIND, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(size))
-	if e != 0 {
-		return fds, fmt.Errorf("bind: %w", e)
-	}
-	if err := unix.Listen(fd, backlog(o)); err != nil {
-		return fds, fmt.Errorf("listen: %w", err)
-	}
-	for len(fds) < n {
-		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			return fds, fmt.Errorf("dup: %w", err)
-		}
-		fds = append(fds, dup)
-	}
-	return fds, nil
-}
-
-// removeStale removes the socket at path if nobody listens on it any more.
-// Whatever else is there stays.
-func removeStale(path string, sa []byte) error {
-	st, err := os.Lstat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if st.Mode().Type() != os.ModeSocket {
-		return fmt.Errorf("%s exists and is not a socket: it is not removed", path)
-	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("socket: %w", err)
-	}
-	defer unix.Close(fd)
-	switch errno := connectFD(int32(fd), sa); errno {
-	case unix.ECONNREFUSED:
-		return os.Remove(path)
-	case unix.ENOENT:
-		return nil
-	case 0, unix.EAGAIN, unix.EINPROGRESS:
-		return unix.EADDRINUSE
-	default:
-		return fmt.Errorf("socket %s cannot be tried: %w", path, errno)
-	}
 }

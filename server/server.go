@@ -43,6 +43,7 @@ type Server struct {
 	admin    *admin.Server
 	resolver *resolve.Resolver
 	watcher  *watcher
+	sockets  []loop.SocketFile
 	started  time.Time
 
 	state   atomic.Int32 // of states
@@ -102,7 +103,11 @@ func (s *Server) start() error {
 		return err
 	}
 	if s.cfg.Admin.Address != "" {
-		if s.admin, err = admin.Serve(s.cfg.Admin.Address, source{s}, s.about("admin")); err != nil {
+		err := s.whenFree(s.cfg.Admin.Address, func() (err error) {
+			s.admin, err = admin.Serve(s.cfg.Admin.Address, source{s}, s.about("admin"))
+			return err
+		})
+		if err != nil {
 			s.Drain()
 			s.running.Wait()
 			return err
@@ -124,7 +129,14 @@ func (s *Server) openListeners() (fds [][]int, err error) {
 	}
 	for i := range s.cfg.Listeners {
 		l := &s.cfg.Listeners[i]
-		set, err := loop.OpenListeners(l.Address, len(cpus), cpus, proxy.SockOpts(&l.Socket))
+		var set []int
+		err := s.whenFree(l.Address, func() (err error) {
+			set, err = loop.OpenListeners(l.Address, len(cpus), cpus, proxy.SockOpts(&l.Socket))
+			return err
+		})
+		if err == nil {
+			err = s.noteSocket(l.Address)
+		}
 		if err != nil {
 			closeAll(fds)
 			return nil, fmt.Errorf("%s:%d: listener %s: %w%s", s.cfg.File, l.Line, l.Address, err, listenHint(err))
@@ -268,4 +280,5 @@ func (s *Server) stopHelpers() {
 	if s.access != nil {
 		s.access.Close()
 	}
+	s.removeSockets()
 }
