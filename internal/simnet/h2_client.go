@@ -291,7 +291,7 @@ func (c *h2Client) onEnd(s *h2Stream) error {
 // rest (RFC 9113 8.1). The client says so, stops without a word, or goes on; then
 // the stream is not over before the far end resets it, or it is spent.
 func (c *h2Client) answeredEarly(s *h2Stream) (over bool) {
-	s.endedAt, s.jumps = c.r.World.Now(), c.r.World.Tally.Jumps
+	s.endedAt = c.r.World.Now()
 	switch c.r.rng.IntN(3) {
 	case 0:
 		c.resetStream(s, h2NoError)
@@ -309,7 +309,7 @@ const earlyReset = int64(500e6)
 
 // onReset: an answer that is not whole shows it.
 func (c *h2Client) onReset(s *h2Stream, code uint32) error {
-	if since := c.r.World.Now() - s.endedAt; s.endedAt > 0 && !c.slow && since < earlyReset && s.jumps == c.r.World.Tally.Jumps {
+	if since := c.r.World.Now() - s.endedAt; s.endedAt > 0 && !c.slow && since < earlyReset && c.r.World.Tally.Jumps == 0 {
 		return fmt.Errorf("request %d is reset %d ms behind its early answer", s.q.ID, since/1e6)
 	}
 	if c.r.Traits.Calm && (!s.gotEnd || s.tunnel) {

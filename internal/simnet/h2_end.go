@@ -52,18 +52,17 @@ type h2Stream struct {
 	headed   bool
 	gotEnd   bool
 	sentEnd  bool
-	reset    bool   // either way: nothing is sent any more
-	farReset bool   // and nothing may come any more
-	stalled  bool   // gives nothing back
-	outgoing bool   // a body is being sent
-	own      bool   // the answer is the proxy's own
-	refused  bool   // the request is not processed
-	faulty   bool   // the answer may go wrong as planned: the first attempt
-	begun    bool   // the answer is on the agenda
-	over     bool   // counted as such
-	jumps    uint64 // of the clock until then
-	endedAt  int64  // when the answer was whole before the request; 0: it was not
-	tunnel   bool   // a WebSocket, and the origin has agreed
+	reset    bool  // either way: nothing is sent any more
+	farReset bool  // and nothing may come any more
+	stalled  bool  // gives nothing back
+	outgoing bool  // a body is being sent
+	own      bool  // the answer is the proxy's own
+	refused  bool  // the request is not processed
+	faulty   bool  // the answer may go wrong as planned: the first attempt
+	begun    bool  // the answer is on the agenda
+	over     bool  // counted as such
+	endedAt  int64 // when the answer was whole before the request; 0: it was not
+	tunnel   bool  // a WebSocket, and the origin has agreed
 
 	direction, at, n int // of the body being sent
 	trailer          bool
