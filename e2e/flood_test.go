@@ -3,6 +3,9 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -180,5 +183,52 @@ limits: {connections: %d, request_header_timeout: 2m}
 			f.refused.Load(), took.Round(time.Millisecond), spent, f.unanswered.Load())
 		f.stop()
 		fresh(t, z, 5*time.Second)
+	})
+}
+
+// With few descriptors a flood of connections is served or refused all the
+// same, within fastLimit or little more: nobody waits in the kernel's queue
+// because descriptors were out for a moment. The log says what has run out, and
+// at the start that the limit is low.
+func TestFloodOfFewDescriptors(t *testing.T) {
+	const many = 20_000
+	eachBackend(t, func(t *testing.T, backend string) {
+		binary := zproxyBin
+		zproxyBin = writeFile(t, filepath.Join(t.TempDir(), "limited"), "#!/bin/sh\nulimit -n 300\nexec "+binary+" \"$@\"\n")
+		defer func() { zproxyBin = binary }()
+		if err := os.Chmod(zproxyBin, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		z := start(t, backend, "listeners: [{address: LISTEN}]\nlimits: {request_header_timeout: 2m}\nroutes: [{path: \"/*\", respond: {body: ok}}]")
+		if !z.says("level=WARN", "subject=limits", "few clients", "LimitNOFILE") {
+			t.Errorf("no warning at the start:\n%s", z.out.String())
+		}
+		f := startRush(z.addr, many, time.Now().Add(2*time.Minute))
+		defer f.stop()
+		f.opening.Wait()
+		var held float64
+		eventually(t, 2*time.Second, "every connection is the proxy's or has been refused", func() (bool, string) {
+			held = z.metrics(t).sum("zproxy_client_connections")
+			n := float64(f.refused.Load())
+			return n+held == float64(f.opened.Load()), fmt.Sprintf("%v refused and %v held of %d", n, held, f.opened.Load())
+		})
+		if limit := z.metrics(t).sum("zproxy_loop_connections_limit"); held > limit || limit == 0 || limit > 300 {
+			t.Errorf("%v connections are held, the limit is %v", held, limit)
+		}
+		if late := f.late.Load(); late > many/100 {
+			t.Errorf("%d of %d connections were reset after more than %v", late, many, fastLimit)
+		}
+		eventually(t, 5*time.Second, "the log says what has run out", func() (bool, string) {
+			return z.says("level=WARN", "subject=limits", "beyond the limit of connections", "times="), z.out.String()
+		})
+		f.stop()
+		eventually(t, 5*time.Second, "a new client is served", func() (bool, string) {
+			res, err := http.Get(z.url("/"))
+			if err != nil {
+				return false, err.Error()
+			}
+			res.Body.Close()
+			return res.StatusCode == 200, res.Status
+		})
 	})
 }

@@ -127,11 +127,41 @@ func Ours(e unix.Errno) bool {
 	return false
 }
 
+// What this machine may lack; see Ours.
+const (
+	LackFiles  = iota // descriptors, of the process or of the system
+	LackPorts         // local ports towards an address
+	LackMemory        // the kernel's
+	LackCount
+)
+
+// LackOf is the kind of an errno that is Ours.
+func LackOf(e unix.Errno) int {
+	switch e {
+	case unix.EMFILE, unix.ENFILE:
+		return LackFiles
+	case unix.EADDRNOTAVAIL:
+		return LackPorts
+	}
+	return LackMemory
+}
+
 // acceptFailed counts a failure. What concerns one connection is over with it;
 // what concerns the process lets all listeners rest for a while.
 func (l *Loop) acceptFailed(errno unix.Errno) {
 	l.stats.AcceptErrors++
-	if Ours(errno) {
+	if !Ours(errno) {
+		return
+	}
+	l.stats.Lack[LackOf(errno)]++
+	// A flood of connections that are refused takes all descriptors for a moment,
+	// and gives them back. To rest then would let the next ones wait in the
+	// kernel's queue, neither served nor refused. There is no busy loop: each
+	// failure has a connection that was refused before it.
+	files := errno == unix.EMFILE || errno == unix.ENFILE
+	refused := l.stats.Refused != l.refusedAtLack
+	l.refusedAtLack = l.stats.Refused
+	if !files || !refused {
 		l.paused |= pauseErrno
 		l.acceptRetryAt = l.be.now() + acceptRetryNs
 		l.acceptDirty = true

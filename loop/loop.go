@@ -36,17 +36,18 @@ type Stats struct {
 	BatchWaits               uint64 // of them, those that went on for more
 	Events                   uint64 // pushed to the queue
 	Accepts, AcceptErrors    uint64
-	Refused                  uint64 // accepted and reset at once: MaxConns
-	RecvCalls, SendCalls     uint64 // system calls or submitted operations
-	ShortSends               uint64 // the kernel took less than it was given
-	Enobufs                  uint64 // receives that found no block
-	Parked                   uint64 // connections that had to wait for a block
-	Received                 uint64 // bytes, in blocks
-	Gathers                  uint64 // long messages that came in large pieces
-	Spliced                  uint64 // bytes that went from socket to socket
-	Posted                   int    // blocks that lie with the kernel for receives to come
-	MailsIn, MailsFull       uint64 // delivered; refused because the mailbox was full
-	Conns, Timers, ConnsHigh int    // connections now, NewTimer slots now, most connections ever
+	Refused                  uint64            // accepted and reset at once: MaxConns
+	Lack                     [LackCount]uint64 // accepts that failed for want of something, by kind
+	RecvCalls, SendCalls     uint64            // system calls or submitted operations
+	ShortSends               uint64            // the kernel took less than it was given
+	Enobufs                  uint64            // receives that found no block
+	Parked                   uint64            // connections that had to wait for a block
+	Received                 uint64            // bytes, in blocks
+	Gathers                  uint64            // long messages that came in large pieces
+	Spliced                  uint64            // bytes that went from socket to socket
+	Posted                   int               // blocks that lie with the kernel for receives to come
+	MailsIn, MailsFull       uint64            // delivered; refused because the mailbox was full
+	Conns, Timers, ConnsHigh int               // connections now, NewTimer slots now, most connections ever
 }
 
 // Loop is one event loop. Only Post may be called from other threads than the
@@ -66,6 +67,8 @@ type Loop struct {
 	events     []Event
 	head       int // events below are pulled
 	eventsMost int // there were at once since the last Trim
+
+	refusedAtLack uint64 // stats.Refused when an accept failed last
 
 	todoHead, todoTail uint32 // connections with something for the next Poll
 	dials              []dialRequest

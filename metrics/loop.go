@@ -71,6 +71,10 @@ type Loop struct {
 	RouteCacheHits   uint64 // lookups the route cache answered
 	RouteCacheMisses uint64 // lookups that went to the trie
 
+	LackFiles  uint64 // accepts and dials that failed for want of a descriptor
+	LackPorts  uint64 // dials that failed for want of a local port
+	LackMemory uint64 // accepts and dials that failed for want of the kernel's memory
+
 	AccessLogDropped uint64 // access log records lost because the writer was behind
 
 	Total    Histogram // ns from a request's first byte to its response's last

@@ -7,6 +7,8 @@ import (
 	rt "runtime/metrics"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // startTime is when the process began, as near as its own code can tell.
@@ -27,6 +29,10 @@ func ProcessGauges() []Gauge {
 	}
 	if n, ok := openFDs(); ok {
 		gauges = append(gauges, Gauge{Name: "process_open_fds", Help: "File descriptors open.", Value: n})
+	}
+	var files unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) == nil {
+		gauges = append(gauges, Gauge{Name: "process_max_fds", Help: "File descriptors the process may have open (the soft limit, which the Go runtime has raised to the hard one).", Value: float64(files.Cur)})
 	}
 	return append(gauges, runtimeGauges()...)
 }

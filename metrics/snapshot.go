@@ -35,6 +35,7 @@ type LoopState struct {
 	MailsFull    uint64 `json:"mails_refused"` // messages refused for want of room
 	Conns        uint64 `json:"connections"`   // gauge
 	ConnsHigh    uint64 `json:"connections_high"`
+	ConnsLimit   uint64 `json:"connections_limit"`  // gauge: of clients; 0: none
 	Timers       uint64 `json:"timers"`             // gauge
 	Parked       uint64 `json:"parked"`             // gauge: receivers waiting for a buffer
 	BlockBytes   uint64 `json:"block_bytes"`        // gauge: size of one buffer block

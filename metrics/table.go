@@ -54,6 +54,9 @@ var counterTable = [...]struct {
 	{"zproxy_websockets_total", counter, "WebSockets ever.", func(l *Loop) *uint64 { return &l.WebSocketsTotal }},
 	{"zproxy_route_cache_hits_total", counter, "Route lookups the cache answered.", func(l *Loop) *uint64 { return &l.RouteCacheHits }},
 	{"zproxy_route_cache_misses_total", counter, "Route lookups that went to the trie.", func(l *Loop) *uint64 { return &l.RouteCacheMisses }},
+	{"zproxy_out_of_descriptors_total", counter, "Accepts and dials that failed for want of a file descriptor.", func(l *Loop) *uint64 { return &l.LackFiles }},
+	{"zproxy_out_of_ports_total", counter, "Dials that failed for want of a local port.", func(l *Loop) *uint64 { return &l.LackPorts }},
+	{"zproxy_out_of_kernel_memory_total", counter, "Accepts and dials that failed for want of the kernel's memory.", func(l *Loop) *uint64 { return &l.LackMemory }},
 	{"zproxy_access_log_dropped_total", counter, "Access log records lost because the writer was behind.", func(l *Loop) *uint64 { return &l.AccessLogDropped }},
 }
 
@@ -79,6 +82,7 @@ var stateTable = [...]struct {
 	{"zproxy_loop_mails_refused_total", counter, "Messages refused because the mailbox was full.", func(s *LoopState) uint64 { return s.MailsFull }},
 	{"zproxy_loop_connections", gauge, "Connections of the loop, both sides, all states.", func(s *LoopState) uint64 { return s.Conns }},
 	{"zproxy_loop_connections_high", gauge, "Most connections the loop ever had at once.", func(s *LoopState) uint64 { return s.ConnsHigh }},
+	{"zproxy_loop_connections_limit", gauge, "Client connections the loop may have; more are reset. 0: no limit.", func(s *LoopState) uint64 { return s.ConnsLimit }},
 	{"zproxy_loop_timers", gauge, "Timers armed.", func(s *LoopState) uint64 { return s.Timers }},
 	{"zproxy_loop_parked", gauge, "Receivers waiting for a buffer.", func(s *LoopState) uint64 { return s.Parked }},
 	{"zproxy_buffer_block_bytes", gauge, "Size of one buffer block.", func(s *LoopState) uint64 { return s.BlockBytes }},

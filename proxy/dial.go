@@ -8,8 +8,9 @@ import (
 )
 
 // connectFault is what an exchange is told whose dial ended with errno.
-func connectFault(errno unix.Errno) *proto.Fault {
+func (w *Worker) connectFault(errno unix.Errno) *proto.Fault {
 	if loop.Ours(errno) {
+		w.dialLack[loop.LackOf(errno)]++
 		return &faultNoSocket
 	}
 	return &faultConnectFailed

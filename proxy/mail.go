@@ -30,7 +30,15 @@ type Report struct {
 	Pools   []upstream.Stats // by cluster
 
 	Clients, Origins, Exchanges int
+	Short                       Shortages
 	UnderWay                    CutOff // what would be cut off, were the process to end now
+}
+
+// Shortages count how often something had run out, since the start.
+type Shortages struct {
+	Files, Ports, Memory uint64 // the kernel's
+	Blocks               uint64 // of buffer memory
+	Connections          uint64 // clients beyond the limit
 }
 
 // ReportSink receives reports, on the workers' threads: it must not block.
@@ -41,6 +49,14 @@ type ReportSink interface{ Deliver(*Report) }
 func AskReport(l *loop.Loop, sink ReportSink) bool {
 	return l.Post(loop.Mail{Kind: mailReport, Ref: sink})
 }
+
+// AskShortages is AskReport for what has run out alone: nothing is copied that
+// is large. Any thread.
+func AskShortages(l *loop.Loop, sink ReportSink) bool {
+	return l.Post(loop.Mail{Kind: mailReport, Ref: sink, A: briefly})
+}
+
+const briefly = 1
 
 // AskDrain makes the worker of l stop accepting, finish what is under way
 // within the configured grace and end. Any thread.
@@ -61,7 +77,7 @@ func (w *Worker) mail(m loop.Mail) {
 		w.openClient(w.l.Adopt(int(m.FD), m.Peer, 0), int(m.A))
 		w.peers[w.index].coming.Add(-1)
 	case mailReport:
-		w.report(m.Ref.(ReportSink))
+		w.report(m.Ref.(ReportSink), m.A == briefly)
 	case mailDrain:
 		w.drain()
 	}
@@ -324,11 +340,22 @@ func (w *Worker) refuseDispatch(c *client, x *exchange, r upstream.Reason) {
 	}
 }
 
-func (w *Worker) report(sink ReportSink) {
+func (w *Worker) report(sink ReportSink, brief bool) {
 	r := &Report{
 		Index: w.index, Now: w.l.Now(), Loop: w.l.Stats(), Buf: w.pool.Stats(),
 		Clients: w.clients.Len(), Origins: w.origins.Len(), Exchanges: w.xs.Len(),
 		UnderWay: w.underWay(),
+	}
+	w.m.LackFiles = r.Loop.Lack[loop.LackFiles] + w.dialLack[loop.LackFiles]
+	w.m.LackPorts = r.Loop.Lack[loop.LackPorts] + w.dialLack[loop.LackPorts]
+	w.m.LackMemory = r.Loop.Lack[loop.LackMemory] + w.dialLack[loop.LackMemory]
+	r.Short = Shortages{
+		Files: w.m.LackFiles, Ports: w.m.LackPorts, Memory: w.m.LackMemory,
+		Blocks: r.Buf.Exhausted, Connections: r.Loop.Refused,
+	}
+	if brief {
+		sink.Deliver(r)
+		return
 	}
 	w.countRoutes()
 	w.m.ConnsShed = r.Loop.Refused

@@ -145,7 +145,7 @@ func (w *Worker) growGroup(cluster, endpoint int) {
 
 func (w *Worker) sessionConnected(se *session, errno unix.Errno) {
 	if errno != 0 {
-		w.sessionNotConnected(se, connectFault(errno))
+		w.sessionNotConnected(se, w.connectFault(errno))
 		return
 	}
 	se.state = sessionGreeting

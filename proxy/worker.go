@@ -143,7 +143,8 @@ type Worker struct {
 	dateSec   int64
 	high      int
 	low       int
-	spliceMin int64 // of what is left of a body, for the kernel to pass it on
+	spliceMin int64                  // of what is left of a body, for the kernel to pass it on
+	dialLack  [loop.LackCount]uint64 // dials that failed for want of something, by kind
 	maxBlocks int
 	arena     *numa.Arena
 	timerAt   int64

@@ -197,6 +197,7 @@ func (s *Server) announce() {
 	for _, w := range s.workers {
 		s.about("loop").Info("loop runs", w.description...)
 	}
+	s.weigh()
 	for i := range s.cfg.Listeners {
 		s.about("listener").Info("listening", "address", s.cfg.Listeners[i].Address)
 	}

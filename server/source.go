@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"zproxy/loop"
 	"zproxy/metrics"
 	"zproxy/proxy"
 )
@@ -28,11 +29,15 @@ func (c collector) Deliver(r *proxy.Report) { c <- r }
 func (s *Server) reports() ([]*proxy.Report, error) { return s.reportsWithin(reportTimeout) }
 
 func (s *Server) reportsWithin(limit time.Duration) ([]*proxy.Report, error) {
+	return s.collect(limit, proxy.AskReport)
+}
+
+func (s *Server) collect(limit time.Duration, ask func(*loop.Loop, proxy.ReportSink) bool) ([]*proxy.Report, error) {
 	c := make(collector, len(s.peers))
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	for i, p := range s.peers {
-		for !proxy.AskReport(p.Loop, c) {
+		for !ask(p.Loop, c) {
 			select {
 			case <-deadline.C:
 				return nil, fmt.Errorf("loop %d: its mailbox has been full for %v", i, limit)
@@ -111,7 +116,7 @@ func (s *Server) loopState(t *workerThread, r *proxy.Report) metrics.LoopState {
 		Polls: l.Polls, Waits: l.Waits, BatchWaits: l.BatchWaits, Events: l.Events, AcceptErrors: l.AcceptErrors,
 		RecvCalls: l.RecvCalls, SendCalls: l.SendCalls, ShortSends: l.ShortSends, Spliced: l.Spliced, Gathers: l.Gathers,
 		NoBuffers: l.Enobufs, MailsIn: l.MailsIn, MailsFull: l.MailsFull,
-		Conns: uint64(l.Conns), ConnsHigh: uint64(l.ConnsHigh), Timers: uint64(l.Timers), Parked: l.Parked,
+		Conns: uint64(l.Conns), ConnsHigh: uint64(l.ConnsHigh), Timers: uint64(l.Timers), ConnsLimit: uint64(s.maxConns()), Parked: l.Parked,
 		BlockBytes: uint64(b.BlockBytes), Blocks: uint64(b.Blocks), InUse: uint64(b.InUse), Posted: uint64(l.Posted), InUseHigh: uint64(b.InUseHigh),
 		Exhausted: b.Exhausted, Grown: b.Grown, Shrunk: b.Shrunk,
 		HugeBytes: uint64(a.HugeBytes), THPBytes: uint64(a.THPBytes),
@@ -126,6 +131,7 @@ type status struct {
 	UptimeSec float64                 `json:"uptime_s"`
 	Config    string                  `json:"config"`
 	Listeners []string                `json:"listeners"`
+	Limits    limits                  `json:"limits"`
 	Loops     []loopStatus            `json:"loops"`
 	Endpoints []metrics.EndpointState `json:"endpoints"`
 	Error     string                  `json:"error,omitempty"`
@@ -155,6 +161,7 @@ func (src source) Status() any {
 		Version: s.opt.Version, UptimeSec: time.Since(s.started).Seconds(), Config: s.cfg.File,
 		State: [...]string{"starting", "ready", "draining"}[s.state.Load()],
 	}
+	st.Limits = s.limits()
 	for i := range s.cfg.Listeners {
 		st.Listeners = append(st.Listeners, s.cfg.Listeners[i].Address)
 	}

@@ -31,10 +31,12 @@ func (w *watcher) close() { close(w.stop) }
 func (w *watcher) run() {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
+	short := shortages{s: w.s}
 	for {
 		select {
-		case <-tick.C:
+		case now := <-tick.C:
 			w.look()
+			short.look(now)
 		case <-w.stop:
 			return
 		}

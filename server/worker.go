@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"zproxy/buf"
 	"zproxy/loop"
 	"zproxy/metrics"
@@ -162,28 +160,4 @@ func ioKind(name string) loop.IO {
 		return loop.Epoll
 	}
 	return loop.Auto
-}
-
-// reservedFDs are kept for listeners, logs, admin and the runtime.
-const reservedFDs = 64
-
-// maxConns is how many accepted connections a loop may hold; more are refused.
-// It is configured, or the loop's share of the limit on open files less what pipes
-// and upstream connections may need.
-func (s *Server) maxConns() int {
-	if n := s.cfg.Limits.Connections; n > 0 {
-		return n
-	}
-	var lim unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &lim) != nil || lim.Cur > 1<<24 {
-		return 0
-	}
-	files := int(lim.Cur) - reservedFDs - len(s.places)*loop.PipeFDs
-	upstreams := 0
-	for i := range s.cfg.Upstreams {
-		u := &s.cfg.Upstreams[i]
-		upstreams += len(u.Endpoints) * u.Pool.MaxConnections
-	}
-	files -= min(upstreams, files/2)
-	return max(16, files/len(s.places))
 }
