@@ -241,6 +241,7 @@ type DNS struct {
 type Admin struct {
 	Pos     // of Address
 	Address string
+	Series  int // routes, and upstreams, that metrics tell apart
 }
 
 //go:embed schema.json

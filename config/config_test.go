@@ -76,7 +76,7 @@ func TestReference(t *testing.T) {
 		Log:        Log{Format: "text"},
 		Shutdown:   Shutdown{Grace: 30 * time.Second},
 		DNS:        DNS{Interval: 30 * time.Second},
-		Admin:      Admin{Pos: Pos{20, 18}, Address: "127.0.0.1:9901"},
+		Admin:      Admin{Pos: Pos{20, 18}, Address: "127.0.0.1:9901", Series: 100},
 	}
 	if got := mustParse(t, reference); !reflect.DeepEqual(got, want) {
 		t.Errorf("got:\n%+v\nwant:\n%+v", got, want)

@@ -155,7 +155,10 @@ func table() []field {
 			doc: "`/metrics` (Prometheus), `/healthz`, `/readyz` and `/status` (JSON). Without this section there is no admin listener.",
 			fields: []field{
 				{key: "address", kind: kindText, required: true, want: wantListen, pattern: patternAddress, check: checkListen, at: at(func(a *Admin) *string { return &a.Address }),
-					doc: "Where it listens: `ip:port`, `\"[ip6]:port\"` or `unix:/path`. It asks nobody for a password: keep it on a loopback address or a socket file."}}},
+					doc: "Where it listens: `ip:port`, `\"[ip6]:port\"` or `unix:/path`. It asks nobody for a password: keep it on a loopback address or a socket file."},
+				{key: "series", kind: kindCount, def: "100", max: 10000, at: at(func(a *Admin) *int { return &a.Series }),
+					zero: "one for all of them",
+					doc:  "How many routes, and how many upstreams, `/metrics` tells apart, in file order; the rest is counted together as `other`. Each is about 25 lines of the page, and 168 bytes per loop."}}},
 	}
 }
 

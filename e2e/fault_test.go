@@ -281,3 +281,49 @@ limits: {header_bytes: 4KiB, headers: 16, body_bytes: 1KiB, request_header_timeo
 		}
 	})
 }
+
+// An endpoint that was down is up again without a request, on every backend: it
+// is connected to, and nothing is sent. Connections to h2c endpoints count as
+// connections, their streams as streams.
+func TestEndpointIsBackWithoutRequest(t *testing.T) {
+	besides(t, func(t *testing.T, backend string) {
+		down := freeAddr(t)
+		z := start(t, backend, fmt.Sprintf(`
+listeners: [{address: LISTEN}]
+upstreams: {app: {endpoints: [{address: %q}], timeouts: {connect: 500ms}, pool: {queue_timeout: 100ms}}}
+routes: [{path: "/*", upstream: app}]
+`, down))
+		c := dial(t, z.addr)
+		fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		eventually(t, 5*time.Second, "the endpoint is down", func() (bool, string) {
+			return z.metrics(t).sum("zproxy_endpoint_up", down) == 0, ""
+		})
+		c.Close()
+		l, err := net.Listen("tcp", down)
+		if err != nil {
+			t.Skipf("%s has been taken by somebody else meanwhile: %v", down, err)
+		}
+		defer l.Close()
+		got := make(chan int, 100)
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				n, _ := c.Read(make([]byte, 1))
+				c.Close()
+				got <- n
+			}
+		}()
+		eventually(t, 15*time.Second, "it is up again", func() (bool, string) {
+			return z.metrics(t).sum("zproxy_endpoint_up", down) == 1, z.out.String()
+		})
+		if n := <-got; n != 0 {
+			t.Error("something was sent")
+		}
+		if more := len(got); more > 0 {
+			t.Errorf("%d connections, want one", more+1)
+		}
+	})
+}

@@ -183,9 +183,9 @@ limits: {connections: 100000}
 		if n := z.metrics(t).sum("zproxy_loop_accept_errors_total"); n == 0 {
 			t.Error("no error of accept was counted: there was no lack")
 		}
-		if !z.says("level=WARN", "subject=limits", "limits.connections does not fit", "LimitNOFILE") {
-			t.Errorf("no warning at the start:\n%s", z.out.String())
-		}
+		eventually(t, 5*time.Second, "there is a warning at the start", func() (bool, string) {
+			return z.says("level=WARN", "subject=limits", "limits.connections does not fit", "LimitNOFILE"), z.out.String()
+		})
 		eventually(t, 5*time.Second, "the log says that descriptors have run out", func() (bool, string) {
 			return z.says("level=WARN", "subject=limits", "file descriptors have run out", "times=", "LimitNOFILE"), z.out.String()
 		})

@@ -9,6 +9,8 @@
 // EndpointState and Gauge.
 package metrics
 
+import "slices"
+
 // ReasonCount is how many distinct refusal reasons a Loop can tell apart. Whoever
 // counts proves at compile time that its codes are below it.
 const ReasonCount = 160
@@ -77,6 +79,9 @@ type Loop struct {
 
 	AccessLogDropped uint64 // access log records lost because the writer was behind
 
+	Routes    []Series // by the number of the route's series, see the names in Snapshot
+	Upstreams []Series // likewise
+
 	Total    Histogram // ns from a request's first byte to its response's last
 	Connect  Histogram // ns to establish a connection to an origin
 	Response Histogram // ns from the request sent to the head of the origin's response
@@ -87,6 +92,7 @@ type Loop struct {
 // allocates the histograms' counts (24 KiB each, if ever recorded to).
 func (l *Loop) CopyTo(dst *Loop) {
 	*dst = *l
+	dst.Routes, dst.Upstreams = slices.Clone(l.Routes), slices.Clone(l.Upstreams)
 	l.Total.copyTo(&dst.Total)
 	l.Connect.copyTo(&dst.Connect)
 	l.Response.copyTo(&dst.Response)
@@ -107,6 +113,7 @@ func Sum(loops []*Loop) *Loop {
 			sum.RefusedByReason[i] += l.RefusedByReason[i]
 		}
 		sum.WebSocket.add(&l.WebSocket)
+		sum.Routes, sum.Upstreams = addSeries(sum.Routes, l.Routes), addSeries(sum.Upstreams, l.Upstreams)
 		sum.Total.Merge(&l.Total)
 		sum.Connect.Merge(&l.Connect)
 		sum.Response.Merge(&l.Response)

@@ -34,6 +34,7 @@ func full() *metrics.Snapshot {
 		},
 		Reasons:    []string{"", "bare LF", "same", "same"},
 		Violations: []string{"", "opcode"},
+		RouteNames: []string{"a.example/users/:id", "other"}, UpstreamNames: []string{"app"},
 	}
 	for n := range 2 {
 		l := new(metrics.Loop)
@@ -43,6 +44,10 @@ func full() *metrics.Snapshot {
 				v.Field(i).SetUint(uint64(1000*(n+1) + i))
 			}
 		}
+		l.Routes, l.Upstreams = make([]metrics.Series, 2), make([]metrics.Series, 1)
+		l.Routes[0].Count(200, 10, 100, 2e6)
+		l.Routes[1].Count(404, 1, 2, 3e9)
+		l.Upstreams[0].Count(200, 10, 100, 2e6)
 		l.ResponsesByClass = [6]uint64{uint64(n), 1, 20, 3, 4, 5}
 		l.RefusedByReason[1], l.RefusedByReason[2], l.RefusedByReason[3], l.RefusedByReason[63] = 11, 12, 13, 14
 		l.WebSocket.CountFrame(1, 1, 100)

@@ -120,23 +120,27 @@ func (f *family) check(name string) error {
 	if f.kind != "histogram" {
 		return nil
 	}
-	bound, below, sum, count := math.Inf(-1), -1.0, -1.0, -1.0
+	// One histogram for each set of labels: its buckets, its sum, its count.
+	bound, below, sum, whole := math.Inf(-1), -1.0, -1.0, false
 	for _, s := range f.samples {
 		switch s.name {
 		case name + "_sum":
 			sum = s.value
 		case name + "_count":
-			count = s.value
+			if !math.IsInf(bound, 1) || below != s.value || sum < 0 {
+				return fmt.Errorf("%s: last bucket %v holds %v of %v, sum %v", name, bound, below, s.value, sum)
+			}
+			bound, below, sum, whole = math.Inf(-1), -1, -1, true
 		default:
 			le, err := strconv.ParseFloat(s.labels["le"], 64)
 			if err != nil || le <= bound || s.value < below {
 				return fmt.Errorf("%s: bucket %v is not above the one before", name, s)
 			}
-			bound, below = le, s.value
+			bound, below, whole = le, s.value, false
 		}
 	}
-	if !math.IsInf(bound, 1) || below != count || sum < 0 {
-		return fmt.Errorf("%s: last bucket %v holds %v of %v, sum %v", name, bound, below, count, sum)
+	if !whole {
+		return fmt.Errorf("%s: no count at the end", name)
 	}
 	return nil
 }

@@ -29,7 +29,10 @@ func (s *Snapshot) WritePrometheus(w io.Writer) error {
 	e.states(s)
 	e.pools(s)
 	e.endpoints(s)
-	e.summed(Sum(s.Loops))
+	sum := Sum(s.Loops)
+	e.summed(sum)
+	e.series("zproxy_route", "route", "of the route", s.RouteNames, sum.Routes)
+	e.series("zproxy_upstream", "upstream", "sent to the upstream", s.UpstreamNames, sum.Upstreams)
 	e.extra(s.Gauges)
 	if _, err := w.Write(e.buf); err != nil {
 		return err
@@ -181,6 +184,7 @@ func (e *exposition) endpoints(s *Snapshot) {
 		}
 	}
 	column("zproxy_endpoint_connections", gauge, "Connections open to the endpoint, all loops.", func(p *EndpointState) uint64 { return p.Open })
+	column("zproxy_endpoint_streams", gauge, "HTTP/2 streams open to the endpoint, all loops.", func(p *EndpointState) uint64 { return p.Streams })
 	column("zproxy_endpoint_active_requests", gauge, "Requests in progress at the endpoint, all loops.", func(p *EndpointState) uint64 { return p.Active })
 	column("zproxy_endpoint_failures_total", counter, "Attempts to connect to the endpoint that failed.", func(p *EndpointState) uint64 { return p.Failures })
 	column("zproxy_endpoint_up", gauge, "1 when the endpoint gets requests, 0 while it is marked as down.", func(p *EndpointState) uint64 {

@@ -10,6 +10,8 @@ type Snapshot struct {
 	Reasons   []string        // names of the codes in RefusedByReason; "" or missing: code_N
 	// Violations are names of the codes in WebSocket.Violations; "" or missing: kind_N.
 	Violations []string
+	// RouteNames and UpstreamNames are the labels of Loop.Routes and Loop.Upstreams.
+	RouteNames, UpstreamNames []string
 }
 
 // LoopState is what one event loop, its buffer pool and its arena report of
@@ -64,6 +66,7 @@ type EndpointState struct {
 	Upstream string `json:"upstream"`
 	Endpoint string `json:"endpoint"`
 	Open     uint64 `json:"connections"`     // gauge
+	Streams  uint64 `json:"streams"`         // gauge: open on them, of HTTP/2
 	Active   uint64 `json:"active_requests"` // gauge
 	Failures uint64 `json:"failures"`        // attempts to connect that failed
 	Down     bool   `json:"down"`

@@ -17,6 +17,7 @@ func (w *Worker) account(c *client, x *exchange, why string) {
 	}
 	total := w.l.Now() - x.start
 	w.m.Total.RecordValue(total)
+	w.countSeries(x, total)
 	if x.socket != 0 {
 		w.accountSocket(x, why)
 	}

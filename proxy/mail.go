@@ -5,6 +5,7 @@ import (
 	"zproxy/loop"
 	"zproxy/metrics"
 	"zproxy/numa"
+	"zproxy/proto/http2"
 	"zproxy/upstream"
 )
 
@@ -28,11 +29,16 @@ type Report struct {
 	Loop    loop.Stats
 	Buf     buf.Stats
 	Pools   []upstream.Stats // by cluster
+	HTTP2   [][]Sessions     // by cluster and endpoint; nil for HTTP/1
 
 	Clients, Origins, Exchanges int
 	Short                       Shortages
 	UnderWay                    CutOff // what would be cut off, were the process to end now
 }
+
+// Sessions are the HTTP/2 connections of a loop to an endpoint, and the streams
+// open on them.
+type Sessions struct{ Connections, Streams int }
 
 // Shortages count how often something had run out, since the start.
 type Shortages struct {
@@ -363,8 +369,20 @@ func (w *Worker) report(sink ReportSink, brief bool) {
 		r.Arena = w.arena.Report()
 	}
 	w.m.CopyTo(&r.Metrics)
-	for _, p := range w.pools {
+	for i, p := range w.pools {
 		r.Pools = append(r.Pools, p.Stats())
+		var of []Sessions
+		if w.snap.clusters[i].h2 {
+			of = make([]Sessions, len(w.snap.clusters[i].shared.Endpoints()))
+		}
+		r.HTTP2 = append(r.HTTP2, of)
+	}
+	for _, se := range w.sessions {
+		if se != nil && se.role == http2.Client && se.state < sessionClosing {
+			of := &r.HTTP2[se.cluster][se.endpoint]
+			of.Connections++
+			of.Streams += se.h2.Active()
+		}
 	}
 	sink.Deliver(r)
 }

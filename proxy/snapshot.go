@@ -21,6 +21,7 @@ type Snapshot struct {
 	routers     []*router.Router // by listener
 	routes      []route
 	clusters    []*cluster
+	series      seriesNames
 	pages       [600]*answer // by status; nil: the plain page of ownStatuses
 	limits      limits
 	headLimits  http1.Limits
@@ -79,6 +80,7 @@ func compileHTTP2(c *config.Config) http2Limits {
 type route struct {
 	path    string
 	cluster int
+	series  uint16  // of metrics
 	answer  *answer // instead of a cluster
 	interim interimRule
 	socket  *socketRules
@@ -92,7 +94,8 @@ type cluster struct {
 	shared      *upstream.Cluster
 	host        []byte // sent instead of the client's Host, empty: keep
 	defaultHost []byte
-	h2          bool // its endpoints speak HTTP/2
+	series      uint16 // of metrics
+	h2          bool   // its endpoints speak HTTP/2
 	retries     int
 	socket      loop.SockOpts
 
@@ -167,6 +170,7 @@ func Compile(c *config.Config, loops int, near [][]int) (*Snapshot, error) {
 	for status, page := range c.ErrorPages {
 		s.pages[status] = newPage(status, page.ContentType, page.Body)
 	}
+	s.compileSeries(c)
 	return s, s.compileRouters(c)
 }
 

@@ -181,6 +181,7 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 		extras:   make([]proto.Extra, 0, 16),
 		high:     highMark, low: lowMark, spliceMin: spliceMin, maxBlocks: c.MaxBlocks, arena: c.Arena,
 	}
+	w.makeSeries()
 	w.head.Fields = make([]proto.Field, 0, 32)
 	w.resp.Fields = make([]proto.Field, 0, 32)
 	w.scratch = make([]byte, 0, 512)

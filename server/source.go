@@ -89,21 +89,31 @@ func (src source) Snapshot() (metrics.Snapshot, error) {
 			})
 		}
 	}
-	snap.Endpoints = s.endpoints(reports[0].Now)
+	snap.RouteNames, snap.UpstreamNames = s.snap.SeriesNames()
+	snap.Endpoints = s.endpoints(reports)
 	return snap, nil
 }
 
-func (s *Server) endpoints(now int64) []metrics.EndpointState {
+func (s *Server) endpoints(reports []*proxy.Report) []metrics.EndpointState {
 	var out []metrics.EndpointState
-	for _, c := range s.snap.Clusters() {
-		for _, e := range c.Endpoints() {
+	for i, c := range s.snap.Clusters() {
+		for j, e := range c.Endpoints() {
 			open := e.Open()
-			up, reason := e.State(now)
-			out = append(out, metrics.EndpointState{
+			up, reason := e.State(reports[0].Now)
+			st := metrics.EndpointState{
 				Upstream: c.Name(), Endpoint: e.Address,
 				Open: uint64(open), Active: uint64(max(0, open-c.Idle(e.ID))),
 				Failures: e.Failures(), Down: !up, Reason: reason,
-			})
+			}
+			if reports[0].HTTP2[i] != nil {
+				// The pool counts leaves for streams there, not connections.
+				st.Open = 0
+				for _, r := range reports {
+					st.Open += uint64(r.HTTP2[i][j].Connections)
+					st.Streams += uint64(r.HTTP2[i][j].Streams)
+				}
+			}
+			out = append(out, st)
 		}
 	}
 	return out
@@ -182,6 +192,6 @@ func (src source) Status() any {
 		}
 		st.Loops = append(st.Loops, row)
 	}
-	st.Endpoints = s.endpoints(reports[0].Now)
+	st.Endpoints = s.endpoints(reports)
 	return st
 }

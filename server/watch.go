@@ -6,8 +6,7 @@ import (
 	"zproxy/upstream"
 )
 
-// watchInterval is how often the health of the endpoints is looked at. What
-// the loops found out about them is read, nothing is sent.
+// watchInterval is how often the health of the endpoints is looked at.
 const watchInterval = 250 * time.Millisecond
 
 // watcher tells the log which endpoints fail and which are back, also when no
@@ -32,10 +31,12 @@ func (w *watcher) run() {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	short := shortages{s: w.s}
+	prober := newProber(w.s)
 	for {
 		select {
 		case now := <-tick.C:
 			w.look()
+			prober.look(w.failing)
 			short.look(now)
 		case <-w.stop:
 			return
