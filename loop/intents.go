@@ -65,6 +65,23 @@ func (l *Loop) Adopt(fd int, peer netip.AddrPort, owner uint32) ConnID {
 	return id
 }
 
+// AdoptAccepted is Adopt for a connection that another loop has accepted. It
+// counts against MaxConns here, as it has done there; beyond it is reset, and
+// the result is 0.
+func (l *Loop) AdoptAccepted(fd int, peer netip.AddrPort, owner uint32) ConnID {
+	if l.cfg.MaxConns > 0 && l.acceptedCount >= l.cfg.MaxConns {
+		l.stats.Refused++
+		l.be.refuse(int32(fd))
+		return 0
+	}
+	id := l.Adopt(fd, peer, owner)
+	if c := l.live(id); c != nil {
+		c.flags |= flagAccepted
+		l.acceptedCount++
+	}
+	return id
+}
+
 // SetOwner changes what the events of id carry, also those already collected.
 func (l *Loop) SetOwner(id ConnID, owner uint32) {
 	if c := l.live(id); c != nil {

@@ -80,7 +80,9 @@ func (w *Worker) mail(m loop.Mail) {
 		w.pools[m.A].Woken()
 		w.serveWaiters(int(m.A))
 	case mailClient:
-		w.openClient(w.l.Adopt(int(m.FD), m.Peer, 0), int(m.A))
+		if conn := w.l.AdoptAccepted(int(m.FD), m.Peer, 0); conn != 0 {
+			w.openClient(conn, int(m.A))
+		}
 		w.peers[w.index].coming.Add(-1)
 	case mailReport:
 		w.report(m.Ref.(ReportSink), m.A == briefly)
@@ -273,7 +275,9 @@ func (w *Worker) exported(index uint32, fd int) {
 		return
 	}
 	w.peers[to].coming.Add(-1)
-	w.openClient(w.l.Adopt(fd, m.Peer, 0), int(listener))
+	if conn := w.l.AdoptAccepted(fd, m.Peer, 0); conn != 0 {
+		w.openClient(conn, int(listener))
+	}
 }
 
 // serveWaiters lets queued exchanges of a cluster try again, here and, when
