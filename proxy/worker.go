@@ -41,7 +41,7 @@ const (
 	// lingerNs and lingerBytes bound how long a closed-for-writing client may
 	// go on sending before its connection is dropped (RFC 9112 9.6).
 	lingerNs    = int64(2 * time.Second)
-	lingerBytes = 1 << 20
+	lingerBytes = 64 << 20
 	// pipelineBytes is how much of the requests behind the current one is
 	// held per client before its socket is no longer read.
 	pipelineBytes = 64 << 10
