@@ -18,6 +18,7 @@ type subcommand struct {
 var subcommands = []subcommand{
 	{"compare", compare},
 	{"scale", scale},
+	{"uploaders", uploaders},
 }
 
 // newBench prepares a run and returns what has to be called at its end.

@@ -60,8 +60,15 @@ func (d *decoder) verifyBuffers(c *Config, root *yaml.Node) {
 	p := &path{up: &path{key: "buffers"}, key: "max_per_loop"}
 	if b := &c.Buffers; b.MaxPerLoop%b.Block != 0 {
 		d.fail(child(n, "max_per_loop"), p, b.MaxPerLoop.String(), "a multiple of buffers.block, which is "+b.Block.String(), "")
+	} else if b.MaxPerLoop < MinPoolBlocks*b.Block {
+		least := MinPoolBlocks * b.Block
+		d.fail(child(n, "max_per_loop"), p, b.MaxPerLoop.String(), "at least "+least.String()+", "+strconv.Itoa(MinPoolBlocks)+" times buffers.block", "")
 	}
 }
+
+// MinPoolBlocks is how many blocks a loop has at least: the reserve is a part of
+// them, and heads, responses and requests are to have some each.
+const MinPoolBlocks = 64
 
 // samePlace tells whether two addresses to listen on are the same one.
 func samePlace(a, b string) bool {

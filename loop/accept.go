@@ -63,7 +63,7 @@ func (l *Loop) StopAccept(fd int) {
 // updateListeners tells the backend what has changed.
 func (l *Loop) updateListeners() {
 	l.acceptDirty = false
-	if l.lines[lineHeads].waiting() > 0 {
+	if l.lines[Heads].waiting() > 0 {
 		l.paused |= pauseBlocks
 	} else {
 		l.paused &^= pauseBlocks

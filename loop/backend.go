@@ -22,7 +22,7 @@ import "time"
 //
 // The core owns the slot, the chain, the event queue, the timers, the mailbox
 // and the join at the end of a connection. A backend may use conn.io,
-// conn.inflight through opBegin and opEnd, conn.recvBlocks, the flags from
+// conn.inflight through opBegin and opEnd, conn.setRecvBlocks, the flags from
 // flagBackend up, and flagSendBusy.
 //
 // Completions may come at any time for a connection with flagClosing: the core
@@ -103,6 +103,8 @@ type backend interface {
 	unread(c *conn) int
 	// unacked asks it for the bytes sent that the peer has not acknowledged.
 	unacked(c *conn) int
+	// broken asks it whether the peer has reset the connection.
+	broken(c *conn) bool
 
 	// destroy gives everything back: no block, descriptor or mapping is left.
 	// Operations still in flight are cancelled and waited for; nothing is

@@ -30,7 +30,6 @@ const (
 	flagFinished                     // Closed is in the queue; the descriptor is gone
 	flagTodo                         // linked in the todo list
 	flagTimerFired                   // a Timer event waits in the queue
-	flagBulk                         // what it receives leaves the reserve alone
 	flagTurn                         // was called up: the next block is for it
 	flagAccepted                     // counts against MaxConns
 	flagReset                        // a send was told that the peer has reset the connection
@@ -56,7 +55,7 @@ type conn struct {
 	timerNext, timerPrev uint32 // in a bucket of the wheel
 	timerBucket          uint16 // bucket+1, 0: not in the wheel
 	inflight             uint8  // the backend's operations in the kernel
-	recvBlocks           uint8  // blocks the next receive should offer, 0 and 1: one
+	recv                 uint8  // see recvBlocks and class
 
 	todoNext uint32 // in the todo list, or in the free list
 	io       uint32 // the backend's own word
@@ -68,6 +67,20 @@ type conn struct {
 }
 
 func (c *conn) has(f flags) bool { return c.flags&f != 0 }
+
+// recvBlocks is how many blocks the next receive should offer, at most
+// blocksPerTick; 0 and 1: one. It shares its byte with the class.
+func (c *conn) recvBlocks() int { return int(c.recv & recvBlocksMask) }
+
+func (c *conn) setRecvBlocks(n int) { c.recv = c.recv&^recvBlocksMask | uint8(n) }
+
+// class is what the connection receives, see Bulk.
+func (c *conn) class() Class { return Class(c.recv >> recvBlocksBits) }
+
+const (
+	recvBlocksBits = 5 // hold blocksPerTick
+	recvBlocksMask = 1<<recvBlocksBits - 1
+)
 
 func (c *conn) setPeer(a netip.AddrPort) {
 	if a.IsValid() {

@@ -10,6 +10,7 @@ import (
 var _ = contract(
 	contractTest{"data leaves the reserve alone", testReserve},
 	contractTest{"blocks go to who waits longest", testParkedFair},
+	contractTest{"responses go further than requests", testResponsesGoFurther},
 	contractTest{"a receiver changes lines", testBulkWhileParked},
 )
 
@@ -24,7 +25,7 @@ func (r *rig) bulk(addr string, n int) map[ConnID]int {
 		go io.WriteString(c, pattern(1, 400_000))
 	}
 	for id := range got {
-		r.l.Bulk(id, true)
+		r.l.Bulk(id, Requests)
 		r.l.Recv(id)
 	}
 	return got
@@ -44,8 +45,8 @@ func testReserve(r *rig) {
 	n := 0
 	held := r.hold(nil, &n)
 	r.equal("spare blocks when data has taken all it may", r.pool.Spare(), reserve)
-	if !r.l.Crowded() || r.l.Stats().Parked == 0 {
-		r.Errorf("crowded: %v, %d parked", r.l.Crowded(), r.l.Stats().Parked)
+	if r.l.Crowded() || r.l.Stats().Parked == 0 {
+		r.Errorf("crowded by data alone: %v, %d parked", r.l.Crowded(), r.l.Stats().Parked)
 	}
 	// New connections are accepted and heard.
 	for range 3 {
@@ -74,6 +75,9 @@ func testReserve(r *rig) {
 		}
 	}
 	r.equal("spare blocks when heads have taken all they may", r.pool.Spare(), reserve/4)
+	if !r.l.Crowded() {
+		r.Errorf("not crowded by heads")
+	}
 	polls := r.l.Stats().Polls
 	r.quiet(100 * time.Millisecond)
 	if n := r.l.Stats().Polls - polls; n > 50 {
@@ -104,7 +108,7 @@ func testParkedFair(r *rig) {
 	got := r.bulk(addr, conns)
 	n := 0
 	held := r.hold(nil, &n)
-	if waiting := r.l.lines[lineBulk].waiting(); waiting != conns {
+	if waiting := r.l.lines[Requests].waiting(); waiting != conns {
 		r.Fatalf("%d of %d wait for a block", waiting, conns)
 	}
 	for range rounds * conns {
@@ -121,6 +125,56 @@ func testParkedFair(r *rig) {
 	r.release(held)
 }
 
+// testResponsesGoFurther: what requests may not take is there for a response, and
+// when both wait each gets blocks that come back.
+func testResponsesGoFurther(r *rig) {
+	const reserve = 16
+	r = r.again(Config{Reserve: reserve}, 64)
+	_, addr := r.listen(SockOpts{}, 0)
+	r.bulk(addr, 4)
+	n := 0
+	held := r.hold(nil, &n)
+	r.equal("spare blocks when requests have taken all they may", r.pool.Spare(), reserve)
+	c := r.client(addr)
+	id := r.expect(Accepted, 0).Conn
+	go io.WriteString(c, pattern(2, 8_000_000))
+	r.l.Bulk(id, Responses)
+	r.l.Recv(id)
+	for range reserve / 4 {
+		held = append(held, r.expect(Received, id).View)
+	}
+	held = r.hold(held, &n)
+	r.equal("spare blocks when a response has taken all it may", r.pool.Spare(), reserve-reserve/4)
+	r.equal("room for a response", r.l.Room(Responses), false)
+	r.equal("room for a head", r.l.Room(Heads), true)
+	got := [2]int{}
+	for begun := time.Now(); time.Since(begun) < testTimeout && (got[0] < 20 || got[1] < 20); {
+		r.release(held[:reserve/2])
+		held = held[reserve/2:]
+		for len(held) < 64-reserve {
+			ev := r.next(testTimeout)
+			if ev == nil {
+				r.Fatalf("%d blocks went to requests, %d to a response, and no more", got[0], got[1])
+			}
+			if ev.Kind == Received {
+				got[bit(ev.Conn == id)]++
+				held = append(held, ev.View)
+			}
+		}
+	}
+	if got[0] < 20 || got[1] < 20 {
+		r.Errorf("%d blocks went to requests, %d to a response", got[0], got[1])
+	}
+	r.release(held)
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // testBulkWhileParked: one that waits with data and is to send a head next does
 // not go on waiting with the others.
 func testBulkWhileParked(r *rig) {
@@ -133,9 +187,9 @@ func testBulkWhileParked(r *rig) {
 		if !r.l.Starved(id) {
 			r.Fatalf("%x does not starve", id)
 		}
-		r.l.Bulk(id, false)
+		r.l.Bulk(id, Heads)
 		ev := r.expect(Received, id)
-		r.l.Bulk(id, true)
+		r.l.Bulk(id, Requests)
 		held = append(held, ev.View)
 		break
 	}

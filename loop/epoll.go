@@ -212,6 +212,7 @@ func (e *epoll) detach(_ ConnID, c *conn) bool {
 func (e *epoll) unix(fd int32) bool   { return unixFD(fd) }
 func (e *epoll) unread(c *conn) int   { return unreadFD(c.fd) }
 func (e *epoll) unacked(c *conn) int  { return unackedFD(c.fd) }
+func (e *epoll) broken(c *conn) bool  { return brokenFD(c.fd) }
 func (e *epoll) lowat(c *conn, n int) { lowatFD(c.fd, n) }
 
 func (e *epoll) destroy() error {

@@ -209,9 +209,10 @@ func (e *epoll) receive(id ConnID, c *conn) {
 	}
 	most := blocksPerTick
 	if c.has(flagBrief) {
-		most, c.recvBlocks = 1, 1
+		most = 1
+		c.setRecvBlocks(1)
 	}
-	if c.recvBlocks > 1 && e.tickFull() {
+	if c.recvBlocks() > 1 && e.tickFull() {
 		l.again(id, c)
 		return
 	}
@@ -220,12 +221,12 @@ func (e *epoll) receive(id ConnID, c *conn) {
 		l.park(id, c)
 		return
 	}
-	for budget := granted; budget > 0 && c.recvBlocks > 1; {
-		n, more := e.receiveMany(id, c, min(budget, int(c.recvBlocks)), budget == granted)
+	for budget := granted; budget > 0 && c.recvBlocks() > 1; {
+		n, more := e.receiveMany(id, c, min(budget, c.recvBlocks()), budget == granted)
 		if !more {
 			return
 		}
-		if budget -= n; budget == 0 || c.recvBlocks <= 1 {
+		if budget -= n; budget == 0 || c.recvBlocks() <= 1 {
 			l.again(id, c)
 			return
 		}
@@ -264,7 +265,7 @@ func (e *epoll) receiveDone(op *batchOp) {
 	switch {
 	case op.n == op.total:
 		c.flags &^= flagBrief
-		c.recvBlocks = 2
+		c.setRecvBlocks(2)
 		l.again(id, c)
 	case c.has(flagHangup):
 		l.again(id, c)
@@ -324,13 +325,13 @@ func (e *epoll) receiveMany(id ConnID, c *conn, k int, first bool) (used int, mo
 		l.received(id, c, v.Slice(0, part))
 	}
 	if first && used <= k/2 {
-		c.recvBlocks = uint8(k / 2)
+		c.setRecvBlocks(k / 2)
 	}
 	if n == 0 {
 		return 0, e.receivedNothing(id, c, errno)
 	}
 	if n == room {
-		c.recvBlocks = uint8(min(2*max(k, int(c.recvBlocks)), blocksPerTick))
+		c.setRecvBlocks(min(2*max(k, c.recvBlocks()), blocksPerTick))
 		return used, true
 	}
 	if !c.has(flagHangup) {

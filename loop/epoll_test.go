@@ -102,7 +102,7 @@ func TestBytesPerTick(t *testing.T) {
 		for r.l.be.unread(r.l.conns.lookup(id)) < each {
 			time.Sleep(time.Millisecond)
 		}
-		r.l.conns.lookup(id).recvBlocks = blocksPerTick
+		r.l.conns.lookup(id).setRecvBlocks(blocksPerTick)
 		ids[i] = id
 	}
 	for _, id := range ids {

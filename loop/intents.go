@@ -129,7 +129,7 @@ func (l *Loop) Send(id ConnID, v buf.View) {
 		return
 	}
 	if v.Len <= smallBytes && c.sendq.Len() >= smallBehind {
-		l.pool.Coalesce(&c.sendq, v)
+		l.pool.Pack(&c.sendq, v)
 	} else {
 		l.pool.Push(&c.sendq, v)
 	}
@@ -159,6 +159,13 @@ func (l *Loop) Unacked(id ConnID) int {
 		return 0
 	}
 	return l.be.unacked(c)
+}
+
+// Broken says that the peer has reset the connection, which is no event while
+// nobody asks for what it sends. It asks the kernel.
+func (l *Loop) Broken(id ConnID) bool {
+	c := l.live(id)
+	return c != nil && c.fd >= 0 && l.be.broken(c)
 }
 
 // Shutdown ends the sending direction once everything is sent. Later Sends are

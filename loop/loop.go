@@ -67,14 +67,15 @@ type Loop struct {
 	events     []Event
 	head       int // events below are pulled
 	eventsMost int // there were at once since the last Trim
+	unseen     int // Received events that were not pulled yet, each with a block
 
 	refusedAtLack uint64 // stats.Refused when an accept failed last
 
 	todoHead, todoTail uint32 // connections with something for the next Poll
 	dials              []dialRequest
-	dialsMost          int            // as eventsMost
-	lines              [numLines]line // receivers waiting for a block
-	calledUp           int            // of them, in this Poll
+	dialsMost          int              // as eventsMost
+	lines              [numClasses]line // receivers waiting for a block
+	calledUp           int              // of them, in this Poll
 
 	splices        []splice // by number; 0 is none
 	freeSplice     uint8
@@ -238,9 +239,7 @@ func (l *Loop) Stats() Stats {
 	s := l.stats
 	s.Conns, s.Timers = l.connCount, l.timerCount
 	s.MailsFull = l.box.full.Load()
-	if b, ok := l.be.(interface{ posted() int }); ok {
-		s.Posted = b.posted()
-	}
+	s.Posted = l.posted()
 	return s
 }
 
@@ -364,6 +363,9 @@ func (l *Loop) waitNs(maxWait time.Duration) int64 {
 	if l.gatherDue != 0 && (until == 0 || l.gatherDue < until) {
 		until = l.gatherDue
 	}
+	if ends := l.turnEnds(); ends != 0 && (until == 0 || ends < until) {
+		until = ends
+	}
 	if until != 0 {
 		left := max(0, until-l.be.now())
 		if wait < 0 || left < wait {
@@ -374,7 +376,12 @@ func (l *Loop) waitNs(maxWait time.Duration) int64 {
 }
 
 // push appends to the event queue.
-func (l *Loop) push(ev Event) { l.events = append(l.events, ev) }
+func (l *Loop) push(ev Event) {
+	if ev.Kind == Received {
+		l.unseen++
+	}
+	l.events = append(l.events, ev)
+}
 
 // Next pulls one event, nil when there is none. The pointer is good until the
 // next call of Next or Poll.
@@ -382,6 +389,9 @@ func (l *Loop) Next() *Event {
 	for l.head < len(l.events) {
 		ev := &l.events[l.head]
 		l.head++
+		if ev.Kind == Received {
+			l.unseen--
+		}
 		if ev.Kind == MailIn {
 			return ev
 		}

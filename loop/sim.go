@@ -384,6 +384,8 @@ func (s *sim) unread(c *conn) int { return len(s.w.socket(c.fd).in) }
 // unacked: what has arrived is not acknowledged before it is read.
 func (s *sim) unacked(c *conn) int { return len(s.w.socket(c.fd).far.in) }
 
+func (s *sim) broken(c *conn) bool { return s.w.socket(c.fd).rst }
+
 func (s *sim) lowat(c *conn, n int) {
 	s.w.Tally.Gathers++
 	s.w.socket(c.fd).lowat = n

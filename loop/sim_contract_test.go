@@ -140,6 +140,11 @@ func (k *lockedSim) unread(c *conn) (n int) {
 	return n
 }
 func (k *lockedSim) lowat(c *conn, n int) { k.locked(func() { k.s.lowat(c, n) }) }
+func (k *lockedSim) broken(c *conn) (broken bool) {
+	k.locked(func() { broken = k.s.broken(c) })
+	return broken
+}
+
 func (k *lockedSim) unacked(c *conn) (n int) {
 	k.locked(func() { n = k.s.unacked(c) })
 	return n

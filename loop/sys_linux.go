@@ -49,6 +49,14 @@ func queuedFD(fd int32, which uintptr) int {
 	return int(n)
 }
 
+// brokenFD: both directions are shut after a reset, which is an error until it
+// is told.
+func brokenFD(fd int32) bool {
+	p, now := unix.PollFd{Fd: fd}, unix.Timespec{}
+	_, _, e := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+	return e == 0 && p.Revents&(unix.POLLERR|unix.POLLHUP) == unix.POLLERR|unix.POLLHUP
+}
+
 // lowatFD is SO_RCVLOWAT. Sockets that know no such thing wake as ever.
 func lowatFD(fd int32, n int) {
 	_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, n)

@@ -22,6 +22,7 @@ func (s *stubBackend) acceptOff(*listener)         {}
 func (s *stubBackend) acceptStop(*listener)        {}
 func (s *stubBackend) refuse(int32)                {}
 func (s *stubBackend) unread(*conn) int            { return 0 }
+func (s *stubBackend) broken(*conn) bool           { return false }
 func (s *stubBackend) dial(ConnID, *conn, *Remote) {}
 func (s *stubBackend) adopt(ConnID, *conn)         {}
 func (s *stubBackend) recvOn(ConnID, *conn)        {}

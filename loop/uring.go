@@ -223,6 +223,7 @@ func (u *uring) unix(fd int32) bool   { return unixFD(fd) }
 func (u *uring) unread(c *conn) int   { return unreadFD(c.fd) }
 func (u *uring) unacked(c *conn) int  { return unackedFD(c.fd) }
 func (u *uring) lowat(c *conn, n int) { lowatFD(c.fd, n) }
+func (u *uring) broken(c *conn) bool  { return brokenFD(c.fd) }
 
 // What destroy waits for operations to end, at most.
 const destroyWaitNs = int64(2e9)

@@ -237,7 +237,7 @@ func (u *uring) starve(id ConnID, c *conn) bool {
 		u.l.stats.Enobufs++
 		return true
 	}
-	if c.flags&(flagSub|flagBulk|flagClosing) != flagSub || u.l.grant(c, 1) == 0 {
+	if c.flags&(flagSub|flagClosing) != flagSub || u.l.grant(c, 1) == 0 {
 		u.l.park(id, c)
 		return false
 	}

@@ -102,6 +102,9 @@ func (w *Worker) clientEvent(i uint32, ev *loop.Event) {
 		if c.flags&clientRunnable != 0 {
 			w.forgetRunnable(i)
 		}
+		if c.flags&clientPaused != 0 {
+			w.paused--
+		}
 		w.pool.Drop(&c.in)
 		w.clients.Free(i)
 		w.countConns(-1)

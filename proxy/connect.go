@@ -80,7 +80,7 @@ func (w *Worker) awaitTunnel(c *client, x *exchange, data buf.View, end bool) {
 	}
 	if data.Len > 0 && !plant.Is(plant.Early) {
 		w.retain(data)
-		w.pool.Coalesce(&c.in, data)
+		w.queue(&c.in, data)
 	}
 	w.pauseClient(c)
 }

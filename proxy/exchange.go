@@ -153,7 +153,7 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 	w.current = h
 	w.identify(c, h)
 	if f == nil {
-		f = w.admit(h)
+		f = w.admit(c, h)
 	}
 	if f != nil {
 		if h.Method == proto.CONNECT {
@@ -167,7 +167,7 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 
 // admit refuses what this proxy does not do, whatever the route, and what there
 // is no memory for.
-func (w *Worker) admit(h *proto.Head) *proto.Fault {
+func (w *Worker) admit(c *client, h *proto.Head) *proto.Fault {
 	if h.Method == proto.CONNECT {
 		return &faultConnect
 	}
@@ -178,6 +178,12 @@ func (w *Worker) admit(h *proto.Head) *proto.Fault {
 	}
 	if w.l.Crowded() {
 		return &faultMemory
+	}
+	if !w.keepsBehind(&c.in) {
+		return &faultMemory
+	}
+	if w.leavesUnread(c) {
+		return &faultUnread
 	}
 	if limit := w.snap.limits.bodyBytes; limit > 0 && h.Body == proto.BodyLength && uint64(h.Length) > limit {
 		return &faultBodyTooLarge
@@ -311,7 +317,7 @@ func (w *Worker) requestData(x *exchange, v buf.View) {
 	case x.state == xForwarding:
 		w.originData(x, w.origins.At(x.origin), v)
 	default:
-		w.pool.Coalesce(&x.backlog, v)
+		w.queue(&x.backlog, v)
 	}
 }
 

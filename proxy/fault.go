@@ -32,11 +32,12 @@ const (
 	codeHops
 	codeStreamIdle
 	codeStreamDuration
+	codeHeld
 
 	// Each code has a counter, and no two kinds share one: a constant below zero
 	// is an error of the compiler.
 	_ = uint(int(codeConnect) - proto.FaultCount)
-	_ = uint(codeAbuse - codeStreamDuration - 1)
+	_ = uint(codeAbuse - codeHeld - 1)
 	_ = uint(metrics.ReasonCount - int(codeAbuse) - http2.AbuseCount)
 )
 
@@ -68,6 +69,7 @@ var faultNames = map[proto.FaultCode]string{
 	codeHops:            "too_many_hops",
 	codeStreamIdle:      "stream_idle",
 	codeStreamDuration:  "stream_duration",
+	codeHeld:            "memory_held",
 }
 
 // FaultNames lists the names of all codes a worker counts, by code.
@@ -120,6 +122,10 @@ var (
 	faultNoConnect       = proto.Fault{Status: 502, Code: proto.FaultBadStatus, Reason: "origin does not take websocket by HTTP/2 (SETTINGS_ENABLE_CONNECT_PROTOCOL)"}
 	faultSockets         = proto.Fault{Status: 503, Code: codeSockets, Reason: "too many websockets on the route"}
 	faultMemory          = proto.Fault{Status: 503, Code: codeMemory, Reason: "buffer memory used up"}
+	faultRequestHeld     = proto.Fault{Status: 503, Code: codeHeld, Reason: "origin does not take the request, and others wait for memory"}
+	faultResponseHeld    = proto.Fault{Status: 503, Code: codeHeld, Reason: "client does not take the response, and others wait for memory"}
+	faultSessionHeld     = proto.Fault{Status: 503, Code: codeHeld, Reason: "peer does not take its frames, and others wait for memory"}
+	faultUnread          = proto.Fault{Status: 503, Code: codeHeld, Reason: "client leaves responses unread, and memory is short"}
 	faultNoSocket        = proto.Fault{Status: 503, Code: codeNoSocket, Reason: "no descriptor, port or memory left to connect to the origin"}
 )
 

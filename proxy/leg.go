@@ -5,6 +5,7 @@ import (
 
 	"zproxy/buf"
 	"zproxy/internal/plant"
+	"zproxy/loop"
 )
 
 // Each side of an exchange is a connection of its own or a stream of an HTTP/2
@@ -56,9 +57,16 @@ func (w *Worker) originDue(o *origin, at int64) {
 
 // clientBulk says that what a client sends from now on is data, not a head, and
 // has to do without the last of the memory; originBulk says it of an origin. A
-// stream has no connection of its own: its window bounds what it sends.
-func (w *Worker) clientBulk(c *client, on bool) { w.l.Bulk(c.conn, on) }
-func (w *Worker) originBulk(o *origin, on bool) { w.l.Bulk(o.conn, on) }
+// stream has no connection of its own: see keeps.
+func (w *Worker) clientBulk(c *client, on bool) { w.bulk(c.conn, loop.Requests, on) }
+func (w *Worker) originBulk(o *origin, on bool) { w.bulk(o.conn, loop.Responses, on) }
+
+func (w *Worker) bulk(conn loop.ConnID, class loop.Class, on bool) {
+	if !on {
+		class = loop.Heads
+	}
+	w.l.Bulk(conn, class)
+}
 
 // clientPeer is the client's address; not valid for unix sockets. A stream whose
 // ends have both passed may be a tunnel that still has something for its origin,
@@ -120,6 +128,7 @@ func (w *Worker) pauseClient(c *client) {
 			w.streamPause(w.streams.At(c.stream))
 			return
 		}
+		w.paused++
 		w.l.Pause(c.conn)
 	}
 }
@@ -128,12 +137,14 @@ func (w *Worker) resumeClient(c *client) {
 	if c.flags&clientPaused != 0 {
 		c.flags &^= clientPaused
 		if plant.Is(plant.Pause) && c.requests%4 == 3 {
+			w.paused--
 			return
 		}
 		if c.stream != 0 {
 			w.streamResume(w.streams.At(c.stream))
 			return
 		}
+		w.paused--
 		w.l.Recv(c.conn)
 	}
 }

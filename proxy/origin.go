@@ -317,6 +317,12 @@ func (w *Worker) finalHead(c *client, x *exchange, o *origin, h *proto.Head, v b
 	if !h.KeepAlive {
 		o.flags |= originDirty
 	}
+	scarce := v.ID != 0 && !w.l.Room(loop.Responses)
+	if scarce && int(v.Len)-n > w.little() && !w.keepsResponse(c) {
+		w.release(&v)
+		w.failExchange(c, x, &faultMemory)
+		return
+	}
 	x.flags &^= xExpect
 	x.respBody.Start(h.Body, h.Length)
 	w.responseHead(c, x, h, end)
@@ -324,7 +330,7 @@ func (w *Worker) finalHead(c *client, x *exchange, o *origin, h *proto.Head, v b
 	if x.flags&xRequestDone == 0 {
 		w.clientDeadline(c, x) // what it sends has no deadline of its own any more
 	}
-	apart := v.ID == 0 || c.stream != 0 || len(w.out) > n
+	apart := v.ID == 0 || c.stream != 0 || len(w.out) > n || scarce
 	if apart && c.stream == 0 {
 		w.sendBytes(c.conn, x, w.out)
 	}
@@ -340,7 +346,10 @@ func (w *Worker) finalHead(c *client, x *exchange, o *origin, h *proto.Head, v b
 	case v.ID == 0:
 		w.feedWaiting(c, x, o)
 	case apart:
-		w.feedResponse(c, x, o, v.Slice(uint32(n), v.Len-uint32(n)))
+		if v = v.Slice(uint32(n), v.Len-uint32(n)); scarce && int(v.Len) <= w.little() {
+			v = w.copied(v)
+		}
+		w.feedResponse(c, x, o, v)
 	default:
 		w.headInPlace(c, x, o, h, v, n)
 	}
@@ -426,8 +435,11 @@ func (w *Worker) feedResponse(c *client, x *exchange, o *origin, v buf.View) {
 func (w *Worker) responseData(c *client, x *exchange, v buf.View) bool {
 	x.respBytes += uint64(v.Len)
 	if c.stream != 0 {
+		if !w.keepsResponse(c) {
+			x.flags |= xBroken
+		}
 		w.streamPush(w.streams.At(c.stream), v)
-		return true
+		return w.legsHold(c, x)
 	}
 	w.sendData(c.conn, x, v, x.flags&xResponseChunked != 0)
 	return w.legsHold(c, x)

@@ -117,7 +117,7 @@ func (w *Worker) keepBody(x *exchange, v buf.View) {
 	if x.flags&xBodyLost != 0 {
 		return
 	}
-	if w.l.Crowded() || x.backlog.Len() >= keptPieces || x.backlog.Bytes()+int(v.Len) > keptBytes {
+	if w.pressure > 1 || x.backlog.Len() >= keptPieces || x.backlog.Bytes()+int(v.Len) > keptBytes {
 		x.flags |= xBodyLost
 		w.pool.Drop(&x.backlog)
 		return

@@ -63,6 +63,8 @@ type session struct {
 	takeFrom  int64  // since when the peer's rate is watched, 0: it is not
 	leaveAt   int64  // when the last GOAWAY is due
 	final     bool   // it was sent
+	heldMark  uint64 // sent at heldSince
+	heldSince uint32 // ms: see breakHolders
 }
 
 func (w *Worker) newSession(role http2.Role, conn loop.ConnID) *session {
@@ -74,6 +76,7 @@ func (w *Worker) newSession(role http2.Role, conn loop.ConnID) *session {
 		w.sessions = append(w.sessions, nil)
 	}
 	se := &session{conn: conn, self: uint32(i), role: role, state: sessionOpen}
+	se.h2.Owner = se.self
 	w.sessions[i] = se
 	w.l.SetOwner(conn, ownerOf(ownerSession, se.self))
 	return se
@@ -159,6 +162,7 @@ func (w *Worker) sessionSend(se *session, b []byte) bool {
 // flushSessions sends what the turn has given the sessions to send: control
 // frames, then the streams in the order of their priorities.
 func (w *Worker) flushSessions() {
+	w.spreadCredit()
 	starved := 0
 	for i := 0; i < len(w.touched); i++ {
 		se := w.sessions[w.touched[i]]
@@ -194,7 +198,7 @@ func (w *Worker) flushSession(se *session) bool {
 	}
 	w.control(se)
 	w.restrainSession(se)
-	for se.state < sessionFlush && w.l.Queued(se.conn) < sessionMark {
+	for se.state < sessionFlush && w.l.Queued(se.conn) < w.sessionMark() {
 		id, ok := se.h2.NextReady()
 		if !ok {
 			break
@@ -221,6 +225,9 @@ func (w *Worker) restrainSession(se *session) {
 		w.l.Recv(se.conn)
 	}
 }
+
+// sessionMark is that constant where memory is not short.
+func (w *Worker) sessionMark() int { return min(sessionMark, max(w.high/2, 2*frameBytes)) }
 
 // control sends the session's control frames.
 func (w *Worker) control(se *session) {
@@ -254,6 +261,8 @@ func (w *Worker) sessionDue(se *session) {
 		return
 	case queued && se.takeFrom == 0:
 		at = se.queuedAt + lookNs
+	case queued && se.role == http2.Client && se.h2.Active() == 0: // nobody is left who might wait for it
+		at = se.takeFrom + min(lim.sendNs, lookNs)
 	case queued:
 		at = se.takeFrom + lim.sendNs
 	case held:
@@ -487,17 +496,6 @@ func (w *Worker) sessionClosed(se *session) {
 	se.h2.Release()
 	w.sessions[se.self] = nil
 	w.freeSessions = append(w.freeSessions, se.self)
-}
-
-// pressSessions tells how scarce memory is: what peers may send shrinks with it.
-func (w *Worker) pressSessions(level int) {
-	w.pressure = level
-	for _, se := range w.sessions {
-		if se != nil {
-			se.h2.SetPressure(level)
-			w.touch(se)
-		}
-	}
 }
 
 // freeEnded frees the entries of streams that ended in this turn: until now

@@ -126,12 +126,19 @@ func (w *Worker) clientStreamTrailers(c *client, st *stream, t *proto.Head) {
 func (w *Worker) clientStreamData(c *client, st *stream, data buf.View, end bool) {
 	switch c.state {
 	case clientBusy:
-		if x := w.xs.At(c.x); x.flags&xUpgrade != 0 {
+		if x := w.xs.At(c.x); data.Len > 0 && !w.keepsRequest(x) {
+			w.failExchange(c, x, &faultMemory)
+		} else if x.flags&xUpgrade != 0 {
 			w.awaitTunnel(c, x, data, end)
 		} else {
 			w.clientStreamBody(c, x, data, end)
 		}
 	case clientTunnel:
+		if data.Len > 0 && !w.keepsRequest(w.xs.At(c.x)) {
+			w.countFault(&faultMemory)
+			w.endTunnel(c, w.xs.At(c.x), faultMemory.Reason)
+			break
+		}
 		w.retain(data)
 		w.tunnelFromClient(c, data)
 		if end && c.state == clientTunnel {

@@ -321,7 +321,9 @@ func (w *Worker) originStream(se *session, ev *http2.Event, data buf.View) {
 
 // originStreamData takes content of a response. data is lent.
 func (w *Worker) originStreamData(c *client, x *exchange, o *origin, st *stream, data buf.View, end bool) {
-	if o.state == originTunnel {
+	if data.Len > 0 && !w.keepsResponse(c) {
+		w.refuseResponse(c, x, o)
+	} else if o.state == originTunnel {
 		w.retain(data)
 		w.tunnelFromOrigin(o, data)
 		if end && o.state == originTunnel {
@@ -331,6 +333,16 @@ func (w *Worker) originStreamData(c *client, x *exchange, o *origin, st *stream,
 		w.originStreamBody(c, x, o, data, end)
 	}
 	w.streamReceived(st, data.Len)
+}
+
+// refuseResponse ends an exchange for whose response there is no place.
+func (w *Worker) refuseResponse(c *client, x *exchange, o *origin) {
+	if o.state == originTunnel {
+		w.countFault(&faultMemory)
+		w.endTunnel(c, x, faultMemory.Reason)
+	} else {
+		w.failExchange(c, x, &faultMemory)
+	}
 }
 
 func (w *Worker) originStreamBody(c *client, x *exchange, o *origin, data buf.View, end bool) {

@@ -46,6 +46,20 @@ func TestSimFindsPlantedBugs(t *testing.T) {
 	}
 }
 
+// TestSimFindsHolders: where who holds memory keeps it, the simulator says that
+// others are not served.
+func TestSimFindsHolders(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("the go command is not in PATH: it builds the package with the planted bugs")
+	}
+	cmd := exec.Command("go", "test", "-count=1", "-tags", "plant", "-run", "TestSimHolders$", ".")
+	cmd.Env = append(os.Environ(), "ZPROXY_PLANT="+plant.Held)
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "a client of another upstream") {
+		t.Errorf("not found: %v\n%s", err, out)
+	}
+}
+
 var digits = regexp.MustCompile(`\d+`)
 
 func runPlanted(bin, bug, flag string) (string, error) {

@@ -76,13 +76,10 @@ func (w *Worker) streamPush(st *stream, v buf.View) {
 		w.pool.Release(v)
 		return
 	}
-	if v.Len <= copyBytes && st.out.Len() >= 8 {
-		w.pool.Coalesce(&st.out, v)
-	} else {
-		w.pool.Push(&st.out, v)
-	}
+	n := int(v.Len)
+	w.queue(&st.out, v)
 	se := w.sessionOf(st)
-	se.waiting += int(v.Len)
+	se.waiting += n
 	se.h2.Ready(st.id, false)
 	w.touch(se)
 }

@@ -132,7 +132,15 @@ type Worker struct {
 	endedOrigins []uint32
 	block        []byte // a field block on its way out
 	frames       []byte // a field block too long for one frame
-	pressure     int    // of the memory, as the sessions know it
+
+	pressure int    // of the memory: 0 to pressures-1
+	reliefAt int64  // when it is looked at next who holds it
+	lookedMs uint32 // when it was
+	refused  bool   // data that came in frames found no place since it was looked at
+	holds    []hold // of each client
+	paused   int    // clients with a connection of their own that is not read
+	brokenAt int64  // when it is looked at next which of them are gone
+	held     []int  // bytes that stand still, for no upstream and for each
 
 	runnable  []uint32 // clients with a pipelined request left to serve
 	letters   []letter // mail that found a full mailbox
@@ -188,6 +196,8 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 	w.path = make([]byte, 0, router.NormalizedBound(maxTargetBytes))
 	w.current = &w.head
 	w.sessions = make([]*session, 1)
+	w.h2scratch.Credit = credits(c.MaxBlocks, c.Pool.BlockBytes())
+	w.held = make([]int, 1+len(s.clusters))
 	for _, cl := range s.clusters {
 		w.groups = append(w.groups, make([]group, len(cl.shared.Endpoints())))
 		w.pools = append(w.pools, cl.shared.Pool(w.index))
@@ -250,7 +260,7 @@ func (w *Worker) poll(maxWait time.Duration) error {
 	} else if len(w.letters)+len(w.touched) > 0 {
 		maxWait = time.Millisecond
 	}
-	if err := w.l.Poll(maxWait); err != nil {
+	if err := w.l.Poll(w.reliefWait(maxWait)); err != nil {
 		return err
 	}
 	w.setMarks()
@@ -260,6 +270,8 @@ func (w *Worker) poll(maxWait time.Duration) error {
 // endTurn does what is left when all events are handled.
 func (w *Worker) endTurn() {
 	w.serveRunnable()
+	w.relieve()
+	w.endBroken()
 	w.flushSessions()
 	w.freeEnded()
 	if len(w.letters) > 0 {

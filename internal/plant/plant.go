@@ -27,5 +27,8 @@ const (
 	Connect = "connect" // a WebSocket goes to an origin that takes none
 )
 
-// All lists them.
+// Held is found by a test of its own: who holds memory without moving keeps it.
+const Held = "held"
+
+// All lists the others.
 var All = []string{Release, Byte, Swap, Cut, Pause, Log, Twice, Leak, Slot, Bound, Credit, Stream, End, Leave, Half, Early, Connect}

@@ -21,7 +21,7 @@ const trustStreams = 100
 func (s *Session) appendSettings() {
 	at := len(s.out)
 	s.out = appendFrameHeader(s.out, 0, frameSettings, 0, 0)
-	s.appendSetting(settingWindow, s.cfg.StreamWindow)
+	s.appendSetting(settingWindow, s.firstTarget)
 	s.appendSetting(settingHeadBytes, uint32(s.cfg.HeadBytes))
 	if s.cfg.HeaderTable != defaultTable {
 		s.appendSetting(settingHeaderTable, s.cfg.HeaderTable)
@@ -128,10 +128,12 @@ func (s *Session) peerWindows(v uint32) (ok bool) {
 // acked: the peer has taken our settings, and streams from now on begin with
 // the window they say.
 func (s *Session) acked() {
-	less := int32(s.firstWindow() - s.cfg.StreamWindow)
+	less := int32(s.firstWindow() - s.firstTarget)
 	s.flags |= flagAcked
 	for i := s.first; i != 0 && less > 0; i = s.streams.At(i).next {
-		s.streams.At(i).recvWindow -= less
+		st := s.streams.At(i)
+		st.recvWindow -= less
+		s.creditStream(st, 0) // what it has sent may have been given back while the window was wider
 	}
 	if s.decoder != nil {
 		s.boundTable()

@@ -7,48 +7,151 @@ import (
 
 // Flow control (RFC 9113 section 5.2), of what comes in first.
 //
-// A window has a target. What the peer may send, and what it has sent and the
-// owner still holds, are kept at the target together: as the owner gives bytes
+// A window has a target. The window of a stream and what it has sent and the
+// owner still holds are kept at the target together: as the owner gives bytes
 // back, the window is opened again, in steps of half a target, so that a
-// WINDOW_UPDATE stands for many frames.
+// WINDOW_UPDATE stands for many frames. The window of the connection is opened
+// as its bytes arrive: a stream whose bytes find no place is stopped by its own
+// window, and the others go on.
 //
-// The target of the connection is ConnWindow, that of a stream begins at
-// StreamWindow. A stream that uses up half of its target within growMs, while
+// What the connection's window and the bytes that are held come to together is
+// at most ConnWindow, and is taken from a Credit that all sessions of one owner
+// share. None gets more of it than is left for the others, beyond what RFC 9113
+// gives to everybody (section 6.9.2): one connection alone can have half, two a
+// third each. Nothing can be taken back from a peer (section 6.9.3), so windows
+// begin small and are doubled while they are used up within growMs and there is
+// room. A connection for which there is none waits (see Waiting).
+//
+// The target of a stream begins at StreamWindow, or with a Credit at its
+// FirstWindow. A stream that uses up half of its target within growMs, while
 // its owner holds next to nothing, is held up by the window on any longer
 // path: its target doubles, up to growMost times StreamWindow. One whose owner has come to
-// hold more than half of it goes back towards StreamWindow when it is opened.
-//
-// Under pressure all targets are smaller, by a quarter for each level and down
-// to pressedStream and pressedConn. Nothing is taken back from the peer (section
-// 6.9.3 has no way to): windows are not opened until they have come down.
+// hold more than half of it goes back to where it began when it is opened.
+// No target is more than an eighth of what is left of the Credit, down to leastStream.
 
 const (
-	growMs        = 50
-	growMost      = 4
-	pressedStream = 16 << 10
-	pressedConn   = 64 << 10
+	growMs      = 50
+	growMost    = 4
+	leastStream = 16 << 10
+	leastOpened = 4 << 10 // for less the window of a connection is not opened
 )
 
-// SetPressure says how short of memory the process is, 0 to 3: see flow.go for
-// what becomes of the windows.
-func (s *Session) SetPressure(level int) { s.pressure = uint8(min(max(level, 0), 3)) }
+// Credit is what the peers of all sessions that share it may send, and have sent
+// and the owner holds.
+type Credit struct {
+	FirstWindow uint32 // receive window a stream starts with, where StreamWindow is more
+	free        int64  // below 0 where what everybody gets comes to more than there was
+	waiting     []uint32
+}
+
+// NewCredit makes a credit of n bytes.
+func NewCredit(n int64, firstWindow uint32) *Credit {
+	return &Credit{FirstWindow: firstWindow, free: n}
+}
+
+// Free is what is left.
+func (c *Credit) Free() int64 { return c.free }
+
+// Waiting gives the Owner of a session that waits for credit, whose Credited is to
+// be called; false: none does.
+func (c *Credit) Waiting() (owner uint32, ok bool) {
+	if len(c.waiting) == 0 {
+		return 0, false
+	}
+	owner = c.waiting[0]
+	c.waiting = c.waiting[:copy(c.waiting, c.waiting[1:])]
+	return owner, true
+}
+
+// Waiters is how many sessions wait.
+func (c *Credit) Waiters() int { return len(c.waiting) }
 
 func (s *Session) nowMs() uint32 { return uint32(s.now / 1e6) }
 
-func (s *Session) pressed(target, floor int64) int64 {
-	return max(target>>(2*s.pressure), min(target, floor))
+// beginCredit begins with what RFC 9113 gives to everybody; without a Credit
+// windows are as wide as they may be at once.
+func (s *Session) beginCredit() {
+	s.connTarget, s.firstTarget = max(defaultWindow, int64(s.cfg.ConnWindow)), s.cfg.StreamWindow
+	if s.credit = s.scratch.Credit[s.role]; s.credit != nil {
+		s.credit.free -= defaultWindow
+		s.connTarget, s.firstTarget = defaultWindow, min(s.firstTarget, s.credit.FirstWindow)
+	}
+	s.recvWindow, s.openedMs = s.connTarget, s.nowMs()
+}
+
+// returnCredit: nothing can come any more.
+func (s *Session) returnCredit() {
+	if s.credit != nil {
+		s.credit.free += s.recvWindow + s.recvHeld
+		s.credit = nil
+	}
+	s.recvWindow, s.recvHeld = 0, 0
 }
 
 // firstWindow is the receive window of a new stream: until the settings are
 // acknowledged the peer may believe in the default.
 func (s *Session) firstWindow() uint32 {
 	if s.flags&flagAcked != 0 {
-		return s.cfg.StreamWindow
+		return s.firstTarget
 	}
-	return max(s.cfg.StreamWindow, defaultWindow)
+	return max(s.firstTarget, defaultWindow)
 }
 
-// creditConnection gives back n bytes to the connection's window.
+// refill opens the window of the connection where half of its target is used, as
+// far as there is credit. False: there is too little.
+func (s *Session) refill() bool {
+	if s.flags&flagClosed != 0 {
+		return true
+	}
+	most := int64(s.cfg.ConnWindow)
+	want := min(s.connTarget-s.recvWindow, most-s.recvWindow-s.recvHeld)
+	if want < s.connTarget/2 {
+		return true
+	}
+	if s.connTarget < most && s.nowMs()-s.openedMs < growMs {
+		s.connTarget = min(2*s.connTarget, most)
+		want = min(s.connTarget-s.recvWindow, most-s.recvWindow-s.recvHeld)
+	}
+	if room := s.room(); room < want {
+		s.connTarget = max(s.connTarget/2, defaultWindow)
+		if room < leastOpened {
+			return false
+		}
+		want = room
+	}
+	s.openedMs = s.nowMs()
+	s.recvWindow += want
+	if s.credit != nil {
+		s.credit.free -= want
+	}
+	s.appendWindow(0, want)
+	return true
+}
+
+// room is how much more the peer may be promised.
+func (s *Session) room() int64 {
+	if s.credit == nil {
+		return maxWindow
+	}
+	has := s.recvWindow + s.recvHeld
+	return max((s.credit.free-has)/2, defaultWindow-has)
+}
+
+// Credited has a session that waited look again whether there is credit for it.
+func (s *Session) Credited() {
+	s.flags &^= flagWaiting
+	s.openConnection()
+}
+
+// openConnection is refill for a session that is to be told of more credit.
+func (s *Session) openConnection() {
+	if !s.refill() && s.flags&flagWaiting == 0 {
+		s.flags |= flagWaiting
+		s.credit.waiting = append(s.credit.waiting, s.Owner)
+	}
+}
+
+// creditConnection takes back n bytes that the owner held.
 func (s *Session) creditConnection(n int64) {
 	if s.flags&flagClosed != 0 {
 		return
@@ -56,12 +159,21 @@ func (s *Session) creditConnection(n int64) {
 	if assert.Enabled && n > s.recvHeld {
 		panic("http2: more bytes given back than were lent")
 	}
-	s.recvHeld -= min(n, s.recvHeld)
-	target := s.pressed(int64(s.cfg.ConnWindow), pressedConn)
-	if open := target - s.recvHeld - s.recvWindow; open >= target/2 {
-		s.recvWindow += open
-		s.appendWindow(0, open)
+	n = min(n, s.recvHeld)
+	s.recvHeld -= n
+	if s.credit != nil {
+		s.credit.free += n
 	}
+	s.openConnection()
+}
+
+// streamTarget is the target of a stream as far as there is credit.
+func (s *Session) streamTarget(st *Stream) int64 {
+	target := int64(st.recvTarget)
+	if s.credit == nil {
+		return target
+	}
+	return min(target, max(s.credit.free/8, leastStream))
 }
 
 // creditStream is creditConnection for a stream.
@@ -70,7 +182,7 @@ func (s *Session) creditStream(st *Stream, n int32) {
 	if st.flags&streamPeerEnded != 0 {
 		return
 	}
-	target := s.pressed(int64(st.recvTarget), pressedStream)
+	target := s.streamTarget(st)
 	open := target - int64(st.recvHeld) - int64(st.recvWindow)
 	if open < target/2 {
 		return
@@ -78,11 +190,10 @@ func (s *Session) creditStream(st *Stream, n int32) {
 	now := s.nowMs()
 	if st.flags&streamHeavy != 0 {
 		st.flags &^= streamHeavy
-		st.recvTarget = max(st.recvTarget/2, int32(s.cfg.StreamWindow))
+		st.recvTarget = max(st.recvTarget/2, int32(s.firstTarget))
 	} else if st.recvHeld <= st.recvTarget/8 && now-st.creditedMs < growMs {
-		grown := min(2*int64(st.recvTarget), growMost*int64(s.cfg.StreamWindow), int64(s.cfg.ConnWindow))
-		open += s.pressed(grown, pressedStream) - target
-		st.recvTarget = int32(grown)
+		st.recvTarget = int32(min(2*int64(st.recvTarget), growMost*int64(s.cfg.StreamWindow), int64(s.cfg.ConnWindow)))
+		open += s.streamTarget(st) - target
 	}
 	st.creditedMs = now
 	st.recvWindow += int32(open)
@@ -124,6 +235,7 @@ func (s *Session) beginData(ev *Event) {
 	}
 	s.recvWindow -= int64(f.length)
 	s.recvHeld += int64(f.length)
+	s.openConnection()
 	s.padding = 0
 	i := s.byID.Get(f.id)
 	if i == 0 {

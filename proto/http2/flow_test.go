@@ -120,24 +120,125 @@ func TestWindowsGrowAndShrink(t *testing.T) {
 	if st.recvHeld != 0 || r.s.recvHeld != 0 {
 		t.Errorf("%d and %d bytes are held", st.recvHeld, r.s.recvHeld)
 	}
-	r.s.SetPressure(3)
-	r.own = false
-	for range 200 {
-		r.now += 1e9
-		data(8 << 10)
-	}
-	if st.recvWindow > 16<<10 || st.recvWindow < 8<<10 || r.s.recvWindow > 64<<10 {
-		t.Errorf("under pressure the windows are %d and %d", st.recvWindow, r.s.recvWindow)
-	}
-	r.s.SetPressure(0)
-	for range 20 {
-		r.now += 1e9
-		data(8 << 10)
-	}
-	if st.recvWindow < 32<<10 || r.s.recvWindow < 512<<10 {
-		t.Errorf("without pressure the windows are %d and %d", st.recvWindow, r.s.recvWindow)
-	}
 	r.empty()
+}
+
+const creditTotal = 4 << 20
+
+// sharers are sessions that share a credit, each with a stream.
+func sharers(t *testing.T, credit *Credit, n int) (rigs []*rig) {
+	for range n {
+		r := bareRig(t, func(c *Config) { c.StreamWindow, c.ConnWindow = 1<<20, 16<<20 })
+		r.scratch.Credit[Server] = credit
+		r.s.Owner = uint32(len(rigs) + 1)
+		r.begin(Server)
+		r.in.WriteString(Preface)
+		r.fr.WriteSettings()
+		r.fr.WriteSettingsAck()
+		r.want("settings")
+		r.sends("SETTINGS", "SETTINGS ACK")
+		r.post(1)
+		r.feed()
+		if st := r.streams.At(r.s.Find(1)); r.s.recvWindow != defaultWindow || st.recvWindow != 64<<10 {
+			t.Fatalf("first windows of %d and %d", r.s.recvWindow, st.recvWindow)
+		}
+		rigs = append(rigs, r)
+	}
+	if credit.Free() != creditTotal-int64(n)*defaultWindow {
+		t.Fatalf("%d are free", credit.Free())
+	}
+	return rigs
+}
+
+// What sessions promise and hold together is no more than their credit, but for
+// what everybody gets, and one has half of it at most.
+func TestCredit(t *testing.T) {
+	const total = creditTotal
+	credit := NewCredit(total, 64<<10)
+	rigs := sharers(t, credit, 3)
+	fast := rigs[0]
+	upload(fast, 100)
+	if w := fast.s.recvWindow; w < total/4 || w > total/2 {
+		t.Errorf("a fast connection alone has a window of %d", w)
+	}
+	if st := fast.streams.At(fast.s.Find(1)); st.recvTarget < 1<<20 {
+		t.Errorf("its stream has one of %d", st.recvTarget)
+	}
+	for _, r := range rigs {
+		r.own = true // nothing goes on
+	}
+	for range 4 {
+		for _, r := range rigs {
+			upload(r, 100)
+			r.post(r.s.maxID + 2)
+			r.feed()
+		}
+	}
+	sum := int64(0)
+	for i, r := range rigs {
+		has := r.s.recvWindow + r.s.recvHeld
+		if sum += has; has < defaultWindow || has > total/2 {
+			t.Errorf("connection %d has %d", i, has)
+		}
+	}
+	if sum+credit.Free() != total || credit.Free() < 0 {
+		t.Errorf("%d of %d are promised or held, %d are free", sum, total, credit.Free())
+	}
+	for _, r := range rigs {
+		r.s.Release()
+	}
+	if credit.Free() != total {
+		t.Errorf("%d are free at the end", credit.Free())
+	}
+}
+
+// A session for which there is no credit is told when there is some.
+func TestWaitingForCredit(t *testing.T) {
+	const total = creditTotal
+	credit := NewCredit(total, 64<<10)
+	rest := sharers(t, credit, 3)[2]
+	rest.own = true
+	for range 3 { // what it holds is more than everybody gets
+		upload(rest, 1)
+		rest.post(rest.s.maxID + 2)
+		rest.feed()
+	}
+	rest.own = false
+	credit.free -= total // as if others had it
+	for rest.s.flags&flagWaiting == 0 {
+		rest.post(rest.s.maxID + 2)
+		upload(rest, 1)
+		if rest.s.recvWindow < leastOpened && rest.s.flags&flagWaiting == 0 {
+			t.Fatal("it does not wait for credit")
+		}
+	}
+	if owner, ok := credit.Waiting(); !ok || owner != 3 {
+		t.Errorf("%d waits", owner)
+	}
+	had := rest.s.recvWindow
+	rest.s.Credited()
+	if rest.s.recvWindow != had || credit.Waiters() != 1 {
+		t.Errorf("a window of %d was opened to %d without credit, %d wait", had, rest.s.recvWindow, credit.Waiters())
+	}
+	credit.free += total
+	credit.Waiting()
+	rest.s.Credited()
+	if rest.s.recvWindow == had || credit.Waiters() != 0 {
+		t.Errorf("a window of %d is not opened with credit, %d wait", had, credit.Waiters())
+	}
+}
+
+// upload sends data on the last stream, as fast as its windows allow.
+func upload(r *rig, rounds int) {
+	st := r.streams.At(r.s.last)
+	for range rounds {
+		r.now += 5e6
+		n := min(256<<10, int(st.recvWindow), int(r.s.recvWindow))
+		for ; n > 0; n -= 16384 {
+			r.fr.WriteData(st.ID, false, make([]byte, min(n, 16384)))
+		}
+		r.feed()
+	}
 }
 
 // Until the settings are acknowledged a peer may send what the default allows.

@@ -15,6 +15,7 @@ type side struct {
 	streams Streams
 	scratch Scratch
 	wire    []byte // on its way to this end
+	taken   int64  // of its credit, by others
 	open    map[uint32]*exchange
 }
 
@@ -30,6 +31,8 @@ type exchange struct {
 	owed     int // lent and not given back
 }
 
+const pairCredit = 300_000
+
 // Two sessions talk to each other through wires that cut anywhere; bodies in
 // both directions, windows, resets, settings, priorities and pings are random.
 // Every byte arrives, once and in order, and nothing is left.
@@ -43,13 +46,44 @@ func TestSessionsTalk(t *testing.T) {
 		for i, role := range []Role{Client, Server} {
 			e := &w.ends[i]
 			e.open = map[uint32]*exchange{}
+			if seed%2 == 0 {
+				e.scratch.Credit[role] = NewCredit(pairCredit, 20_000)
+			}
 			e.s.Start(role, &cfg, &e.streams, &e.scratch, 1)
 		}
 		for w.step = range 3000 {
 			w.act()
 		}
 		w.settle()
+		for i, role := range []Role{Client, Server} {
+			e := &w.ends[i]
+			e.s.Release()
+			if c := e.scratch.Credit[role]; c != nil && c.Free()+e.taken != pairCredit {
+				t.Fatalf("seed %d: end %d leaves a credit of %d", seed, i, c.Free()+e.taken)
+			}
+		}
 	}
+}
+
+// press gives what others have of the credit of an end back, or takes it.
+func (w *world) press(i int) {
+	e := &w.ends[i]
+	c := e.scratch.Credit[1-i]
+	if c == nil {
+		return
+	}
+	c.free += e.taken
+	if e.taken > 0 {
+		e.taken = 0
+	} else {
+		e.taken = w.rng.Int64N(2 * pairCredit)
+		c.free -= e.taken
+	}
+	for range c.Waiters() {
+		c.Waiting()
+		e.s.Credited()
+	}
+	w.put(i, nil)
 }
 
 type world struct {
@@ -111,7 +145,7 @@ func (w *world) act() {
 	case 1:
 		w.ends[w.rng.IntN(2)].s.Ping(w.now)
 	case 2:
-		w.ends[w.rng.IntN(2)].s.SetPressure(w.rng.IntN(4))
+		w.press(w.rng.IntN(2))
 	case 3:
 		i := w.rng.IntN(2)
 		if w.rng.IntN(10) > 0 {

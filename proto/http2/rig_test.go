@@ -35,15 +35,24 @@ type rig struct {
 const startNs = 1e9
 
 func newRig(t testing.TB, role Role, change func(*Config)) *rig {
+	r := bareRig(t, change)
+	r.begin(role)
+	return r
+}
+
+func bareRig(t testing.TB, change func(*Config)) *rig {
 	r := &rig{t: t, cfg: DefaultConfig(), streams: new(Streams), scratch: new(Scratch), s: new(Session), now: startNs}
 	if change != nil {
 		change(&r.cfg)
 	}
+	return r
+}
+
+func (r *rig) begin(role Role) {
 	r.s.Start(role, &r.cfg, r.streams, r.scratch, r.now)
 	r.fr = xnet.NewFramer(&r.in, nil)
 	r.fr.AllowIllegalWrites = true
 	r.enc = hpack.NewEncoder(&r.blk)
-	return r
 }
 
 // server is a rig behind the handshake.

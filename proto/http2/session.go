@@ -77,6 +77,7 @@ type Event struct {
 // Start, and so is one after Release.
 type Session struct {
 	Abuse [AbuseCount]uint32 // how often each happened since Start
+	Owner uint32             // the owner's; see Credit.Waiting
 
 	cfg     *Config
 	streams *Streams
@@ -96,7 +97,6 @@ type Session struct {
 	pings, cuts   uint16 // PINGs and resets that are free
 	flags         sessionFlags
 	role          Role
-	pressure      uint8
 	doomed        Abuse // what took the score over the limit; the connection ends before the next frame
 	early         [earlyMax]earlyPriority
 	resets        [resetsMax]uint32 // streams reset here lately whose peer may not know yet
@@ -127,10 +127,14 @@ type Session struct {
 	goAwayID    uint32 // the last identifier the peer takes, or that was announced to it
 
 	// Flow control.
-	recvWindow int64 // what the peer may send
-	recvHeld   int64 // what was lent and not given back
-	sendWindow int64
-	sendMost   int64 // the largest it ever was
+	credit      *Credit // nil: windows are as wide as the Config says
+	recvWindow  int64   // what the peer may send
+	recvHeld    int64   // what was lent and not given back
+	connTarget  int64   // what recvWindow is brought back to
+	openedMs    uint32  // when it was
+	firstTarget uint32  // recvTarget of a new stream
+	sendWindow  int64
+	sendMost    int64 // the largest it ever was
 
 	// The peer's settings.
 	peerStreams uint32
@@ -158,11 +162,13 @@ const (
 	flagTableUpdate                          // the encoder's table size update was sent
 	flagPriorities                           // the peer has said something about priorities
 	flagConnect                              // the origin takes extended CONNECT
+	flagWaiting                              // is listed in Credit.waiting
 )
 
 // Scratch is what the sessions of a worker share: the head of the last event,
 // and spare room for frames that come in pieces. The zero value is ready.
 type Scratch struct {
+	Credit  [2]*Credit // by Role: of the sessions that are started with it, nil for no bound
 	section section
 	spare   [][]byte
 }
@@ -194,11 +200,11 @@ func (x *Scratch) giveBack(b []byte) {
 // a caller that has seen it gives it to Next all the same. Output has this
 // side's preface and settings. now is in nanoseconds, as everywhere here.
 func (s *Session) Start(role Role, c *Config, streams *Streams, scratch *Scratch, now int64) {
-	decoder, byID, out := s.decoder, s.byID, s.out[:0]
+	decoder, byID, out, owner := s.decoder, s.byID, s.out[:0], s.Owner
 	*s = Session{
-		cfg: c, streams: streams, scratch: scratch, decoder: decoder, byID: byID, out: out,
+		Owner: owner, cfg: c, streams: streams, scratch: scratch, decoder: decoder, byID: byID, out: out,
 		role: role, now: now, scoreAt: now, earned: earnedStart,
-		goAwayID: maxStreamID, recvWindow: defaultWindow, sendWindow: defaultWindow, sendMost: defaultWindow,
+		goAwayID: maxStreamID, sendWindow: defaultWindow, sendMost: defaultWindow,
 		peerStreams: trustStreams, peerWindow: defaultWindow, peerFrame: minMaxFrame, table: defaultTable,
 	}
 	if decoder != nil { // of the connection before
@@ -211,9 +217,9 @@ func (s *Session) Start(role Role, c *Config, streams *Streams, scratch *Scratch
 	} else {
 		s.out = append(s.out, Preface...)
 	}
+	s.beginCredit()
 	s.appendSettings()
-	if more := int64(c.ConnWindow) - defaultWindow; more > 0 {
-		s.recvWindow += more
+	if more := s.recvWindow - defaultWindow; more > 0 {
 		s.appendWindow(0, more)
 	}
 }
@@ -224,6 +230,7 @@ func (s *Session) Release() {
 	for s.first != 0 {
 		s.free(s.first)
 	}
+	s.returnCredit()
 	s.dropHeld()
 	s.Flushed()
 	if s.flags&flagClosed != 0 {

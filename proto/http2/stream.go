@@ -55,7 +55,7 @@ func (s *Session) open(id, user uint32) (uint32, *Stream) {
 	// Field by field: a literal is built and then copied in wider words than it
 	// was stored in, which waits for the stores.
 	st.ID, st.User, st.prev, st.remaining, st.urgency = id, user, s.last, -1, defaultUrgency
-	st.recvWindow, st.recvTarget = window, int32(s.cfg.StreamWindow)
+	st.recvWindow, st.recvTarget = window, int32(s.firstTarget)
 	st.sendWindow, st.creditedMs = int32(s.peerWindow), s.nowMs()
 	if s.last != 0 {
 		s.streams.At(s.last).next = i
