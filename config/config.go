@@ -75,7 +75,8 @@ type Buffers struct {
 type Listener struct {
 	Pos
 	Address   string   // "ip:port", "[ip6]:port" or "unix:/path"
-	Protocols []string // "http1" and "h2c", in any order; both are told apart by how a connection begins
+	Protocols []string // "http1", "h2c" and, within TLS, "h2", in any order
+	TLS       *TLS     // nil: in clear
 	Interim   string   // "pass" or "drop"
 	Socket    Socket
 }
@@ -96,8 +97,9 @@ type Socket struct {
 type Upstream struct {
 	Pos
 	Name      string
-	Balance   string // "round_robin", "least_conn" or "p2c"
-	Protocol  string // "http1" or "h2c"
+	Balance   string       // "round_robin", "least_conn" or "p2c"
+	Protocol  string       // "http1", "h2c" or, with TLS, "h2"
+	TLS       *UpstreamTLS // nil: in clear
 	Endpoints []Endpoint
 	Pool      Pool
 	Timeouts  Timeouts

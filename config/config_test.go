@@ -263,7 +263,8 @@ func TestSchemaAgrees(t *testing.T) {
 	beyond := []string{"syntax error", "second time", "an empty file", "a second document", "include each other", "merge key", "as a key",
 		"size", "duration", "whole seconds", "a power of two", "a multiple", "auto, a whole number", "an address",
 		"a host", "a path", "a URL", "a media type", "a network", "at most", "at least stream_window", "the name of", "the address of", "no body",
-		"a file name", "found 0x20", "not CONNECT", "a name of letters", "a route with upstream", "mode: frames with it", "decides how a request is read"}
+		"a file name", "found 0x20", "not CONNECT", "a name of letters", "a route with upstream", "mode: frames with it", "decides how a request is read",
+		"where there is", "16KiB or more", "without a port"}
 	refused := 0
 	for _, c := range goldenErrors {
 		skip := false

@@ -314,20 +314,20 @@ func checkMethod(text string, _ int64) (want, hint string) {
 	return "", ""
 }
 
-const wantProtocol = "one of http1, h2c"
+const wantProtocol = "one of http1, h2c, h2"
 
 func checkProtocol(text string, _ int64) (want, hint string) {
 	switch text {
-	case "http1", "h2c":
+	case "http1", "h2c", "h2":
 		return "", ""
-	case "h2":
-		return wantProtocol, "h2 is HTTP/2 over TLS, which is not available in this build yet; HTTP/2 without TLS is h2c"
-	case "h3", "https", "tls":
+	case "https", "tls":
+		return wantProtocol, "TLS is a section of its own: tls"
+	case "h3":
 		return wantProtocol, quote(text) + " is not available in this build yet"
 	case "http", "http/1.1", "HTTP/1.1", "h1", "http11":
 		return wantProtocol, "did you mean \"http1\"?"
 	case "http2", "http/2", "HTTP/2", "grpc":
-		return wantProtocol, "did you mean \"h2c\"?"
+		return wantProtocol, "did you mean \"h2c\", or with tls \"h2\"?"
 	}
 	return wantProtocol, ""
 }

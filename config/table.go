@@ -179,9 +179,14 @@ func listenerFields() []field {
 	return []field{
 		{key: "address", kind: kindText, required: true, want: wantListen, pattern: patternAddress, check: checkListen, at: at(func(l *Listener) *string { return &l.Address }),
 			doc: "`ip:port`, `\"[ip6]:port\"` (in quotes, because of the bracket) or `unix:/path`. All IPv4 addresses are `0.0.0.0:8080`, all addresses `\"[::]:8080\"`; `localhost` is 127.0.0.1."},
-		{key: "protocols", kind: kindTexts, def: "http1", min: 1, max: 2, at: at(func(l *Listener) *[]string { return &l.Protocols }),
-			elem: &field{kind: kindEnum, enum: []string{"http1", "h2c"}, check: checkProtocol},
-			doc:  "What is spoken there: `http1` (HTTP/1.0 and 1.1), `h2c` (HTTP/2 without TLS, from the first byte: \"prior knowledge\"), or both on one port, told apart by the HTTP/2 preface. The upgrade of an HTTP/1.1 connection (`Upgrade: h2c`) is not offered."},
+		{key: "protocols", kind: kindTexts, min: 1, max: 2, at: at(func(l *Listener) *[]string { return &l.Protocols }),
+			elem: &field{kind: kindEnum, enum: []string{"http1", "h2c", "h2"}, check: checkProtocol},
+			zero: "`http1`; with `tls` both `http1` and `h2`",
+			doc: "What is spoken there: `http1` (HTTP/1.0 and 1.1), `h2c` (HTTP/2 without TLS, from the first byte: \"prior knowledge\"), or both on one port, told apart by the HTTP/2 preface. The upgrade of an HTTP/1.1 connection (`Upgrade: h2c`) is not offered. " +
+				"With `tls` it is `http1`, `h2` or both, as the client chooses by ALPN."},
+		{key: "tls", kind: kindSection, optional: true, fields: tlsFields(),
+			at:  at(func(l *Listener) *TLS { l.TLS = new(TLS); return l.TLS }),
+			doc: "TLS with the clients of this listener: see [tls.md](tls.md)."},
 		{key: "interim", kind: kindEnum, def: "pass", enum: interimValues, at: at(func(l *Listener) *string { return &l.Interim }),
 			doc: "What becomes of interim (1xx) responses of origins, such as 103 Early Hints. `pass` hands them on; `drop` does not, for clients that take them for the answer, such as nginx before 1.29 as a proxy in front. " +
 				"100 Continue is not meant: it reaches a client that has asked for it, and no other. A route may say otherwise."},
@@ -223,8 +228,11 @@ func upstreamFields() []field {
 	return []field{
 		{key: "balance", kind: kindEnum, def: "round_robin", enum: []string{"round_robin", "least_conn", "p2c"}, at: at(func(u *Upstream) *string { return &u.Balance }),
 			doc: "How an endpoint is chosen, weights honoured by all: in smooth turns; the one with the fewest requests in flight for its weight; or the better of two taken at random (power of two choices)."},
-		{key: "protocol", kind: kindEnum, def: "http1", enum: []string{"http1", "h2c"}, check: checkProtocol, at: at(func(u *Upstream) *string { return &u.Protocol }),
-			doc: "What is spoken to the endpoints: `http1` (HTTP/1.1) or `h2c` (HTTP/2 without TLS, which they must expect). gRPC needs `h2c`. [upstreams.md](upstreams.md#http2) says how the pool works then."},
+		{key: "protocol", kind: kindEnum, def: "http1", enum: []string{"http1", "h2c", "h2"}, check: checkProtocol, at: at(func(u *Upstream) *string { return &u.Protocol }),
+			doc: "What is spoken to the endpoints: `http1` (HTTP/1.1, with `tls` within it), `h2c` (HTTP/2 without TLS, which they must expect) or `h2` (HTTP/2 within TLS). gRPC needs `h2c` or `h2`. [upstreams.md](upstreams.md#http2) says how the pool works then."},
+		{key: "tls", kind: kindSection, optional: true, fields: upstreamTLSFields(),
+			at:  at(func(u *Upstream) *UpstreamTLS { u.TLS = new(UpstreamTLS); return u.TLS }),
+			doc: "TLS with the endpoints; `tls: {}` is enough where their certificates are for their names and from an authority that the system trusts."},
 		{key: "endpoints", kind: kindSections, required: true, min: 1, max: MaxEndpoints,
 			at:   at(func(u *Upstream) *[]Endpoint { return &u.Endpoints }),
 			grow: grow(func(e *Endpoint, _ string, pos Pos) { e.Pos = pos }),

@@ -27,8 +27,8 @@ func elsewhere(key string) string {
 		return "see limits.body_bytes"
 	case "maxconn", "worker_connections":
 		return "see limits.connections and upstreams.NAME.pool.max_connections"
-	case "tls", "ssl", "certificates", "certificate":
-		return "TLS is not available in this build yet"
+	case "ssl", "certificates", "certificate", "ssl_certificate", "ssl_certificate_key":
+		return "a listener has tls: {certificates: [{cert: FILE, key: FILE}]}"
 	case "return":
 		return "see respond and redirect"
 	}
@@ -110,6 +110,9 @@ func (d *decoder) verifyListeners(c *Config, root *yaml.Node) []string {
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		l.Address = listenAddress(l.Address)
+		if i < len(n.Content) {
+			d.verifyTLS(c, l, resolve(n.Content[i]), &path{up: &path{key: "listeners"}, index: i})
+		}
 		if l.Address == "" {
 			continue // reported already
 		}
@@ -152,6 +155,7 @@ func (d *decoder) verifyUpstreams(c *Config, n *yaml.Node) {
 		}
 		here := &path{up: &path{key: "upstreams"}, key: u.Name}
 		item := child(n, u.Name)
+		d.verifyUpstreamTLS(c, u, resolve(item), here)
 		d.verifyPool(u, resolve(child(item, "pool")), &path{up: here, key: "pool"})
 		endpoints := resolve(child(item, "endpoints"))
 		seen := make(map[string]bool, len(u.Endpoints))

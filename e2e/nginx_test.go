@@ -21,7 +21,7 @@ type nginx struct {
 	root   string
 }
 
-// nginxConfig wants: user line, directory (twice), address, directory.
+// nginxConfig wants: user line, directory (twice), address, directory, directives.
 const nginxConfig = `%s
 daemon off;
 worker_processes 1;
@@ -42,6 +42,7 @@ http {
   server {
     listen %[3]s backlog=4096;
     root %[4]s;
+    %[5]s
     location = /hello { default_type text/plain; return 200 "hello\n"; }
     location /dav/ { dav_methods PUT; create_full_put_path on; }
     location /slow/ { alias %[4]s/; limit_rate 64k; }
@@ -55,15 +56,19 @@ func startNginx(t *testing.T, root string) *nginx {
 	return startNginxFor(t, "http1", root)
 }
 
-// startNginxFor is startNginx with the protocol given: http1 or h2c.
-func startNginxFor(t *testing.T, protocol, root string) *nginx {
+// startNginxFor is startNginx with the protocol given: http1, h2c, or tls with the
+// files of a certificate and its key.
+func startNginxFor(t *testing.T, protocol, root string, pem ...string) *nginx {
 	t.Helper()
-	option := ""
-	if protocol == "h2c" {
+	option, secure := "", ""
+	switch protocol {
+	case "h2c":
 		option = " http2"
+	case "tls":
+		option, secure = " ssl http2", fmt.Sprintf("ssl_certificate %s; ssl_certificate_key %s;", pem[0], pem[1])
 	}
 	for try := 1; ; try++ {
-		n := newNginx(t, freeAddr(t), option, root)
+		n := newNginx(t, freeAddr(t), option, secure, root)
 		if n.start() {
 			return n
 		}
@@ -76,15 +81,16 @@ func startNginxFor(t *testing.T, protocol, root string) *nginx {
 // startNginxAt runs an nginx on the address given.
 func startNginxAt(t *testing.T, addr, root string) *nginx {
 	t.Helper()
-	n := newNginx(t, addr, "", root)
+	n := newNginx(t, addr, "", "", root)
 	if !n.start() {
 		t.Fatalf("nginx does not start:\n%s", tail(n.out.String()))
 	}
 	return n
 }
 
-// newNginx prepares an nginx; option is what stands behind its address.
-func newNginx(t *testing.T, addr, option, root string) *nginx {
+// newNginx prepares an nginx; option is what stands behind its address, secure are
+// directives.
+func newNginx(t *testing.T, addr, option, secure, root string) *nginx {
 	t.Helper()
 	need(t, "nginx")
 	n := &nginx{t: t, addr: addr, dir: t.TempDir(), root: root}
@@ -92,7 +98,7 @@ func newNginx(t *testing.T, addr, option, root string) *nginx {
 	if os.Getuid() == 0 {
 		user = "user root;" // its workers read what only root may
 	}
-	n.config = writeFile(t, filepath.Join(n.dir, "nginx.conf"), fmt.Sprintf(nginxConfig, user, n.dir, addr+option, root))
+	n.config = writeFile(t, filepath.Join(n.dir, "nginx.conf"), fmt.Sprintf(nginxConfig, user, n.dir, addr+option, root, secure))
 	return n
 }
 

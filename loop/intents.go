@@ -89,6 +89,14 @@ func (l *Loop) SetOwner(id ConnID, owner uint32) {
 	}
 }
 
+// Owner is what the events of id carry now; 0 when id is gone.
+func (l *Loop) Owner(id ConnID) uint32 {
+	if c := l.conns.lookup(id); c != nil {
+		return c.owner
+	}
+	return 0
+}
+
 // Recv subscribes to what arrives, or resumes after Pause: Received* and then
 // one RecvEnd.
 func (l *Loop) Recv(id ConnID) {

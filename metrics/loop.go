@@ -60,6 +60,11 @@ type Loop struct {
 	Tunnels      uint64 // gauge: upgraded connections open
 	TunnelsTotal uint64 // upgraded connections ever
 
+	TLSHandshakes uint64 // TLS handshakes, with clients and origins, that ended well
+	TLSResumed    uint64 // of them, those that resumed a session
+	TLSFailed     uint64 // TLS handshakes that failed
+	TLSRefused    uint64 // client connections closed at once because too many handshakes were under way
+
 	Sessions         uint64 // client connections that spoke HTTP/2
 	Streams          uint64 // gauge: streams open to clients
 	StreamsTotal     uint64 // streams ever opened by clients

@@ -53,7 +53,7 @@ func (w *Worker) accepted(conn loop.ConnID, listener int) {
 		w.handOver(conn, listener, to)
 		return
 	}
-	w.openClient(conn, listener)
+	w.admitConn(conn, listener)
 }
 
 // openClient begins to serve a connection; 0 is one that another loop handed
@@ -63,7 +63,7 @@ func (w *Worker) openClient(conn loop.ConnID, listener int) {
 		w.countFault(&faultNoSocket)
 		return
 	}
-	versions := w.snap.versions[listener]
+	versions := w.speaks(conn, listener)
 	if versions == onlyHTTP2 {
 		w.openSession(conn, listener)
 	} else {

@@ -13,6 +13,9 @@ func (w *Worker) connectFault(errno unix.Errno) *proto.Fault {
 		w.dialLack[loop.LackOf(errno)]++
 		return &faultNoSocket
 	}
+	if errno == unix.EPROTO {
+		return &faultOriginHandshake
+	}
 	return &faultConnectFailed
 }
 
@@ -53,9 +56,12 @@ func (w *Worker) dialAgain(c *client, x *exchange, endpoint int, f *proto.Fault)
 		return
 	}
 	x.tried |= 1 << uint(endpoint)
-	x.flags = x.flags&^xConnectTimedOut | xConnectFailed
-	if f == &faultConnectTimeout {
+	x.flags = x.flags&^(xConnectTimedOut|xHandshakeFailed) | xConnectFailed
+	switch f {
+	case &faultConnectTimeout:
 		x.flags |= xConnectTimedOut
+	case &faultOriginHandshake:
+		x.flags |= xHandshakeFailed
 	}
 	cl := w.snap.clusters[x.cluster]
 	if cl.retries > 0 && w.l.Now() < x.sought()+cl.queueNs {

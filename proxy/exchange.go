@@ -43,6 +43,7 @@ const (
 	xOriginDone                   // tunnel: the origin has closed its write side
 	xConnectFailed                // an endpoint could not be connected to
 	xConnectTimedOut              // the last one that could not took too long
+	xHandshakeFailed              // the last one that could not failed in TLS
 	xMayFollow                    // the client may send more behind this request
 	xHeadWaits                    // no origin is looked for before the request has ended
 	xSpliced                      // bytes of the response went inside the kernel

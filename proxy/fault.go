@@ -33,11 +33,14 @@ const (
 	codeStreamIdle
 	codeStreamDuration
 	codeHeld
+	codeHandshake
+	codeHandshakeTimeout
+	codeOriginHandshake
 
 	// Each code has a counter, and no two kinds share one: a constant below zero
 	// is an error of the compiler.
 	_ = uint(int(codeConnect) - proto.FaultCount)
-	_ = uint(codeAbuse - codeHeld - 1)
+	_ = uint(codeAbuse - codeOriginHandshake - 1)
 	_ = uint(metrics.ReasonCount - int(codeAbuse) - http2.AbuseCount)
 )
 
@@ -70,6 +73,10 @@ var faultNames = map[proto.FaultCode]string{
 	codeStreamIdle:      "stream_idle",
 	codeStreamDuration:  "stream_duration",
 	codeHeld:            "memory_held",
+
+	codeHandshake:        "tls_handshake",
+	codeHandshakeTimeout: "tls_handshake_timeout",
+	codeOriginHandshake:  "upstream_tls_handshake",
 }
 
 // FaultNames lists the names of all codes a worker counts, by code.
@@ -135,6 +142,8 @@ func (x *exchange) noConnection(f *proto.Fault) *proto.Fault {
 	switch {
 	case x.flags&xConnectTimedOut != 0:
 		return &faultConnectTimeout
+	case x.flags&xHandshakeFailed != 0:
+		return &faultOriginHandshake
 	case x.flags&xConnectFailed != 0:
 		return &faultConnectFailed
 	}

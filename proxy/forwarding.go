@@ -38,6 +38,7 @@ func (f *forwarding) trusts(peer netip.Addr) bool {
 type peerName struct {
 	addr    netip.Addr
 	text    []byte // empty for a unix socket
+	scheme  []byte // of its requests
 	known   bool   // the address was looked up
 	trusted bool   // what it says about others is passed on
 }
@@ -45,8 +46,8 @@ type peerName struct {
 // name takes the address of a client down. unix: it came by a listener of unix
 // sockets, where the permissions of the socket's file decide who speaks. A missing
 // address says nothing of the kind.
-func (f *forwarding) name(p *peerName, addr netip.Addr, unix bool) {
-	p.addr, p.known = addr.Unmap(), true
+func (f *forwarding) name(p *peerName, addr netip.Addr, unix bool, scheme []byte) {
+	p.addr, p.known, p.scheme = addr.Unmap(), true, scheme
 	p.trusted = unix || f.trusts(p.addr)
 	p.text = p.text[:0]
 	if p.addr.IsValid() {
@@ -59,11 +60,11 @@ func (w *Worker) peerOf(c *client) *peerName {
 	if c.stream != 0 {
 		se := w.sessionOf(w.streams.At(c.stream))
 		if !se.peer.known {
-			w.snap.forwarding.name(&se.peer, w.l.Peer(se.conn).Addr(), w.snap.unix[se.listener])
+			w.snap.forwarding.name(&se.peer, w.l.Peer(se.conn).Addr(), w.snap.unix[se.listener], w.snap.scheme(se.listener))
 		}
 		return &se.peer
 	}
-	w.snap.forwarding.name(&w.peer, w.l.Peer(c.conn).Addr(), w.snap.unix[c.listener])
+	w.snap.forwarding.name(&w.peer, w.l.Peer(c.conn).Addr(), w.snap.unix[c.listener], w.snap.scheme(c.listener))
 	return &w.peer
 }
 
@@ -144,7 +145,7 @@ func (w *Worker) xForwarded(h *proto.Head, p *peerName, tells bool) {
 		if len(p.text) > 0 {
 			w.lendField(proto.TokenXForwardedFor, p.text)
 		}
-		w.lendField(proto.TokenXForwardedProto, schemeHTTP)
+		w.lendField(proto.TokenXForwardedProto, p.scheme)
 		if h.Host.Len > 0 {
 			w.lendField(proto.TokenXForwardedHost, h.Bytes(h.Host))
 		}
@@ -164,7 +165,7 @@ func (w *Worker) xForwarded(h *proto.Head, p *peerName, tells bool) {
 	from = len(w.scratch)
 	w.gather(h, proto.TokenXForwardedProto)
 	if len(w.scratch) == from {
-		w.scratch = append(w.scratch, "http"...)
+		w.scratch = append(w.scratch, p.scheme...)
 	}
 	w.closeField(proto.TokenXForwardedProto, from)
 	from = len(w.scratch)
@@ -200,7 +201,7 @@ func (w *Worker) forwardedField(h *proto.Head, p *peerName) {
 		w.scratch = append(w.scratch, h.Bytes(h.Host)...)
 		w.scratch = append(w.scratch, '"')
 	}
-	w.scratch = append(w.scratch, ";proto=http"...)
+	w.scratch = append(append(w.scratch, ";proto="...), p.scheme...)
 	w.closeField(proto.TokenForwarded, from)
 }
 

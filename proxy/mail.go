@@ -81,7 +81,7 @@ func (w *Worker) mail(m loop.Mail) {
 		w.serveWaiters(int(m.A))
 	case mailClient:
 		if conn := w.l.AdoptAccepted(int(m.FD), m.Peer, 0); conn != 0 {
-			w.openClient(conn, int(m.A))
+			w.admitConn(conn, int(m.A))
 		}
 		w.peers[w.index].coming.Add(-1)
 	case mailReport:
@@ -276,7 +276,7 @@ func (w *Worker) exported(index uint32, fd int) {
 	}
 	w.peers[to].coming.Add(-1)
 	if conn := w.l.AdoptAccepted(fd, m.Peer, 0); conn != 0 {
-		w.openClient(conn, int(listener))
+		w.admitConn(conn, int(listener))
 	}
 }
 
@@ -352,7 +352,7 @@ func (w *Worker) refuseDispatch(c *client, x *exchange, r upstream.Reason) {
 
 func (w *Worker) report(sink ReportSink, brief bool) {
 	r := &Report{
-		Index: w.index, Now: w.l.Now(), Loop: w.l.Stats(), Buf: w.pool.Stats(),
+		Index: w.index, Now: w.l.Now(), Loop: w.l.Loop.Stats(), Buf: w.pool.Stats(),
 		Clients: w.clients.Len(), Origins: w.origins.Len(), Exchanges: w.xs.Len(),
 		UnderWay: w.underWay(),
 	}
@@ -369,6 +369,8 @@ func (w *Worker) report(sink ReportSink, brief bool) {
 	}
 	w.countRoutes()
 	w.m.ConnsShed = r.Loop.Refused
+	tls := w.l.Handshakes()
+	w.m.TLSHandshakes, w.m.TLSResumed, w.m.TLSFailed, w.m.TLSRefused = tls.Handshakes, tls.Resumed, tls.Failed, tls.Refused
 	if w.arena != nil {
 		r.Arena = w.arena.Report()
 	}

@@ -49,7 +49,7 @@ type origin struct {
 
 // openOrigin dials; nil when the loop has no room for one more connection.
 func (w *Worker) openOrigin(r *loop.Remote, key uint32, cluster, endpoint int) (uint32, *origin) {
-	conn := w.l.Dial(r, 0)
+	conn := w.connect(r, cluster, endpoint)
 	if conn == 0 {
 		w.m.UpstreamConnectErrors++
 		w.reportDial(cluster, endpoint, key, &faultNoSocket)

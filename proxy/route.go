@@ -115,7 +115,7 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 	if h.Body == proto.BodyChunked {
 		x.flags |= xRequestChunked
 	}
-	line := http2.RequestLine{Method: h.Bytes(h.MethodName), Scheme: schemeHTTP, Authority: host, Path: target}
+	line := http2.RequestLine{Method: h.Bytes(h.MethodName), Scheme: cl.originScheme(), Authority: host, Path: target}
 	if cl.h2 && x.flags&xUpgrade != 0 {
 		line.Method, line.Protocol = methodConnect, webSocket
 	}
@@ -158,8 +158,6 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 		w.restrainClient(c)
 	}
 }
-
-var schemeHTTP = []byte("http")
 
 // requestHead appends the head of a request as the origins of cl take it. upgrade:
 // no content follows, but a tunnel may.

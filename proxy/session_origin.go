@@ -126,7 +126,7 @@ func (w *Worker) growGroup(cluster, endpoint int) {
 		}
 		return
 	}
-	conn := w.l.Dial(r, 0)
+	conn := w.connect(r, cluster, endpoint)
 	if conn == 0 {
 		if len(g.sessions) == 0 {
 			w.groupFailed(cluster, endpoint, 0, &faultNoSocket)
@@ -146,6 +146,10 @@ func (w *Worker) growGroup(cluster, endpoint int) {
 func (w *Worker) sessionConnected(se *session, errno unix.Errno) {
 	if errno != 0 {
 		w.sessionNotConnected(se, w.connectFault(errno))
+		return
+	}
+	if !w.agreed(se) {
+		w.sessionNotConnected(se, &faultNoH2)
 		return
 	}
 	se.state = sessionGreeting

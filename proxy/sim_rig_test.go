@@ -406,7 +406,7 @@ func (s *simulation) rest() {
 
 func (s *simulation) drain() {
 	for _, w := range s.workers {
-		AskDrain(w.l)
+		AskDrain(w.l.Loop)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"zproxy/proto"
 	"zproxy/proto/http1"
 	"zproxy/proto/http2"
+	"zproxy/proxy/transport"
 	"zproxy/router"
 	"zproxy/upstream"
 )
@@ -28,7 +29,8 @@ type Snapshot struct {
 	forwarding  forwarding
 	http2       http2Limits
 	versions    []versions // by listener
-	unix        []bool     // by listener: its clients come by a unix socket
+	secure      secure
+	unix        []bool // by listener: its clients come by a unix socket
 	graceNs     int64
 	dropInterim []bool // by listener
 }
@@ -44,7 +46,7 @@ const (
 
 func compileVersions(protocols []string) versions {
 	switch {
-	case !slices.Contains(protocols, "h2c"):
+	case !slices.Contains(protocols, "h2c") && !slices.Contains(protocols, "h2"):
 		return onlyHTTP1
 	case !slices.Contains(protocols, "http1"):
 		return onlyHTTP2
@@ -94,8 +96,9 @@ type cluster struct {
 	shared      *upstream.Cluster
 	host        []byte // sent instead of the client's Host, empty: keep
 	defaultHost []byte
-	series      uint16 // of metrics
-	h2          bool   // its endpoints speak HTTP/2
+	series      uint16              // of metrics
+	h2          bool                // its endpoints speak HTTP/2
+	tls         []*transport.Client // by endpoint; nil: in clear
 	retries     int
 	socket      loop.SockOpts
 
@@ -152,6 +155,10 @@ func Compile(c *config.Config, loops int, near [][]int) (*Snapshot, error) {
 	}
 	s.forwarding.compileNames(c.Forwarding.Drop)
 	s.forwarding.compileVia(c.Forwarding.Via)
+	var err error
+	if s.secure, err = compileSecure(c, loops); err != nil {
+		return nil, err
+	}
 	byName := map[string]int{}
 	for i := range c.Upstreams {
 		cl, err := compileCluster(&c.Upstreams[i], loops, near)
@@ -184,7 +191,7 @@ func compileCluster(u *config.Upstream, loops int, near [][]int) (*cluster, erro
 		return nil, err
 	}
 	uc := upstream.Config{
-		Name: u.Name, Balance: balance, Anonymous: u.Protocol == "h2c",
+		Name: u.Name, Balance: balance, Anonymous: u.Protocol != "http1",
 		MaxConnections: u.Pool.MaxConnections, MaxIdle: u.Pool.MaxIdle,
 		Prewarm: u.Pool.Prewarm, Queue: u.Pool.Queue,
 		IdleTimeout: u.Pool.IdleTimeout, QueueTimeout: u.Pool.QueueTimeout,
@@ -195,6 +202,10 @@ func compileCluster(u *config.Upstream, loops int, near [][]int) (*cluster, erro
 		uc.Endpoints = append(uc.Endpoints, upstream.EndpointConfig{Address: e.Address, Weight: e.Weight})
 	}
 	shared, err := upstream.NewCluster(uc, loops, near...)
+	if err != nil {
+		return nil, err
+	}
+	secured, err := compileOrigins(u)
 	if err != nil {
 		return nil, err
 	}
@@ -212,7 +223,8 @@ func compileCluster(u *config.Upstream, loops int, near [][]int) (*cluster, erro
 		continueNs: int64(u.Timeouts.Continue),
 		queueNs:    int64(u.Pool.QueueTimeout),
 
-		h2:            u.Protocol == "h2c",
+		h2:            u.Protocol != "http1",
+		tls:           secured,
 		idleTimeoutNs: int64(u.Pool.IdleTimeout),
 	}, nil
 }

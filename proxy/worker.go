@@ -14,6 +14,7 @@ import (
 	"zproxy/proto"
 	"zproxy/proto/http1"
 	"zproxy/proto/http2"
+	"zproxy/proxy/transport"
 	"zproxy/router"
 	"zproxy/upstream"
 )
@@ -85,7 +86,7 @@ type Config struct {
 
 // Worker serves one loop. All methods but NewWorker belong to its thread.
 type Worker struct {
-	l    *loop.Loop
+	l    *transport.Transport
 	pool *buf.Pool
 	snap *Snapshot
 	m    *metrics.Loop
@@ -181,7 +182,9 @@ type Worker struct {
 func NewWorker(c Config, peers []*Neighbour) *Worker {
 	s := c.Snapshot
 	w := &Worker{
-		l: c.Loop, pool: c.Pool, snap: s, m: c.Metrics, log: c.Log,
+		l: transport.New(transport.Config{
+			Loop: c.Loop, Pool: c.Pool, Workers: s.secure.workers, MaxHandshakes: s.secure.handshakes}),
+		pool: c.Pool, snap: s, m: c.Metrics, log: c.Log,
 		index: c.Loop.Index(), peers: peers,
 		limits:   s.headLimits,
 		caches:   routeCaches(s.routers),
@@ -295,7 +298,7 @@ func (w *Worker) handle(ev *loop.Event) {
 	case ownerOrigin:
 		w.originEvent(index, ev)
 	case ownerListener:
-		w.accepted(ev.Conn, int(index))
+		w.listenerEvent(ev, int(index))
 	case ownerWorker:
 		w.workerEvent(ev)
 	case ownerSession:

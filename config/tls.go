@@ -1,0 +1,196 @@
+package config
+
+import (
+	stdtls "crypto/tls"
+	"strconv"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// TLS is how a listener's clients are put into TLS.
+type TLS struct {
+	Certificates     []Certificate
+	MinVersion       string // "1.2" or "1.3"
+	HandshakeTimeout time.Duration
+	Handshakes       int // under way at once in one loop
+	Tickets          bool
+}
+
+// Certificate is a chain and the key of its first certificate. What files hold is filled in by Load, and empty after Parse.
+type Certificate struct {
+	Pos
+	Cert, Key       string // files, as written
+	CertPEM, KeyPEM []byte
+}
+
+// UpstreamTLS is how connections to the endpoints of an upstream are put into TLS.
+type UpstreamTLS struct {
+	ServerName string // "": the endpoint's name or address
+	CA         string // file, "": the system's
+	CAPEM      []byte // filled in by Load
+	Verify     bool
+	MinVersion string // "1.2" or "1.3"
+	Client     *Certificate
+}
+
+var tlsVersions = []string{"1.2", "1.3"}
+
+func tlsFields() []field {
+	const ms, hour = int64(time.Millisecond), int64(time.Hour)
+	return []field{
+		{key: "certificates", kind: kindSections, required: true, min: 1, max: 1024, fields: certificateFields(),
+			at:   at(func(t *TLS) *[]Certificate { return &t.Certificates }),
+			grow: grow(func(c *Certificate, _ string, pos Pos) { c.Pos = pos }),
+			doc: "Certificates with their keys. A client gets the one for the name it asks for (SNI): an exact name goes before a wildcard, and where neither is there the first certificate serves. " +
+				"Of several for one name the first is taken that the client can check: list ECDSA before RSA."},
+		{key: "min_version", kind: kindEnum, def: "1.2", enum: tlsVersions, at: at(func(t *TLS) *string { return &t.MinVersion }),
+			doc: "The oldest version that is spoken. Of TLS 1.2 only suites with an AEAD and an ephemeral key exchange are offered."},
+		{key: "handshake_timeout", kind: kindDuration, def: "10s", min: 10 * ms, max: hour, at: at(func(t *TLS) *time.Duration { return &t.HandshakeTimeout }),
+			doc: "From the connection's first moment to the end of its handshake."},
+		{key: "handshakes", kind: kindCount, def: "1024", min: 1, max: 1 << 20, at: at(func(t *TLS) *int { return &t.Handshakes }),
+			doc: "Handshakes that one loop has under way at once, over all its listeners (the largest value of any listener counts). Connections beyond are reset, and counted as `zproxy_tls_refused_total`."},
+		{key: "tickets", kind: kindBool, def: "true", at: at(func(t *TLS) *bool { return &t.Tickets }),
+			doc: "Session tickets, with which a client resumes a session without a full handshake. Their keys are made at start and change every day."},
+	}
+}
+
+func certificateFields() []field {
+	return []field{
+		{key: "cert", kind: kindText, required: true, at: at(func(c *Certificate) *string { return &c.Cert }),
+			doc: "A PEM file, relative to the configuration file: the certificate, and behind it the intermediate ones."},
+		{key: "key", kind: kindText, required: true, at: at(func(c *Certificate) *string { return &c.Key }),
+			doc: "A PEM file with the private key: ECDSA, RSA or Ed25519, not encrypted."},
+	}
+}
+
+func upstreamTLSFields() []field {
+	return []field{
+		{key: "server_name", kind: kindText, check: checkServerName, want: "a host name without a port", at: at(func(t *UpstreamTLS) *string { return &t.ServerName }),
+			zero: "the endpoint's name, or its address", doc: "The name that is asked for (SNI) and that the endpoint's certificate must be for."},
+		{key: "ca", kind: kindText, at: at(func(t *UpstreamTLS) *string { return &t.CA }),
+			zero: "those of the system", doc: "A PEM file, relative to the configuration file, with the certificates of the authorities that are trusted to vouch for endpoints."},
+		{key: "verify", kind: kindBool, def: "true", at: at(func(t *UpstreamTLS) *bool { return &t.Verify }),
+			doc: "Check the endpoint's certificate. Without it anybody on the way can read and change everything."},
+		{key: "min_version", kind: kindEnum, def: "1.2", enum: tlsVersions, at: at(func(t *UpstreamTLS) *string { return &t.MinVersion }),
+			doc: "The oldest version that is spoken."},
+		{key: "certificate", kind: kindSection, optional: true, fields: certificateFields(),
+			at:  at(func(t *UpstreamTLS) *Certificate { t.Client = new(Certificate); return t.Client }),
+			doc: "Shown to endpoints that ask for one."},
+	}
+}
+
+func checkServerName(text string, _ int64) (want, hint string) {
+	if want, hint = checkAuthority(text, 0); want == "" {
+		for i := range len(text) {
+			if text[i] == ':' {
+				return "a host name without a port", ""
+			}
+		}
+	}
+	return want, hint
+}
+
+// verifyTLS checks what a listener speaks against how, and reads its certificates.
+func (d *decoder) verifyTLS(c *Config, l *Listener, n *yaml.Node, here *path) {
+	if l.TLS == nil {
+		if len(l.Protocols) == 0 {
+			l.Protocols = []string{"http1"}
+		}
+		d.refuseProtocol(l, n, here, "h2", "h2c where there is no tls", "HTTP/2 over TLS needs a tls section")
+		return
+	}
+	if len(l.Protocols) == 0 {
+		l.Protocols = []string{"http1", "h2"}
+	}
+	d.refuseProtocol(l, n, here, "h2c", "h2 where there is tls", "h2c is HTTP/2 without TLS")
+	at, key := resolve(child(n, "tls")), &path{up: here, key: "tls"}
+	if c.Buffers.Block < 16*kib {
+		d.fail(at, key, "tls with blocks of "+c.Buffers.Block.String(), "buffers.block of 16KiB or more", "a record of TLS has up to 16 KiB")
+	}
+	list := resolve(child(at, "certificates"))
+	for i := range l.TLS.Certificates {
+		item := &path{up: &path{up: key, key: "certificates"}, index: i}
+		d.certificate(c, &l.TLS.Certificates[i], resolve(list.Content[i]), item)
+	}
+}
+
+func (d *decoder) refuseProtocol(l *Listener, n *yaml.Node, here *path, name, want, hint string) {
+	for i, p := range l.Protocols {
+		if p == name {
+			at := resolve(child(n, "protocols"))
+			d.fail(at.Content[i], &path{up: &path{up: here, key: "protocols"}, index: i}, quote(p), want, hint)
+		}
+	}
+}
+
+// certificate reads the files of a certificate and checks that they fit each other.
+func (d *decoder) certificate(c *Config, cert *Certificate, n *yaml.Node, here *path) {
+	var ok, found bool
+	cert.CertPEM, ok = d.contentsOf(child(n, "cert"), &path{up: here, key: "cert"}, cert.Cert)
+	cert.KeyPEM, found = d.contentsOf(child(n, "key"), &path{up: here, key: "key"}, cert.Key)
+	if !ok || !found {
+		return
+	}
+	pair, err := stdtls.X509KeyPair(cert.CertPEM, cert.KeyPEM)
+	if err != nil {
+		d.fail(n, here, quote(cert.Cert)+" and "+quote(cert.Key), "a certificate and its key in PEM", reasonText(err))
+		return
+	}
+	now := time.Now()
+	if leaf := pair.Leaf; leaf != nil && (now.After(leaf.NotAfter) || now.Before(leaf.NotBefore)) {
+		d.warn(c, posOf(child(n, "cert")), here.String(), quote(cert.Cert),
+			"a certificate that is valid now: this one is from "+leaf.NotBefore.UTC().Format(time.RFC3339)+" to "+leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+}
+
+// contentsOf reads a file that the configuration names. False: there was none to read, or an error, which is noted.
+func (d *decoder) contentsOf(at *yaml.Node, here *path, name string) (data []byte, ok bool) {
+	if name == "" || d.readFile == nil {
+		return nil, false
+	}
+	data, err := d.readFile(name)
+	switch {
+	case err != nil:
+		d.fail(at, here, quote(name)+", "+reasonOf(err), "a file that can be read", "relative to the configuration file")
+	case len(data) > mib:
+		d.fail(at, here, quote(name)+" of "+strconv.Itoa(len(data))+" bytes", "at most "+Size(mib).String(), "")
+	default:
+		return data, true
+	}
+	return nil, false
+}
+
+// verifyUpstreamTLS checks what an upstream speaks against how, and reads its files.
+func (d *decoder) verifyUpstreamTLS(c *Config, u *Upstream, n *yaml.Node, here *path) {
+	protocol := &path{up: here, key: "protocol"}
+	if u.TLS == nil {
+		if u.Protocol == "h2" {
+			d.fail(child(n, "protocol"), protocol, quote(u.Protocol), "h2c where there is no tls", "HTTP/2 over TLS needs a tls section, which may be empty: tls: {}")
+		}
+		return
+	}
+	if u.Protocol == "h2c" {
+		d.fail(child(n, "protocol"), protocol, quote(u.Protocol), "h2 where there is tls", "h2c is HTTP/2 without TLS")
+	}
+	at, key := resolve(child(n, "tls")), &path{up: here, key: "tls"}
+	if c.Buffers.Block < 16*kib {
+		d.fail(at, key, "tls with blocks of "+c.Buffers.Block.String(), "buffers.block of 16KiB or more", "a record of TLS has up to 16 KiB")
+	}
+	u.TLS.CAPEM, _ = d.contentsOf(child(at, "ca"), &path{up: key, key: "ca"}, u.TLS.CA)
+	if u.TLS.Client != nil {
+		d.certificate(c, u.TLS.Client, resolve(child(at, "certificate")), &path{up: key, key: "certificate"})
+	}
+	if !u.TLS.Verify {
+		d.warn(c, posOf(at), key.String(), "verify: false", "certificates that are checked: put the authority's into ca")
+	}
+}
+
+// reasonText is an error of the standard library without its package's name.
+func reasonText(err error) string {
+	text := err.Error()
+	if len(text) > 5 && text[:5] == "tls: " {
+		text = text[5:]
+	}
+	return text
+}

@@ -1,0 +1,231 @@
+package transport
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"zproxy/loop"
+	"zproxy/proto/tls"
+)
+
+const (
+	// cipherSlots is how many connections' keys are kept ready in each direction;
+	// a connection's keys are made ready again when another has taken its slot.
+	cipherSlots = 256
+
+	// Where a peer has got nothing for lullNs, the first firstBytes come in records
+	// of one segment each: it can open the first one when it has come, and needs not
+	// wait for 16 KiB (the congestion window may have to grow before they fit).
+	lullNs       = int64(time.Second)
+	firstBytes   = 8 << 10
+	segmentBytes = 1300
+)
+
+// ciphers are the keys of one connection made ready.
+type ciphers struct {
+	in, out     tls.Cipher
+	inOf, outOf loop.ConnID
+}
+
+func (t *Transport) slot(i uint32) *ciphers {
+	s := &t.ciphers[i%cipherSlots]
+	if *s == nil {
+		*s = new(ciphers)
+	}
+	return *s
+}
+
+func (t *Transport) cipherIn(i uint32, c *conn) *tls.Cipher {
+	s := t.slot(i)
+	if s.inOf != c.id {
+		s.inOf = c.id
+		c.tls.UseIn(&s.in)
+	}
+	return &s.in
+}
+
+func (t *Transport) cipherOut(i uint32, c *conn) *tls.Cipher {
+	s := t.slot(i)
+	if s.outOf != c.id {
+		s.outOf = c.id
+		c.tls.UseOut(&s.out)
+	}
+	return &s.out
+}
+
+// open opens records until one has content, which becomes Received in t.ev.
+// False: there is no whole record, or the connection's end was among them.
+func (t *Transport) open(i uint32, c *conn) bool {
+	for {
+		var header [tls.HeaderLen]byte
+		if t.pool.CopyOut(&c.in, header[:]) < len(header) {
+			return false
+		}
+		n := c.tls.RecordLen(header[:])
+		if n > c.in.Bytes() {
+			return false
+		}
+		front := t.pool.Front(&c.in)
+		rec := t.pool.Bytes(front)
+		var room []byte
+		if len(rec) >= n {
+			rec = rec[:n]
+		} else {
+			// It lies in several blocks, or is a little longer than one: joined here,
+			// opened, and its content, which fits, copied to a block.
+			if room = t.pool.Reserve(min(n, tls.MaxPlaintext)); room == nil {
+				c.flags |= flagStarved
+				return false
+			}
+			rec = t.join(n)
+			t.pool.CopyOut(&c.in, rec)
+		}
+		at, size, ok := t.content(i, c, rec)
+		if !ok {
+			return false
+		}
+		switch {
+		case size == 0:
+			t.pool.Consume(&c.in, n)
+			continue
+		case room != nil:
+			copy(room, rec[at:at+size])
+			t.ev.View = t.pool.Commit(size)
+			t.pool.Consume(&c.in, n)
+		case int(front.Len) == n:
+			t.ev.View = t.pool.Pop(&c.in).Slice(uint32(at), uint32(size)) // its reference goes along
+		default:
+			t.pool.Retain(front)
+			t.ev.View = front.Slice(uint32(at), uint32(size))
+			t.pool.Consume(&c.in, n)
+		}
+		t.ev.Kind, t.ev.N = loop.Received, uint32(size)
+		return true
+	}
+}
+
+// content opens rec: size bytes from at on; none where it is a message of the
+// record layer. False: the peer's direction is over.
+func (t *Transport) content(i uint32, c *conn, rec []byte) (at, size int, ok bool) {
+	for used := 0; used < len(rec); {
+		var ev tls.Event
+		n := c.tls.Next(t.cipherIn(i, c), rec[used:], &ev)
+		switch ev.Kind {
+		case tls.EventData:
+			at, size = used+ev.Off, ev.N
+		case tls.EventClosed, tls.EventFailed:
+			t.over(i, c, &ev)
+			return 0, 0, false
+		}
+		used += n
+	}
+	if c.tls.Pending() {
+		t.touch(i, c)
+	}
+	return at, size, true
+}
+
+func (t *Transport) join(n int) []byte {
+	if cap(t.joined) < n {
+		t.joined = make([]byte, n, tls.HeaderLen+tls.MaxPlaintext+256)
+	}
+	return t.joined[:n]
+}
+
+// over: the peer has ended its direction, or broken the protocol.
+func (t *Transport) over(i uint32, c *conn, ev *tls.Event) {
+	c.errno = 0
+	if ev.Kind == tls.EventFailed {
+		c.errno = unix.EPROTO
+		t.jobs[i].why = "TLS alert " + ev.Alert.Name()
+	}
+	t.end(i, c)
+}
+
+// end has RecvEnd reported, with c.errno.
+func (t *Transport) end(i uint32, c *conn) {
+	t.pool.Drop(&c.in)
+	c.flags |= flagEOF
+	t.list(i, c)
+	if c.tls.Pending() {
+		t.touch(i, c)
+	}
+}
+
+// flush seals what waits. False: for some there was no memory.
+func (t *Transport) flush() bool {
+	starved := 0
+	for k := 0; k < len(t.touched); k++ {
+		i := t.touched[k]
+		if i == 0 {
+			continue
+		}
+		c := t.conns.At(i)
+		c.flags &^= flagTouched
+		if !t.seal(i, c) {
+			c.flags |= flagTouched
+			t.touched[starved] = i
+			starved++
+		}
+	}
+	t.touched = t.touched[:starved]
+	return starved == 0
+}
+
+// seal makes records of all that was Sent, and of what the record layer itself
+// has to say.
+func (t *Transport) seal(i uint32, c *conn) bool {
+	if c.state != stateOpen {
+		return true // again when the handshake is over
+	}
+	if !t.control(i, c) {
+		return false
+	}
+	for !c.out.Empty() {
+		lead, tail := c.tls.Lead(), c.tls.Tail()
+		n := min(c.out.Bytes(), t.pool.BlockBytes()-lead-tail, tls.MaxPlaintext)
+		now := t.Loop.Now()
+		if now-c.lull > lullNs {
+			c.burst = 0
+		}
+		c.lull = now
+		if c.burst < firstBytes {
+			n = min(n, segmentBytes)
+		}
+		b := t.pool.Reserve(lead + n + tail)
+		if b == nil {
+			return false
+		}
+		t.pool.CopyOut(&c.out, b[lead:lead+n])
+		t.pool.Consume(&c.out, n)
+		size := c.tls.Seal(t.cipherOut(i, c), b, n)
+		t.Loop.Send(c.id, t.pool.Commit(size))
+		c.burst = min(c.burst+uint32(n), 1<<30)
+		if c.tls.Pending() && !t.control(i, c) {
+			return false
+		}
+	}
+	if c.has(flagFinish) && !c.has(flagFinished) {
+		c.tls.Close()
+		if !t.control(i, c) {
+			return false
+		}
+		c.flags |= flagFinished
+		t.Loop.Shutdown(c.id)
+	}
+	return true
+}
+
+// control sends the record layer's own records.
+func (t *Transport) control(i uint32, c *conn) bool {
+	for c.state == stateOpen && c.tls.Pending() {
+		b := t.pool.Reserve(tls.MaxOutput)
+		if b == nil {
+			return false
+		}
+		n := c.tls.Output(t.cipherOut(i, c), b)
+		t.Loop.Send(c.id, t.pool.Commit(n))
+	}
+	return true
+}

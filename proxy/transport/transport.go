@@ -1,0 +1,407 @@
+package transport
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"zproxy/buf"
+	"zproxy/internal/slab"
+	"zproxy/loop"
+	"zproxy/proto/tls"
+	"zproxy/proxy/transport/handshake"
+)
+
+// mailHandshake tells a loop that the handshake of connection A has something for
+// it. The worker's kinds are small numbers.
+const mailHandshake uint32 = 1 << 31
+
+const whyLeft = "the peer left during the TLS handshake"
+
+type state uint8
+
+const (
+	stateDialling  state = iota + 1 // waits for the loop's Connected, as a client
+	stateHello                      // a ClientHello is coming
+	stateHandshake                  // a Job is under way
+	stateOpen
+	stateFailed  // the handshake has failed, and an alert may be leaving
+	stateClosing // the owner has closed it, and close_notify is leaving
+	stateGone    // Close has reached the loop: only Closed is to come
+)
+
+const (
+	flagListed    = 1 << iota // in Transport.ready
+	flagTouched               // in Transport.touched
+	flagSub                   // the owner wants Received
+	flagConnected             // Connected is to be reported
+	flagEOF                   // RecvEnd is to be reported, behind what is in
+	flagEnded                 // RecvEnd was reported, or nobody wants it
+	flagFinish                // Shutdown was called
+	flagFinished              // and has been done
+	flagServer
+	flagHeld    // counts against maxHandshakes
+	flagStarved // no block for what its next record holds
+	flagLinger  // closes when the peer does, so that it reads why
+)
+
+// conn is one connection within TLS. No pointers.
+type conn struct {
+	tls   tls.Conn
+	in    buf.Chain // received, not opened
+	out   buf.Chain // Sent, not sealed
+	id    loop.ConnID
+	lull  int64  // when the last record was sealed
+	burst uint32 // bytes sealed since there was none for a while
+	errno unix.Errno
+	flags uint16
+	state state
+	alpn  Protocol
+}
+
+func (c *conn) has(f uint16) bool { return c.flags&f != 0 }
+
+// Stats counts handshakes since New.
+type Stats struct {
+	Handshakes, Resumed uint64 // that ended well; of them, those that resumed a session
+	Failed              uint64 // by the peer's fault or ours
+	Refused             uint64 // not begun: too many were under way
+	UnderWay            int
+}
+
+// Transport is a loop whose connections may be within TLS. Like the loop it
+// belongs to one thread.
+type Transport struct {
+	*loop.Loop
+	pool *buf.Pool
+
+	secure []uint32 // by the loop's slot: entry in conns, 0: in clear
+	conns  slab.Slab[conn]
+	jobs   []job     // by entry
+	hello  []*Server // by entry, until the handshake begins
+
+	ready   []uint32 // connections with something to report
+	at      int      // those before have been worked off
+	starved []uint32 // connections with a record that there is no block for
+	touched []uint32 // connections with something to seal
+
+	workers *handshake.Workers
+	most    int // handshakes under way
+	ev      loop.Event
+	failure string
+	joined  []byte // a record that does not lie in one piece
+	wire    []byte // what a handshake has to send
+
+	ciphers [cipherSlots]*ciphers
+	stats   Stats
+}
+
+type job struct {
+	*handshake.Job
+	config *Client // of a connection that is still being dialled
+	why    string  // what became of it, for Failure
+}
+
+// Config is what a Transport is made of. MaxHandshakes bounds those under way at
+// once; beyond it connections are refused.
+type Config struct {
+	Loop          *loop.Loop
+	Pool          *buf.Pool
+	Workers       *handshake.Workers
+	MaxHandshakes int
+}
+
+// New makes the transport of a loop, on the loop's thread.
+func New(c Config) *Transport {
+	return &Transport{Loop: c.Loop, pool: c.Pool, workers: c.Workers, most: c.MaxHandshakes}
+}
+
+// Handshakes copies the counters.
+func (t *Transport) Handshakes() Stats { return t.stats }
+
+// entry is that of id's TLS, 0: it is in clear.
+func (t *Transport) entry(id loop.ConnID) uint32 {
+	if slot := uint32(id); int(slot) < len(t.secure) {
+		if i := t.secure[slot]; i != 0 && t.conns.At(i).id == id {
+			return i
+		}
+	}
+	return 0
+}
+
+func (t *Transport) newConn(id loop.ConnID) (uint32, *conn) {
+	i, c := t.conns.Alloc()
+	c.id = id
+	slot := int(uint32(id))
+	if slot >= len(t.secure) {
+		t.secure = append(t.secure, make([]uint32, slot+1-len(t.secure))...)
+	}
+	t.secure[slot] = i
+	if int(i) >= len(t.jobs) {
+		more := int(i) + 1 - len(t.jobs)
+		t.jobs = append(t.jobs, make([]job, more)...)
+		t.hello = append(t.hello, make([]*Server, more)...)
+	}
+	return i, c
+}
+
+// Poll seals what the turn has left to send, and lets the loop do the rest.
+func (t *Transport) Poll(maxWait time.Duration) error {
+	t.ready = t.ready[:copy(t.ready, t.ready[t.at:])]
+	t.at = 0
+	short := len(t.starved) > 0
+	for _, i := range t.starved {
+		if i != 0 {
+			t.ready = append(t.ready, i) // it still is flagListed
+		}
+	}
+	t.starved = t.starved[:0]
+	if len(t.touched) > 0 && !t.flush() {
+		short = true
+	}
+	if short && (maxWait < 0 || maxWait > time.Millisecond) {
+		maxWait = time.Millisecond // there was no memory: again soon
+	}
+	if len(t.ready) > 0 && !short {
+		maxWait = 0
+	}
+	return t.Loop.Poll(maxWait)
+}
+
+// Next pulls one event, nil when there is none. The pointer is good until the
+// next call of Next or Poll.
+func (t *Transport) Next() *loop.Event {
+	for {
+		for t.at < len(t.ready) {
+			i := t.ready[t.at]
+			if i != 0 && t.report(i) {
+				return &t.ev
+			}
+			t.at++
+			if i == 0 {
+				continue
+			}
+			if c := t.conns.At(i); c.has(flagStarved) {
+				c.flags &^= flagStarved
+				t.starved = append(t.starved, i)
+			} else {
+				c.flags &^= flagListed
+			}
+		}
+		ev := t.Loop.Next()
+		switch {
+		case ev == nil:
+			return nil
+		case ev.Kind == loop.MailIn:
+			if m := t.Loop.Mail(ev); m.Kind == mailHandshake {
+				t.handshakeMail(loop.ConnID(m.A))
+				continue
+			}
+			return ev
+		}
+		i := t.entry(ev.Conn)
+		if i == 0 || t.event(i, ev) {
+			return ev
+		}
+	}
+}
+
+// list has Next look at a connection.
+func (t *Transport) list(i uint32, c *conn) {
+	if !c.has(flagListed) {
+		c.flags |= flagListed
+		t.ready = append(t.ready, i)
+	}
+}
+
+// touch has flush look at a connection.
+func (t *Transport) touch(i uint32, c *conn) {
+	if !c.has(flagTouched) {
+		c.flags |= flagTouched
+		t.touched = append(t.touched, i)
+	}
+}
+
+// report makes the next event of a connection in t.ev; false: there is none.
+func (t *Transport) report(i uint32) bool {
+	c := t.conns.At(i)
+	t.ev = loop.Event{Conn: c.id, FD: -1}
+	switch {
+	case c.state == stateClosing || c.state == stateGone:
+		return false
+	case c.has(flagConnected):
+		c.flags &^= flagConnected
+		t.ev.Kind = loop.Connected
+		if c.state == stateFailed {
+			t.ev.Errno, t.failure = c.errno, t.jobs[i].why
+		}
+	case c.state != stateOpen || c.has(flagEnded):
+		return false
+	case c.has(flagSub) && t.open(i, c):
+	case c.has(flagStarved):
+		return false
+	case c.has(flagEOF) && (c.has(flagSub) || c.in.Empty()):
+		c.flags = c.flags&^flagEOF | flagEnded
+		t.pool.Drop(&c.in)
+		t.ev.Kind, t.ev.Errno = loop.RecvEnd, c.errno
+		t.failure = t.jobs[i].why
+	default:
+		return false
+	}
+	t.ev.Owner = t.Loop.Owner(c.id)
+	return true
+}
+
+// event handles what the loop says of a connection. True: the owner is to know it.
+func (t *Transport) event(i uint32, ev *loop.Event) bool {
+	c := t.conns.At(i)
+	switch ev.Kind {
+	case loop.Connected:
+		if ev.Errno != 0 {
+			return true
+		}
+		t.beginClient(i, c)
+		return false
+	case loop.Received:
+		t.received(i, c, ev.View)
+		return false
+	case loop.RecvEnd:
+		t.ended(i, c, ev.Errno)
+		return false
+	case loop.Sent:
+		return t.sent(i, c, ev)
+	case loop.Timer:
+		return t.timer(i, c)
+	case loop.Closed:
+		t.forget(i, c)
+	}
+	return true
+}
+
+func (t *Transport) received(i uint32, c *conn, v buf.View) {
+	switch c.state {
+	case stateHello:
+		t.pool.Coalesce(&c.in, v)
+		t.helloBytes(i, c)
+	case stateHandshake:
+		if !t.jobs[i].Feed(t.pool.Bytes(v)) {
+			t.Loop.Pause(c.id)
+		}
+		t.pool.Release(v)
+	case stateOpen:
+		if c.has(flagEnded | flagEOF) {
+			t.pool.Release(v) // behind close_notify, or an error
+			return
+		}
+		t.pool.Coalesce(&c.in, v)
+		t.list(i, c)
+	default:
+		t.pool.Release(v)
+	}
+}
+
+// ended: the peer sends no more, and has said so in TLS before or not.
+func (t *Transport) ended(i uint32, c *conn, errno unix.Errno) {
+	switch c.state {
+	case stateHello:
+		t.fail(i, c, whyLeft, unix.ECONNRESET)
+	case stateHandshake, stateOpen:
+		if !c.has(flagEOF | flagEnded) {
+			if c.errno = errno; errno == 0 {
+				c.errno = unix.ECONNRESET // no close_notify
+			}
+			c.flags |= flagEOF
+			t.list(i, c)
+		}
+		if c.state == stateHandshake {
+			t.jobs[i].End() // it may have all it needs
+		}
+	case stateClosing:
+		t.gone(c)
+	}
+}
+
+func (t *Transport) sent(i uint32, c *conn, ev *loop.Event) bool {
+	switch c.state {
+	case stateOpen:
+		if ev.Errno != 0 {
+			t.pool.Drop(&c.out)
+		} else if !c.out.Empty() {
+			t.touch(i, c)
+		}
+		return true
+	case stateClosing:
+		if ev.Errno != 0 || t.Loop.Queued(c.id) == 0 && !c.has(flagLinger) {
+			t.gone(c)
+		}
+	}
+	return false
+}
+
+func (t *Transport) timer(i uint32, c *conn) bool {
+	switch {
+	case c.state == stateClosing:
+		t.gone(c)
+	case c.has(flagServer) && (c.state == stateHello || c.state == stateHandshake):
+		t.fail(i, c, "TLS handshake not finished in time", unix.ETIMEDOUT)
+	default:
+		return true
+	}
+	return false
+}
+
+// gone ends a connection whose last bytes have left, or never will.
+func (t *Transport) gone(c *conn) {
+	c.state = stateGone
+	t.Loop.Close(c.id)
+}
+
+// forget: Closed is the connection's last event.
+func (t *Transport) forget(i uint32, c *conn) {
+	t.drop(i, c)
+	t.secure[uint32(c.id)] = 0
+	if c.has(flagListed) {
+		forgetIn(t.ready[t.at:], i)
+		forgetIn(t.starved, i)
+	}
+	if c.has(flagTouched) {
+		forgetIn(t.touched, i)
+	}
+	t.conns.Free(i)
+}
+
+func forgetIn(list []uint32, i uint32) {
+	for k, j := range list {
+		if j == i {
+			list[k] = 0
+		}
+	}
+}
+
+// drop lets go all that a connection holds but its slot.
+func (t *Transport) drop(i uint32, c *conn) {
+	t.pool.Drop(&c.in)
+	t.pool.Drop(&c.out)
+	if t.jobs[i].Job != nil {
+		t.jobs[i].Abort()
+	}
+	t.jobs[i], t.hello[i] = job{}, nil
+	t.letGo(c)
+}
+
+// Destroy is the loop's; handshakes under way end as well.
+func (t *Transport) Destroy() error {
+	for i := range t.jobs {
+		if t.jobs[i].Job != nil {
+			t.jobs[i].Abort()
+		}
+	}
+	return t.Loop.Destroy()
+}
+
+func (t *Transport) letGo(c *conn) {
+	if c.has(flagHeld) {
+		c.flags &^= flagHeld
+		t.stats.UnderWay--
+	}
+}
