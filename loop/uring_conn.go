@@ -155,7 +155,9 @@ func (u *uring) cancel(id ConnID, c *conn) {
 }
 
 func (u *uring) close(_ ConnID, c *conn) {
-	if u.l.destroyed || c.has(flagAbort) {
+	// A connection to an origin ends before Closed says so: its place may then be
+	// taken on another loop, which does not wait for this one's next submission.
+	if u.l.destroyed || c.flags&(flagAbort|flagAccepted) != flagAccepted {
 		endFD(c)
 		return
 	}

@@ -345,7 +345,12 @@ func (w *Worker) awaitBody(c *client) {
 		w.clientGone(c)
 		return
 	}
-	w.clientDeadline(c, w.xs.At(c.x))
+	x := w.xs.At(c.x)
+	if x.flags&xContentWaits != 0 && !w.bringsNothing(c, x) {
+		w.contentCame(c, x)
+		return
+	}
+	w.clientDeadline(c, x)
 }
 
 // requestTrailers parses the trailer section at the front of c.in.

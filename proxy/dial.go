@@ -9,9 +9,12 @@ import (
 
 // connectFault is what an exchange is told whose dial ended with errno.
 func (w *Worker) connectFault(errno unix.Errno) *proto.Fault {
-	if loop.Ours(errno) {
+	switch {
+	case loop.Ours(errno):
 		w.dialLack[loop.LackOf(errno)]++
 		return &faultNoSocket
+	case errno == unix.EAGAIN: // a unix socket says so where TCP would let the dial wait
+		return &faultAcceptQueue
 	}
 	if errno == unix.EPROTO {
 		return &faultOriginHandshake
@@ -22,8 +25,12 @@ func (w *Worker) connectFault(errno unix.Errno) *proto.Fault {
 // reportDial tells the pool that a dial failed with f, unless that says nothing
 // of the endpoint; addr is 0 when the address is not known.
 func (w *Worker) reportDial(cluster, endpoint int, addr uint32, f *proto.Fault) {
-	if f == &faultNoSocket {
+	switch f {
+	case &faultNoSocket:
 		w.pools[cluster].DialGivenUp(w.l.Now(), endpoint)
+		return
+	case &faultAcceptQueue:
+		w.pools[cluster].DialLater(w.l.Now(), endpoint)
 		return
 	}
 	w.pools[cluster].DialFailedAt(w.l.Now(), endpoint, addr)
@@ -55,6 +62,17 @@ func (w *Worker) dialAgain(c *client, x *exchange, endpoint int, f *proto.Fault)
 		w.failExchange(c, x, f)
 		return
 	}
+	cl := w.snap.clusters[x.cluster]
+	if f == &faultAcceptQueue {
+		if w.l.Now() >= x.sought()+cl.queueNs {
+			w.failExchange(c, x, f)
+			return
+		}
+		x.state = xRouting
+		w.pools[x.cluster].Again(c.x)
+		w.dispatch(c, x)
+		return
+	}
 	x.tried |= 1 << uint(endpoint)
 	x.flags = x.flags&^(xConnectTimedOut|xHandshakeFailed) | xConnectFailed
 	switch f {
@@ -63,7 +81,6 @@ func (w *Worker) dialAgain(c *client, x *exchange, endpoint int, f *proto.Fault)
 	case &faultOriginHandshake:
 		x.flags |= xHandshakeFailed
 	}
-	cl := w.snap.clusters[x.cluster]
 	if cl.retries > 0 && w.l.Now() < x.sought()+cl.queueNs {
 		// While an outage is young the pool lets the request wait for the next
 		// try; later it refuses one that has tried every endpoint.

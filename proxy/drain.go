@@ -64,6 +64,9 @@ func (w *Worker) drainOrigins(now int64) bool {
 		if !w.origins.Live(i) {
 			continue
 		}
+		if w.origins.At(i).state == originExporting {
+			sent = false // it is to arrive before the other loop ends
+		}
 		if o := w.origins.At(i); o.state == originLinger && w.originQueued(o) > 0 {
 			if now >= w.drainBy {
 				w.closeOrigin(o)

@@ -53,6 +53,7 @@ const (
 	xStreamReset                  // a side has reset its stream, with resetCode
 	xContinue                     // the client asked for a 100 and has not had it
 	xPerhapsDone                  // an origin that broke off may have acted on it
+	xContentWaits                 // connections are short, and no origin is looked for before more of the request has come
 )
 
 // exchange is one request and its response: what joins a client to an origin.
@@ -77,7 +78,7 @@ type exchange struct {
 	tried               uint64 // endpoints that failed this exchange, by bit: others first, then on a fresh connection
 
 	start                  int64  // Now() ns: head received
-	askedUs                uint32 // when a dial was begun, then when the head was given to the origin, from start on
+	askedUs                uint32 // when a dial was begun, then when the head was given to the origin, from start on; while a neighbour is asked, the number of that
 	soughtMs               uint32 // since when a connection is looked for, from start on
 	bodyFromMs             uint32 // since when the body's rate is watched, from start on, 0: it is not
 	bodyAtMs               uint32 // when the body last moved, from start on
@@ -92,6 +93,7 @@ type exchange struct {
 	method                 proto.Method
 	minor                  uint8
 	resetCode              uint8 // with xStreamReset: what the other side's stream is to be reset with
+	from                   namedClient
 }
 
 // microseconds is a time as an exchange keeps it: an hour is as good as for ever.
@@ -195,8 +197,14 @@ func (w *Worker) admit(c *client, h *proto.Head) *proto.Fault {
 // dispatch finds the exchange an origin connection: a kept-alive one, a new
 // one, a neighbour's, or a place in the queue.
 func (w *Worker) dispatch(c *client, x *exchange) {
+	if x.flags&xRequestDone == 0 && w.lacksContent(c, x) {
+		return
+	}
 	p := w.pools[x.cluster]
-	d := p.Acquire(w.l.Now(), c.x, x.tried, uint64(x.start))
+	d, ok := p.Quick(w.l.Now(), x.tried, uint64(x.start))
+	if !ok {
+		d = p.AcquireFor(w.l.Now(), &upstream.Request{Waiter: c.x, Client: w.asker(c, x), Tried: x.tried, Hash: uint64(x.start)})
+	}
 	switch d.Kind {
 	case upstream.Reuse:
 		if w.snap.clusters[x.cluster].h2 {
@@ -214,6 +222,11 @@ func (w *Worker) dispatch(c *client, x *exchange) {
 	case upstream.Wait:
 		w.await(c, x, xWaiting)
 		w.wakeBy(p.NextDue(w.l.Now()))
+		w.press(int(x.cluster))
+		if d.Displaced != 0 {
+			displaced := w.xs.At(d.Displaced - 1)
+			w.refuseDispatch(w.clients.At(displaced.client), displaced, upstream.QueueFull)
+		}
 	default:
 		w.refuseDispatch(c, x, d.Reason)
 	}
@@ -340,9 +353,9 @@ func (w *Worker) requestEnd(c *client, x *exchange, t *proto.Head) {
 		}
 		x.trailer = w.keep(x, w.out)
 	}
-	if x.flags&xHeadWaits != 0 && x.flags&xBroken == 0 {
+	if x.flags&(xHeadWaits|xContentWaits) != 0 && x.flags&xBroken == 0 {
 		x.flags &^= xHeadWaits
-		w.dispatch(c, x)
+		w.contentCame(c, x)
 		return
 	}
 	if x.flags&(xOriginDeaf|xBroken) == 0 && x.state == xForwarding {

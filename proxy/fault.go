@@ -36,11 +36,13 @@ const (
 	codeHandshake
 	codeHandshakeTimeout
 	codeOriginHandshake
+	codeStalled
+	codeAcceptQueue
 
 	// Each code has a counter, and no two kinds share one: a constant below zero
 	// is an error of the compiler.
 	_ = uint(int(codeConnect) - proto.FaultCount)
-	_ = uint(codeAbuse - codeOriginHandshake - 1)
+	_ = uint(codeAbuse - codeAcceptQueue - 1)
 	_ = uint(metrics.ReasonCount - int(codeAbuse) - http2.AbuseCount)
 )
 
@@ -77,6 +79,8 @@ var faultNames = map[proto.FaultCode]string{
 	codeHandshake:        "tls_handshake",
 	codeHandshakeTimeout: "tls_handshake_timeout",
 	codeOriginHandshake:  "upstream_tls_handshake",
+	codeStalled:          "stalled",
+	codeAcceptQueue:      "upstream_accept_queue",
 }
 
 // FaultNames lists the names of all codes a worker counts, by code.
@@ -128,6 +132,9 @@ var (
 	faultNoSwitch        = proto.Fault{Status: 502, Code: proto.FaultBadStatus, Reason: "origin answered an upgrade to websocket like any other request"}
 	faultNoConnect       = proto.Fault{Status: 502, Code: proto.FaultBadStatus, Reason: "origin does not take websocket by HTTP/2 (SETTINGS_ENABLE_CONNECT_PROTOCOL)"}
 	faultSockets         = proto.Fault{Status: 503, Code: codeSockets, Reason: "too many websockets on the route"}
+	faultStalled         = proto.Fault{Status: 408, Code: codeStalled, Reason: "request came to a stop while others waited for its connection"}
+	faultNotTaken        = proto.Fault{Status: 408, Code: codeStalled, Reason: "response was not taken while others waited for its connection"}
+	faultAcceptQueue     = proto.Fault{Status: 503, Code: codeAcceptQueue, Reason: "origin's queue of new connections is full"}
 	faultMemory          = proto.Fault{Status: 503, Code: codeMemory, Reason: "buffer memory used up"}
 	faultRequestHeld     = proto.Fault{Status: 503, Code: codeHeld, Reason: "origin does not take the request, and others wait for memory"}
 	faultResponseHeld    = proto.Fault{Status: 503, Code: codeHeld, Reason: "client does not take the response, and others wait for memory"}

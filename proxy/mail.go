@@ -17,6 +17,7 @@ const (
 	mailWake                     // something came free: retry who waits for cluster A
 	mailClient                   // an accepted connection handed over: FD, A listener
 	mailReport                   // Ref is a ReportSink
+	mailLook                     // others wait for cluster A: who holds a connection without moving?
 	mailDrain                    // stop accepting, finish, end
 )
 
@@ -79,6 +80,8 @@ func (w *Worker) mail(m loop.Mail) {
 	case mailWake:
 		w.pools[m.A].Woken()
 		w.serveWaiters(int(m.A))
+	case mailLook:
+		w.wakeBy(w.l.Now() + 1)
 	case mailClient:
 		if conn := w.l.AdoptAccepted(int(m.FD), m.Peer, 0); conn != 0 {
 			w.admitConn(conn, int(m.A))
@@ -97,47 +100,68 @@ func (w *Worker) askNeighbour(c *client, x *exchange, endpoint, to int) {
 	if x.state != xStealing {
 		w.await(c, x, xStealing)
 	}
+	w.asks++
+	x.askedUs = uint32(w.asks)
 	w.deliver(to, loop.Mail{
 		Kind: mailSteal, From: int32(w.index),
-		A: uint64(x.cluster) | uint64(c.x)<<32, B: uint64(endpoint),
+		A: asked(int(x.cluster), c.x, w.asks), B: uint64(endpoint),
 	})
+}
+
+// asked names who asked, for the answer: a cluster, an exchange and the number of
+// the ask, since the exchange may end meanwhile and its slot pass to another.
+func asked(cluster int, xi uint32, ask uint16) uint64 {
+	return uint64(uint16(cluster)) | uint64(ask)<<16 | uint64(xi)<<32
+}
+
+func askedOf(a uint64) (cluster int, xi uint32, ask uint16) {
+	return int(uint16(a)), uint32(a >> 32), uint16(a >> 16)
 }
 
 // give exports an idle connection to the loop that asked.
 func (w *Worker) give(m loop.Mail) {
-	cluster, endpoint := int(uint32(m.A)), int(m.B)
+	cluster, _, _ := askedOf(m.A)
+	endpoint := int(m.B)
 	conn, addr, ok := w.pools[cluster].TakeIdleAddr(endpoint)
 	if !ok {
 		w.deliver(int(m.From), loop.Mail{Kind: mailNone, From: int32(w.index), A: m.A})
 		return
 	}
+	w.handOff(cluster, endpoint, int(m.From), conn, addr, m.A)
+}
+
+// handOff exports an idle connection to another loop; a says for whom there, see
+// asked.
+func (w *Worker) handOff(cluster, endpoint, to int, conn uint64, addr uint32, a uint64) {
 	if w.snap.clusters[cluster].h2 {
 		// A leave to open a stream: the neighbour has connections of its own.
-		w.deliver(int(m.From), loop.Mail{Kind: mailGift, From: int32(w.index), A: m.A, B: m.B})
+		w.deliver(to, loop.Mail{Kind: mailGift, From: int32(w.index), A: a, B: uint64(endpoint)})
 		w.m.UpstreamGiven++
 		return
 	}
+	_, xi, ask := askedOf(a)
+	w.peers[w.index].drained.Store(false) // nobody ends before it has arrived
 	o := w.origins.At(uint32(conn))
-	o.state, o.exportTo, o.addr = originExporting, uint16(m.From), addr
-	o.x = uint32(m.A >> 32) // the asker's exchange, not ours
+	o.state, o.exportTo, o.addr = originExporting, uint16(to), addr
+	o.x, o.uses = xi, uint32(ask) // the asker's exchange, not ours, and what it needs to know it by
 	w.l.Export(o.conn)
 }
 
 // exportedOrigin: the connection has left this loop. Its slot in the cap goes
 // with it.
 func (w *Worker) exportedOrigin(o *origin, fd int) {
-	to, asked := int(o.exportTo), uint64(o.cluster)|uint64(o.x)<<32
+	to, a := int(o.exportTo), asked(int(o.cluster), o.x, uint16(o.uses))
 	if fd >= 0 {
 		m := loop.Mail{
 			Kind: mailGift, From: int32(w.index), FD: int32(fd), Peer: w.l.ExportedPeer(),
-			A: asked, B: uint64(o.endpoint) | uint64(o.addr)<<32,
+			A: a, B: uint64(o.endpoint) | uint64(o.addr)<<32,
 		}
 		w.deliver(to, m)
 		w.m.UpstreamGiven++
 		return
 	}
 	w.pools[o.cluster].Closed(int(o.endpoint))
-	w.deliver(to, loop.Mail{Kind: mailNone, From: int32(w.index), A: asked})
+	w.deliver(to, loop.Mail{Kind: mailNone, From: int32(w.index), A: a})
 }
 
 func (w *Worker) post(to int, m loop.Mail) bool { return w.peers[to].Loop.Post(m) }
@@ -170,16 +194,18 @@ func (w *Worker) deliverAgain() {
 	w.letters = kept
 }
 
-// stealing finds the exchange that asked; nil when it has ended since. Its
-// slot may have passed to another exchange that asks for the same: that one
-// is as good.
-func (w *Worker) stealing(asked uint64) (*client, *exchange) {
-	xi := uint32(asked >> 32)
+// stealing finds the exchange that asked; nil when it has ended since.
+func (w *Worker) stealing(a uint64) (*client, *exchange) {
+	cluster, xi, ask := askedOf(a)
+	if xi == 0 { // nobody asked: it came because there are waiters here
+		w.pools[cluster].Woken()
+		return nil, nil
+	}
 	if !w.xs.Live(xi) {
 		return nil, nil
 	}
 	x := w.xs.At(xi)
-	if x.state != xStealing || x.cluster != int16(uint32(asked)) {
+	if x.state != xStealing || x.askedUs != uint32(ask) {
 		return nil, nil
 	}
 	return w.clients.At(x.client), x
@@ -187,7 +213,8 @@ func (w *Worker) stealing(asked uint64) (*client, *exchange) {
 
 // receiveGift adopts a neighbour's connection.
 func (w *Worker) receiveGift(m loop.Mail) {
-	cluster, endpoint := int(uint32(m.A)), int(uint32(m.B))
+	cluster, _, _ := askedOf(m.A)
+	endpoint := int(uint32(m.B))
 	if w.snap.clusters[cluster].h2 {
 		w.receiveLeave(m, cluster, endpoint)
 		return
@@ -223,12 +250,11 @@ func (w *Worker) receiveGift(m loop.Mail) {
 // stealFailed: the neighbour's connections had all gone when it was asked.
 func (w *Worker) stealFailed(m loop.Mail) {
 	if c, x := w.stealing(m.A); x != nil {
-		w.pools[x.cluster].StealFailed(c.x)
+		w.pools[x.cluster].Again(c.x)
 		w.dispatch(c, x)
-	} else {
-		w.pools[uint32(m.A)].StealDropped()
 	}
-	w.serveWaiters(int(uint32(m.A)))
+	cluster, _, _ := askedOf(m.A)
+	w.serveWaiters(cluster)
 }
 
 // lessLoaded names a loop of the same node that has clearly fewer clients, or
@@ -280,26 +306,41 @@ func (w *Worker) exported(index uint32, fd int) {
 	}
 }
 
-// serveWaiters lets queued exchanges of a cluster try again, here and, when
-// nobody waits here, on another loop. Called after whatever may help a waiter.
+// serveWaiters lets queued exchanges of a cluster try again, here and, where that
+// is for others first, on another loop. Called after whatever may help a waiter.
 func (w *Worker) serveWaiters(cluster int) {
 	p := w.pools[cluster]
-	if p.Waiting() > 0 {
-		for {
-			xi, ok := p.NextWaiter(w.l.Now())
-			if !ok {
-				break
-			}
-			x := w.xs.At(xi)
-			w.dispatch(w.clients.At(x.client), x)
-		}
-		if p.Waiting() > 0 {
-			w.wakeBy(p.NextDue(w.l.Now()))
+	w.serveHere(cluster)
+	for {
+		h, ok := p.Pass(w.l.Now())
+		if !ok {
 			return
 		}
+		if h.Kept {
+			w.handOff(cluster, h.Endpoint, h.Loop, h.Conn, h.Addr, asked(cluster, 0, 0))
+		} else {
+			w.deliver(h.Loop, loop.Mail{Kind: mailWake, From: int32(w.index), A: uint64(cluster)})
+		}
+		w.serveHere(cluster)
 	}
-	if to, ok := w.snap.clusters[cluster].shared.WakeLoop(w.index); ok {
-		w.deliver(to, loop.Mail{Kind: mailWake, From: int32(w.index), A: uint64(cluster)})
+}
+
+// serveHere serves those whose turn it is on this loop.
+func (w *Worker) serveHere(cluster int) {
+	p := w.pools[cluster]
+	if p.Waiting() == 0 {
+		return
+	}
+	for {
+		xi, ok := p.NextWaiter(w.l.Now())
+		if !ok {
+			break
+		}
+		x := w.xs.At(xi)
+		w.dispatch(w.clients.At(x.client), x)
+	}
+	if p.Waiting() > 0 {
+		w.wakeBy(p.NextDue(w.l.Now()))
 	}
 }
 

@@ -115,6 +115,7 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 	if h.Body == proto.BodyChunked {
 		x.flags |= xRequestChunked
 	}
+	w.noteAsker(x, h)
 	line := http2.RequestLine{Method: h.Bytes(h.MethodName), Scheme: cl.originScheme(), Authority: host, Path: target}
 	if cl.h2 && x.flags&xUpgrade != 0 {
 		line.Method, line.Protocol = methodConnect, webSocket

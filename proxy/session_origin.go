@@ -8,6 +8,7 @@ import (
 	"zproxy/loop"
 	"zproxy/proto"
 	"zproxy/proto/http2"
+	"zproxy/upstream"
 )
 
 // group is one loop's HTTP/2 connections to one endpoint. Exchanges share them:
@@ -18,9 +19,9 @@ import (
 // exchange at an endpoint holds one, from Acquire until its stream has ended;
 // then it goes back to the pool.
 type group struct {
-	sessions []uint32 // that take streams, or will once they are connected
-	pending  []uint32 // origins that wait for a stream, in order
-	orphans  int      // leaves whose exchange has ended before there was a connection
+	sessions []uint32       // that take streams, or will once they are connected
+	pending  upstream.Turns // origins that wait for a stream
+	orphans  int            // leaves whose exchange has ended before there was a connection
 }
 
 func (w *Worker) groupOf(o *origin) *group { return &w.groups[o.cluster][o.endpoint] }
@@ -35,6 +36,12 @@ func (w *Worker) returnLeave(cluster, endpoint int, addr uint32) {
 // joinGroup gives the exchange, which has got a leave for endpoint, a stream
 // there as soon as a connection has room.
 func (w *Worker) joinGroup(c *client, x *exchange, endpoint int) {
+	g := &w.groups[x.cluster][endpoint]
+	if w.full(g) && w.bringsNothing(c, x) {
+		w.returnLeave(int(x.cluster), endpoint, 0)
+		w.awaitContent(c, x)
+		return
+	}
 	oi, o := w.origins.Alloc()
 	si, st := w.streams.Alloc()
 	o.self, o.stream = oi, si
@@ -44,17 +51,24 @@ func (w *Worker) joinGroup(c *client, x *exchange, endpoint int) {
 	x.endpoint = int16(endpoint)
 	x.state = xConnecting
 	x.asks(w.l.Now())
-	g := w.groupOf(o)
-	if len(g.pending) == 0 {
+	if g.pending.Len() == 0 {
 		if se := w.roomIn(g, x.hasBody()); se != nil {
 			w.openOriginStream(c, x, o, se)
 			return
 		}
 	}
-	g.pending = append(g.pending, oi)
+	g.pending.Push(w.l.Now(), oi, w.asker(c, x))
 	w.clientDeadline(c, x)
 	w.originDue(o, w.l.Now()+w.snap.clusters[x.cluster].queueNs)
 	w.growGroup(int(o.cluster), int(o.endpoint))
+	if w.full(g) {
+		w.press(int(o.cluster))
+	}
+}
+
+// full says that all the streams there may be are taken.
+func (w *Worker) full(g *group) bool {
+	return len(g.sessions) >= w.snap.http2.upstreamSessions && !w.connecting(g) && w.roomIn(g, false) == nil
 }
 
 // hasBody says that content is to be sent, or may come.
@@ -116,7 +130,7 @@ func (w *Worker) roomIn(g *group, body bool) *session {
 // opened.
 func (w *Worker) growGroup(cluster, endpoint int) {
 	g := &w.groups[cluster][endpoint]
-	if len(g.pending)+g.orphans == 0 || len(g.sessions) >= w.snap.http2.upstreamSessions || w.connecting(g) {
+	if g.pending.Len()+g.orphans == 0 || len(g.sessions) >= w.snap.http2.upstreamSessions || w.connecting(g) {
 		return
 	}
 	r, key := w.remote(cluster, endpoint)
@@ -196,7 +210,7 @@ func (w *Worker) sessionNotConnected(se *session, f *proto.Fault) {
 func (w *Worker) groupFailed(cluster, endpoint int, addr uint32, f *proto.Fault) {
 	g := &w.groups[cluster][endpoint]
 	p := w.pools[cluster]
-	for i := range len(g.pending) + g.orphans {
+	for i := range g.pending.Len() + g.orphans {
 		if i > 0 {
 			p.Closed(endpoint)
 		} else {
@@ -204,8 +218,8 @@ func (w *Worker) groupFailed(cluster, endpoint int, addr uint32, f *proto.Fault)
 		}
 	}
 	pending := g.pending
-	g.pending, g.orphans = nil, 0
-	for _, oi := range pending {
+	g.pending, g.orphans = upstream.Turns{}, 0
+	for oi, ok := pending.Pop(0); ok; oi, ok = pending.Pop(0) {
 		o := w.origins.At(oi)
 		x := w.xs.At(o.x)
 		c := w.clients.At(x.client)
@@ -220,15 +234,19 @@ func (w *Worker) groupFailed(cluster, endpoint int, addr uint32, f *proto.Fault)
 // servePending opens streams for those that wait, as far as there is room.
 func (w *Worker) servePending(cluster, endpoint int) {
 	g := &w.groups[cluster][endpoint]
-	for len(g.pending) > 0 {
-		o := w.origins.At(g.pending[0])
+	for {
+		oi, ok := g.pending.Next()
+		if !ok {
+			return
+		}
+		o := w.origins.At(oi)
 		x := w.xs.At(o.x)
 		se := w.roomIn(g, x.hasBody())
 		if se == nil {
 			w.growGroup(cluster, endpoint)
 			return
 		}
-		g.pending = append(g.pending[:0], g.pending[1:]...)
+		g.pending.Pop(w.l.Now())
 		w.openOriginStream(w.clients.At(x.client), x, o, se)
 	}
 }
@@ -448,13 +466,7 @@ func (w *Worker) endOriginStream(o *origin, code http2.ErrCode) {
 	o.state = originClosing
 	cluster, endpoint := int(o.cluster), int(o.endpoint)
 	if pending {
-		g := w.groupOf(o)
-		for i, oi := range g.pending {
-			if oi == o.self {
-				g.pending = append(g.pending[:i], g.pending[i+1:]...)
-				break
-			}
-		}
+		w.groupOf(o).pending.Remove(o.self)
 	} else {
 		w.m.UpstreamStreams--
 	}

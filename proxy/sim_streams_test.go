@@ -129,13 +129,24 @@ func (s *simulation) checkGroups(w *simWorker) {
 	}
 	for endpoint := range w.groups[0] {
 		g := &w.groups[0][endpoint]
-		for _, oi := range g.pending {
-			if !w.origins.Live(oi) || w.origins.At(oi).state != originConnecting || int(w.origins.At(oi).endpoint) != endpoint {
-				s.fail("origin %d waits for a stream at endpoint %d, and should not", oi, endpoint)
+		waiting := 0
+		for oi, left := uint32(1), w.origins.Len(); left > 0; oi++ {
+			if !w.origins.Live(oi) {
+				continue
+			}
+			left--
+			o := w.origins.At(oi)
+			if waits := o.state == originConnecting && o.stream != 0 && w.streams.At(o.stream).session == 0 && int(o.endpoint) == endpoint; waits != g.pending.Has(oi) {
+				s.fail("origin %d in state %d waits for a stream at endpoint %d: %v, want %v", oi, o.state, endpoint, !waits, waits)
+			} else if waits {
+				waiting++
 			}
 		}
-		if len(g.pending)+g.orphans > 0 && len(g.sessions) == 0 && ending>>endpoint&1 == 0 {
-			s.fail("%d exchanges wait for a connection to endpoint %d, and none is opened", len(g.pending)+g.orphans, endpoint)
+		if waiting != g.pending.Len() {
+			s.fail("%d exchanges wait for a stream at endpoint %d, %d of them are there", g.pending.Len(), endpoint, waiting)
+		}
+		if g.pending.Len()+g.orphans > 0 && len(g.sessions) == 0 && ending>>endpoint&1 == 0 {
+			s.fail("%d exchanges wait for a connection to endpoint %d, and none is opened", g.pending.Len()+g.orphans, endpoint)
 		}
 		for _, i := range g.sessions {
 			se := w.sessions[i]
@@ -196,8 +207,8 @@ func (s *simulation) checkRestStreams(i int, w *simWorker) (sessions int) {
 		}
 	}
 	for endpoint := range w.groups[0] {
-		if g := &w.groups[0][endpoint]; len(g.pending)+g.orphans > 0 && s.prewarm == 0 {
-			s.fail("at rest loop %d has %d exchanges and %d leaves that wait for endpoint %d", i, len(g.pending), g.orphans, endpoint)
+		if g := &w.groups[0][endpoint]; g.pending.Len()+g.orphans > 0 && s.prewarm == 0 {
+			s.fail("at rest loop %d has %d exchanges and %d leaves that wait for endpoint %d", i, g.pending.Len(), g.orphans, endpoint)
 		}
 	}
 	return sessions

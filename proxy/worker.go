@@ -143,6 +143,8 @@ type Worker struct {
 	brokenAt int64  // when it is looked at next which of them are gone
 	held     []int  // bytes that stand still, for no upstream and for each
 
+	watching  []watch  // by exchange: those that hold a connection while others wait for one, as last seen
+	asks      uint16   // of neighbours, so far
 	runnable  []uint32 // clients with a pipelined request left to serve
 	letters   []letter // mail that found a full mailbox
 	unposted  []int    // of those, how many for each loop
@@ -360,6 +362,7 @@ func (w *Worker) wake() {
 	}
 	for i := range w.pools {
 		w.serveWaiters(i)
+		w.look(i, now)
 	}
 	if w.draining {
 		w.drainStep(now)

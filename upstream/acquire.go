@@ -1,27 +1,42 @@
 package upstream
 
 import (
+	"math"
 	"math/bits"
-	"time"
 )
 
-// Acquire finds a connection for a request, or a place in the queue.
-//
-// waiter names the request should it have to wait: a small number such as its
-// slab index, unique on this loop. tried has a bit for every endpoint that
-// failed this request already; those are taken only where no other will do,
-// and then on a fresh connection if there is a slot for one. hash is mixed
-// into random choices; 0 is fine.
-//
-// A request that finds others waiting on its loop queues behind them, unless
-// NextWaiter has just named it.
-func (p *Pool) Acquire(now int64, waiter uint32, tried, hash uint64) (d Decision) {
+// Request is what Acquire is to find a connection for.
+type Request struct {
+	// Waiter names the request should it have to wait: a small number such as its
+	// slab index, unique on this loop.
+	Waiter uint32
+	// Client is on whose behalf it waits then.
+	Client Client
+	// Tried has a bit for every endpoint that failed this request already; those are
+	// taken only where no other will do, and then on a fresh connection if there is
+	// a slot for one.
+	Tried uint64
+	// Hash is mixed into random choices; 0 is fine.
+	Hash uint64
+}
+
+// Acquire finds a connection for a request, or a place in the queue, where all
+// requests are of one client. See Quick and AcquireFor.
+func (p *Pool) Acquire(now int64, waiter uint32, tried, hash uint64) Decision {
+	if d, ok := p.Quick(now, tried, hash); ok {
+		return d
+	}
+	return p.AcquireFor(now, &Request{Waiter: waiter, Tried: tried, Hash: hash})
+}
+
+// Quick is AcquireFor in the usual case: nobody waits on any loop, all is well,
+// and the endpoint whose turn it is has an idle connection here. Where it gives
+// false AcquireFor decides.
+func (p *Pool) Quick(now int64, tried, hash uint64) (d Decision, ok bool) {
 	if p.changes != p.c.changes.Load() {
 		p.notice()
 	}
-	if tried == 0 && p.queue.n == 0 && p.woken == 0 && p.c.ill.Load() == 0 {
-		// The usual case: nobody waits, all is well, and the endpoint whose
-		// turn it is has an idle connection.
+	if tried == 0 && p.woken == 0 && p.c.pressed.Load() == 0 && p.c.ill.Load() == 0 {
 		if ready := p.ready(p.c.all); ready != 0 {
 			ep := p.choose(ready, hash)
 			if idle := p.idle.lists[ep].newest; idle != 0 {
@@ -29,42 +44,80 @@ func (p *Pool) Acquire(now int64, waiter uint32, tried, hash uint64) (d Decision
 				d.Kind, d.Endpoint = Reuse, ep
 				d.Conn, d.Addr = p.takeIdle(ep, idle)
 				p.stats.Reused++
-				return d
+				return d, true
 			}
 		}
 	}
-	return p.acquire(now, waiter, tried, hash)
+	return d, false
 }
 
-func (p *Pool) acquire(now int64, waiter uint32, tried, hash uint64) Decision {
-	named := p.woken == uint64(waiter)+1
+// AcquireFor finds a connection for r, or a place in the queue. A request that
+// finds others waiting on its loop, or longer ones on another, queues behind
+// them, unless NextWaiter has just named it.
+func (p *Pool) AcquireFor(now int64, r *Request) Decision {
+	named := p.woken == uint64(r.Waiter)+1
+	since := p.catchUp(now)
 	if named {
-		p.woken = 0
+		p.woken, since = 0, p.wokenSince
 	}
-	if p.queue.n != 0 && !named && !p.mayProbe(now) {
-		if !p.enqueue(waiter, false) {
-			return p.refuse(QueueFull)
+	p.rested(now)
+	if named || p.mayProbe(now) || p.queue.Len() == 0 && p.oldest(since) {
+		if d := p.try(now, r.Tried, r.Hash); d.Kind != Wait {
+			return d
 		}
-		p.stats.Queued++
-		return Decision{Kind: Wait}
 	}
-	d := p.try(now, tried, hash)
-	if d.Kind != Wait {
-		return d
-	}
-	if !p.enqueue(waiter, named) {
+	d := Decision{Kind: Wait}
+	var ok bool
+	if d.Displaced, ok = p.enqueue(now, since, r, named); !ok {
 		return p.refuse(QueueFull)
 	}
 	// A slot that came free on another loop before that loop could see this
 	// waiter has woken nobody: look once more, now that it can be seen. The
 	// other loop frees first and looks for waiters second, so one of the two
 	// sees the other (sync/atomic is sequentially consistent).
-	if d = p.try(now, tried, hash); d.Kind != Wait {
-		p.dequeue(waiter)
-		return d
+	if named || p.queue.Len() == 1 && p.oldest(since) {
+		if d := p.try(now, r.Tried, r.Hash); d.Kind != Wait {
+			p.dequeue(r.Waiter)
+			return d
+		}
 	}
 	p.stats.Queued++
 	return d
+}
+
+// turnSlackNs is how much longer a waiter of another loop must have waited to go
+// first. To hand over a connection takes mail both ways: not for less.
+const turnSlackNs = 20 * turnNs
+
+// catchUp takes notice of the turns there were on all loops, and gives since when
+// one that comes now waits by that count.
+func (p *Pool) catchUp(now int64) int64 {
+	p.queue.round = max(p.queue.round, p.c.round.Load())
+	return now + p.queue.round
+}
+
+// tell lets the other loops know of a turn.
+func (p *Pool) tell() {
+	for {
+		round := p.c.round.Load()
+		if p.queue.round <= round || p.c.round.CompareAndSwap(round, p.queue.round) {
+			return
+		}
+	}
+}
+
+// oldest says that no other loop has a waiter that has waited for its turn since
+// clearly before since, and has not been called.
+func (p *Pool) oldest(since int64) bool {
+	if int(p.c.waiting.Load()) == p.queue.Len() {
+		return true
+	}
+	for _, o := range p.c.pools {
+		if s := o.pub.oldest.Load(); o != p && s != 0 && s < since-turnSlackNs && !o.pub.called.Load() {
+			return false
+		}
+	}
+	return true
 }
 
 func (p *Pool) refuse(r Reason) Decision {
@@ -92,14 +145,49 @@ func (p *Pool) survey(now int64) (up, probe uint64) {
 
 // ready keeps the endpoints of set that have an idle connection here or a free slot.
 func (p *Pool) ready(set uint64) uint64 {
-	ready := set & p.idleMap
-	for m := set &^ ready; m != 0; m &= m - 1 {
+	ready := set & p.spareIdle()
+	for m := set &^ ready &^ p.resting; m != 0; m &= m - 1 {
 		i := bits.TrailingZeros64(m)
-		if p.c.eps[i].open.Load() < p.c.limit {
+		if p.c.eps[i].open.Load() < p.limit() {
 			ready |= 1 << i
 		}
 	}
 	return ready
+}
+
+// limit is how many connections to an endpoint this loop may add to: it leaves one
+// for each loop that was called and is on its way.
+func (p *Pool) limit() int32 {
+	n := p.c.called.Load()
+	if n != 0 && p.pub.called.Load() {
+		n--
+	}
+	return p.c.limit - n
+}
+
+// spareIdle are the endpoints with an idle connection here that no other loop has
+// asked for.
+func (p *Pool) spareIdle() uint64 {
+	spare := p.idleMap
+	if p.c.pressed.Load() == 0 {
+		return spare
+	}
+	for m := spare; m != 0; m &= m - 1 {
+		if i := bits.TrailingZeros64(m); p.idle.lists[i].n <= p.asked.claims[i].Load() {
+			spare &^= 1 << i
+		}
+	}
+	return spare
+}
+
+// spare is the newest idle connection of ep if there is one for this loop itself,
+// else 0.
+func (p *Pool) spare(ep int) uint32 {
+	l := &p.idle.lists[ep]
+	if l.n <= p.asked.claims[ep].Load() {
+		return 0
+	}
+	return l.newest
 }
 
 // try is Acquire without the queue. Wait means that there is nothing now.
@@ -117,9 +205,7 @@ func (p *Pool) try(now int64, tried, hash uint64) Decision {
 			return d
 		}
 	}
-	if loop, ep, ok := p.neighbourWith(now, up); ok {
-		p.asking++
-		p.askedAt = now
+	if loop, ep, ok := p.neighbourWith(up, true); ok {
 		return Decision{Kind: Steal, Loop: loop, Endpoint: ep}
 	}
 	return Decision{Kind: Wait}
@@ -143,7 +229,7 @@ func (p *Pool) get(now int64, set, hash uint64, fresh bool) (Decision, bool) {
 func (p *Pool) obtain(now int64, ep int, fresh bool) (Decision, bool) {
 	e := p.c.eps[ep]
 	w := e.health.word.Load()
-	idle := p.idle.lists[ep].newest
+	idle := p.spare(ep)
 	if w == 0 && idle != 0 && !fresh {
 		return p.reuse(ep, idle), true
 	}
@@ -158,7 +244,7 @@ func (p *Pool) obtain(now int64, ep int, fresh bool) (Decision, bool) {
 			return Decision{}, false
 		}
 	}
-	if (fresh || idle == 0) && e.reserve(p.c.limit) {
+	if (fresh || idle == 0) && p.resting&(1<<ep) == 0 && e.reserve(p.limit()) {
 		p.counted(ep)
 		p.stats.Dialed++
 		return Decision{Kind: Dial, Endpoint: ep}, true
@@ -192,7 +278,7 @@ func (p *Pool) tryDown(now int64, tried uint64) Decision {
 		return p.refuse(NotResolved)
 	}
 	for _, set := range [2]uint64{down &^ tried, down & tried} {
-		if m := set & p.idleMap; m != 0 {
+		if m := set & p.spareIdle(); m != 0 {
 			ep := bits.TrailingZeros64(m)
 			return p.reuse(ep, p.idle.lists[ep].newest)
 		}
@@ -206,7 +292,7 @@ func (p *Pool) tryDown(now int64, tried uint64) Decision {
 	for _, set := range [2]uint64{down &^ tried, down & tried} {
 		for ready := p.ready(set); ready != 0; {
 			ep := p.soonest(ready)
-			if p.c.eps[ep].reserve(p.c.limit) {
+			if p.c.eps[ep].reserve(p.limit()) {
 				p.counted(ep)
 				p.stats.Dialed++
 				return Decision{Kind: Dial, Endpoint: ep}
@@ -252,27 +338,42 @@ func (p *Pool) soonest(set uint64) int {
 	return ep
 }
 
-// askPatienceNs is after how long an ask without an answer no longer counts.
-const askPatienceNs = int64(time.Second)
-
 // neighbourWith finds the nearest loop that publishes an idle connection of an
-// endpoint in set. Only asked when nothing else is left. The asks under way
-// are taken off what a loop publishes: many requests would run after one
-// connection otherwise, and all but one in vain.
-func (p *Pool) neighbourWith(now int64, set uint64) (loop, ep int, ok bool) {
-	if p.asking != 0 && now-p.askedAt > askPatienceNs {
-		p.asking = 0
-	}
+// endpoint in set which nobody has asked for yet, and with claim asks for it: what
+// is claimed the loop itself leaves alone, until TakeIdle has given it away. Only
+// asked when nothing else is left.
+func (p *Pool) neighbourWith(set uint64, claim bool) (loop, ep int, ok bool) {
 	for _, n := range p.neighbour {
-		pub := &p.c.pools[n].pub
+		o := p.c.pools[n]
 		for m := set; m != 0; m &= m - 1 {
 			i := bits.TrailingZeros64(m)
-			if pub.idle[i].Load() > p.asking {
-				return n, i, true
+			for claimed := o.asked.claims[i].Load(); o.pub.idle[i].Load() > claimed; claimed = o.asked.claims[i].Load() {
+				if !claim {
+					return n, i, true
+				}
+				if o.asked.claims[i].CompareAndSwap(claimed, claimed+1) {
+					p.c.pressed.Add(1)
+					return n, i, true
+				}
 			}
 		}
 	}
 	return 0, 0, false
+}
+
+// answered takes back a claim on an idle connection of ep, once its loop deals
+// with it.
+func (p *Pool) answered(ep int) {
+	for {
+		n := p.asked.claims[ep].Load()
+		if n <= 0 {
+			return // taken without being asked for
+		}
+		if p.asked.claims[ep].CompareAndSwap(n, n-1) {
+			p.c.pressed.Add(-1)
+			return
+		}
+	}
 }
 
 // mayProbe: all endpoints are down and one may be tried. A request that finds
@@ -291,64 +392,143 @@ func (p *Pool) servable(now int64) bool {
 		if p.ready(live) != 0 {
 			return true
 		}
-		_, _, ok := p.neighbourWith(now, up)
+		_, _, ok := p.neighbourWith(up, false)
 		return ok
 	}
 	down := p.resolvedSet()
-	return down&p.idleMap != 0 || !p.young(now, down) && p.ready(down) != 0
+	return down&p.spareIdle() != 0 || !p.young(now, down) && p.ready(down) != 0
 }
 
-// enqueue makes waiter wait, at the front if it had been named already, and
-// lets the other loops see it. False when the queue is full; one that was
-// named keeps its place whatever came in between.
-func (p *Pool) enqueue(waiter uint32, front bool) bool {
-	if p.queue.has(waiter) {
-		return true
+// enqueue makes r wait, at the front if it had been named already, and lets the
+// other loops see it. False when the queue is full; one that was named keeps its
+// place whatever came in between, and one whose client has few waiting takes the
+// place of the newest of whoever has most: that one is displaced (+1; 0: none).
+func (p *Pool) enqueue(now, since int64, r *Request, front bool) (displaced uint32, ok bool) {
+	if p.queue.Has(r.Waiter) {
+		return 0, true
 	}
+	if !p.place(front) {
+		id, ok := p.queue.Crowd(r.Client)
+		if !ok || int(p.c.waiting.Load()) > p.c.cfg.Queue { // it must not get any longer
+			return 0, false
+		}
+		p.queue.Remove(id)
+		p.stats.QueueFull++
+		p.stats.Refused++
+		displaced = id + 1
+	}
+	if front {
+		p.queue.PushFront(since, r.Waiter, r.Client)
+	} else {
+		p.queue.Push(now, r.Waiter, r.Client)
+	}
+	p.publishOldest()
+	return displaced, true
+}
+
+// place takes a place in the queue, which one that has had its turn always gets.
+func (p *Pool) place(front bool) bool {
 	for {
 		n := p.c.waiting.Load()
 		if n >= int32(p.c.cfg.Queue) && !front {
 			return false
 		}
 		if p.c.waiting.CompareAndSwap(n, n+1) {
-			break
+			p.c.pressed.Add(1)
+			return true
 		}
 	}
-	if front {
-		p.queue.pushFront(waiter)
-	} else {
-		p.queue.pushBack(waiter)
+}
+
+// publishOldest lets the other loops see since when the next waiter here waits.
+func (p *Pool) publishOldest() {
+	at := p.queue.Since()
+	if p.queue.Len() != 0 {
+		at = max(at, 1)
 	}
-	p.pub.waiters.Store(int32(p.queue.n))
-	return true
+	if at != p.pub.oldest.Load() {
+		p.pub.oldest.Store(at)
+	}
 }
 
 func (p *Pool) dequeue(waiter uint32) bool {
-	if !p.queue.remove(waiter) {
+	if !p.queue.Remove(waiter) {
 		return false
 	}
-	p.pub.waiters.Store(int32(p.queue.n))
-	p.c.waiting.Add(-1)
+	p.left()
 	return true
 }
 
-// NextWaiter names the request that waits longest, if there is something for
-// it, and takes it out of the queue: call Acquire for it before the next
-// NextWaiter. To be called after every Put, Closed and DialFailed, for a mail
-// from WakeLoop, and from time to time (see NextDue).
+// left: one waiter has left the queue.
+func (p *Pool) left() {
+	p.publishOldest()
+	p.c.waiting.Add(-1)
+	p.c.pressed.Add(-1)
+}
+
+// NextWaiter names the request whose turn it is, if there is something for it and
+// no loop has one that has waited longer, and takes it out of the queue: call
+// AcquireFor for it before the next NextWaiter. To be called after every Put,
+// Closed and DialFailed, for a mail from Pass, and from time to time (see
+// NextDue).
 func (p *Pool) NextWaiter(now int64) (waiter uint32, ok bool) {
-	if p.queue.n == 0 || !p.servable(now) {
+	if p.queue.Len() == 0 {
 		return 0, false
 	}
-	waiter = p.queue.nodes[p.queue.first].id
-	p.dequeue(waiter)
+	p.rested(now)
+	if !p.oldest(p.queue.Since()) || !p.servable(now) {
+		return 0, false
+	}
+	p.wokenSince = p.queue.Since()
+	p.catchUp(now)
+	waiter, _ = p.queue.Pop(now)
+	p.tell()
+	p.left()
 	p.woken = uint64(waiter) + 1
 	return waiter, true
 }
 
-// Woken tells that the mail of a WakeLoop has arrived. Call NextWaiter after
-// it: what comes free from here on is worth another mail.
-func (p *Pool) Woken() { p.pub.called.Store(false) }
+// Handoff is what another loop gets: a mail that calls it, and with Kept the idle
+// connection Conn of Endpoint as if it had asked for it.
+type Handoff struct {
+	Conn     uint64
+	Addr     uint32
+	Loop     int
+	Endpoint int
+	Kept     bool
+}
+
+// Pass says what goes to another loop, once NextWaiter names nobody here: whose next
+// waiter has waited longest, and longer than the next one here, is called. Until it
+// has heard of that (Woken) it is not called again, nor are others held up for it.
+// Call Pass again, and NextWaiter before, until it gives nothing. Without waiters
+// anywhere it costs one load.
+func (p *Pool) Pass(now int64) (h Handoff, ok bool) {
+	if p.c.waiting.Load() == 0 || !p.servable(now) {
+		return h, false
+	}
+	before := int64(math.MaxInt64)
+	if p.queue.Len() != 0 {
+		before = p.queue.Since() - turnSlackNs
+	}
+	if h.Loop, ok = p.c.wake(p.loop, before); !ok {
+		return h, false
+	}
+	up, _ := p.survey(now)
+	if m := up & p.spareIdle(); m != 0 {
+		h.Endpoint, h.Kept = bits.TrailingZeros64(m), true
+		h.Conn, h.Addr = p.giveIdle(h.Endpoint, p.idle.lists[h.Endpoint].newest)
+	}
+	return h, true
+}
+
+// Woken tells that what Pass gave has arrived. Call NextWaiter after it: what comes
+// free from here on is worth another mail.
+func (p *Pool) Woken() {
+	if p.pub.called.CompareAndSwap(true, false) {
+		p.c.called.Add(-1)
+	}
+}
 
 // RemoveWaiter takes a request out of the queue: its time is over, or its
 // client left. False when it does not wait.
@@ -359,26 +539,15 @@ func (p *Pool) RemoveWaiter(waiter uint32) bool {
 	return p.dequeue(waiter)
 }
 
-// StealFailed tells that a Steal came back empty and keeps that request's turn:
-// if its next Acquire makes it wait, it is at the front, even of a full queue.
-func (p *Pool) StealFailed(waiter uint32) {
-	p.asked()
-	p.woken = uint64(waiter) + 1
-}
-
-// StealDropped tells that a Steal came to nothing and that its request has
-// ended meanwhile.
-func (p *Pool) StealDropped() { p.asked() }
-
-// asked: one ask has its answer.
-func (p *Pool) asked() {
-	if p.asking > 0 {
-		p.asking--
-	}
+// Again gives a request that had its turn the turn once more: a Steal came back
+// empty, or there was no way to connect yet. If its next AcquireFor makes it
+// wait, it is at the front, even of a full queue.
+func (p *Pool) Again(waiter uint32) {
+	p.woken, p.wokenSince = uint64(waiter)+1, 1
 }
 
 // Waiting is the number of requests queued on this loop.
-func (p *Pool) Waiting() int { return p.queue.n }
+func (p *Pool) Waiting() int { return p.queue.Len() }
 
 // NextDue is when Expire or NextWaiter will next have something to do without
 // any event: an idle timeout, or the end of a back-off that requests wait for.
@@ -396,8 +565,11 @@ func (p *Pool) NextDue(now int64) int64 {
 	if p.idle.total != 0 && p.c.cfg.IdleTimeout > 0 {
 		due = max(p.nextExpiry, now)
 	}
-	if p.queue.n == 0 {
+	if p.queue.Len() == 0 {
 		return due
+	}
+	if p.resting != 0 {
+		earlier(p.restUntil)
 	}
 	up, _ := p.survey(now)
 	for m := p.c.all &^ up; m != 0; m &= m - 1 {

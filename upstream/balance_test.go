@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 )
 
 func mustCluster(t testing.TB, cfg Config, loops int, neighbours ...[]int) *Cluster {
@@ -127,25 +126,36 @@ func TestStealOrder(t *testing.T) {
 	if d := p.Acquire(1, 1, 0, 0); d.Kind != Steal || d.Loop != 2 || d.Endpoint != 0 {
 		t.Fatalf("got %+v, expected to steal from loop 2, the nearest", d)
 	}
-	if d := p.Acquire(1, 2, 0, 0); d.Kind != Wait {
-		t.Fatalf("got %v, expected wait: loop 2's only idle connection is asked for", d)
+	if d := c.Pool(2).Acquire(1, 9, 0, 0); d.Kind == Reuse {
+		t.Fatal("loop 2 itself takes the connection that it was asked for")
+	}
+	c.Pool(2).RemoveWaiter(9)
+	if d := p.Acquire(1, 2, 0, 0); d.Kind != Steal || d.Loop != 1 {
+		t.Fatalf("got %+v, expected to steal from loop 1: loop 2's only idle connection is asked for", d)
+	}
+	if d := p.Acquire(1, 3, 0, 0); d.Kind != Wait {
+		t.Fatalf("got %v, expected wait: both idle connections are asked for", d)
 	}
 	if _, ok := c.Pool(2).TakeIdle(0); !ok {
 		t.Fatal("loop 2 has none")
 	}
 	p.Adopted(0)
-	if w, ok := p.NextWaiter(1); !ok || w != 2 {
-		t.Fatalf("waiter %d, %v: loop 1 has an idle connection", w, ok)
+	if w, ok := p.NextWaiter(1); ok {
+		t.Fatalf("waiter %d: there is nothing", w)
 	}
-	if d := p.Acquire(1, 2, 0, 0); d.Kind != Steal || d.Loop != 1 {
-		t.Fatalf("got %+v, expected to steal from loop 1", d)
+	c.Pool(1).TakeIdle(0)
+	p.AdoptIdle(1, 1, 0, 1) // its request has ended meanwhile
+	if w, ok := p.NextWaiter(1); !ok || w != 3 {
+		t.Fatalf("waiter %d, %v: there is an idle connection now", w, ok)
+	}
+	if d := p.Acquire(1, 3, 0, 0); d.Kind != Reuse {
+		t.Fatalf("got %+v, expected the idle connection", d)
 	}
 	if d := c.Pool(3).Acquire(1, 1, 0, 0); d.Kind != Wait {
 		t.Errorf("got %+v, expected wait: loop 3 has no neighbours", d)
 	}
-	// An ask that is never answered does not block stealing for ever.
-	if d := p.Acquire(1+2*int64(time.Second), 3, 0, 0); d.Kind != Steal {
-		t.Errorf("got %+v, expected steal", d)
+	if n := c.pressed.Load(); n != 1 || c.Waiting() != 1 {
+		t.Errorf("%d waiters and claims are left, %d waiters, want the one", n, c.Waiting())
 	}
 }
 
@@ -161,37 +171,72 @@ func TestBadNeighbours(t *testing.T) {
 	}
 }
 
-func TestWakeLoopTakesTurns(t *testing.T) {
-	c := mustCluster(t, Config{Endpoints: endpoints(1), MaxConnections: 1, Queue: 9}, 4)
-	c.Pool(0).Acquire(1, 1, 0, 0)
-	for i := 1; i < 4; i++ {
-		if _, ok := c.WakeLoop(0); ok && i == 1 {
-			t.Error("nobody waits, and yet somebody is to be woken")
-		}
-		c.Pool(i).Acquire(1, 1, 0, 0)
+// Of several loops with waiters the one that has waited longest is called, and each
+// once until it has heard of it.
+func TestOldestLoopIsCalledFirst(t *testing.T) {
+	c := mustCluster(t, Config{Endpoints: endpoints(1), MaxConnections: 3, Queue: 9}, 4)
+	p := c.Pool(0)
+	dialled(t, p, 3)
+	if _, ok := p.Pass(1); ok {
+		t.Error("nobody waits, and yet somebody is called")
 	}
-	c.Pool(0).Acquire(1, 1, 0, 0) // its own waiters are its own affair
-	heard := func() {
-		for i := 1; i < 4; i++ {
-			c.Pool(i).Woken()
+	const apart = 2 * turnSlackNs
+	for _, l := range []int64{2, 1, 3} {
+		c.Pool(int(l)).Acquire(10*apart-l*apart, 1, 0, 0)
+	}
+	now := 20 * apart
+	p.Acquire(now, 1, 0, 0) // the newest
+	for called, want := range []int{3, 2, 1} {
+		if h, ok := p.Pass(now); ok {
+			t.Fatalf("%+v is called for nothing", h)
+		}
+		p.Closed(0)
+		if w, ok := p.NextWaiter(now); ok {
+			t.Fatalf("waiter %d is served before older ones", w)
+		}
+		if d := p.Acquire(now, 9, 0, 0); d.Kind != Wait {
+			t.Fatalf("a newcomer gets %v", d.Kind)
+		}
+		p.RemoveWaiter(9)
+		if h, ok := p.Pass(now); !ok || h.Loop != want || h.Kept || int(c.called.Load()) != called+1 {
+			t.Fatalf("%+v, %v is called, want loop %d", h, ok, want)
 		}
 	}
-	heard()
-	seen := map[int]int{}
-	for range 4 {
-		for range 3 {
-			l, ok := c.WakeLoop(0)
-			if !ok {
-				t.Fatal("three loops wait, none named")
-			}
-			seen[l]++
+	for l := 3; l >= 1; l-- {
+		q := c.Pool(l)
+		q.Woken()
+		if w, ok := q.NextWaiter(now); !ok || w != 1 || q.Acquire(now, 1, 0, 0).Kind != Dial {
+			t.Fatalf("loop %d was called, and finds nothing", l)
 		}
-		if l, ok := c.WakeLoop(0); ok {
-			t.Fatalf("loop %d is named again, and has not heard of the first time", l)
-		}
-		heard()
 	}
-	if seen[0] != 0 || seen[1] == 0 || seen[2] == 0 || seen[3] == 0 {
-		t.Errorf("woken: %v, expected loops 1, 2 and 3 in turn", seen)
+	if n := c.called.Load(); n != 0 || c.Waiting() != 1 {
+		t.Errorf("%d loops are called and %d wait at the end", n, c.Waiting())
+	}
+}
+
+// What is idle is handed over with the call.
+func TestIdleConnectionGoesToTheOldestLoop(t *testing.T) {
+	c := mustCluster(t, Config{Endpoints: endpoints(1), MaxConnections: 1, MaxIdle: 9, Queue: 9}, 2)
+	p, q := c.Pool(0), c.Pool(1)
+	dialled(t, p, 1)
+	q.Acquire(1, 5, 0, 0)
+	p.Acquire(1+2*turnSlackNs, 6, 0, 0)
+	p.PutAddr(1+2*turnSlackNs, 7, 0, 1)
+	if w, ok := p.NextWaiter(1 + 2*turnSlackNs); ok {
+		t.Fatalf("waiter %d is served before an older one", w)
+	}
+	h, ok := p.Pass(1 + 2*turnSlackNs)
+	if !ok || h != (Handoff{Conn: 7, Addr: 1, Loop: 1, Kept: true}) {
+		t.Fatalf("%+v, %v is passed on", h, ok)
+	}
+	if c.Idle(0) != 0 || c.eps[0].Open() != 1 {
+		t.Errorf("%d idle, %d open on the way", c.Idle(0), c.eps[0].Open())
+	}
+	q.Woken()
+	if !q.AdoptIdle(2, 7, 0, 1) {
+		t.Fatal("not kept")
+	}
+	if w, ok := q.NextWaiter(2); !ok || w != 5 || q.Acquire(2, 5, 0, 0).Conn != 7 {
+		t.Errorf("waiter %d, %v", w, ok)
 	}
 }

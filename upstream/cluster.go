@@ -9,11 +9,12 @@ import (
 // Cluster is one upstream: its endpoints and what the loops share about them.
 // It survives a reload of the configuration that leaves its Config Equal.
 type Cluster struct {
-	cfg   Config
-	limit int32 // MaxConnections, or the largest int32
-	eps   []*Endpoint
-	pools []*Pool
-	all   uint64 // one bit per endpoint
+	cfg     Config
+	limit   int32 // MaxConnections, or the largest int32
+	reserve int32 // so few left of them are few, see Short
+	eps     []*Endpoint
+	pools   []*Pool
+	all     uint64 // one bit per endpoint
 
 	_       linePad
 	ill     atomic.Int32  // endpoints that are not up: 0 spares the path of a request a look at each
@@ -21,18 +22,22 @@ type Cluster struct {
 	retired atomic.Bool
 
 	_       linePad
+	pressed atomic.Int32 // waiting, and claims on idle connections: 0 spares the path of a request all looks at others
+	called  atomic.Int32 // loops that have not heard of it yet
+	lookAt  atomic.Int64
+	slow    slowClients
+	round   atomic.Int64 // the largest of the loops' queues, see Turns
 	waiting atomic.Int32 // over all loops, bounded by Config.Queue
-	wakeAt  atomic.Uint32
 	_       linePad
 }
 
 // published is what one loop lets the others see. Written by its loop only.
 type published struct {
-	_       linePad
-	idle    [MaxEndpoints]atomic.Int32
-	waiters atomic.Int32
-	called  atomic.Bool // a wake is on its way: another would tell nothing new
-	_       linePad
+	_      linePad
+	idle   [MaxEndpoints]atomic.Int32
+	oldest atomic.Int64 // since when its next waiter waits for its turn, 0: nobody waits
+	called atomic.Bool  // a wake is on its way: another would tell nothing new
+	_      linePad
 }
 
 // NewCluster checks the configuration and builds the shares of `loops` loops.
@@ -53,6 +58,8 @@ func NewCluster(cfg Config, loops int, neighbours ...[]int) (*Cluster, error) {
 	c := &Cluster{cfg: cfg, limit: int32(cfg.MaxConnections)}
 	if c.limit == 0 {
 		c.limit = math.MaxInt32
+	} else {
+		c.reserve = (c.limit + 2) / 4
 	}
 	for i, ec := range cfg.Endpoints {
 		e := &Endpoint{ID: i, Address: ec.Address, Weight: ec.Weight}
@@ -122,28 +129,32 @@ func (c *Cluster) Resolved(ep int, addrs []string) (changed bool) {
 // ResolveFailed records why an endpoint's name did not resolve.
 func (c *Cluster) ResolveFailed(ep int, reason string) { c.eps[ep].cause.Store(&reason) }
 
-// WakeLoop says which other loop has waiting requests. After a connection came
-// back or a slot came free on loop self and nobody there waits for it, the
-// caller posts that loop a mail; see the package comment. Without waiters
-// anywhere it costs one load. A loop is named once until it has called Woken,
-// so the mail must not get lost.
-func (c *Cluster) WakeLoop(self int) (loop int, ok bool) {
-	if c.waiting.Load() == 0 {
-		return 0, false
-	}
-	// Turn about, or the loops behind the first one would starve.
-	n := len(c.pools)
-	at := int(c.wakeAt.Add(1) % uint32(n))
-	for range n {
-		pub := &c.pools[at].pub
-		if at != self && pub.waiters.Load() > 0 && pub.called.CompareAndSwap(false, true) {
-			return at, true
+// wake calls the loop whose next waiter has waited longest, if since before then
+// and it was not called already: it is named once until Woken.
+func (c *Cluster) wake(self int, before int64) (loop int, ok bool) {
+	for {
+		oldest := before
+		ok = false
+		for i, p := range c.pools {
+			if at := p.pub.oldest.Load(); i != self && at != 0 && at < oldest && !p.pub.called.Load() {
+				loop, oldest, ok = i, at, true
+			}
 		}
-		if at++; at == n {
-			at = 0
+		if !ok {
+			return 0, false
+		}
+		if c.pools[loop].pub.called.CompareAndSwap(false, true) {
+			c.called.Add(1)
+			return loop, true
 		}
 	}
-	return 0, false
+}
+
+// Look says whether it is time to look for what holds connections that others wait
+// for: to one caller on all loops, every now and then.
+func (c *Cluster) Look(now, every int64) bool {
+	at := c.lookAt.Load()
+	return now >= at && c.lookAt.CompareAndSwap(at, now+every)
 }
 
 // Waiting is the number of queued requests over all loops.

@@ -69,6 +69,28 @@ func (p *Pool) DialGivenUp(now int64, ep int) {
 	p.Closed(ep)
 }
 
+// restNs is for how long an endpoint that has no room for more connections yet is
+// left alone by a loop.
+const restNs = int64(10 * time.Millisecond)
+
+// DialLater tells that the endpoint could not take the connection yet: its queue of
+// connections is full. That is no failure; the slot is free, and this loop tries
+// again a little later.
+func (p *Pool) DialLater(now int64, ep int) {
+	p.stats.DialErrors++
+	p.resting |= 1 << ep
+	p.restUntil = now + restNs
+	p.c.eps[ep].health.release(now)
+	p.Closed(ep)
+}
+
+// rested ends the rest of endpoints when it is over.
+func (p *Pool) rested(now int64) {
+	if p.resting != 0 && now >= p.restUntil {
+		p.resting = 0
+	}
+}
+
 // avoidAddr marks one address; true when another one is worth trying.
 func (e *Endpoint) avoidAddr(addr uint32, now, until int64) bool {
 	set := e.set.Load()

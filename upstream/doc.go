@@ -18,26 +18,28 @@
 //	idle    -> Acquire, TakeIdle       or Remove / Expire: close, Closed
 //
 // Steal means: all slots are taken and loop Decision.Loop has an idle
-// connection. Ask it by mail; there TakeIdle gives one up, here Adopted (or
-// AdoptIdle) counts it in, or StealFailed and Acquire again if there was none.
-// Every Steal ends in one of these, or in StealDropped.
+// connection, which is claimed: that loop leaves it alone. Ask it by mail; there
+// TakeIdle gives one up and ends the claim, here Adopted (or AdoptIdle, when its
+// request has ended) counts it in, or Again and AcquireFor if there was none.
 //
-// # Nobody is forgotten
+// # Who is next, and nobody is forgotten
 //
-// After every event that may help a waiter, which is Put, Closed, DialFailed,
-// DialOK, the answer to a Steal, a wake mail, and a tick (NextDue), a loop does
-// this:
+// Waiters take turns as Turns says. After every event that may help one, which is
+// Put, Closed, DialFailed, DialOK, the answer to a Steal, a mail of another loop's
+// Pass, and a tick (NextDue), a loop does this:
 //
-//	for w, ok := pool.NextWaiter(now); ok; w, ok = pool.NextWaiter(now) {
-//		retry(w) // Acquire, at once
-//	}
-//	if pool.Waiting() == 0 {
-//		if other, ok := cluster.WakeLoop(self); ok {
-//			post(other, wake)
+//	for {
+//		for w, ok := pool.NextWaiter(now); ok; w, ok = pool.NextWaiter(now) {
+//			retry(w) // AcquireFor, at once
 //		}
+//		h, ok := pool.Pass(now)
+//		if !ok {
+//			break
+//		}
+//		post(h.Loop, h) // there Woken, AdoptIdle if it has a connection, and the same
 //	}
 //
 // A waiter is published before the caps are looked at for the last time, and
 // a slot is freed before waiters are looked for, so one of the two loops sees
-// the other. A loop that is woken and has no waiter any more passes it on.
+// the other. A loop that is called and has no waiter any more passes it on.
 package upstream

@@ -38,23 +38,27 @@ type modelMail struct {
 }
 
 type model struct {
-	t       *testing.T
-	c       *Cluster
-	rng     *rand.Rand
-	now     int64
-	conns   map[uint64]*modelConn
-	next    uint64
-	waiter  uint32
-	queues  [][]uint32
-	mails   []modelMail
-	again   map[uint32]bool // waiters that were named and had to wait again
-	steals  map[uint32]bool // waiters that wait for a neighbour's answer
-	served  int
-	stolen  int
-	waited  int
-	refused int
-	faulty  bool
-	log     []string
+	t         *testing.T
+	c         *Cluster
+	rng       *rand.Rand
+	now       int64
+	conns     map[uint64]*modelConn
+	next      uint64
+	waiter    uint32
+	queues    []plainTurns
+	clients   map[uint32]Client
+	mails     []modelMail
+	again     map[uint32]bool // waiters that were named and had to wait again
+	steals    map[uint32]bool // waiters that wait for a neighbour's answer
+	served    int
+	stolen    int
+	waited    int
+	refused   int
+	round     int64
+	pushed    int
+	displaced int
+	faulty    bool
+	log       []string
 }
 
 func newModel(t *testing.T, cfg Config, loops int, seed uint64) *model {
@@ -69,8 +73,9 @@ func newModel(t *testing.T, cfg Config, loops int, seed uint64) *model {
 	}
 	return &model{
 		t: t, c: c, rng: rand.New(rand.NewPCG(seed, 1)), now: int64(time.Hour),
-		conns: map[uint64]*modelConn{}, queues: make([][]uint32, loops),
-		steals: map[uint32]bool{}, again: map[uint32]bool{},
+		conns: map[uint64]*modelConn{}, queues: make([]plainTurns, loops),
+		clients: map[uint32]Client{},
+		steals:  map[uint32]bool{}, again: map[uint32]bool{},
 	}
 }
 
@@ -100,11 +105,42 @@ func (m *model) some(states ...modelState) (uint64, *modelConn) {
 	return id, m.conns[id]
 }
 
+// asker is the client of a request.
+func (m *model) asker(waiter uint32) Client {
+	c, known := m.clients[waiter]
+	if !known {
+		c = Client{Addr: uint32(m.rng.IntN(4)), Conn: uint64(m.rng.IntN(3))}
+		if c.Conn != 0 {
+			c.Conn += uint64(c.Addr) << 32
+		}
+		m.clients[waiter] = c
+	}
+	return c
+}
+
+// catchUp is since when one waits that comes now.
+func (m *model) catchUp(loop int) int64 {
+	for l := range m.queues {
+		m.round = max(m.round, m.queues[l].round)
+	}
+	m.queues[loop].round = m.round
+	return m.now + m.round
+}
+
 func (m *model) request(loop int, waiter uint32, tried uint64, named bool) {
-	d := m.c.Pool(loop).Acquire(m.now, waiter, tried, m.rng.Uint64())
+	c, since := m.asker(waiter), m.catchUp(loop)
+	if named {
+		since = m.c.Pool(loop).wokenSince
+	}
+	d := m.c.Pool(loop).AcquireFor(m.now, &Request{Waiter: waiter, Client: c, Tried: tried, Hash: m.rng.Uint64()})
 	m.note("loop %d acquire %d: %v", loop, waiter, d)
-	if len(m.queues[loop]) > 0 && !named && d.Kind != Wait && d.Kind != Refuse && !m.faulty {
-		m.failf("request %d passed %d waiting ones", waiter, len(m.queues[loop]))
+	if !named && d.Kind != Wait && d.Kind != Refuse && !m.faulty {
+		if n := m.queues[loop].len(); n > 0 {
+			m.failf("request %d passed %d waiting ones", waiter, n)
+		}
+		if l := m.older(loop, since); l >= 0 {
+			m.failf("request %d of loop %d passed older ones of loop %d", waiter, loop, l)
+		}
 	}
 	switch d.Kind {
 	case Reuse:
@@ -126,7 +162,7 @@ func (m *model) request(loop int, waiter uint32, tried uint64, named bool) {
 		m.dial(loop, d.Endpoint)
 		m.served++
 	case Steal:
-		if m.c.Endpoints()[d.Endpoint].Open() < m.c.cfg.MaxConnections && !m.faulty {
+		if m.c.Endpoints()[d.Endpoint].Open() < m.c.cfg.MaxConnections-int(m.c.called.Load()) && !m.faulty {
 			m.failf("steal below the cap")
 		}
 		if d.Loop == loop || m.idleAt(d.Loop, d.Endpoint) == 0 {
@@ -135,11 +171,14 @@ func (m *model) request(loop int, waiter uint32, tried uint64, named bool) {
 		m.steals[waiter] = true
 		m.mails = append(m.mails, modelMail{to: d.Loop, from: loop, kind: "steal", ep: d.Endpoint, waiter: waiter})
 	case Wait:
+		if d.Displaced != 0 {
+			m.displace(loop, d.Displaced-1, c)
+		}
 		if named {
 			m.again[waiter] = true
-			m.queues[loop] = slices.Insert(m.queues[loop], 0, waiter)
+			m.queues[loop].pushFront(since, waiter, c)
 		} else {
-			m.queues[loop] = append(m.queues[loop], waiter)
+			m.queues[loop].push(m.now, waiter, c)
 		}
 		m.waited++
 	case Refuse:
@@ -148,6 +187,27 @@ func (m *model) request(loop int, waiter uint32, tried uint64, named bool) {
 		}
 		m.refused++
 	}
+}
+
+// displace: a waiter made room for one of another client.
+func (m *model) displace(loop int, waiter uint32, by Client) {
+	a, _ := m.queues[loop].find(m.clients[waiter])
+	if mine, _ := m.queues[loop].find(by); a == nil || mine != nil && mine != a && mine.waits() >= a.waits() {
+		m.failf("waiter %d is displaced by one of a client with as many", waiter)
+	}
+	m.queues[loop].remove(waiter)
+	m.displaced++
+	m.refused++
+}
+
+// older finds a loop whose next waiter has waited clearly longer than since then.
+func (m *model) older(loop int, since int64) int {
+	for l := range m.queues {
+		if q := &m.queues[l]; l != loop && q.len() > 0 && q.addrs[0].since < since-turnSlackNs && !m.c.pools[l].pub.called.Load() {
+			return l
+		}
+	}
+	return -1
 }
 
 func (m *model) dial(loop, ep int) {
@@ -175,22 +235,38 @@ func (m *model) serve(loop int) {
 		if !ok {
 			break
 		}
-		if len(m.queues[loop]) == 0 || m.queues[loop][0] != w {
-			m.failf("loop %d: waiter %d named, queue %v", loop, w, m.queues[loop])
+		if m.queues[loop].len() == 0 {
+			m.failf("loop %d: waiter %d named, nobody waits", loop, w)
+		}
+		if l := m.older(loop, m.queues[loop].addrs[0].since); l >= 0 {
+			m.failf("loop %d: waiter %d named, loop %d has an older one", loop, w, l)
+		}
+		m.catchUp(loop)
+		if want := m.queues[loop].pop(m.now); want != w {
+			m.failf("loop %d: waiter %d named, %d is next", loop, w, want)
 		}
 		if n > 10000 {
 			m.failf("loop %d turns in circles", loop)
 		}
-		m.queues[loop] = m.queues[loop][1:]
 		m.request(loop, w, 0, true)
 	}
-	if p.Waiting() == 0 {
-		if to, ok := m.c.WakeLoop(loop); ok {
-			if to == loop || len(m.queues[to]) == 0 {
-				m.failf("loop %d told to wake loop %d, where %v wait", loop, to, m.queues[to])
-			}
-			m.mails = append(m.mails, modelMail{to: to, from: loop, kind: "wake"})
+	if h, ok := p.Pass(m.now); ok {
+		m.note("loop %d passes %+v", loop, h)
+		if h.Loop == loop || m.queues[h.Loop].len() == 0 {
+			m.failf("loop %d told to wake loop %d, where %v wait", loop, h.Loop, m.queues[h.Loop].ids())
 		}
+		mail := modelMail{to: h.Loop, from: loop, kind: "wake"}
+		if h.Kept {
+			c := m.conns[h.Conn]
+			if c == nil || c.state != mIdle || c.loop != loop || c.ep != h.Endpoint || c.addr != h.Addr {
+				m.failf("connection %d passed on: %+v", h.Conn, c)
+			}
+			c.state = mMoving
+			mail.kind, mail.conn, mail.ep = "pushed", h.Conn, h.Endpoint
+			m.pushed++
+		}
+		m.mails = append(m.mails, mail)
+		m.serve(loop)
 	}
 }
 
@@ -222,6 +298,12 @@ func (m *model) deliver() {
 	case "wake":
 		p.Woken()
 		m.serve(mail.to)
+	case "pushed":
+		p.Woken()
+		c := m.conns[mail.conn]
+		c.loop = mail.to
+		m.adopt(mail.conn, c)
+		m.serve(mail.to)
 	case "steal":
 		back := modelMail{to: mail.from, from: mail.to, kind: "none", ep: mail.ep, waiter: mail.waiter}
 		if id, addr, ok := p.TakeIdleAddr(mail.ep); ok {
@@ -238,12 +320,7 @@ func (m *model) deliver() {
 		c.loop, c.state = mail.to, mBusy
 		m.stolen++
 		if !m.steals[mail.waiter] { // its client left
-			if !p.AdoptIdle(m.now, mail.conn, c.ep, c.addr) {
-				m.closed(mail.conn, c)
-			} else {
-				m.now++
-				c.state, c.since = mIdle, m.now-1
-			}
+			m.adopt(mail.conn, c)
 			m.serve(mail.to)
 			return
 		}
@@ -254,13 +331,21 @@ func (m *model) deliver() {
 	case "none":
 		if m.steals[mail.waiter] {
 			delete(m.steals, mail.waiter)
-			p.StealFailed(mail.waiter)
+			p.Again(mail.waiter)
 			m.request(mail.to, mail.waiter, 0, true)
-		} else {
-			p.StealDropped()
 		}
 		m.serve(mail.to)
 	}
+}
+
+// adopt keeps a connection that came from another loop, if it may be kept.
+func (m *model) adopt(id uint64, c *modelConn) {
+	if !m.c.Pool(c.loop).AdoptIdle(m.now, id, c.ep, c.addr) {
+		m.closed(id, c)
+		return
+	}
+	m.now++
+	c.state, c.since = mIdle, m.now-1
 }
 
 func (m *model) step() {
@@ -330,13 +415,14 @@ func (m *model) endDial(id uint64, c *modelConn) {
 }
 
 func (m *model) leave(loop int) {
-	if q := m.queues[loop]; len(q) > 0 {
+	if q := m.queues[loop].ids(); len(q) > 0 {
 		i := m.rng.IntN(len(q))
 		m.note("waiter %d leaves", q[i])
 		if !m.c.Pool(loop).RemoveWaiter(q[i]) || m.c.Pool(loop).RemoveWaiter(q[i]) {
 			m.failf("waiter %d not removed once", q[i])
 		}
-		m.queues[loop] = slices.Delete(q, i, i+1)
+		m.queues[loop].remove(q[i])
+		m.serve(loop) // what was left to it is another's now
 		return
 	}
 	for w := range m.waiter {
@@ -374,69 +460,6 @@ func (m *model) reresolve() {
 			m.c.Resolved(e.ID, []string{fmt.Sprintf("10.0.0.%d:80", a), fmt.Sprintf("10.0.0.%d:80", (a+1)%4)})
 			for l := range m.queues { // the loops' next Put, Acquire or tick notices
 				m.tick(l)
-			}
-		}
-	}
-}
-
-// check compares the cluster with the books.
-func (m *model) check() {
-	for _, e := range m.c.Endpoints() {
-		open, busy, idle := 0, 0, 0
-		for _, c := range m.conns {
-			if c.ep == e.ID {
-				open++
-				if c.state == mIdle {
-					idle++
-				} else {
-					busy++
-				}
-			}
-		}
-		if e.Open() != open || open > m.c.cfg.MaxConnections {
-			m.failf("endpoint %d: %d open, %d in the books, cap %d", e.ID, e.Open(), open, m.c.cfg.MaxConnections)
-		}
-		if m.c.cfg.Balance != RoundRobin && int(e.busy.Load()) != busy {
-			m.failf("endpoint %d: %d busy, %d in the books", e.ID, e.busy.Load(), busy)
-		}
-		if idle > m.c.cfg.MaxIdle || int(e.kept.Load()) > m.c.cfg.MaxIdle {
-			m.failf("endpoint %d: %d idle, leave for %d, limit %d", e.ID, idle, e.kept.Load(), m.c.cfg.MaxIdle)
-		}
-		for l := range m.queues {
-			if n := m.idleAt(l, e.ID); int(m.c.pools[l].pub.idle[e.ID].Load()) != n {
-				m.failf("loop %d publishes %d idle to %d, has %d", l, m.c.pools[l].pub.idle[e.ID].Load(), e.ID, n)
-			}
-		}
-	}
-	waiting, again := 0, 0
-	for l, q := range m.queues {
-		waiting += len(q)
-		for _, w := range q {
-			if m.again[w] {
-				again++
-			}
-		}
-		if m.c.Pool(l).Waiting() != len(q) || m.c.pools[l].Stats().Miscounted != 0 {
-			m.failf("loop %d: %d waiting, queue %v, miscounted %d", l, m.c.Pool(l).Waiting(), q, m.c.pools[l].Stats().Miscounted)
-		}
-	}
-	if m.c.Waiting() != waiting || waiting-again > m.c.cfg.Queue {
-		m.failf("%d waiting, %d in the books, limit %d", m.c.Waiting(), waiting, m.c.cfg.Queue)
-	}
-}
-
-// checkForgotten delivers all mail; then nobody may wait for what is there.
-func (m *model) checkForgotten() {
-	for len(m.mails) > 0 {
-		m.deliver()
-	}
-	for l, q := range m.queues {
-		if len(q) == 0 {
-			continue
-		}
-		for _, e := range m.c.Endpoints() {
-			if e.Open() < m.c.cfg.MaxConnections || m.c.Idle(e.ID) > 0 {
-				m.failf("loop %d: %v forgotten, endpoint %d has %d open, %d idle", l, q, e.ID, e.Open(), m.c.Idle(e.ID))
 			}
 		}
 	}
@@ -485,7 +508,7 @@ func TestModel(t *testing.T) {
 	if testing.Short() {
 		seeds = 8
 	}
-	stolen, waited, refused := 0, 0, 0
+	stolen, waited, refused, displaced, pushed := 0, 0, 0, 0, 0
 	for _, faulty := range []bool{false, true} {
 		for seed := range seeds {
 			rng := rand.New(rand.NewPCG(seed, 2))
@@ -515,12 +538,13 @@ func TestModel(t *testing.T) {
 				if m.served < steps/20 {
 					t.Errorf("only %d requests served", m.served)
 				}
-				stolen, waited, refused = stolen+m.stolen, waited+m.waited, refused+m.refused
+				pushed += m.pushed
+				stolen, waited, refused, displaced = stolen+m.stolen, waited+m.waited, refused+m.refused, displaced+m.displaced
 			})
 		}
 	}
 	// A model that never gets there proves nothing.
-	if n := int(seeds); stolen < 3*n || waited < 50*n || refused < 20*n {
-		t.Errorf("%d stolen, %d waited, %d refused: the model does not reach the interesting states", stolen, waited, refused)
+	if n := int(seeds); stolen < 3*n || waited < 50*n || refused < 20*n || displaced < n || pushed < 3*n {
+		t.Errorf("%d stolen, %d waited, %d refused, %d displaced, %d pushed: the model does not reach the interesting states", stolen, waited, refused, displaced, pushed)
 	}
 }

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"math/bits"
+	"sync/atomic"
 )
 
 // DecisionKind says what the caller of Acquire does next.
@@ -36,12 +37,13 @@ func (r Reason) String() string {
 
 // Decision is the answer of Acquire.
 type Decision struct {
-	Conn     uint64 // Reuse
-	Addr     uint32 // Reuse: the key it was put back with
-	Endpoint int    // Reuse, Dial, Steal
-	Loop     int    // Steal
-	Kind     DecisionKind
-	Reason   Reason // Refuse
+	Conn      uint64 // Reuse
+	Addr      uint32 // Reuse: the key it was put back with
+	Displaced uint32 // Wait: the waiter that lost its place for it, +1; 0: none
+	Endpoint  int    // Reuse, Dial, Steal
+	Loop      int    // Steal
+	Kind      DecisionKind
+	Reason    Reason // Refuse
 }
 
 // Stats are the counts of one loop's share, and two gauges.
@@ -66,11 +68,13 @@ type Pool struct {
 	idle    idleSet
 	idleMap uint64 // endpoints with idle connections here
 	eps     []poolEndpoint
-	queue   waiterQueue
-	woken   uint64 // waiter that NextWaiter named last, +1; 0: none
 
-	asking  int32 // Steals without an answer
-	askedAt int64 // the last one
+	queue      Turns
+	woken      uint64 // waiter that NextWaiter named last, +1; 0: none
+	wokenSince int64  // since when it was next
+
+	resting   uint64 // endpoints that take no new connection before restUntil
+	restUntil int64
 
 	changes    uint32 // of Cluster.changes, what was seen
 	doomed     []idleNode
@@ -78,7 +82,12 @@ type Pool struct {
 	random     uint64
 	stats      Stats
 
-	pub published
+	pub   published
+	asked struct { // what other loops write
+		_      linePad
+		claims [MaxEndpoints]atomic.Int32 // idle connections that they have asked for
+		_      linePad
+	}
 }
 
 // poolEndpoint is what one loop knows of one endpoint.
@@ -247,27 +256,33 @@ func (p *Pool) TakeIdleAddr(ep int) (conn uint64, addr uint32, ok bool) {
 	}
 	i := p.idle.lists[ep].newest
 	if i == 0 {
+		p.answered(ep)
 		return 0, 0, false
 	}
+	conn, addr = p.giveIdle(ep, i)
+	p.answered(ep)
+	return conn, addr, true
+}
+
+// giveIdle takes node i of ep out for another loop.
+func (p *Pool) giveIdle(ep int, i uint32) (conn uint64, addr uint32) {
 	conn, addr = p.takeIdle(ep, i)
 	p.stats.Given++
 	// The leave to keep it goes along: the neighbour needs it for Put.
 	p.eps[ep].keep--
 	p.c.eps[ep].kept.Add(-1)
-	return conn, addr, true
+	return conn, addr
 }
 
 // Adopted counts a connection of ep that a neighbour handed over; the caller
 // sends its request on it.
 func (p *Pool) Adopted(ep int) {
-	p.asked()
 	p.stats.Stolen++
 }
 
 // AdoptIdle keeps a connection of ep that a neighbour handed over and that
 // nobody here needs any more. False: close it, then call Closed.
 func (p *Pool) AdoptIdle(now int64, conn uint64, ep int, addr uint32) (keep bool) {
-	p.asked()
 	p.stats.Stolen++
 	return p.PutAddr(now, conn, ep, addr)
 }
@@ -347,6 +362,6 @@ func (p *Pool) Expire(now int64, out []uint64) []uint64 {
 // Stats copies the counts.
 func (p *Pool) Stats() Stats {
 	s := p.stats
-	s.Idle, s.Waiting = p.idle.total, p.queue.n
+	s.Idle, s.Waiting = p.idle.total, p.queue.Len()
 	return s
 }

@@ -67,7 +67,7 @@ func TestATurnIsUsedUp(t *testing.T) {
 	}
 	p.Acquire(1, 2, 0, 0)
 	p.Acquire(1, w, 0, 0) // another request with the same number
-	if first := p.queue.nodes[p.queue.first].id; first != 2 {
+	if first, _ := p.queue.Next(); first != 2 {
 		t.Errorf("waiter %d is first, expected 2", first)
 	}
 }
@@ -303,7 +303,7 @@ func TestNoAllocations(t *testing.T) {
 		if d := p.Acquire(1, w, 0, 0); !ok || d.Kind != Reuse {
 			t.Fatal(d)
 		}
-		c.WakeLoop(0)
+		p.Pass(1)
 		p.NextDue(1)
 		p.Closed(0)
 	}); n != 0 {

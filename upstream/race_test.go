@@ -21,16 +21,17 @@ type raceMail struct {
 }
 
 type raceWorld struct {
-	c      *Cluster
-	boxes  []chan raceMail
-	dialed []atomic.Int32 // per endpoint, counted by the test
-	owned  []atomic.Int32 // per connection
-	nextID atomic.Uint64
-	left   atomic.Int64 // requests to go
-	done   chan struct{}
-	bad    atomic.Pointer[string]
-	stolen atomic.Int64
-	waited atomic.Int64
+	c              *Cluster
+	boxes          []chan raceMail
+	dialed         []atomic.Int32 // per endpoint, counted by the test
+	owned          []atomic.Int32 // per connection
+	nextID         atomic.Uint64
+	left           atomic.Int64 // requests to go
+	done           chan struct{}
+	bad            atomic.Pointer[string]
+	stolen         atomic.Int64
+	waited         atomic.Int64
+	pushed, called atomic.Int64
 }
 
 type raceLoop struct {
@@ -88,10 +89,15 @@ func (l *raceLoop) serve() {
 		}
 		l.request(w)
 	}
-	if l.p.Waiting() == 0 {
-		if to, ok := l.w.c.WakeLoop(l.id); ok {
-			l.post(to, raceMail{kind: 'w'})
+	if h, ok := l.p.Pass(l.now); ok {
+		m := raceMail{kind: 'w'}
+		l.w.called.Add(1)
+		if h.Kept {
+			l.w.pushed.Add(1)
+			m = raceMail{kind: 'p', ep: h.Endpoint, conn: h.Conn}
 		}
+		l.post(h.Loop, m)
+		l.serve()
 	}
 }
 
@@ -122,6 +128,12 @@ func (l *raceLoop) mail(m raceMail) {
 	switch m.kind {
 	case 'w':
 		l.p.Woken()
+	case 'p':
+		l.p.Woken()
+		l.w.stolen.Add(1)
+		if !l.p.AdoptIdle(l.now, m.conn, m.ep, 1) {
+			l.close(m.ep)
+		}
 	case 's':
 		if conn, ok := l.p.TakeIdle(m.ep); ok {
 			l.post(m.from, raceMail{kind: 'g', ep: m.ep, waiter: m.waiter, conn: conn})
@@ -134,7 +146,7 @@ func (l *raceLoop) mail(m raceMail) {
 		l.own(m.conn, m.ep)
 		l.w.stolen.Add(1)
 	case 'n':
-		l.p.StealFailed(m.waiter)
+		l.p.Again(m.waiter)
 		l.request(m.waiter)
 	}
 	l.serve()
@@ -167,7 +179,7 @@ func (l *raceLoop) run(n int) {
 			}
 		case l.end():
 			open--
-		case l.issued == n:
+		case l.issued == n || open == 6:
 			select { // nothing of its own to do: asleep, like a loop
 			case m := <-l.w.boxes[l.id]:
 				l.mail(m)
@@ -227,10 +239,10 @@ func TestConcurrentLoops(t *testing.T) {
 			if c.Waiting() != 0 {
 				t.Errorf("%d waiting at rest", c.Waiting())
 			}
-			if w.stolen.Load() == 0 || w.waited.Load() == 0 {
-				t.Errorf("%d stolen, %d waited: the loops did not compete", w.stolen.Load(), w.waited.Load())
+			if w.stolen.Load() == 0 || w.waited.Load() == 0 || w.pushed.Load() == 0 || w.called.Load() == 0 {
+				t.Errorf("%d stolen, %d waited, %d pushed, %d called: the loops did not compete", w.stolen.Load(), w.waited.Load(), w.pushed.Load(), w.called.Load())
 			}
-			t.Logf("%d stolen, %d waited", w.stolen.Load(), w.waited.Load())
+			t.Logf("%d stolen, %d waited, %d pushed, %d called", w.stolen.Load(), w.waited.Load(), w.pushed.Load(), w.called.Load())
 		})
 	}
 }
@@ -281,9 +293,12 @@ func TestNoLostWakeUp(t *testing.T) {
 			} else {
 				a.PutAddr(1, 7, 0, 1)
 			}
-			_, ok := c.WakeLoop(0)
+			h, ok := a.Pass(1)
 			if ok {
 				b.Woken()
+			}
+			if h.Kept {
+				a.Closed(0)
 			}
 			woke.Store(ok)
 			turn.Store(n + 1)
@@ -311,8 +326,6 @@ func TestNoLostWakeUp(t *testing.T) {
 			b.RemoveWaiter(2)
 		case d.Kind == Dial:
 			b.Closed(0)
-		case d.Kind == Steal:
-			b.StealDropped()
 		}
 		for _, p := range []*Pool{a, b} {
 			if _, ok := p.TakeIdle(0); ok {

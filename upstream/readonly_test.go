@@ -68,8 +68,8 @@ func TestRequestsWriteNothingShared(t *testing.T) {
 					if !p.PutAddr(2, d.Conn, d.Endpoint, d.Addr) {
 						panic("not kept")
 					}
-					if n, ok := p.c.WakeLoop(0); ok {
-						panic(fmt.Sprint("loop ", n, " is to be woken"))
+					if h, ok := p.Pass(2); ok {
+						panic(fmt.Sprint("loop ", h.Loop, " is called"))
 					}
 					requests++
 				}

@@ -1,0 +1,178 @@
+package proxy
+
+import (
+	"time"
+
+	"zproxy/loop"
+	"zproxy/proto"
+)
+
+// Where connections to an upstream are short, a request that cannot go on by
+// itself must not hold one while others could use it. There, and only there, one
+// whose content has not begun waits for its first byte before it takes a
+// connection (lacksContent), and one that holds a connection without moving loses
+// it to those that wait (look).
+
+const (
+	// stallNs is for how long a client may hold a connection that others wait for
+	// without sending anything to speak of.
+	stallNs = int64(500 * time.Millisecond)
+	// talkNs is that time where the origin may be the one that is to speak, or the
+	// client is to take its answer.
+	talkNs = 4 * stallNs
+	// lookEveryNs is how often stalled requests are looked for while others wait.
+	lookEveryNs = int64(100 * time.Millisecond)
+	// wholeBytes is how much of a request counts as all of it where its client is
+	// known to stall: more may not come before an origin takes some.
+	wholeBytes = 64 << 10
+)
+
+// watch is what was last seen of an exchange that holds a connection others wait for.
+type watch struct {
+	start int64 // of the exchange: its slot may have passed to another
+	at    int64
+	seen  uint64 // bytes that had moved at that time
+	down  bool   // of the response
+}
+
+var (
+	typeGRPC    = []byte("application/grpc")
+	typeGRPCWeb = []byte("application/grpc-web")
+	typeConnect = []byte("application/connect+")
+)
+
+// talks says that the origin may speak before any content of h has come: in calls
+// that stream both ways either side may begin. (So it may where the client asked
+// for a 100, which xExpect says, and in tunnels, which have no content.)
+func talks(h *proto.Head) bool {
+	kind, _ := h.Get(proto.TokenContentType)
+	return startsWith(kind, typeGRPC) && !startsWith(kind, typeGRPCWeb) || startsWith(kind, typeConnect)
+}
+
+// startsWith compares as media types are compared (RFC 9110 8.3.1); what is in
+// lower case.
+func startsWith(b, what []byte) bool {
+	return len(b) >= len(what) && proto.EqualFoldBytes(b[:len(what)], what)
+}
+
+// lacksContent lets x, whose request has not ended, wait for content of it instead
+// of a connection, and says so, if connections are short. Who was seen to hold one
+// without moving is to send the request whole, whatever it is.
+func (w *Worker) lacksContent(c *client, x *exchange) bool {
+	p := w.pools[x.cluster]
+	if !p.Short() || !w.bringsNothing(c, x) {
+		return false
+	}
+	p.RemoveWaiter(c.x)
+	w.awaitContent(c, x)
+	return true
+}
+
+// bringsNothing says that x would have to wait for its client if it had a
+// connection.
+func (w *Worker) bringsNothing(c *client, x *exchange) bool {
+	switch {
+	case x.flags&(xRequestDone|xUpgrade) != 0:
+		return false
+	case w.pools[x.cluster].IsSlow(w.l.Now(), w.asker(c, x).Addr):
+		return x.backlog.Bytes() < min(wholeBytes, w.high/2)
+	}
+	return x.flags&xExpect == 0 && !x.from.talks() && x.reqBytes == 0 && (c.stream == 0 || c.in.Empty())
+}
+
+func (w *Worker) awaitContent(c *client, x *exchange) {
+	x.state = xRouting
+	x.flags |= xContentWaits
+	w.clientDeadline(c, x)
+}
+
+// contentCame looks for a connection for an exchange that waited for content.
+func (w *Worker) contentCame(c *client, x *exchange) {
+	x.flags &^= xContentWaits
+	x.soughtMs = x.sinceMs(w.l.Now())
+	w.dispatch(c, x)
+}
+
+// press has every loop look for stalled requests, since x has begun to wait.
+func (w *Worker) press(cluster int) {
+	now := w.l.Now()
+	if !w.snap.clusters[cluster].shared.Look(now, lookEveryNs) {
+		return
+	}
+	w.wakeBy(now + 1)
+	for i := range w.peers {
+		if i != w.index {
+			w.deliver(i, loop.Mail{Kind: mailLook, From: int32(w.index), A: uint64(cluster)})
+		}
+	}
+}
+
+// look takes connections from exchanges that hold them without moving, as many as
+// others wait for.
+func (w *Worker) look(cluster int, now int64) {
+	waiting := w.snap.clusters[cluster].shared.Waiting()
+	for ep := range w.groups[cluster] {
+		if g := &w.groups[cluster][ep]; w.full(g) {
+			waiting += g.pending.Len()
+		}
+	}
+	if waiting == 0 {
+		return
+	}
+	w.wakeBy(now + lookEveryNs)
+	for i := uint32(1); i <= uint32(w.xs.Cap()) && waiting > 0; i++ {
+		if w.xs.Live(i) {
+			if x := w.xs.At(i); int(x.cluster) == cluster && x.state == xForwarding && w.stalls(i, x, now) {
+				waiting--
+				w.evict(w.clients.At(x.client), x, now)
+			}
+		}
+	}
+}
+
+// stalls says that x has held its connection for too long without moving: less
+// than limits.min_rate, and at least one byte.
+func (w *Worker) stalls(i uint32, x *exchange, now int64) bool {
+	for int(i) >= len(w.watching) {
+		w.watching = append(w.watching, watch{})
+	}
+	c, o, h := w.clients.At(x.client), w.origins.At(x.origin), &w.watching[i]
+	down := o.flags&originPaused != 0
+	patience, moved := talkNs, uint64(0)
+	switch {
+	case down:
+		moved = w.taken(c)
+	case x.flags&(xRequestDone|xOriginDeaf|xResponseBegun) != 0 || c.flags&clientPaused != 0 ||
+		w.originQueued(o) > 0 || w.l.Starved(c.conn):
+		h.start = 0 // it does not wait for its client
+		return false
+	default:
+		moved = x.reqBytes
+		if x.flags&xExpect == 0 && !x.from.talks() {
+			patience = stallNs
+		}
+	}
+	if h.start != x.start || h.down != down {
+		*h = watch{start: x.start, at: now, seen: moved, down: down}
+		if !down { // since it has its connection nothing need have come
+			h.at, h.seen = x.start+int64(x.askedUs)*1000, 0
+		}
+	}
+	if n := moved - h.seen; n > 0 && n >= leastBytes(w.snap.limits.minRate, now-h.at) {
+		h.at, h.seen = now, moved
+		return false
+	}
+	return now-h.at >= patience
+}
+
+// evict ends an exchange that stalls. Of its client no more is taken on trust.
+func (w *Worker) evict(c *client, x *exchange, now int64) {
+	if x.flags&xResponseBegun != 0 {
+		w.m.ClientAborts++
+		w.failExchange(c, x, &faultNotTaken)
+		return
+	}
+	w.pools[x.cluster].Slow(now, w.asker(c, x).Addr)
+	w.m.Timeouts408++
+	w.failExchange(c, x, &faultStalled)
+}
