@@ -34,7 +34,7 @@ func (w *Worker) lingerStream(c *client, st *stream) {
 		return
 	}
 	se := w.sessionOf(st)
-	c.takeMark = se.sent + uint64(w.l.Queued(se.conn))
+	c.takeMark, c.takeFrom = se.sent+uint64(w.l.Queued(se.conn)), w.l.Now()
 	w.clientDue(c, w.l.Now()+lingerNs)
 }
 
@@ -49,10 +49,11 @@ func (w *Worker) lingeringStreamEnded(c *client, st *stream) bool {
 }
 
 // lingeringStreamTimeout resets a stream whose client has had the end of its
-// answer for a while. One that has not taken it yet is slow, which its
-// connection's deadline judges.
+// answer for a while, or has not taken it for send_timeout: its connection's
+// deadline does not judge what only the kernel still holds.
 func (w *Worker) lingeringStreamTimeout(c *client) {
-	if se := w.sessionOf(w.streams.At(c.stream)); se.taken(w) < c.takeMark {
+	se := w.sessionOf(w.streams.At(c.stream))
+	if se.taken(w) < c.takeMark && w.l.Now()-c.takeFrom < w.snap.limits.sendNs {
 		w.clientDue(c, w.l.Now()+lingerNs)
 		return
 	}

@@ -191,14 +191,21 @@ func (w *Worker) streamDue(i uint32, at int64) {
 	w.l.Deadline(t.timer, at)
 }
 
-// timeStreams sets the deadlines for which the loop had no slot.
+// timeStreams sets the deadlines for which the loop had no slot, and sees to
+// those that have passed: slots may be taken for as long as their streams are open.
 func (w *Worker) timeStreams() {
 	if !w.untimed {
 		return
 	}
 	w.untimed = false
-	for i := range w.streamTimers {
-		if t := &w.streamTimers[i]; t.timer == 0 && t.at != 0 {
+	for i := 0; i < len(w.streamTimers); i++ {
+		t := &w.streamTimers[i]
+		switch {
+		case t.timer != 0 || t.at == 0:
+		case t.at <= w.l.Now():
+			t.at = 0
+			w.streamTimeout(uint32(i))
+		default:
 			w.streamDue(uint32(i), t.at)
 		}
 	}
