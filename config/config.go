@@ -201,6 +201,7 @@ type Forwarding struct {
 	XForwarded     bool
 	Forwarded      bool
 	XRealIP        bool
+	RequestID      bool     // X-Request-ID
 	Via            string   // pseudonym, "": no Via field
 	MaxHops        int      // proxies that a request may have passed, 0: any number
 	Drop           []string // fields that only trusted proxies may send; a final * stands for any end

@@ -338,8 +338,9 @@ func checkLocation(text string, _ int64) (want, hint string) {
 		switch c := text[i]; {
 		case c <= ' ' || c >= 0x7f:
 			return wantLocation, "spaces and letters outside ASCII are written percent-encoded, e.g. %20"
-		case c == '$' || c == '{' || c == '}':
-			return wantLocation, "there are no variables here; the text is sent as it is"
+		case c == '$':
+			return wantLocation, "variables are written in braces: {host}, {path}, {query}"
+		case c == '{' || c == '}': // see verifyRedirect
 		case strings.IndexByte("\"<>\\^`|", c) >= 0:
 			return wantLocation, "the character " + quote(string(rune(c))) + " is written percent-encoded"
 		}
@@ -347,8 +348,11 @@ func checkLocation(text string, _ int64) (want, hint string) {
 	if len(text) > 4096 {
 		return wantLocation, "at most 4096 bytes"
 	}
-	if strings.HasPrefix(text, "/") {
+	if strings.HasPrefix(text, "/") || strings.HasPrefix(text, "{path}") {
 		return "", ""
+	}
+	if strings.HasPrefix(text, "{scheme}://") {
+		text = "http" + strings.TrimPrefix(text, "{scheme}")
 	}
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok || rest == "" || rest[0] == '/' || (scheme != "http" && scheme != "https") {

@@ -314,7 +314,8 @@ func routeFields() []field {
 			at: at(func(r *Route) *Redirect { r.Redirect = new(Redirect); return r.Redirect }),
 			fields: []field{
 				{key: "to", kind: kindText, required: true, check: checkLocation, want: wantLocation, at: at(func(r *Redirect) *string { return &r.To }),
-					doc: "`https://host/path` or `/path`, sent as it is written."},
+					doc: "`https://host/path` or `/path`, in which `{scheme}`, `{host}` (without port), `{path}`, `{query}`, `{client_ip}`, `{request_id}` and, for a route's `:id`, `{path.id}` stand for what the request has: " +
+						"`https://{host}{path}?{query}` sends everybody to HTTPS. Where `{query}` is empty, a `?` or `&` before it is left out. What no URL may contain is percent-encoded."},
 				{key: "status", kind: kindCount, def: "302", numbers: []int64{301, 302, 303, 307, 308}, at: at(func(r *Redirect) *int { return &r.Status }),
 					doc: "Permanent are 301 and 308, temporary 302, 303 and 307; 307 and 308 keep the method."}}},
 		{key: "websocket", kind: kindSection, optional: true, fields: webSocketFields(),
@@ -404,6 +405,8 @@ func forwardingFields() []field {
 			doc: "Send X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host."},
 		{key: "forwarded", kind: kindBool, def: "false", at: at(func(f *Forwarding) *bool { return &f.Forwarded }),
 			doc: "Send Forwarded (RFC 7239)."},
+		{key: "request_id", kind: kindBool, def: "false", at: at(func(f *Forwarding) *bool { return &f.RequestID }),
+			doc: "Send X-Request-ID: what a trusted proxy has sent in it, else 32 hexadecimal digits that no other request has. What other clients send in it is dropped then. The access log has it in any case."},
 		{key: "x_real_ip", kind: kindBool, def: "false", at: at(func(f *Forwarding) *bool { return &f.XRealIP }),
 			doc: "Send X-Real-IP: the address of the client, which a trusted proxy may have named in X-Forwarded-For or Forwarded. What the client sends in such a field is dropped then."},
 		{key: "drop", kind: kindTexts, max: 256, def: defaultDrop, at: at(func(f *Forwarding) *[]string { return &f.Drop }),

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"zproxy/variables"
 )
 
 // elsewhere is where a setting of another proxy's configuration language is found in this one, or "".
@@ -251,6 +253,7 @@ func (d *decoder) verifyRoute(r *Route, n *yaml.Node, p *path, names []string, u
 		at := &path{up: &path{up: p, key: "respond"}, key: "body"}
 		d.fail(child(child(n, "respond"), "body"), at, quote(a.Body), "no body with status "+strconv.Itoa(a.Status), "")
 	}
+	d.verifyRedirect(r, n, &path{up: &path{up: p, key: "redirect"}, key: "to"})
 	d.verifyWebSocket(r, n, &path{up: p, key: "websocket"})
 	if r.Listener == "" {
 		return
@@ -263,6 +266,26 @@ func (d *decoder) verifyRoute(r *Route, n *yaml.Node, p *path, names []string, u
 		}
 	}
 	d.fail(child(n, "listener"), &path{up: p, key: "listener"}, quote(r.Listener), "the address of a listener: "+someOf(listeners), "")
+}
+
+// Params lists the names of the parameters of a route's path, in their order.
+func Params(routePath string) (names []string) {
+	for segment := range strings.SplitSeq(routePath, "/") {
+		if len(segment) > 1 && segment[0] == ':' || segment != "" && segment[0] == '*' {
+			names = append(names, segment[1:])
+		}
+	}
+	return names
+}
+
+// verifyRedirect checks the variables of redirect.to.
+func (d *decoder) verifyRedirect(r *Route, n *yaml.Node, p *path) {
+	if r.Redirect == nil || r.Redirect.To == "" {
+		return // or reported already
+	}
+	if _, err := variables.Parse(r.Redirect.To, Params(r.Path)); err != nil {
+		d.fail(child(child(n, "redirect"), "to"), p, err.Found, err.Want, "")
+	}
 }
 
 // verifyWebSocket: what looks at frames needs the mode that does.

@@ -146,6 +146,7 @@ type identity struct {
 func (w *Worker) identify(c *client, h *proto.Head) {
 	p := w.peerOf(c)
 	w.who = identity{peer: p, addr: p.addr}
+	w.ids.known = false
 	if p.trusted {
 		w.who.addr = w.snap.forwarding.onBehalfOf(h, p.addr)
 	}

@@ -78,6 +78,9 @@ func (w *Worker) requestExtras(x *exchange, h *proto.Head, v vetted) {
 	if f.xForwarded {
 		w.xForwarded(h, p, v.tells)
 	}
+	if f.requestID {
+		w.lendField(proto.TokenXRequestID, w.requestID(h))
+	}
 	if f.xRealIP && w.who.addr.IsValid() {
 		from := len(w.scratch)
 		w.scratch = w.who.addr.AppendTo(w.scratch)

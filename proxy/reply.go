@@ -6,6 +6,7 @@ import (
 	"zproxy/proto"
 	"zproxy/proto/http2"
 	"zproxy/proto/ws"
+	"zproxy/variables"
 )
 
 // answer is a response of the proxy's own, prepared at load: everything of the
@@ -66,14 +67,39 @@ func newPage(status int, contentType, body string) *answer {
 }
 
 // replyFixed gives a route's own answer.
-func (w *Worker) replyFixed(c *client, x *exchange, a *answer) {
+func (w *Worker) replyFixed(c *client, x *exchange, a *answer, extra proto.Extra) {
 	w.m.ResponsesOwn++
 	x.status = a.status
 	if x.flags&xGRPC != 0 && a.status >= 400 {
 		w.giveGRPCAnswer(c, x, grpcStatus(a.status), proto.ReasonPhrase(int(a.status)), "")
 		return
 	}
-	w.giveAnswer(c, x, a, proto.Extra{}, "")
+	w.giveAnswer(c, x, a, extra, "")
+}
+
+// redirect gives the answer of a route whose Location depends on the request; path
+// is the one that was routed, as w.match refers to it.
+func (w *Worker) redirect(c *client, x *exchange, h *proto.Head, rt *route, path []byte) {
+	host := h.Bytes(h.Host)
+	n, _, _ := proto.ParseAuthority(host)
+	if n == 0 && rt.to.Uses(variables.Host) { // HTTP/1.0 without Host
+		w.failExchange(c, x, proto.RequestFault(proto.FaultHostMissing))
+		return
+	}
+	v := &w.values
+	v.Of[variables.Scheme], v.Of[variables.Host] = w.who.peer.scheme, host[:n]
+	v.Of[variables.Path], v.Of[variables.Query] = path, h.Bytes(h.Query)
+	w.addrText = w.addrText[:0]
+	if w.who.addr.IsValid() {
+		w.addrText = w.who.addr.AppendTo(w.addrText)
+	}
+	v.Of[variables.ClientIP], v.Of[variables.RequestID] = w.addrText, w.requestID(h)
+	for i := range w.match.NParams {
+		p := w.match.Params[i]
+		v.Params[i] = path[p.Off : p.Off+p.Len]
+	}
+	w.scratch = rt.to.AppendURL(w.scratch[:0], v)
+	w.replyFixed(c, x, rt.answer, proto.Extra{Name: "Location", Value: w.scratch})
 }
 
 // replyFault answers with the page of f's status. The exchange has no origin.

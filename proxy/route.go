@@ -49,7 +49,11 @@ func (w *Worker) routeExchange(c *client, x *exchange, h *proto.Head) {
 			w.failExchange(c, x, &faultConnect)
 			return
 		}
-		w.replyFixed(c, x, rt.answer)
+		if rt.to != nil {
+			w.redirect(c, x, h, rt, path)
+			return
+		}
+		w.replyFixed(c, x, rt.answer, proto.Extra{})
 		return
 	}
 	if !changed {

@@ -14,6 +14,7 @@ import (
 	"zproxy/proxy/transport"
 	"zproxy/router"
 	"zproxy/upstream"
+	"zproxy/variables"
 )
 
 // Snapshot is a configuration compiled for the workers: immutable, shared by
@@ -82,8 +83,9 @@ func compileHTTP2(c *config.Config) http2Limits {
 type route struct {
 	path    string
 	cluster int
-	series  uint16  // of metrics
-	answer  *answer // instead of a cluster
+	series  uint16              // of metrics
+	answer  *answer             // instead of a cluster
+	to      *variables.Template // Location of answer, where it differs by request
 	interim interimRule
 	socket  *socketRules
 	methods []byte // of Allow; empty: any
@@ -142,6 +144,7 @@ func Compile(c *config.Config, loops int, near [][]int) (*Snapshot, error) {
 			xForwarded: c.Forwarding.XForwarded,
 			forwarded:  c.Forwarding.Forwarded,
 			xRealIP:    c.Forwarding.XRealIP,
+			requestID:  c.Forwarding.RequestID,
 			maxHops:    c.Forwarding.MaxHops,
 			trusted:    c.Forwarding.TrustedProxies,
 		},
@@ -244,7 +247,7 @@ func compileRoute(r *config.Route, clusters map[string]int) route {
 	case r.Respond != nil:
 		return route{path: r.Path, answer: newAnswer(r.Respond.Status, r.Respond.ContentType, nil, r.Respond.Body)}
 	case r.Redirect != nil:
-		return route{path: r.Path, answer: newAnswer(r.Redirect.Status, "", []proto.Extra{{Name: "Location", Value: []byte(r.Redirect.To)}}, "")}
+		return compileRedirect(r)
 	}
 	rt := route{
 		path: r.Path, cluster: clusters[r.Upstream], interim: compileInterim(r), socket: plainSocket,
@@ -254,6 +257,16 @@ func compileRoute(r *config.Route, clusters map[string]int) route {
 		rt.socket = compileSocket(r.WebSocket)
 	}
 	return rt
+}
+
+// compileRedirect prepares the answer of a route that redirects. (What is wrong
+// with its variables config has found.)
+func compileRedirect(r *config.Route) route {
+	to, err := variables.Parse(r.Redirect.To, config.Params(r.Path))
+	if err != nil || to.Constant() {
+		return route{path: r.Path, answer: newAnswer(r.Redirect.Status, "", []proto.Extra{{Name: "Location", Value: []byte(r.Redirect.To)}}, "")}
+	}
+	return route{path: r.Path, answer: newAnswer(r.Redirect.Status, "", nil, ""), to: to}
 }
 
 // compileRouters builds one router per set of routes that a listener sees.

@@ -220,3 +220,29 @@ func TestLoopEnds(t *testing.T) {
 		}
 	})
 }
+
+// TestRequestIDs: each request has an identifier of its own, and nobody but a
+// trusted proxy chooses one.
+func TestRequestIDs(t *testing.T) {
+	got := make(chan string, 1)
+	onPairs(t, "forwarding: {request_id: true}\n", func(w http.ResponseWriter, r *http.Request) {
+		got <- strings.Join(r.Header.Values("X-Request-Id"), "|") + strings.Join(r.Header["X_request_id"], "|")
+	}, func(t *testing.T, p *pair) {
+		seen := map[string]bool{}
+		for range 100 {
+			req, _ := http.NewRequest("GET", p.base+"/", nil)
+			req.Header.Set("X-Request-ID", "chosen")
+			req.Header["X_request_id"] = []string{"chosen"}
+			resp, err := p.client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			id := <-got
+			if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" || seen[id] {
+				t.Fatalf("identifier %q, seen before: %v", id, seen[id])
+			}
+			seen[id] = true
+		}
+	})
+}

@@ -17,6 +17,7 @@ import (
 	"zproxy/proxy/transport"
 	"zproxy/router"
 	"zproxy/upstream"
+	"zproxy/variables"
 )
 
 // The three high bits of an event's owner say which table the rest indexes.
@@ -112,13 +113,16 @@ type Worker struct {
 	logHeadOf proto.Head      // the head being logged
 	limits    http1.Limits
 
-	join    []byte // a head that spans blocks, joined once
-	out     []byte // a head too long for one block, on its way out
-	path    []byte // the normalised path of the request being routed
-	scratch []byte // the values of fields the proxy adds
-	extras  []proto.Extra
-	peer    peerName // of the client at hand, where that is a connection
-	who     identity // asks, of the request that is being started
+	join     []byte // a head that spans blocks, joined once
+	out      []byte // a head too long for one block, on its way out
+	path     []byte // the normalised path of the request being routed
+	scratch  []byte // the values of fields the proxy adds
+	extras   []proto.Extra
+	peer     peerName         // of the client at hand, where that is a connection
+	who      identity         // asks, of the request that is being started
+	values   variables.Values // of that request
+	addrText []byte
+	ids      identifiers
 
 	// HTTP/2
 	sessions     []*session // by index; 0 is none
@@ -189,6 +193,7 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 		pool: c.Pool, snap: s, m: c.Metrics, log: c.Log,
 		index: c.Loop.Index(), peers: peers,
 		limits:   s.headLimits,
+		ids:      newIdentifiers(),
 		caches:   routeCaches(s.routers),
 		unposted: make([]int, len(peers)),
 		extras:   make([]proto.Extra, 0, 16),

@@ -13,6 +13,7 @@ var layers = map[string]int{
 	"internal/index":  0,
 	"internal/plant":  0,
 	"internal/slab":   1,
+	"variables":       1,
 
 	"numa":    2,
 	"proto":   2,
