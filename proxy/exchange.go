@@ -47,7 +47,6 @@ const (
 	xMayFollow                    // the client may send more behind this request
 	xHeadWaits                    // no origin is looked for before the request has ended
 	xSpliced                      // bytes of the response went inside the kernel
-	xNoted                        // the head kept is no more than its line in the log wants
 	xBodyLost                     // body bytes given to a stream were not kept: no replay
 	xGRPC                         // the client speaks gRPC
 	xStreamReset                  // a side has reset its stream, with resetCode

@@ -124,27 +124,9 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 	if cl.h2 && x.flags&xUpgrade != 0 {
 		line.Method, line.Protocol = methodConnect, webSocket
 	}
-	bound := 0
-	if cl.h2 {
-		bound = http2.RequestBlockBound(h, &line, w.extras)
-	} else {
-		bound = http1.RequestHeadBound(h, target, host, w.extras)
-	}
-	if bound <= w.pool.BlockBytes() {
-		b := w.pool.Reserve(bound)
-		if b == nil {
-			w.failExchange(c, x, &faultMemory)
-			return
-		}
-		x.head = w.pool.Commit(len(w.requestHead(b[:0], h, cl, &line, x.flags&xUpgrade != 0)))
-	} else {
-		w.out = w.requestHead(w.out[:0], h, cl, &line, x.flags&xUpgrade != 0)
-		x.flags |= xLongHead
-		w.longHead(x, w.out)
-		if x.flags&xBroken != 0 {
-			w.failExchange(c, x, &faultMemory)
-			return
-		}
+	if !w.keepHead(x, h, cl, &line) {
+		w.failExchange(c, x, &faultMemory)
+		return
 	}
 	if !cl.h2 && h.H2 && h.Length == 0 && x.flags&xRequestDone == 0 {
 		// In HTTP/1 the head alone would say that it is all, which END_STREAM is
@@ -164,6 +146,35 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 	}
 }
 
+// keepHead writes the head of x as the origin gets it, behind the note for the log,
+// if there is one. False: there is no memory for it.
+func (w *Worker) keepHead(x *exchange, h *proto.Head, cl *cluster, line *http2.RequestLine) bool {
+	bound := 0
+	if cl.h2 {
+		bound = http2.RequestBlockBound(h, line, w.extras)
+	} else {
+		bound = http1.RequestHeadBound(h, line.Path, line.Authority, w.extras)
+	}
+	w.note = w.note[:0]
+	if w.log != nil {
+		w.noteRequest(h, line.Authority, line.Path)
+	}
+	noted := len(w.note)
+	if bound += noted; bound > w.pool.BlockBytes() {
+		w.out = w.requestHead(append(w.out[:0], w.note...), h, cl, line, x.flags&xUpgrade != 0)
+		x.flags |= xLongHead
+		w.longHead(x, w.out, noted)
+		return x.flags&xBroken == 0
+	}
+	b := w.pool.Reserve(bound)
+	if b == nil {
+		return false
+	}
+	n := len(w.requestHead(append(b[:0], w.note...), h, cl, line, x.flags&xUpgrade != 0))
+	x.head = w.pool.Commit(n).Slice(uint32(noted), uint32(n-noted))
+	return true
+}
+
 // requestHead appends the head of a request as the origins of cl take it. upgrade:
 // no content follows, but a tunnel may.
 func (w *Worker) requestHead(dst []byte, h *proto.Head, cl *cluster, line *http2.RequestLine, upgrade bool) []byte {
@@ -178,8 +189,8 @@ func (w *Worker) requestHead(dst []byte, h *proto.Head, cl *cluster, line *http2
 }
 
 // longHead keeps a head that does not fit one block as a chain. It can be sent
-// once only.
-func (w *Worker) longHead(x *exchange, b []byte) {
+// once only. The first noted bytes are the note for the log.
+func (w *Worker) longHead(x *exchange, b []byte, noted int) {
 	for len(b) > 0 {
 		n := min(len(b), w.pool.BlockBytes())
 		v := w.keep(x, b[:n])
@@ -187,6 +198,7 @@ func (w *Worker) longHead(x *exchange, b []byte) {
 			return
 		}
 		if x.head.ID == 0 {
+			v = v.Slice(uint32(noted), v.Len-uint32(noted))
 			w.pool.Retain(v)
 			x.head = v // its beginning, for the log
 		}

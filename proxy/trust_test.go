@@ -246,3 +246,53 @@ func TestRequestIDs(t *testing.T) {
 		}
 	})
 }
+
+// TestLogSaysWhatWasAskedFor: the line of a request has what was received, and what
+// was sent on beside it where that differs.
+func TestLogSaysWhatWasAskedFor(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		origin := startOrigin(t, func(n int, c net.Conn) {
+			for {
+				if _, err := readHead(c); err != nil {
+					return
+				}
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			}
+		})
+		path := filepath.Join(t.TempDir(), "log")
+		log, err := accesslog.Open(accesslog.Options{Path: path, Loops: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := start(t, io_, 1, yaml(origin, "forwarding: {trusted_proxies: [127.0.0.1]}\nupstreams: {app: {host: internal.example, endpoints: [{address: \"ORIGIN\"}], pool: {prewarm: 0}}}\n"), log)
+		c := r.dial()
+		fmt.Fprint(c, "GET /a/../b%7e?q HTTP/1.1\r\nHost: public.example.com\r\nX-Forwarded-For: 192.0.2.7\r\nX-Request-ID: req-7\r\nUser-Agent: ua\r\nReferer: re\"f\r\n\r\n")
+		readHead(c)
+		long := strings.Repeat("x", 20_000)
+		fmt.Fprintf(c, "GET /plain HTTP/1.1\r\nHost: internal.example\r\nX: %s\r\n\r\n", long)
+		readHead(c)
+		r.settled()
+		peer := c.LocalAddr().String()
+		r.stop()
+		log.Close()
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(string(b), "\n")
+		for i, wants := range [][]string{
+			{`"client":"192.0.2.7","peer":"` + peer + `"`, `"target":"/a/../b%7e?q"`, `"host":"public.example.com"`, `"request_id":"req-7"`,
+				`"upstream_host":"internal.example"`, `"upstream_target":"/b~?q"`, `"user_agent":"ua"`, `"referer":"re\"f"`},
+			{`"client":"` + peer + `","method":"GET","target":"/plain","host":"internal.example"`, `"request_id":"`},
+		} {
+			for _, want := range wants {
+				if !strings.Contains(lines[i], want) {
+					t.Errorf("line %d lacks %s: %s", i, want, lines[i])
+				}
+			}
+		}
+		if strings.Contains(lines[1], "upstream_target") || strings.Contains(lines[1], "upstream_host") {
+			t.Errorf("what was sent on does not differ: %s", lines[1])
+		}
+	})
+}

@@ -103,15 +103,15 @@ type Worker struct {
 	pools   []*upstream.Pool
 	remotes [][]remoteSet
 
-	match     router.Match
-	caches    []*router.Cache // by listener
-	bare      exchange        // stands in for an exchange while bytes that are none are answered
-	head      proto.Head      // the HTTP/1 request head being handled
-	current   *proto.Head     // the request head being handled
-	resp      proto.Head      // the response head being handled
-	trail     proto.Head      // the trailer section being handled
-	logHeadOf proto.Head      // the head being logged
-	limits    http1.Limits
+	match   router.Match
+	caches  []*router.Cache // by listener
+	bare    exchange        // stands in for an exchange while bytes that are none are answered
+	head    proto.Head      // the HTTP/1 request head being handled
+	current *proto.Head     // the request head being handled
+	resp    proto.Head      // the response head being handled
+	trail   proto.Head      // the trailer section being handled
+	note    []byte          // see lognotes.go
+	limits  http1.Limits
 
 	join     []byte // a head that spans blocks, joined once
 	out      []byte // a head too long for one block, on its way out

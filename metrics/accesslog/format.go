@@ -56,10 +56,10 @@ func appendJSON(dst []byte, c *clock, r *Record) []byte {
 	ms := max(r.WallMs, 0) % 1000
 	dst = append(dst, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
 	dst = append(dst, `Z","client":"`...)
-	if r.Client.IsValid() {
-		dst = r.Client.AppendTo(dst)
-	} else {
-		dst = append(dst, "unix:"...)
+	dst = appendPeer(dst, r.Client)
+	if r.Peer.IsValid() {
+		dst = append(dst, `","peer":"`...)
+		dst = appendPeer(dst, r.Peer)
 	}
 	dst = append(dst, `","method":"`...)
 	dst = appendJSONText(dst, cut(r.Method, maxMethod))
@@ -85,14 +85,9 @@ func appendJSON(dst []byte, c *clock, r *Record) []byte {
 		dst = strconv.AppendUint(dst, uint64(r.CloseCode), 10)
 		dst = appendJSONString(dst, `,"closed_by":"`, r.ClosedBy)
 	}
-	if len(r.Referer) > 0 {
-		dst = append(dst, `,"referer":"`...)
-		dst = append(appendJSONText(dst, cut(r.Referer, maxField)), '"')
-	}
-	if len(r.UserAgent) > 0 {
-		dst = append(dst, `,"user_agent":"`...)
-		dst = append(appendJSONText(dst, cut(r.UserAgent, maxField)), '"')
-	}
+	dst = appendJSONBytes(dst, `,"referer":"`, r.Referer, maxField)
+	dst = appendJSONBytes(dst, `,"user_agent":"`, r.UserAgent, maxField)
+	dst = appendJSONBytes(dst, `,"request_id":"`, r.RequestID, maxHost)
 	if r.isCut() {
 		dst = append(dst, `,"cut":true`...)
 	}
@@ -105,6 +100,8 @@ func appendJSONUpstream(dst []byte, r *Record) []byte {
 	}
 	dst = appendJSONString(dst, `,"upstream":"`, r.Upstream)
 	dst = appendJSONString(dst, `,"endpoint":"`, r.Endpoint)
+	dst = appendJSONBytes(dst, `,"upstream_host":"`, r.UpstreamHost, maxHost)
+	dst = appendJSONBytes(dst, `,"upstream_target":"`, r.UpstreamTarget, maxTarget)
 	dst = append(dst, `,"reused":`...)
 	dst = strconv.AppendBool(dst, r.Reused)
 	if r.ConnectNs > 0 {
@@ -116,6 +113,25 @@ func appendJSONUpstream(dst []byte, r *Record) []byte {
 		dst = strconv.AppendInt(dst, r.ResponseNs/1000, 10)
 	}
 	return dst
+}
+
+// appendPeer writes an address, with its port unless nobody knows that.
+func appendPeer(dst []byte, peer netip.AddrPort) []byte {
+	switch {
+	case !peer.IsValid():
+		return append(dst, "unix:"...)
+	case peer.Port() == 0:
+		return peer.Addr().AppendTo(dst)
+	}
+	return peer.AppendTo(dst)
+}
+
+func appendJSONBytes(dst []byte, name string, value []byte, limit int) []byte {
+	if len(value) == 0 {
+		return dst
+	}
+	dst = append(dst, name...)
+	return append(appendJSONText(dst, cut(value, limit)), '"')
 }
 
 func appendJSONString(dst []byte, name, value string) []byte {
@@ -173,7 +189,7 @@ func cut[T text](s T, limit int) T { return s[:min(len(s), limit)] }
 func (r *Record) isCut() bool {
 	return len(r.Target) > maxTarget || len(r.Method) > maxMethod || len(r.Host) > maxHost ||
 		len(r.Referer) > maxField || len(r.UserAgent) > maxField || len(r.Route) > maxHost ||
-		len(r.Upstream) > maxHost || len(r.Endpoint) > maxHost || len(r.Reason) > maxHost
+		len(r.UpstreamHost) > maxHost || len(r.UpstreamTarget) > maxTarget || len(r.RequestID) > maxHost || len(r.Upstream) > maxHost || len(r.Endpoint) > maxHost || len(r.Reason) > maxHost
 }
 
 // plain marks the bytes that stand for themselves in a JSON string and in a

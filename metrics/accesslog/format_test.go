@@ -186,6 +186,7 @@ func TestWorstLineFits(t *testing.T) {
 		Method: bad, Target: bad, Host: bad, Minor: 255, Status: 65535, BytesIn: 1<<64 - 1, BytesOut: 1<<64 - 1,
 		DurationNs: -1 << 63, ConnectNs: 1<<63 - 1, ResponseNs: 1<<63 - 1, Route: string(bad), Upstream: string(bad),
 		Endpoint: string(bad), Reason: string(bad), CloseCode: 65535, ClosedBy: "origin", Referer: bad, UserAgent: bad,
+		RequestID: bad, UpstreamHost: bad, UpstreamTarget: bad, Peer: netip.MustParseAddrPort("[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
 	}
 	checkJSON(t, r)
 	r.DurationNs = 1
@@ -218,6 +219,8 @@ func TestSamplesAreInTheManual(t *testing.T) {
 	all := sample()
 	all.Reason, all.Target = "x", make([]byte, maxTarget+1)
 	all.CloseCode, all.ClosedBy = 1000, "client"
+	all.SetClient(netip.MustParseAddr("2001:db8::1"))
+	all.RequestID, all.UpstreamHost, all.UpstreamTarget = []byte("id"), []byte("h"), []byte("/")
 	var fields map[string]any
 	if err := json.Unmarshal([]byte(line(JSON, all)), &fields); err != nil {
 		t.Fatal(err)

@@ -15,7 +15,8 @@ import "net/netip"
 // a line when they are zero, unless docs/access-log.md says otherwise.
 type Record struct {
 	WallMs int64          // when the request ended, ms since 1970 UTC
-	Client netip.AddrPort // peer of the connection; invalid for unix sockets
+	Client netip.AddrPort // who asks: the connection's other end, or whom a trusted one names, with port 0; invalid for unix sockets
+	Peer   netip.AddrPort // the connection's other end where that is not Client; invalid for unix sockets
 
 	Method, Target, Host []byte // as received; empty if the request was not readable
 	Major, Minor         uint8  // of the version: 2 and 0, else HTTP/1.Minor
@@ -36,6 +37,16 @@ type Record struct {
 	ClosedBy  string // who sent it, or went away without
 
 	Referer, UserAgent []byte
+	RequestID          []byte
+
+	UpstreamHost, UpstreamTarget []byte // as sent on, where they differ from Host and Target
+}
+
+// SetClient takes down who asks where Client is the peer until now.
+func (r *Record) SetClient(addr netip.Addr) {
+	if r.Client.Addr() != addr {
+		r.Client, r.Peer = netip.AddrPortFrom(addr, 0), r.Client
+	}
 }
 
 // Format is how a line looks.
@@ -53,10 +64,10 @@ const (
 const (
 	maxTarget = 8192
 	maxField  = 1024 // referer, user agent
-	maxHost   = 256  // host, route, upstream, endpoint, reason
+	maxHost   = 256  // host, route, upstream, endpoint, reason, request id
 	maxMethod = 32
 
 	// A byte becomes at most six ("\u0000"); names, numbers and punctuation of
 	// a line with every field stay below 1 KiB.
-	maxLine = 6*(maxTarget+2*maxField+5*maxHost+maxMethod) + 1024
+	maxLine = 6*(2*maxTarget+2*maxField+7*maxHost+maxMethod) + 1024
 )

@@ -1,0 +1,121 @@
+package proxy
+
+import (
+	"net/netip"
+
+	"zproxy/buf"
+	"zproxy/metrics/accesslog"
+	"zproxy/proto"
+)
+
+// The line that a request gets in the access log says what was asked for, and by
+// whom: as it was received, whatever is sent on. This is noted when the request is
+// forwarded, in front of its head and in the same block, and read when it ends.
+
+// A note is a table of lengths, the client's address, the texts, and, right in
+// front of the head, its own length: an exchange has no room for that.
+const (
+	noteMethod = iota
+	noteTarget
+	noteHost
+	noteReferer
+	noteUserAgent
+	noteRequestID
+	noteSentHost   // what was sent on, where it differs
+	noteSentTarget //
+	noteTexts
+
+	noteAddr   = 2 * noteTexts
+	noteHeader = noteAddr + 16
+	noteTail   = 2
+)
+
+// noteLimits is how much of each text a line may have, and a byte more, which says
+// that it was cut.
+var noteLimits = [noteTexts]int{33, 8193, 257, 1025, 1025, identifierMax, 257, 8193}
+
+// noteRequest makes the note of a request in w.note: host and target are those
+// that are sent on. It leaves room in a block for the beginning of a head.
+func (w *Worker) noteRequest(h *proto.Head, host, target []byte) {
+	var texts [noteTexts][]byte
+	texts[noteMethod], texts[noteTarget], texts[noteHost] = h.Bytes(h.MethodName), h.Bytes(h.Target), h.Bytes(h.Host)
+	texts[noteReferer], _ = h.Get(proto.TokenReferer)
+	texts[noteUserAgent], _ = h.Get(proto.TokenUserAgent)
+	texts[noteRequestID] = w.requestID(h)
+	if string(host) != string(texts[noteHost]) {
+		texts[noteSentHost] = host
+	}
+	if string(target) != string(texts[noteTarget]) {
+		texts[noteSentTarget] = target
+	}
+	room := w.pool.BlockBytes()*3/4 - noteHeader - noteTail
+	b := append(w.note[:0], make([]byte, noteHeader)...)
+	if w.who.addr.IsValid() {
+		addr := w.who.addr.As16()
+		copy(b[noteAddr:], addr[:])
+	}
+	for i, s := range texts {
+		s = s[:min(len(s), noteLimits[i], room)]
+		room -= len(s)
+		b[2*i], b[2*i+1] = byte(len(s)), byte(len(s)>>8)
+		b = append(b, s...)
+	}
+	n := len(b) + noteTail
+	w.note = append(b, byte(n), byte(n>>8))
+}
+
+// readNote puts what is noted into r, which borrows it.
+func readNote(b []byte, r *accesslog.Record) {
+	var texts [noteTexts][]byte
+	at := noteHeader
+	for i := range texts {
+		n := int(b[2*i]) | int(b[2*i+1])<<8
+		texts[i] = b[at : at+n]
+		at += n
+	}
+	r.Method, r.Target, r.Host = texts[noteMethod], texts[noteTarget], texts[noteHost]
+	r.Referer, r.UserAgent, r.RequestID = texts[noteReferer], texts[noteUserAgent], texts[noteRequestID]
+	r.UpstreamHost, r.UpstreamTarget = texts[noteSentHost], texts[noteSentTarget]
+	if addr := [16]byte(b[noteAddr:noteHeader]); addr != [16]byte{} {
+		r.SetClient(netip.AddrFrom16(addr).Unmap())
+	}
+}
+
+// noteOf lends the note of x, which has a head. There is one if there is a log.
+func (w *Worker) noteOf(x *exchange) []byte {
+	n := w.pool.Bytes(buf.View{ID: x.head.ID, Off: x.head.Off - noteTail, Len: noteTail})
+	size := uint32(n[0]) | uint32(n[1])<<8
+	return w.pool.Bytes(buf.View{ID: x.head.ID, Off: x.head.Off - size, Len: size})
+}
+
+// logHead finds method, target and the like: in the note, or, where nothing was
+// sent on, in the head that was just parsed.
+func (w *Worker) logHead(x *exchange, r *accesslog.Record) {
+	if x.head.ID != 0 {
+		readNote(w.noteOf(x), r)
+		return
+	}
+	h := w.current
+	r.Method, r.Target, r.Host = h.Bytes(h.MethodName), h.Bytes(h.Target), h.Bytes(h.Host)
+	r.Referer, _ = h.Get(proto.TokenReferer)
+	r.UserAgent, _ = h.Get(proto.TokenUserAgent)
+	r.RequestID = w.requestID(h)
+	if w.who.addr.IsValid() {
+		r.SetClient(w.who.addr)
+	}
+}
+
+// shortenHead keeps of the head of a tunnel, which may be there for days, no more
+// than its note.
+func (w *Worker) shortenHead(x *exchange) {
+	w.pool.Drop(&x.headQ)
+	if w.log == nil || x.head.ID == 0 {
+		w.release(&x.head)
+		return
+	}
+	w.scratch = append(w.scratch[:0], w.noteOf(x)...)
+	if v := w.pool.Note(&w.notes, w.scratch); v.ID != 0 {
+		w.release(&x.head)
+		x.head = v.Slice(v.Len, 0)
+	}
+}
