@@ -52,11 +52,15 @@ func (w *Worker) originContinues(c *client, x *exchange, o *origin, h *proto.Hea
 	return true
 }
 
-// continued: the client has been told to send its body.
+// continued: the client has been told to send its body. o is nil where there is no
+// origin yet.
 func (w *Worker) continued(c *client, x *exchange, o *origin) {
 	x.flags &^= xExpect | xContinue
-	if x.flags&xRequestDone == 0 {
-		w.clientDeadline(c, x)
+	if x.flags&xRequestDone != 0 {
+		return
+	}
+	w.clientDeadline(c, x)
+	if o != nil {
 		w.originDeadline(x, o)
 	}
 }

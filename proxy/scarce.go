@@ -23,8 +23,10 @@ const (
 	// lookEveryNs is how often stalled requests are looked for while others wait.
 	lookEveryNs = int64(100 * time.Millisecond)
 	// wholeBytes is how much of a request counts as all of it where its client is
-	// known to stall: more may not come before an origin takes some.
-	wholeBytes = 64 << 10
+	// known to stall: more may not come before an origin takes some. A stream's window
+	// may be 16 KiB and is not opened meanwhile: wholeStreamBytes is half of that.
+	wholeBytes       = 64 << 10
+	wholeStreamBytes = 8 << 10
 )
 
 // watch is what was last seen of an exchange that holds a connection others wait for.
@@ -75,6 +77,9 @@ func (w *Worker) bringsNothing(c *client, x *exchange) bool {
 	case x.flags&(xRequestDone|xUpgrade) != 0:
 		return false
 	case w.pools[x.cluster].IsSlow(w.l.Now(), w.asker(c, x).Addr):
+		if c.stream != 0 {
+			return x.backlog.Bytes() < min(wholeStreamBytes, w.high/2)
+		}
 		return x.backlog.Bytes() < min(wholeBytes, w.high/2)
 	}
 	return x.flags&xExpect == 0 && !x.from.talks() && x.reqBytes == 0 && (c.stream == 0 || c.in.Empty())
@@ -83,6 +88,10 @@ func (w *Worker) bringsNothing(c *client, x *exchange) bool {
 func (w *Worker) awaitContent(c *client, x *exchange) {
 	x.state = xRouting
 	x.flags |= xContentWaits
+	if x.flags&xContinue != 0 {
+		w.sendContinue(c, x, nil) // or either would wait for the other
+		return
+	}
 	w.clientDeadline(c, x)
 }
 
@@ -162,7 +171,8 @@ func (w *Worker) stalls(i uint32, x *exchange, now int64) bool {
 		h.at, h.seen = now, moved
 		return false
 	}
-	return now-h.at >= patience
+	// While the loop did not run it took nothing, and gave no credit.
+	return now-max(h.at, w.l.Leap().At) >= patience
 }
 
 // evict ends an exchange that stalls. Of its client no more is taken on trust.

@@ -111,10 +111,11 @@ func (c *h2Client) send1(s *h2Stream) {
 	if c.r.rng.IntN(3) == 0 {
 		fields = append(fields, "te", "trailers")
 	}
-	switch c.r.rng.IntN(6) { // the same in other words
-	case 0:
+	switch twin := c.r.rng.IntN(6); { // the same in other words
+	case q.Direct: // a proxy makes one of them
+	case twin == 0:
 		fields = append(fields, "host", "sim.example:80")
-	case 1:
+	case twin == 1:
 		fields = append(fields, "host", "SIM.example:")
 	}
 	c.headers(s, bare, fields...)
@@ -292,11 +293,11 @@ func (c *h2Client) onEnd(s *h2Stream) error {
 // the stream is not over before the far end resets it, or it is spent.
 func (c *h2Client) answeredEarly(s *h2Stream) (over bool) {
 	s.endedAt = c.r.World.Now()
-	switch c.r.rng.IntN(3) {
-	case 0:
+	switch how := c.r.rng.IntN(3); {
+	case how == 0 || c.r.Traits.Direct: // only a proxy ends it otherwise
 		c.resetStream(s, h2NoError)
 		return true
-	case 1:
+	case how == 1:
 		s.outgoing = false
 	}
 	c.r.Lingers++

@@ -156,7 +156,7 @@ func (r *Run) newRequest() *Request {
 		q.Chunked = q.Minor == 1 && rng.IntN(2) == 0
 		q.Trailer = q.Chunked && rng.IntN(4) == 0
 		q.Expect = q.Minor == 1 && q.Body > 0 && rng.IntN(6) == 0
-		q.Patient = q.Expect && rng.IntN(2) == 0
+		q.Patient = q.Expect && rng.IntN(2) == 0 && !t.Direct // only a proxy makes sure that it comes
 	}
 	q.Close = rng.IntN(15) == 0
 	q.Fill = rng.IntN(200)
@@ -236,8 +236,8 @@ func (r *Run) newReply(q *Request) Reply {
 	if rng.IntN(10) == 0 {
 		p.Interims = 1 + rng.IntN(3)
 	}
-	if rng.IntN(10) == 0 {
-		p.Continues = 1 + rng.IntN(3)
+	if n := 1 + rng.IntN(3); rng.IntN(10) == 0 && !q.Direct { // a proxy keeps them to itself
+		p.Continues = n
 	}
 	if rng.IntN(3) == 0 {
 		p.DelayNs = rng.Int64N(int64(5e6))
