@@ -180,8 +180,10 @@ type Limits struct {
 	SendTimeout           time.Duration
 	MinRate               Size   // bytes per second, 0: no limit
 	HalfClose             string // "serve" or "end"
-	Connections           int    // per loop, 0: from the open-files limit
-	RequestsPerConnection int    // 0: no limit
+	LingeringTimeout      time.Duration
+	LingeringTime         time.Duration
+	Connections           int // per loop, 0: from the open-files limit
+	RequestsPerConnection int // 0: no limit
 }
 
 // HTTP2 sizes HTTP/2 connections, to clients and to origins.

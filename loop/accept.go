@@ -117,6 +117,13 @@ func (l *Loop) accepted(ln *listener, fd int32, peer netip.AddrPort) (ConnID, *c
 	return id, c, true
 }
 
+// NearlyFull says that most connections that may be accepted are there: an owner
+// that has some which it can do without should close them.
+func (l *Loop) NearlyFull() bool {
+	most := l.cfg.MaxConns
+	return most > 0 && l.acceptedCount >= most-most/8
+}
+
 // Ours says that e tells of a lack on this machine, of descriptors, ports or
 // memory, and nothing of the peer: an accept or a dial may end with such.
 func Ours(e unix.Errno) bool {

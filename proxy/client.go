@@ -44,7 +44,7 @@ type client struct {
 	flags    uint8
 	sent     uint64 // bytes given to the kernel
 	takeMark uint64 // bytes taken at takeFrom
-	takeFrom int64  // since when its rate is watched, 0: it is not
+	takeFrom int64  // since when its rate is watched, 0: it is not; of one that lingers, since when all has left
 }
 
 func (w *Worker) accepted(conn loop.ConnID, listener int) {
@@ -105,6 +105,7 @@ func (w *Worker) clientEvent(i uint32, ev *loop.Event) {
 		if c.flags&clientPaused != 0 {
 			w.paused--
 		}
+		w.lingersNoMore(c)
 		w.pool.Drop(&c.in)
 		w.clients.Free(i)
 		w.countConns(-1)
@@ -120,11 +121,7 @@ func (w *Worker) clientReceived(i uint32, c *client, v buf.View) {
 	case clientTunnel:
 		w.tunnelFromClient(c, v)
 	default:
-		c.requests += v.Len
-		w.pool.Release(v)
-		if c.requests > lingerBytes {
-			w.closeClient(c)
-		}
+		w.discard(c, v)
 	}
 }
 
@@ -474,6 +471,7 @@ func (w *Worker) closeClient(c *client) {
 		return
 	}
 	if c.state != clientClosing {
+		w.lingersNoMore(c)
 		c.state = clientClosing
 		w.pool.Drop(&c.in)
 		w.l.Close(c.conn)
@@ -488,52 +486,11 @@ func (w *Worker) abortClient(c *client) {
 		return
 	}
 	if c.state != clientClosing {
+		w.lingersNoMore(c)
 		c.state = clientClosing
 		w.pool.Drop(&c.in)
 		w.l.Abort(c.conn)
 	}
-}
-
-// closeAfterFlush closes once the queued bytes have left. With linger the
-// write side is closed first and input discarded, lest a reset overtake the
-// answer (RFC 9112 9.6).
-func (w *Worker) closeAfterFlush(c *client, linger bool) {
-	if c.stream != 0 {
-		w.clientFinish(c)
-		w.finishStream(c)
-		return
-	}
-	w.pool.Drop(&c.in)
-	c.requests = 0
-	if linger {
-		c.state = clientLinger
-		w.clientBulk(c, false) // what comes is thrown away at once
-		w.l.Shutdown(c.conn)
-		w.resumeClient(c)
-		if c.flags&clientEOF != 0 && w.clientQueued(c) == 0 {
-			w.closeClient(c)
-			return
-		}
-		w.lingerDeadline(c)
-		return
-	}
-	if w.clientQueued(c) == 0 {
-		w.closeClient(c)
-		return
-	}
-	c.state = clientFlush
-	w.l.Shutdown(c.conn) // its end leaves with the last bytes
-	w.clientDue(c, w.l.Now()+w.snap.limits.sendNs)
-}
-
-// lingerDeadline: the answer must go on leaving; once it has, the peer has
-// lingerNs to close.
-func (w *Worker) lingerDeadline(c *client) {
-	at := w.l.Now() + lingerNs
-	if w.clientQueued(c) > 0 {
-		at = w.takeBy(c)
-	}
-	w.clientDue(c, at)
 }
 
 // nextRequest readies a kept-alive client for its next request.

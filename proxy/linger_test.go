@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -117,5 +118,39 @@ func TestPausedSessionIsReadToItsEnd(t *testing.T) {
 	}
 	if n := s.world.Tally.LostToReset; n != 0 {
 		t.Errorf("it was closed by a reset, which destroyed %d bytes", n)
+	}
+}
+
+// A client, or a session, that goes on sending behind its last answer is read
+// until nothing comes for lingering_timeout, or lingering_time is over.
+func TestLingeringTimes(t *testing.T) {
+	const second = int64(1e9)
+	for name, first := range map[string]string{
+		"HTTP/1": "BAD\r\n\r\n",
+		"HTTP/2": http2.Preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00" + "\x00\x00\x01\x00\x00\x00\x00\x00\x00x", // RFC 9113 6.1
+	} {
+		for _, tc := range []struct{ pause, sends, closed int64 }{
+			{pause: 4, sends: 3, closed: 3*4 + 5},
+			{pause: 4, sends: 100, closed: 30},
+			{pause: 1, sends: 0, closed: 5},
+		} {
+			t.Run(fmt.Sprintf("%s, %d times", name, tc.sends), func(t *testing.T) {
+				s := newScene(t, "listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\nroutes: [{path: \"/*\", respond: {body: x}}]\n", nil)
+				gone := func() bool { return s.w.m.ClientConns == 0 }
+				p := s.world.Connect(simListen, simListen)
+				p.Write([]byte(first))
+				s.until(second/10, func() bool { return s.w.lingering == 1 })
+				from := s.world.Now()
+				for n := int64(0); n < tc.sends && !gone(); n++ {
+					s.until(tc.pause*second, gone)
+					p.Write([]byte("more"))
+				}
+				s.until(60*second, gone)
+				// Time passes in steps of up to a second, that of housekeeping.
+				if took := s.world.Now() - from; took < tc.closed*second || took > (tc.closed+2)*second || s.w.lingering != 0 {
+					t.Errorf("closed after %d ms, %d linger; want %d s", took/1e6, s.w.lingering, tc.closed)
+				}
+			})
+		}
 	}
 }

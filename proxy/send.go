@@ -314,7 +314,7 @@ func (w *Worker) clientDrained(i uint32, c *client) {
 		w.tunnelDrained(c, x, w.origins.At(x.origin))
 	case clientFlush:
 		if queued == 0 {
-			w.closeClient(c)
+			w.flushed(c)
 		} else {
 			w.clientDue(c, w.takeBy(c))
 		}

@@ -61,7 +61,9 @@ type session struct {
 	queuedAt  int64  // since when something is queued that the kernel has not taken whole, 0: nothing is
 	takeMark  uint64 // bytes taken at takeFrom
 	takeFrom  int64  // since when the peer's rate is watched, 0: it is not
-	leaveAt   int64  // when the last GOAWAY is due
+	leaveAt   int64  // when the last GOAWAY is due; of one that lingers, since when all has left, 0: not all has
+	discarded uint32 // bytes that came since it lingers
+	ended     bool   // its peer sends no more, which is all that is waited for
 	final     bool   // it was sent
 	heldMark  uint64 // sent at heldSince
 	heldSince uint32 // ms: see breakHolders
@@ -135,6 +137,9 @@ func (w *Worker) sessionReceived(se *session, v buf.View) {
 		} else {
 			w.originStream(se, &ev, data)
 		}
+	}
+	if se.state == sessionFlush && se.role == http2.Server {
+		w.lingeringSessionReceived(se, v.Len)
 	}
 	w.pool.Release(v)
 	w.touch(se)
@@ -216,6 +221,7 @@ func (w *Worker) flushSession(se *session) bool {
 func (w *Worker) restrainSession(se *session) {
 	queued := w.l.Queued(se.conn)
 	switch {
+	case se.state >= sessionFlush: // it is read to its end
 	case !se.paused && se.role == http2.Server && queued > headMark:
 		se.paused = true
 		w.l.Pause(se.conn)
@@ -305,7 +311,7 @@ func (w *Worker) sessionTimeout(se *session) {
 	case sessionConnecting, sessionGreeting:
 		w.sessionNotConnected(se, &faultConnectTimeout)
 	case sessionFlush:
-		w.dropSession(se)
+		w.lingeringSessionTimeout(se)
 	default:
 		switch {
 		case w.l.Queued(se.conn) > 0:
@@ -372,11 +378,16 @@ func (w *Worker) endSession(se *session) {
 		w.l.Recv(se.conn)
 	}
 	w.l.Shutdown(se.conn)
-	if w.l.Queued(se.conn) == 0 && se.role == http2.Client {
+	switch {
+	case se.role == http2.Server:
+		se.leaveAt, se.takeFrom = 0, 0
+		w.lingering++
+		w.lingerSession(se)
+	case w.l.Queued(se.conn) == 0:
 		w.dropSession(se)
-		return
+	default:
+		w.l.Deadline(se.conn, w.l.Now()+lingerNs)
 	}
-	w.l.Deadline(se.conn, w.l.Now()+lingerNs)
 }
 
 func (w *Worker) sessionSent(se *session, ev *loop.Event) {
@@ -393,8 +404,11 @@ func (w *Worker) sessionSent(se *session, ev *loop.Event) {
 	if w.l.Queued(se.conn) == 0 {
 		se.queuedAt, se.takeFrom = 0, 0
 	}
-	if se.state < sessionFlush {
+	switch {
+	case se.state < sessionFlush:
 		w.touch(se)
+	case se.state == sessionFlush && se.role == http2.Server && w.l.Queued(se.conn) == 0:
+		w.lingerSession(se)
 	}
 }
 
@@ -431,6 +445,7 @@ func (w *Worker) sessionLost(se *session, errno unix.Errno) {
 		return
 	}
 	if se.state == sessionFlush {
+		se.ended = true
 		if errno != 0 || w.l.Queued(se.conn) == 0 {
 			w.dropSession(se)
 		}
@@ -446,6 +461,7 @@ func (w *Worker) breakSession(se *session, why string) {
 		return
 	}
 	w.endStreams(se, why, unix.ECONNRESET)
+	w.sessionLingersNoMore(se)
 	se.state = sessionClosing
 	w.l.Abort(se.conn)
 }
@@ -455,6 +471,7 @@ func (w *Worker) dropSession(se *session) {
 	if se.state == sessionClosing {
 		return
 	}
+	w.sessionLingersNoMore(se)
 	se.state = sessionClosing
 	w.l.Close(se.conn)
 }
@@ -487,6 +504,7 @@ func (w *Worker) endStreams(se *session, why string, errno unix.Errno) {
 }
 
 func (w *Worker) sessionClosed(se *session) {
+	w.sessionLingersNoMore(se)
 	if se.role == http2.Server {
 		w.countConns(-1)
 	} else {

@@ -116,6 +116,8 @@ type limits struct {
 	sendNs                int64
 	minRate               uint64 // bytes/s, 0: none
 	keepaliveNs           int64
+	lingerTimeoutNs       int64 // between reads of a client that lingers
+	lingerTimeNs          int64 // in all
 	requestsPerConnection uint32
 	endHalfClosed         bool // a client's FIN ends its exchange
 }
@@ -132,6 +134,8 @@ func Compile(c *config.Config, loops int, near [][]int) (*Snapshot, error) {
 			sendNs:                int64(c.Limits.SendTimeout),
 			minRate:               uint64(c.Limits.MinRate),
 			keepaliveNs:           int64(c.Limits.KeepaliveTimeout),
+			lingerTimeoutNs:       int64(c.Limits.LingeringTimeout),
+			lingerTimeNs:          int64(c.Limits.LingeringTime),
 			requestsPerConnection: uint32(c.Limits.RequestsPerConnection),
 			endHalfClosed:         c.Limits.HalfClose == "end",
 		},

@@ -40,8 +40,9 @@ const (
 	// staleRetries bounds how many dead kept-alive connections one request may
 	// meet before it is given up.
 	staleRetries = 3
-	// lingerNs and lingerBytes bound how long a closed-for-writing client may
-	// go on sending before its connection is dropped (RFC 9112 9.6).
+	// lingerNs is how long a peer whose stream, or WebSocket, is over may take
+	// to end its side; lingerBytes is how much of what a client still sends is
+	// read once its last answer has left (see linger.go).
 	lingerNs    = int64(2 * time.Second)
 	lingerBytes = 64 << 20
 	// pipelineBytes is how much of the requests behind the current one is
@@ -138,14 +139,18 @@ type Worker struct {
 	block        []byte // a field block on its way out
 	frames       []byte // a field block too long for one frame
 
-	pressure int    // of the memory: 0 to pressures-1
-	reliefAt int64  // when it is looked at next who holds it
-	lookedMs uint32 // when it was
-	refused  bool   // data that came in frames found no place since it was looked at
-	holds    []hold // of each client
-	paused   int    // clients with a connection of their own that is not read
-	brokenAt int64  // when it is looked at next which of them are gone
-	held     []int  // bytes that stand still, for no upstream and for each
+	pressure int   // of the memory: 0 to pressures-1
+	reliefAt int64 // when it is looked at next who holds it
+	// lingering is how many clients' connections linger, lingererAt when it is
+	// looked at next whether they can stay.
+	lingering  int
+	lingererAt int64
+	lookedMs   uint32 // when it was
+	refused    bool   // data that came in frames found no place since it was looked at
+	holds      []hold // of each client
+	paused     int    // clients with a connection of their own that is not read
+	brokenAt   int64  // when it is looked at next which of them are gone
+	held       []int  // bytes that stand still, for no upstream and for each
 
 	watching  []watch  // by exchange: those that hold a connection while others wait for one, as last seen
 	asks      uint16   // of neighbours, so far
@@ -282,6 +287,7 @@ func (w *Worker) endTurn() {
 	w.serveRunnable()
 	w.relieve()
 	w.endBroken()
+	w.endLingerers()
 	w.flushSessions()
 	w.freeEnded()
 	if len(w.letters) > 0 {
