@@ -214,7 +214,7 @@ type Forwarding struct {
 type AccessLog struct {
 	Pos                // of Path
 	Path        string // file, or "-" or "stdout"
-	Format      string // "json" or "combined"
+	Format      string // "json", "combined", or a text that variables.ParseLog takes
 	BufferBytes Size   // per loop
 	Flush       time.Duration
 }

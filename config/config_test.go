@@ -265,7 +265,7 @@ func TestSchemaAgrees(t *testing.T) {
 		"size", "duration", "whole seconds", "a power of two", "a multiple", "auto, a whole number", "an address",
 		"a host", "a path", "a URL", "a media type", "a network", "at most", "at least stream_window", "the name of", "the address of", "no body",
 		"a file name", "found 0x20", "not CONNECT", "a name of letters", "a route with upstream", "mode: frames with it", "decides how a request is read",
-		"where there is", "16KiB or more", "without a port", "{client_ip}", "a name in braces"}
+		"where there is", "16KiB or more", "without a port", "{client_ip}", "a name in braces", "{client}", "each field once", "one line of text", "{user_agent}"}
 	refused := 0
 	for _, c := range goldenErrors {
 		skip := false

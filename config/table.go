@@ -431,8 +431,9 @@ func accessLogFields() []field {
 	return []field{
 		{key: "path", kind: kindText, required: true, check: checkLogPath, want: `a file name, or "-" for standard output`, at: at(func(a *AccessLog) *string { return &a.Path }),
 			doc: "A file, relative to the working directory unless it begins with `/`, or `-` (also `stdout`) for standard output. SIGUSR1 reopens it."},
-		{key: "format", kind: kindEnum, def: "json", enum: []string{"json", "combined"}, at: at(func(a *AccessLog) *string { return &a.Format }),
-			doc: "`json`: one object per line, with times and the reason of an error; `combined`: as Apache and nginx write it."},
+		{key: "format", kind: kindText, def: "json", at: at(func(a *AccessLog) *string { return &a.Format }),
+			doc: "`json`: one object per line, with times and the reason of an error; `combined`: as Apache and nginx write it; or a text with fields in braces, " +
+				"such as `{client_ip} \"{request}\" {status} {duration_s}`: see [access-log.md](access-log.md)."},
 		{key: "buffer_bytes", kind: kindSize, def: "64KiB", min: 4 * kib, max: 16 * mib, at: at(func(a *AccessLog) *Size { return &a.BufferBytes }),
 			doc: "Lines of one loop are collected up to this size. When the disk cannot follow, lines are dropped and counted; requests never wait."},
 		{key: "flush", kind: kindDuration, def: "1s", min: int64(10 * time.Millisecond), max: int64(time.Minute), at: at(func(a *AccessLog) *time.Duration { return &a.Flush }),

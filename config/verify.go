@@ -49,6 +49,7 @@ func (d *decoder) verify(c *Config, root *yaml.Node) {
 	if c.AccessLog.Path != "" {
 		c.AccessLog.Pos = posOf(child(resolve(child(root, "access_log")), "path"))
 	}
+	d.verifyLogFormat(c.AccessLog.Format, resolve(child(root, "access_log")))
 }
 
 func (d *decoder) warn(c *Config, at Pos, key, value, want string) {
@@ -276,6 +277,26 @@ func Params(routePath string) (names []string) {
 		}
 	}
 	return names
+}
+
+// verifyLogFormat checks access_log.format: a name, or a text with fields.
+func (d *decoder) verifyLogFormat(format string, n *yaml.Node) {
+	if f := child(n, "format"); format == "json" || format == "combined" || format == "" && (f == nil || f.Tag != "!!str") {
+		return
+	}
+	_, err := variables.ParseLog(format)
+	if err == nil {
+		return
+	}
+	hint := ""
+	if like := nearest(format, []string{"json", "combined"}); like != "" {
+		hint = "did you mean " + quote(like) + "?"
+	} else if name, ok := strings.CutSuffix(strings.TrimPrefix(err.Found, "{"), "}"); ok {
+		if like = nearest(name, variables.FieldNames()); like != "" {
+			hint = "did you mean {" + like + "}?"
+		}
+	}
+	d.fail(child(n, "format"), &path{up: &path{key: "access_log"}, key: "format"}, err.Found, err.Want, hint)
 }
 
 // verifyRedirect checks the variables of redirect.to.

@@ -26,7 +26,8 @@ const (
 	noteTexts
 
 	noteAddr   = 2 * noteTexts
-	noteHeader = noteAddr + 16
+	noteCut    = noteAddr + 16 // 1: not all of the texts had room
+	noteHeader = noteCut + 1
 	noteTail   = 2
 )
 
@@ -55,7 +56,9 @@ func (w *Worker) noteRequest(h *proto.Head, host, target []byte) {
 		copy(b[noteAddr:], addr[:])
 	}
 	for i, s := range texts {
-		s = s[:min(len(s), noteLimits[i], room)]
+		if n := min(len(s), noteLimits[i], room); n < len(s) {
+			s, b[noteCut] = s[:n], 1
+		}
 		room -= len(s)
 		b[2*i], b[2*i+1] = byte(len(s)), byte(len(s)>>8)
 		b = append(b, s...)
@@ -76,7 +79,8 @@ func readNote(b []byte, r *accesslog.Record) {
 	r.Method, r.Target, r.Host = texts[noteMethod], texts[noteTarget], texts[noteHost]
 	r.Referer, r.UserAgent, r.RequestID = texts[noteReferer], texts[noteUserAgent], texts[noteRequestID]
 	r.UpstreamHost, r.UpstreamTarget = texts[noteSentHost], texts[noteSentTarget]
-	if addr := [16]byte(b[noteAddr:noteHeader]); addr != [16]byte{} {
+	r.Cut = b[noteCut] != 0
+	if addr := [16]byte(b[noteAddr:noteCut]); addr != [16]byte{} {
 		r.SetClient(netip.AddrFrom16(addr).Unmap())
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"zproxy/metrics/accesslog"
 	"zproxy/proto"
 	"zproxy/proto/http1"
+	"zproxy/variables"
 )
 
 // TestResetClientIsNotTrusted: a client that resets its connection at any moment
@@ -293,6 +294,50 @@ func TestLogSaysWhatWasAskedFor(t *testing.T) {
 		}
 		if strings.Contains(lines[1], "upstream_target") || strings.Contains(lines[1], "upstream_host") {
 			t.Errorf("what was sent on does not differ: %s", lines[1])
+		}
+	})
+}
+
+// TestLogSaysCut: a target that the note of a request has no room for, and one that
+// has, in a format of named fields.
+func TestLogSaysCut(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		origin := startOrigin(t, func(n int, c net.Conn) {
+			for {
+				if _, err := readHead(c); err != nil {
+					return
+				}
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			}
+		})
+		path := filepath.Join(t.TempDir(), "log")
+		layout, wrong := variables.ParseLog(`{cut} {target} "{user_agent}" {upstream_target} {status}`)
+		if wrong != nil {
+			t.Fatal(wrong)
+		}
+		log, err := accesslog.Open(accesslog.Options{Path: path, Loops: 1, Format: accesslog.Custom, Layout: layout})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := start(t, io_, 1, yaml(origin, "buffers: {block: 4KiB}\n"), log)
+		c := r.dial()
+		for _, n := range []int{2900, 3500} {
+			fmt.Fprintf(c, "GET /%s HTTP/1.1\r\nHost: h\r\nUser-Agent: a \"\xff|b\r\n\r\n", strings.Repeat("x", n))
+			readHead(c)
+		}
+		r.settled()
+		r.stop()
+		log.Close()
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(string(b), "\n")
+		if want := "false /" + strings.Repeat("x", 2900) + ` "a \x22\xFF|b" - 200`; lines[0] != want {
+			t.Errorf("got  %s\nwant %s", lines[0], want)
+		}
+		if !strings.HasPrefix(lines[1], "true /"+strings.Repeat("x", 2900)) || !strings.HasSuffix(lines[1], ` "-" - 200`) {
+			t.Errorf("got %s, which does not say that it was cut", lines[1])
 		}
 	})
 }

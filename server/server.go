@@ -22,6 +22,7 @@ import (
 	"zproxy/numa"
 	"zproxy/proxy"
 	"zproxy/upstream/resolve"
+	"zproxy/variables"
 )
 
 // Options are what the command line adds to a configuration.
@@ -171,15 +172,23 @@ func (s *Server) openAccessLog() error {
 	if a.Path == "" {
 		return nil
 	}
-	format := accesslog.JSON
-	if a.Format == "combined" {
-		format = accesslog.Combined
+	o := accesslog.Options{
+		Path: a.Path, BufferBytes: int(a.BufferBytes), Flush: a.Flush,
+		Loops: len(s.places), Report: func(msg string) { s.about("access_log").Warn(msg) },
+	}
+	switch a.Format {
+	case "json":
+	case "combined":
+		o.Format = accesslog.Combined
+	default:
+		layout, wrong := variables.ParseLog(a.Format)
+		if wrong != nil { // which config has found
+			return wrong
+		}
+		o.Format, o.Layout = accesslog.Custom, layout
 	}
 	var err error
-	s.access, err = accesslog.Open(accesslog.Options{
-		Path: a.Path, Format: format, BufferBytes: int(a.BufferBytes), Flush: a.Flush,
-		Loops: len(s.places), Report: func(msg string) { s.about("access_log").Warn(msg) },
-	})
+	s.access, err = accesslog.Open(o)
 	return err
 }
 

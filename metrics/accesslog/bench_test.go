@@ -7,7 +7,7 @@ import (
 
 // steady is a buffer with all blocks made and a file that takes everything.
 func steady(t testing.TB, f Format) *Buffer {
-	l, err := Open(Options{Path: "/dev/null", Format: f})
+	l, err := Open(Options{Path: "/dev/null", Format: f, Layout: layout(t, everyField(false))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,7 +20,7 @@ func steady(t testing.TB, f Format) *Buffer {
 }
 
 func TestAddDoesNotAllocate(t *testing.T) {
-	for _, f := range []Format{JSON, Combined} {
+	for _, f := range []Format{JSON, Combined, Custom} {
 		b := steady(t, f)
 		r := sample()
 		r.Target = []byte("/\"\x00\xff€" + strconv.Itoa(1)) // the slow ways of escaping too
@@ -40,6 +40,8 @@ func TestAddDoesNotAllocate(t *testing.T) {
 
 func BenchmarkJSON(b *testing.B)     { benchmark(b, JSON) }
 func BenchmarkCombined(b *testing.B) { benchmark(b, Combined) }
+
+func BenchmarkCustom(b *testing.B) { benchmark(b, Custom) }
 
 func benchmark(b *testing.B, f Format) {
 	buffer := steady(b, f)

@@ -21,7 +21,7 @@ type Buffer struct {
 	cur     *block      // never nil; below the hand-over mark between calls
 	free    chan *block // empty blocks that came back
 	made    int         // blocks allocated so far
-	clock   clock
+	clocks  clocks
 	sinceNs int64 // when Flush first saw the lines in cur; 0: not yet, or none
 	counter *uint64
 
@@ -46,10 +46,13 @@ func (b *Buffer) newBlock() *block {
 // Add writes one line. It never blocks; when the buffer is full and the writer
 // has none to give back, what the buffer holds is dropped and counted.
 func (b *Buffer) Add(r *Record) {
-	if b.log.format == Combined {
-		b.cur.lines = appendCombined(b.cur.lines, &b.clock, r)
-	} else {
-		b.cur.lines = appendJSON(b.cur.lines, &b.clock, r)
+	switch b.log.format {
+	case Combined:
+		b.cur.lines = appendCombined(b.cur.lines, &b.clocks.clf, r)
+	case Custom:
+		b.cur.lines = appendCustom(b.cur.lines, &b.clocks, b.log.layout, r)
+	default:
+		b.cur.lines = appendJSON(b.cur.lines, &b.clocks.json, r)
 	}
 	b.cur.records++
 	if len(b.cur.lines) >= b.log.mark && !b.handOver() {

@@ -35,10 +35,20 @@ func (c *clock) append(dst []byte, wallMs int64, layout string) []byte {
 	return append(dst, c.text[:c.n]...)
 }
 
+// clocks are one for each layout: a line may have both.
+type clocks struct{ json, clf clock }
+
 const (
 	jsonTime     = "2006-01-02T15:04:05"        // milliseconds and Z follow
 	combinedTime = "02/Jan/2006:15:04:05 -0700" // as nginx and Apache httpd write it
 )
+
+// appendTime writes the time as RFC 3339 has it, with milliseconds.
+func appendTime(dst []byte, c *clock, r *Record) []byte {
+	dst = c.append(dst, r.WallMs, jsonTime)
+	ms := max(r.WallMs, 0) % 1000
+	return append(dst, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
+}
 
 // appendVersion writes the protocol version of a request.
 func appendVersion(dst []byte, r *Record) []byte {
@@ -52,12 +62,10 @@ func appendVersion(dst []byte, r *Record) []byte {
 // appendJSON writes r as one JSON object and a line feed.
 func appendJSON(dst []byte, c *clock, r *Record) []byte {
 	dst = append(dst, `{"time":"`...)
-	dst = c.append(dst, r.WallMs, jsonTime)
-	ms := max(r.WallMs, 0) % 1000
-	dst = append(dst, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
-	dst = append(dst, `Z","client":"`...)
+	dst = appendTime(dst, c, r)
+	dst = append(dst, `","client":"`...)
 	dst = appendPeer(dst, r.Client)
-	if r.Peer.IsValid() {
+	if r.Named {
 		dst = append(dst, `","peer":"`...)
 		dst = appendPeer(dst, r.Peer)
 	}
@@ -187,7 +195,7 @@ func appendAddr(dst []byte, client netip.AddrPort) []byte {
 func cut[T text](s T, limit int) T { return s[:min(len(s), limit)] }
 
 func (r *Record) isCut() bool {
-	return len(r.Target) > maxTarget || len(r.Method) > maxMethod || len(r.Host) > maxHost ||
+	return r.Cut || len(r.Target) > maxTarget || len(r.Method) > maxMethod || len(r.Host) > maxHost ||
 		len(r.Referer) > maxField || len(r.UserAgent) > maxField || len(r.Route) > maxHost ||
 		len(r.UpstreamHost) > maxHost || len(r.UpstreamTarget) > maxTarget || len(r.RequestID) > maxHost || len(r.Upstream) > maxHost || len(r.Endpoint) > maxHost || len(r.Reason) > maxHost
 }

@@ -13,23 +13,26 @@ import (
 	"golang.org/x/sys/unix"
 
 	"zproxy/metrics"
+	"zproxy/variables"
 )
 
 // Options say where lines go and how.
 type Options struct {
-	Path        string        // a file, or "-" or "stdout"
-	Format      Format        // JSON unless told otherwise
-	BufferBytes int           // a loop hands over what it has from this size on; 0: 64 KiB
-	Flush       time.Duration // and at the latest after this time; 0: 1 s
-	Retry       time.Duration // between attempts while the file cannot be written; 0: 1 s
-	Loops       int           // how many buffers there will be; 0: 1
-	Report      func(string)  // told of trouble once, and when it ends; nil: a line on stderr
+	Path        string              // a file, or "-" or "stdout"
+	Format      Format              // JSON unless told otherwise
+	Layout      []variables.LogPart // of Custom
+	BufferBytes int                 // a loop hands over what it has from this size on; 0: 64 KiB
+	Flush       time.Duration       // and at the latest after this time; 0: 1 s
+	Retry       time.Duration       // between attempts while the file cannot be written; 0: 1 s
+	Loops       int                 // how many buffers there will be; 0: 1
+	Report      func(string)        // told of trouble once, and when it ends; nil: a line on stderr
 }
 
 // Logger owns the file and the goroutine that writes it.
 type Logger struct {
 	path    string // "" for stdout
 	format  Format
+	layout  []variables.LogPart
 	mark    int
 	flushNs int64
 	report  func(string)
@@ -75,7 +78,7 @@ var ErrStuck = errors.New("the access log's writer is stuck in a write; is the r
 // writer. Lines of several processes may share a file.
 func Open(o Options) (*Logger, error) {
 	l := &Logger{
-		path: o.Path, format: o.Format, mark: o.BufferBytes, flushNs: int64(o.Flush),
+		path: o.Path, format: o.Format, layout: o.Layout, mark: o.BufferBytes, flushNs: int64(o.Flush),
 		report: o.Report, retry: o.Retry,
 	}
 	if l.path == "-" || l.path == "stdout" {

@@ -17,6 +17,7 @@ type Record struct {
 	WallMs int64          // when the request ended, ms since 1970 UTC
 	Client netip.AddrPort // who asks: the connection's other end, or whom a trusted one names, with port 0; invalid for unix sockets
 	Peer   netip.AddrPort // the connection's other end where that is not Client; invalid for unix sockets
+	Named  bool           // there is a Peer, who names Client
 
 	Method, Target, Host []byte // as received; empty if the request was not readable
 	Major, Minor         uint8  // of the version: 2 and 0, else HTTP/1.Minor
@@ -40,12 +41,14 @@ type Record struct {
 	RequestID          []byte
 
 	UpstreamHost, UpstreamTarget []byte // as sent on, where they differ from Host and Target
+
+	Cut bool // one of the texts is not whole
 }
 
 // SetClient takes down who asks where Client is the peer until now.
 func (r *Record) SetClient(addr netip.Addr) {
 	if r.Client.Addr() != addr {
-		r.Client, r.Peer = netip.AddrPortFrom(addr, 0), r.Client
+		r.Client, r.Peer, r.Named = netip.AddrPortFrom(addr, 0), r.Client, true
 	}
 }
 
@@ -56,6 +59,7 @@ type Format uint8
 const (
 	JSON Format = iota
 	Combined
+	Custom // as Options.Layout says
 )
 
 // How much of a field makes it into a line, in bytes as received. Longer ones
