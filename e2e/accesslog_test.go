@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -156,5 +157,34 @@ func TestAccessLogStdout(t *testing.T) {
 		eventually(t, 5*time.Second, "the line is printed", func() (bool, string) {
 			return strings.Contains(z.out.String(), `"GET /hello HTTP/1.1" 200 6 "-" "e2e"`), z.out.String()
 		})
+	})
+}
+
+// SIGTERM ends the process within its grace, whether or not somebody reads the
+// access log, and says how many lines were lost.
+func TestEndWithStalledLogReader(t *testing.T) {
+	besides(t, func(t *testing.T, backend string) {
+		fifo := filepath.Join(t.TempDir(), "fifo")
+		if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		reader, err := os.OpenFile(fifo, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reader.Close()
+		z := start(t, backend, fmt.Sprintf(logConfig+"shutdown: {grace: 1s}\n", startNginx(t, t.TempDir()).addr, fifo, "64KiB", "json"))
+		curl(t, "-o", "/dev/null", z.url("/own/[1-2000]")) // more than a pipe takes
+		begin := time.Now()
+		z.signal(t, syscall.SIGTERM)
+		if status := z.wait(t, stopLimit); status != 0 {
+			t.Errorf("exit status %d, want 0", status)
+		}
+		if took := time.Since(begin); took < 500*time.Millisecond || took > 3*time.Second {
+			t.Errorf("the process ended after %v; its grace is 1s", took)
+		}
+		if !strings.Contains(z.out.String(), "lost_records=") {
+			t.Errorf("lost lines are not reported:\n%s", z.out.String())
+		}
 	})
 }

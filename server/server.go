@@ -225,6 +225,9 @@ func (s *Server) Drain() {
 	if s.state.Swap(stateDraining) == stateDraining {
 		return
 	}
+	if s.access != nil {
+		s.access.EndBy(time.Now().Add(s.cfg.Shutdown.Grace))
+	}
 	for _, p := range s.peers {
 		for !proxy.AskDrain(p.Loop) {
 			time.Sleep(time.Millisecond) // its mailbox is full for the moment
@@ -288,7 +291,9 @@ func (s *Server) stopHelpers() {
 		s.admin.Close()
 	}
 	if s.access != nil {
-		s.access.Close()
+		if err := s.access.Close(); err != nil {
+			s.about("access_log").Warn(err.Error(), "lost_records", s.access.Stats().DroppedRecords)
+		}
 	}
 	s.removeSockets()
 }

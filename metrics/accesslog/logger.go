@@ -44,12 +44,14 @@ type Logger struct {
 	done    chan struct{} // closed by the writer
 	once    sync.Once     // for Close
 	file    sink          // the writer's own, once it runs
-	mu      sync.Mutex    // guards buffers
+	endBy   atomic.Int64  // when closing must be over, in ns since 1970; 0: it has patience
+	mu      sync.Mutex    // guards buffers, and file where others than the writer look at it
 	buffers []*Buffer     // for Stats
 	stats   struct {      // written by the writer
 		records, bytes, errors, reopens atomic.Uint64
 		droppedRecords, droppedBytes    atomic.Uint64
 		failing                         atomic.Bool
+		writingRecords, writingBytes    atomic.Uint64 // of the block that is being written
 	}
 }
 
@@ -67,8 +69,14 @@ type swap struct {
 	done chan struct{}
 }
 
-// How long Reopen and Close wait for a writer that is stuck in a write.
-const patience = 5 * time.Second
+const (
+	// patience is how long Reopen and Close wait for a writer that is stuck in a
+	// write.
+	patience = 5 * time.Second
+	// leastPatience is what a writer that is not stuck needs for what is queued,
+	// when the time that EndBy gave is over.
+	leastPatience = 100 * time.Millisecond
+)
 
 // ErrStuck is returned when the writer does not get on: whatever it writes to
 // (a pipe nobody reads, a file system that hangs) does not take the lines.
@@ -174,19 +182,66 @@ func (l *Logger) Reopen() error {
 	}
 }
 
+// EndBy makes closing end at t, or a moment after it, where nobody takes the
+// lines: what is not written then is dropped and counted. Call it before the
+// buffers are closed; any thread may.
+func (l *Logger) EndBy(t time.Time) { l.endBy.Store(t.UnixNano()) }
+
+// left is how long closing may wait.
+func (l *Logger) left() time.Duration {
+	by := l.endBy.Load()
+	if by == 0 {
+		return patience
+	}
+	return min(max(time.Until(time.Unix(0, by)), leastPatience), patience)
+}
+
 // Close writes what was handed over and closes the file. Close every Buffer
 // before. It returns ErrStuck if that takes too long; what was not written
-// then is lost.
+// then is lost, and counted.
 func (l *Logger) Close() error {
 	l.once.Do(func() { close(l.closing) })
-	timeout := time.NewTimer(patience)
+	timeout := time.NewTimer(l.left())
 	defer timeout.Stop()
 	select {
 	case <-l.done:
 		return nil
 	case <-timeout.C:
-		return ErrStuck
 	}
+	if l.interrupt() {
+		<-l.done // the write has returned, and no other one waits
+	} else {
+		l.abandon()
+	}
+	return ErrStuck
+}
+
+// interrupt ends the write that the writer is stuck in, which then knows what
+// the file has taken. False: such a file knows no deadlines.
+func (l *Logger) interrupt() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	file, ok := l.file.(interface{ SetWriteDeadline(time.Time) error })
+	return ok && file.SetWriteDeadline(time.Now()) == nil
+}
+
+// abandon counts as lost what is queued behind a write that does not return,
+// and what that write has.
+func (l *Logger) abandon() {
+	for {
+		select {
+		case b := <-l.full:
+			l.lose(uint64(b.records), uint64(len(b.lines)))
+		default:
+			l.lose(l.stats.writingRecords.Swap(0), l.stats.writingBytes.Swap(0))
+			return
+		}
+	}
+}
+
+func (l *Logger) lose(records, bytes uint64) {
+	l.stats.droppedRecords.Add(records)
+	l.stats.droppedBytes.Add(bytes)
 }
 
 // Close hands over what the buffer still holds, waiting a moment for room if
@@ -195,7 +250,7 @@ func (b *Buffer) Close() {
 	if len(b.cur.lines) == 0 {
 		return
 	}
-	timeout := time.NewTimer(patience)
+	timeout := time.NewTimer(b.log.left())
 	defer timeout.Stop()
 	select {
 	case b.log.full <- b.cur:

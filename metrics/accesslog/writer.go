@@ -2,8 +2,10 @@ package accesslog
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 )
 
@@ -41,7 +43,9 @@ func (l *Logger) drain() {
 // take goes on with another file.
 func (l *Logger) take(s swap) {
 	l.file.Close() // nothing is buffered here that closing could fail to write
+	l.mu.Lock()
 	l.file = s.file
+	l.mu.Unlock()
 	l.stats.reopens.Add(1)
 	close(s.done)
 }
@@ -52,6 +56,8 @@ func (l *Logger) take(s swap) {
 // gives up only when the log is being closed, after one more attempt.
 func (l *Logger) writeBlock(b *block) {
 	done := 0 // bytes of b.lines in the file
+	l.stats.writingRecords.Store(uint64(b.records))
+	l.stats.writingBytes.Store(uint64(len(b.lines)))
 	for done < len(b.lines) {
 		closing := l.isClosing()
 		n, err := l.file.Write(b.lines[done:])
@@ -69,6 +75,8 @@ func (l *Logger) writeBlock(b *block) {
 		}
 		done = l.waitForRetry(b.lines, done)
 	}
+	l.stats.writingRecords.Store(0)
+	l.stats.writingBytes.Store(0)
 	l.account(b, done)
 	b.lines, b.records = b.lines[:0], 0
 	b.home <- b // never blocks: the channel has room for every block of its loop
@@ -124,8 +132,7 @@ func (l *Logger) account(b *block, done int) {
 	written := b.records
 	if done < len(b.lines) {
 		written = bytes.Count(b.lines[:done], []byte{'\n'})
-		l.stats.droppedRecords.Add(uint64(b.records - written))
-		l.stats.droppedBytes.Add(uint64(len(b.lines) - done))
+		l.lose(uint64(b.records-written), uint64(len(b.lines)-done))
 	} else if l.stats.failing.CompareAndSwap(true, false) {
 		lost := l.Stats().DroppedRecords
 		l.report(fmt.Sprintf("%s can be written again; %d records were lost since the start", l.name(), lost))
@@ -134,9 +141,13 @@ func (l *Logger) account(b *block, done int) {
 	l.stats.bytes.Add(uint64(done))
 }
 
-// failed counts a failed write and reports the first of a row.
+// failed counts a failed write and reports the first of a row. A write that
+// Close has interrupted is reported by who closes.
 func (l *Logger) failed(err error) {
 	l.stats.errors.Add(1)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return
+	}
 	if l.stats.failing.CompareAndSwap(false, true) {
 		l.report(fmt.Sprintf("%v; requests are served on, records that do not fit in memory are lost; trying again every %v", err, l.retry))
 	}
