@@ -132,9 +132,10 @@ type Worker struct {
 	untimed      bool          // the loop had no slot for one of them
 	h2streams    http2.Streams
 	h2scratch    http2.Scratch
-	groups       [][]group // by cluster and endpoint
-	touched      []uint32  // sessions with frames to send
-	endedClients []uint32  // entries that are free at the end of the turn
+	ahead        http2.Ahead // in the block that a client's session is reading
+	groups       [][]group   // by cluster and endpoint
+	touched      []uint32    // sessions with frames to send
+	endedClients []uint32    // entries that are free at the end of the turn
 	endedOrigins []uint32
 	block        []byte // a field block on its way out
 	frames       []byte // a field block too long for one frame
