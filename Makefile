@@ -49,6 +49,7 @@ test:
 test-long:
 	$(MAKE) --no-print-directory setup
 	ZPROXY_LONG=1 go test -count=1 -p 1 -timeout 45m -v -tags $(TAGS) -ldflags=$(LDFLAGS) -run '$(LENGTHY)' $(BULK)
+	cd e2e/interop && ZPROXY_LONG=1 go test -count=1 -timeout 20m -v -run '$(LENGTHY)' . | grep -v '^ *--- PASS\|^=== '
 
 # The programs that the end-to-end tests talk to.
 setup:
@@ -77,7 +78,7 @@ e2e:
 
 # Other people's test suites, h2spec and gRPC's, in a module of their own for what they depend on.
 interop:
-	cd e2e/interop && go vet . && go test -count=1 -timeout 20m -v -run '^Test' . | grep -v '^ *--- PASS\|^=== '
+	cd e2e/interop && go vet . && go test -count=1 -timeout 20m -v -run '^Test' -skip '$(LENGTHY)' . | grep -v '^ *--- PASS\|^=== '
 
 # Packages whose data several threads touch; and the data path in the simulator, whose buffers are ordinary memory:
 # those of a real loop are mapped, which the race detector does not see.
