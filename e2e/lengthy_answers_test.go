@@ -172,7 +172,7 @@ upstreams:
   app: {endpoints: [{address: %q}]}
   early: {endpoints: [{address: %q}]}
   early2: {protocol: h2c, endpoints: [{address: %q}]}
-  full: {endpoints: [{address: %q}], pool: {max_connections: 1, queue: 0, max_idle: 1}}
+  full: {endpoints: [{address: %q}], pool: {max_connections: 1, queue: 0, max_idle: 1}, timeouts: {response: 10m, idle: 10m}}
 routes:
   - {path: /app, upstream: app}
   - {path: /early, upstream: early}
