@@ -16,6 +16,7 @@ type subcommand struct {
 
 // Each lies in a file of its own.
 var subcommands = []subcommand{
+	{"abuse", abuse},
 	{"compare", compare},
 	{"scale", scale},
 	{"uploaders", uploaders},
