@@ -292,8 +292,7 @@ func (b *bench) scaleRound(r *scaleRow, cpus []int, connections, round int) erro
 	r.kernel = append(r.kernel, system/(user+system))
 	r.even = append(r.even, float64(fewest)*float64(all)/float64(requests))
 	r.requests += requests
-	// Reading the counters takes a mail to each loop; one of the two readings is in the difference.
-	r.mails += after.mails - before.mails - int64(all)
+	r.mails += after.mails - before.mails
 	r.moved += after.moved - before.moved
 	b.say("round %d/%d  %-12v %7.2f us/request  %7.0f requests/s\n", round, b.set.rounds, r.layout, cpu, rate)
 	return nil

@@ -89,6 +89,14 @@ func (l *Loop) spare() int { return l.pool.Spare() + l.posted() + l.unseen }
 // leaves alone: for new requests there is no memory.
 func (l *Loop) Crowded() bool { return l.spare() <= l.cfg.Reserve*3/8 }
 
+// CannotListen says that a connection that is to send more would not be heard: it
+// is Crowded, or a backend that posts blocks for bytes to come has none to post, and
+// whoever asks for bytes waits in line before there are any.
+func (l *Loop) CannotListen() bool {
+	_, posts := l.be.(interface{ posted() int })
+	return l.Crowded() || posts && l.posted() == 0 && l.spare() <= l.cfg.Reserve
+}
+
 // Waiting is how many receivers of data wait for a block.
 func (l *Loop) Waiting() int { return l.lines[Responses].waiting() + l.lines[Requests].waiting() }
 

@@ -82,7 +82,7 @@ var stateTable = [...]struct {
 	{"zproxy_loop_spliced_bytes_total", counter, "Bytes that went from socket to socket inside the kernel.", func(s *LoopState) uint64 { return s.Spliced }},
 	{"zproxy_loop_gathers_total", counter, "Long bodies received in large pieces.", func(s *LoopState) uint64 { return s.Gathers }},
 	{"zproxy_loop_no_buffers_total", counter, "Receives that found no buffer.", func(s *LoopState) uint64 { return s.NoBuffers }},
-	{"zproxy_loop_mails_total", counter, "Messages received from other threads.", func(s *LoopState) uint64 { return s.MailsIn }},
+	{"zproxy_loop_mails_total", counter, "Messages received from other threads, but for those that ask for figures.", func(s *LoopState) uint64 { return s.MailsIn }},
 	{"zproxy_loop_mails_refused_total", counter, "Messages refused because the mailbox was full.", func(s *LoopState) uint64 { return s.MailsFull }},
 	{"zproxy_loop_connections", gauge, "Connections of the loop, both sides, all states.", func(s *LoopState) uint64 { return s.Conns }},
 	{"zproxy_loop_connections_high", gauge, "Most connections the loop ever had at once.", func(s *LoopState) uint64 { return s.ConnsHigh }},

@@ -238,7 +238,7 @@ func (w *Worker) awaitHead(i uint32, c *client) {
 		w.closeAfterFlush(c, false)
 		return
 	}
-	if w.l.Crowded() {
+	if w.l.CannotListen() {
 		w.shedClient(i, c)
 		return
 	}

@@ -34,7 +34,9 @@ func (w *Worker) closeAfterFlush(c *client, linger bool) {
 	w.pool.Drop(&c.in)
 	c.requests = 0
 	if linger {
-		w.clientBulk(c, false) // what comes is thrown away at once
+		// What comes is thrown away at once, but it takes a block until then: heads go
+		// first, and accepting does not wait for it.
+		w.clientBulk(c, true)
 		w.l.Shutdown(c.conn)
 		w.resumeClient(c)
 		w.lingerClient(c)

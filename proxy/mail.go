@@ -88,6 +88,7 @@ func (w *Worker) mail(m loop.Mail) {
 		}
 		w.peers[w.index].coming.Add(-1)
 	case mailReport:
+		w.asked++
 		w.report(m.Ref.(ReportSink), m.A == briefly)
 	case mailDrain:
 		w.drain()
@@ -397,6 +398,7 @@ func (w *Worker) report(sink ReportSink, brief bool) {
 		Clients: w.clients.Len(), Origins: w.origins.Len(), Exchanges: w.xs.Len(),
 		UnderWay: w.underWay(),
 	}
+	r.Loop.MailsIn -= w.asked // those that ask for figures are none of them
 	w.m.LackFiles = r.Loop.Lack[loop.LackFiles] + w.dialLack[loop.LackFiles]
 	w.m.LackPorts = r.Loop.Lack[loop.LackPorts] + w.dialLack[loop.LackPorts]
 	w.m.LackMemory = r.Loop.Lack[loop.LackMemory] + w.dialLack[loop.LackMemory]

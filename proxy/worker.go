@@ -172,6 +172,7 @@ type Worker struct {
 	keepAt    int64 // when housekeeping is due
 
 	listeners []int
+	asked     uint64 // reports so far
 	draining  bool
 	// Whoever is left then is cut off; before that, whoever has sent no request.
 	drainBy, drainFreshBy int64
