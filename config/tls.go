@@ -1,27 +1,18 @@
 package config
 
 import (
-	stdtls "crypto/tls"
 	"strconv"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// TLS is how a listener's clients are put into TLS.
-type TLS struct {
-	Certificates     []Certificate
-	MinVersion       string // "1.2" or "1.3"
-	HandshakeTimeout time.Duration
-	Handshakes       int // under way at once in one loop
-	Tickets          bool
-}
-
 // Certificate is a chain and the key of its first certificate. What files hold is filled in by Load, and empty after Parse.
 type Certificate struct {
 	Pos
 	Cert, Key       string // files, as written
 	CertPEM, KeyPEM []byte
+	ClientAuth      *ClientAuth // of a listener's: for its names, nil: as the listener says
 }
 
 // UpstreamTLS is how connections to the endpoints of an upstream are put into TLS.
@@ -35,25 +26,6 @@ type UpstreamTLS struct {
 }
 
 var tlsVersions = []string{"1.2", "1.3"}
-
-func tlsFields() []field {
-	const ms, hour = int64(time.Millisecond), int64(time.Hour)
-	return []field{
-		{key: "certificates", kind: kindSections, required: true, min: 1, max: 1024, fields: certificateFields(),
-			at:   at(func(t *TLS) *[]Certificate { return &t.Certificates }),
-			grow: grow(func(c *Certificate, _ string, pos Pos) { c.Pos = pos }),
-			doc: "Certificates with their keys. A client gets the one for the name it asks for (SNI): an exact name goes before a wildcard, and where neither is there the first certificate serves. " +
-				"Of several for one name the first is taken that the client can check: list ECDSA before RSA."},
-		{key: "min_version", kind: kindEnum, def: "1.2", enum: tlsVersions, at: at(func(t *TLS) *string { return &t.MinVersion }),
-			doc: "The oldest version that is spoken. Of TLS 1.2 only suites with an AEAD and an ephemeral key exchange are offered."},
-		{key: "handshake_timeout", kind: kindDuration, def: "10s", min: 10 * ms, max: hour, at: at(func(t *TLS) *time.Duration { return &t.HandshakeTimeout }),
-			doc: "From the connection's first moment to the end of its handshake."},
-		{key: "handshakes", kind: kindCount, def: "1024", min: 1, max: 1 << 20, at: at(func(t *TLS) *int { return &t.Handshakes }),
-			doc: "Handshakes that one loop has under way at once, over all its listeners (the largest value of any listener counts). Connections beyond are reset, and counted as `zproxy_tls_refused_total`."},
-		{key: "tickets", kind: kindBool, def: "true", at: at(func(t *TLS) *bool { return &t.Tickets }),
-			doc: "Session tickets, with which a client resumes a session without a full handshake. Their keys are made at start and change every day."},
-	}
-}
 
 func certificateFields() []field {
 	return []field{
@@ -91,39 +63,6 @@ func checkServerName(text string, _ int64) (want, hint string) {
 	return want, hint
 }
 
-// verifyTLS checks what a listener speaks against how, and reads its certificates.
-func (d *decoder) verifyTLS(c *Config, l *Listener, n *yaml.Node, here *path) {
-	if l.TLS == nil {
-		if len(l.Protocols) == 0 {
-			l.Protocols = []string{"http1"}
-		}
-		d.refuseProtocol(l, n, here, "h2", "h2c where there is no tls", "HTTP/2 over TLS needs a tls section")
-		return
-	}
-	if len(l.Protocols) == 0 {
-		l.Protocols = []string{"http1", "h2"}
-	}
-	d.refuseProtocol(l, n, here, "h2c", "h2 where there is tls", "h2c is HTTP/2 without TLS")
-	at, key := resolve(child(n, "tls")), &path{up: here, key: "tls"}
-	if c.Buffers.Block < 16*kib {
-		d.fail(at, key, "tls with blocks of "+c.Buffers.Block.String(), "buffers.block of 16KiB or more", "a record of TLS has up to 16 KiB")
-	}
-	list := resolve(child(at, "certificates"))
-	for i := range l.TLS.Certificates {
-		item := &path{up: &path{up: key, key: "certificates"}, index: i}
-		d.certificate(c, &l.TLS.Certificates[i], resolve(list.Content[i]), item)
-	}
-}
-
-func (d *decoder) refuseProtocol(l *Listener, n *yaml.Node, here *path, name, want, hint string) {
-	for i, p := range l.Protocols {
-		if p == name {
-			at := resolve(child(n, "protocols"))
-			d.fail(at.Content[i], &path{up: &path{up: here, key: "protocols"}, index: i}, quote(p), want, hint)
-		}
-	}
-}
-
 // certificate reads the files of a certificate and checks that they fit each other.
 func (d *decoder) certificate(c *Config, cert *Certificate, n *yaml.Node, here *path) {
 	var ok, found bool
@@ -132,15 +71,20 @@ func (d *decoder) certificate(c *Config, cert *Certificate, n *yaml.Node, here *
 	if !ok || !found {
 		return
 	}
-	pair, err := stdtls.X509KeyPair(cert.CertPEM, cert.KeyPEM)
+	pair, err := cert.Pair()
 	if err != nil {
-		d.fail(n, here, quote(cert.Cert)+" and "+quote(cert.Key), "a certificate and its key in PEM", reasonText(err))
+		d.fail(n, here, quote(cert.Cert)+" and "+quote(cert.Key), "a certificate and its key in PEM", err.Error())
 		return
 	}
-	now := time.Now()
-	if leaf := pair.Leaf; leaf != nil && (now.After(leaf.NotAfter) || now.Before(leaf.NotBefore)) {
-		d.warn(c, posOf(child(n, "cert")), here.String(), quote(cert.Cert),
-			"a certificate that is valid now: this one is from "+leaf.NotBefore.UTC().Format(time.RFC3339)+" to "+leaf.NotAfter.UTC().Format(time.RFC3339))
+	at, key := posOf(child(n, "cert")), here.String()
+	if why := ValidityFault(pair.Leaf, time.Now()); why != "" {
+		d.warn(c, at, key, quote(cert.Cert), "a certificate that is valid now: this one is "+why)
+	}
+	chain, err := ParseCertificates(cert.CertPEM)
+	if err != nil {
+		d.fail(child(n, "cert"), here, quote(cert.Cert), "certificates in PEM", err.Error())
+	} else if why := ChainFault(chain); why != "" {
+		d.warn(c, at, key, quote(cert.Cert), "each certificate followed by its issuer: "+why)
 	}
 }
 

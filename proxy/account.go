@@ -46,6 +46,7 @@ func (w *Worker) account(c *client, x *exchange, why string) {
 			r.Endpoint = cl.shared.Endpoints()[x.endpoint].Address
 		}
 	}
+	logTLS(w.tlsOf(c), r)
 	w.logHead(x, r)
 	if x.flags&xUpgrade != 0 && c.stream != 0 {
 		r.Method = methodConnect
@@ -68,6 +69,7 @@ func (w *Worker) logBare(c *client, f *proto.Fault) {
 		WallMs: w.l.WallMs(), Client: w.clientPeer(c),
 		Status: f.Status, Reason: f.Reason, Major: 1, Minor: 1,
 	}
+	logTLS(w.tlsOf(c), &w.record)
 	if f.Code != codeHeadTimeout {
 		h := &w.head
 		w.record.Method, w.record.Target = h.Bytes(h.MethodName), h.Bytes(h.Target)

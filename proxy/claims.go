@@ -96,10 +96,16 @@ func (f *forwarding) compileNames(drop []string) {
 	for _, name := range drop {
 		f.dropped.add(name)
 	}
+	// RFC 9440 4: whoever is told of a certificate must not be told by just anybody.
+	for _, name := range [...]string{nameClientCert, nameClientCertChain} {
+		f.dropped.add(name)
+		f.certs.add(name)
+	}
 	for t := proto.Token(1); int(t) < proto.TokenCount; t++ {
 		if told(t) || t == proto.TokenXRealIP && f.xRealIP || t == proto.TokenXRequestID && f.requestID {
 			f.dropped.add(t.String())
 			f.respelled.add(t.String())
+			f.certs.add(t.String())
 			f.own[t] = !told(t)
 		}
 	}
@@ -110,11 +116,14 @@ func (f *forwarding) compileNames(drop []string) {
 // at the request. What the proxy says itself must not have another spelling beside
 // it, which a trusted client passes on for somebody else. tells: a client that is
 // trusted says on whose behalf it asks. noted: there are notes for and of proxies
-// (see hops.go).
-func (f *forwarding) judge(h *proto.Head, trusted bool) (tells, noted bool) {
+// (see hops.go). asked: the proxy asks the client for a certificate itself.
+func (f *forwarding) judge(h *proto.Head, trusted, asked bool) (tells, noted bool) {
 	unwanted := &f.dropped
 	if trusted {
 		unwanted = &f.respelled
+		if asked {
+			unwanted = &f.certs
+		}
 	}
 	for i := range h.Fields {
 		field := &h.Fields[i]

@@ -178,6 +178,9 @@ func (w *Worker) admit(c *client, h *proto.Head) *proto.Fault {
 			return &faultProtocol
 		}
 	}
+	if f := w.misdirected(c, h); f != nil {
+		return f
+	}
 	if w.l.Crowded() {
 		return &faultMemory
 	}
@@ -344,7 +347,7 @@ func (w *Worker) requestEnd(c *client, x *exchange, t *proto.Head) {
 	}
 	w.clientDeadline(c, x)
 	if t != nil && w.keepsTrailers(x) {
-		w.snap.forwarding.judge(t, w.peerOf(c).trusted)
+		w.snap.forwarding.judge(t, w.peerOf(c).trusted, w.asksClients(c))
 		w.out = w.requestTrailerSection(w.out[:0], x, t)
 		if len(w.out) > w.pool.BlockBytes() {
 			w.requestFault(c, x, proto.RequestFault(proto.FaultHeadTooLarge))

@@ -38,11 +38,12 @@ const (
 	codeOriginHandshake
 	codeStalled
 	codeAcceptQueue
+	codeMisdirected
 
 	// Each code has a counter, and no two kinds share one: a constant below zero
 	// is an error of the compiler.
 	_ = uint(int(codeConnect) - proto.FaultCount)
-	_ = uint(codeAbuse - codeAcceptQueue - 1)
+	_ = uint(codeAbuse - codeMisdirected - 1)
 	_ = uint(metrics.ReasonCount - int(codeAbuse) - http2.AbuseCount)
 )
 
@@ -79,6 +80,7 @@ var faultNames = map[proto.FaultCode]string{
 	codeHandshake:        "tls_handshake",
 	codeHandshakeTimeout: "tls_handshake_timeout",
 	codeOriginHandshake:  "upstream_tls_handshake",
+	codeMisdirected:      "misdirected",
 	codeStalled:          "stalled",
 	codeAcceptQueue:      "upstream_accept_queue",
 }

@@ -22,6 +22,7 @@ type forwarding struct {
 
 	dropped   names                  // fields that only trusted clients may send
 	respelled names                  // fields that the proxy sends itself
+	certs     names                  // ... and those of clients' certificates, where it asks for one
 	own       [proto.TokenCount]bool // ... and takes from nobody
 }
 
@@ -71,7 +72,7 @@ func (w *Worker) peerOf(c *client) *peerName {
 // requestExtras lists in w.extras the fields that the proxy adds to a request
 // whose fields of this hop have been dropped. Their values live until the next
 // call: in w.scratch, or where they came from.
-func (w *Worker) requestExtras(x *exchange, h *proto.Head, v vetted) {
+func (w *Worker) requestExtras(c *client, x *exchange, h *proto.Head, v vetted) {
 	w.scratch, w.extras = w.scratch[:0], w.extras[:0]
 	f := &w.snap.forwarding
 	p := w.who.peer
@@ -89,6 +90,7 @@ func (w *Worker) requestExtras(x *exchange, h *proto.Head, v vetted) {
 	if f.forwarded {
 		w.forwardedField(h, p)
 	}
+	w.certFields(c)
 	if via := f.requestVia[versionOf(h)]; via != "" {
 		w.addField(proto.TokenVia, via)
 	}
@@ -112,6 +114,13 @@ func (w *Worker) addField(t proto.Token, value string) {
 	from := len(w.scratch)
 	w.scratch = append(w.scratch, value...)
 	w.closeField(t, from)
+}
+
+// addNamed is addField for a name that has no token.
+func (w *Worker) addNamed(name, value string) {
+	from := len(w.scratch)
+	w.scratch = append(w.scratch, value...)
+	w.extras = append(w.extras, proto.Extra{Name: name, Value: w.scratch[from:]})
 }
 
 // closeField adds a field with what stands in scratch behind from. When scratch

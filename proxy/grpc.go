@@ -56,7 +56,7 @@ func grpcStatus(status uint16) byte {
 		return grpcDeadlineExceeded
 	case 413, 414, 429, 431:
 		return grpcResourceExhausted
-	case 502, 503, 508:
+	case 421, 502, 503, 508:
 		return grpcUnavailable
 	}
 	return grpcUnknown

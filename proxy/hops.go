@@ -59,7 +59,7 @@ type vetted struct {
 func (w *Worker) vet(c *client, x *exchange, h *proto.Head) (vetted, bool) {
 	v := vetted{forwards: -1}
 	noted := false
-	v.tells, noted = w.snap.forwarding.judge(h, w.who.peer.trusted)
+	v.tells, noted = w.snap.forwarding.judge(h, w.who.peer.trusted, w.asksClients(c))
 	if !noted {
 		return v, true
 	}

@@ -198,4 +198,4 @@ func (w *Worker) refuseTLS(i uint32, c *client, f *proto.Fault) {
 }
 
 // ownStatuses are what faults may carry; each has a page.
-var ownStatuses = []int{400, 404, 405, 408, 413, 414, 426, 431, 501, 502, 503, 504, 505, 508}
+var ownStatuses = []int{400, 404, 405, 408, 413, 414, 421, 426, 431, 501, 502, 503, 504, 505, 508}

@@ -108,7 +108,7 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 			return
 		}
 	}
-	w.requestExtras(x, h, v)
+	w.requestExtras(c, x, h, v)
 	target := w.target(h, path)
 	host := cl.host
 	if len(host) == 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"unique"
 
 	"golang.org/x/sys/unix"
 
@@ -13,7 +14,9 @@ import (
 	"zproxy/loop"
 	"zproxy/metrics/accesslog"
 	"zproxy/proto"
+	"zproxy/proto/tls"
 	"zproxy/proxy/transport"
+	"zproxy/proxy/transport/credentials"
 	"zproxy/proxy/transport/handshake"
 )
 
@@ -23,9 +26,25 @@ import (
 // secure is the part of a snapshot that has to do with TLS.
 type secure struct {
 	servers    []*transport.Server // by listener; nil: in clear
-	handshakes int                 // under way at once in a loop
+	stores     []Credentials
+	handshakes int // under way at once in a loop
 	workers    *handshake.Workers
 }
+
+// Credentials are those of a listener.
+type Credentials struct {
+	Listener *config.Listener
+	Store    *credentials.Store
+	base     *stdtls.Config
+}
+
+// Compile makes a set of what the listener's files hold now.
+func (c *Credentials) Compile(t *config.TLS) (*credentials.Set, error) {
+	return credentials.Compile(t, c.base)
+}
+
+// Credentials lists those of the listeners that speak TLS.
+func (s *Snapshot) Credentials() []Credentials { return s.secure.stores }
 
 func tlsVersion(text string) uint16 {
 	if text == "1.3" {
@@ -66,16 +85,14 @@ func compileSecure(c *config.Config, loops int) (secure, error) {
 			MinVersion: tlsVersion(l.TLS.MinVersion), CipherSuites: suites12, NextProtos: alpn(l.Protocols),
 			SessionTicketsDisabled: !l.TLS.Tickets,
 		}
-		for k := range l.TLS.Certificates {
-			cert := &l.TLS.Certificates[k]
-			pair, err := stdtls.X509KeyPair(cert.CertPEM, cert.KeyPEM)
-			if err != nil {
-				return s, fmt.Errorf("%s:%d: %w", c.File, cert.Line, err)
-			}
-			base.Certificates = append(base.Certificates, pair)
+		set, err := credentials.Compile(l.TLS, base)
+		if err != nil {
+			return s, fmt.Errorf("%s:%d: %w", c.File, l.Line, err)
 		}
+		store := credentials.NewStore(set)
+		s.stores = append(s.stores, Credentials{Listener: l, Store: store, base: base})
 		s.servers = append(s.servers, &transport.Server{
-			Config: handshake.ServerConfig(base), TimeoutNs: int64(l.TLS.HandshakeTimeout),
+			Config: handshake.ServerConfig(store), TimeoutNs: int64(l.TLS.HandshakeTimeout),
 		})
 		s.handshakes = max(s.handshakes, l.TLS.Handshakes)
 	}
@@ -171,6 +188,7 @@ func (w *Worker) handshakeFailed(conn loop.ConnID, errno unix.Errno) {
 	w.countFault(f)
 	if w.log != nil {
 		w.record = accesslog.Record{WallMs: w.l.WallMs(), Client: w.l.Peer(conn), Reason: w.l.Failure()}
+		logTLS(w.l.Session(conn), &w.record)
 		w.log.Add(&w.record)
 	}
 	w.l.Close(conn)
@@ -193,6 +211,91 @@ func (w *Worker) speaks(conn loop.ConnID, listener int) versions {
 		return onlyHTTP1 // RFC 9113 3.3: HTTP/2 within TLS is chosen by ALPN
 	}
 	return v
+}
+
+// tlsOf is what was agreed on with a client within TLS; nil: it is in
+// clear, or gone.
+func (w *Worker) tlsOf(c *client) *transport.Session {
+	if w.snap.secure.servers[c.listener] == nil {
+		return nil
+	}
+	conn := c.conn
+	if c.stream != 0 {
+		st := w.streams.At(c.stream)
+		if st.id == 0 {
+			return nil // see clientPeer
+		}
+		conn = w.sessionOf(st).conn
+	}
+	return w.l.Session(conn)
+}
+
+// misdirected refuses a request that does not belong on its connection: it is for
+// a host that the connection's certificate is not for, or whose clients are let in
+// by another policy (RFC 9110 7.4, 15.5.20). A client that names no host to TLS
+// may name an address to HTTP, which has no place in TLS (RFC 6066 3).
+func (w *Worker) misdirected(c *client, h *proto.Head) *proto.Fault {
+	s := w.tlsOf(c)
+	if s == nil || h.Host.Len == 0 {
+		return nil
+	}
+	host := h.Bytes(h.Host)
+	n, _, _ := proto.ParseAuthority(host)
+	if host = host[:n]; proto.EqualFold(host, s.Name) || s.Name == "" && isAddress(host) || s.Terms.Serves(host) {
+		return nil
+	}
+	return &faultMisdirected
+}
+
+func isAddress(host []byte) bool {
+	if len(host) > 0 && host[0] == '[' {
+		return true
+	}
+	for _, c := range host {
+		if c != '.' && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// asksClients says that c has been asked for a certificate: no other has a say.
+func (w *Worker) asksClients(c *client) bool {
+	s := w.tlsOf(c)
+	return s != nil && s.Terms.AsksClients()
+}
+
+// certFields passes on a client's certificate (RFC 9440 2).
+func (w *Worker) certFields(c *client) {
+	s := w.tlsOf(c)
+	if s == nil || s.Client == (unique.Handle[credentials.Client]{}) {
+		return
+	}
+	cert := s.Client.Value()
+	w.addNamed(nameClientCert, cert.Cert)
+	if cert.Chain != "" {
+		w.addNamed(nameClientCertChain, cert.Chain)
+	}
+}
+
+const (
+	nameClientCert      = "Client-Cert"
+	nameClientCertChain = "Client-Cert-Chain"
+)
+
+// logTLS writes down what a client's connection is.
+func logTLS(s *transport.Session, r *accesslog.Record) {
+	if s == nil {
+		return
+	}
+	r.SNI, r.Resumed = s.Name, s.Resumed
+	if s.Version != 0 {
+		r.TLSVersion, r.TLSSuite = tls.VersionName(s.Version), tls.SuiteName(s.Suite)
+	}
+	if s.Client != (unique.Handle[credentials.Client]{}) {
+		c := s.Client.Value()
+		r.CertSubject, r.CertSerial, r.CertFingerprint = c.Subject, c.Serial, c.Fingerprint
+	}
 }
 
 // connect dials an endpoint.
@@ -234,6 +337,7 @@ var (
 var (
 	faultHandshake        = proto.Fault{Status: 400, Code: codeHandshake, Reason: "TLS handshake failed"}
 	faultHandshakeTimeout = proto.Fault{Status: 408, Code: codeHandshakeTimeout, Reason: "TLS handshake not finished in time"}
+	faultMisdirected      = proto.Fault{Status: 421, Code: codeMisdirected, Reason: "request is for a host that its TLS connection is not for"}
 	faultOriginHandshake  = proto.Fault{Status: 502, Code: codeOriginHandshake, Reason: "TLS handshake with the origin failed"}
 	faultNoH2             = proto.Fault{Status: 502, Code: codeOriginHandshake, Reason: "origin does not offer HTTP/2 (ALPN h2)"}
 )

@@ -285,5 +285,6 @@ func (w *Worker) logSession(se *session, f *proto.Fault) {
 		WallMs: w.l.WallMs(), Client: w.l.Peer(se.conn),
 		Status: f.Status, Reason: f.Reason, Major: 2,
 	}
+	logTLS(w.l.Session(se.conn), &w.record)
 	w.log.Add(&w.record)
 }

@@ -39,6 +39,13 @@ const (
 	LogUserAgent
 	LogRequestID
 	LogCut
+	LogTLSVersion
+	LogTLSSuite
+	LogTLSSNI
+	LogTLSResumed
+	LogCertSubject
+	LogCertSerial
+	LogCertFingerprint
 	numFields
 )
 
@@ -47,6 +54,7 @@ var fieldNames = [numFields]string{
 	"bytes_in", "bytes_out", "duration_us", "duration_s", "route", "upstream", "endpoint", "upstream_host", "upstream_target",
 	"reused", "connect_us", "connect_s", "response_us", "response_s", "reason", "close_code", "closed_by",
 	"referer", "user_agent", "request_id", "cut",
+	"tls_version", "tls_suite", "tls_sni", "tls_resumed", "client_cert_subject", "client_cert_serial", "client_cert_fingerprint",
 }
 
 // FieldNames lists the names of all fields, in the order of their numbers.

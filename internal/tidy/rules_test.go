@@ -34,6 +34,8 @@ var layers = map[string]int{
 
 	"loop": 4,
 
+	"proxy/transport/credentials": 3,
+
 	"proxy/transport/handshake": 4,
 	"proxy/transport":           5,
 
@@ -109,6 +111,8 @@ var banned = []struct {
 var elsewhere = map[string]string{
 	"upstream/resolve": "asks name servers on a goroutine of its own",
 	"upstream/health":  "checks endpoints on goroutines of its own",
+
+	"proxy/transport/credentials": "is compiled beside the loops, and chosen from on the goroutines of handshakes",
 
 	"proxy/transport/handshake": "a handshake runs on a goroutine of its own",
 }

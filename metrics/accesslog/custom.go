@@ -56,6 +56,11 @@ func appendField(dst []byte, c *clocks, p *variables.LogPart, r *Record) []byte 
 			dst = strconv.AppendBool(dst, r.Reused)
 		}
 		return dst
+	case variables.LogTLSResumed:
+		if r.TLSVersion != "" {
+			dst = strconv.AppendBool(dst, r.Resumed)
+		}
+		return dst
 	case variables.LogCut:
 		return strconv.AppendBool(dst, r.isCut())
 	}
@@ -118,6 +123,24 @@ func appendTextField(dst []byte, p *variables.LogPart, r *Record) []byte {
 		return appendColumn(dst, p, r.UserAgent, maxField)
 	case variables.LogRequestID:
 		return appendColumn(dst, p, r.RequestID, maxHost)
+	}
+	return appendTLSField(dst, p, r)
+}
+
+func appendTLSField(dst []byte, p *variables.LogPart, r *Record) []byte {
+	switch p.Field {
+	case variables.LogTLSVersion:
+		return appendColumn(dst, p, r.TLSVersion, maxHost)
+	case variables.LogTLSSuite:
+		return appendColumn(dst, p, r.TLSSuite, maxHost)
+	case variables.LogTLSSNI:
+		return appendColumn(dst, p, r.SNI, maxHost)
+	case variables.LogCertSubject:
+		return appendColumn(dst, p, r.CertSubject, maxField)
+	case variables.LogCertSerial:
+		return appendColumn(dst, p, r.CertSerial, maxHost)
+	case variables.LogCertFingerprint:
+		return appendColumn(dst, p, r.CertFingerprint, maxHost)
 	}
 	return dst
 }

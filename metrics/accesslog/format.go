@@ -96,10 +96,30 @@ func appendJSON(dst []byte, c *clock, r *Record) []byte {
 	dst = appendJSONBytes(dst, `,"referer":"`, r.Referer, maxField)
 	dst = appendJSONBytes(dst, `,"user_agent":"`, r.UserAgent, maxField)
 	dst = appendJSONBytes(dst, `,"request_id":"`, r.RequestID, maxHost)
+	if r.TLSVersion != "" || r.SNI != "" {
+		dst = appendJSONTLS(dst, r)
+	}
 	if r.isCut() {
 		dst = append(dst, `,"cut":true`...)
 	}
 	return append(dst, "}\n"...)
+}
+
+func appendJSONTLS(dst []byte, r *Record) []byte {
+	if r.TLSVersion != "" {
+		dst = appendJSONString(dst, `,"tls_version":"`, r.TLSVersion)
+		dst = appendJSONString(dst, `,"tls_suite":"`, r.TLSSuite)
+		dst = append(dst, `,"tls_resumed":`...)
+		dst = strconv.AppendBool(dst, r.Resumed)
+	}
+	dst = appendJSONString(dst, `,"tls_sni":"`, r.SNI)
+	if r.CertFingerprint != "" {
+		dst = append(dst, `,"client_cert_subject":"`...)
+		dst = append(appendJSONText(dst, cut(r.CertSubject, maxField)), '"')
+		dst = appendJSONString(dst, `,"client_cert_serial":"`, r.CertSerial)
+		dst = appendJSONString(dst, `,"client_cert_fingerprint":"`, r.CertFingerprint)
+	}
+	return dst
 }
 
 func appendJSONUpstream(dst []byte, r *Record) []byte {
@@ -197,7 +217,8 @@ func cut[T text](s T, limit int) T { return s[:min(len(s), limit)] }
 func (r *Record) isCut() bool {
 	return r.Cut || len(r.Target) > maxTarget || len(r.Method) > maxMethod || len(r.Host) > maxHost ||
 		len(r.Referer) > maxField || len(r.UserAgent) > maxField || len(r.Route) > maxHost ||
-		len(r.UpstreamHost) > maxHost || len(r.UpstreamTarget) > maxTarget || len(r.RequestID) > maxHost || len(r.Upstream) > maxHost || len(r.Endpoint) > maxHost || len(r.Reason) > maxHost
+		len(r.UpstreamHost) > maxHost || len(r.UpstreamTarget) > maxTarget || len(r.RequestID) > maxHost || len(r.Upstream) > maxHost || len(r.Endpoint) > maxHost || len(r.Reason) > maxHost ||
+		len(r.SNI) > maxHost || len(r.CertSubject) > maxField || len(r.CertSerial) > maxHost
 }
 
 // plain marks the bytes that stand for themselves in a JSON string and in a

@@ -192,6 +192,8 @@ func TestWorstLineFits(t *testing.T) {
 		Method: bad, Target: bad, Host: bad, Minor: 255, Status: 65535, BytesIn: 1<<64 - 1, BytesOut: 1<<64 - 1,
 		DurationNs: -1 << 63, ConnectNs: 1<<63 - 1, ResponseNs: 1<<63 - 1, Route: string(bad), Upstream: string(bad),
 		Endpoint: string(bad), Reason: string(bad), CloseCode: 65535, ClosedBy: "origin", Referer: bad, UserAgent: bad,
+		TLSVersion: "1.3", TLSSuite: "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", SNI: string(bad),
+		CertSubject: string(bad), CertSerial: string(bad), CertFingerprint: strings.Repeat("f", 64),
 		RequestID: bad, UpstreamHost: bad, UpstreamTarget: bad, Peer: netip.MustParseAddrPort("[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
 	}
 	checkJSON(t, r)
@@ -225,6 +227,7 @@ func TestSamplesAreInTheManual(t *testing.T) {
 	all := sample()
 	all.Reason, all.Target = "x", make([]byte, maxTarget+1)
 	all.CloseCode, all.ClosedBy = 1000, "client"
+	all.TLSVersion, all.TLSSuite, all.SNI, all.CertSubject, all.CertSerial, all.CertFingerprint = "1.3", "s", "n", "CN=c", "01", "ff"
 	all.SetClient(netip.MustParseAddr("2001:db8::1"))
 	all.RequestID, all.UpstreamHost, all.UpstreamTarget = []byte("id"), []byte("h"), []byte("/")
 	var fields map[string]any

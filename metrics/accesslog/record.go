@@ -42,6 +42,11 @@ type Record struct {
 
 	UpstreamHost, UpstreamTarget []byte // as sent on, where they differ from Host and Target
 
+	// Of a client's connection within TLS; the certificate is one that was checked.
+	TLSVersion, TLSSuite, SNI                string
+	Resumed                                  bool // comes with TLSVersion
+	CertSubject, CertSerial, CertFingerprint string
+
 	Cut bool // one of the texts is not whole
 }
 
@@ -67,11 +72,11 @@ const (
 // buffer always room for one more.
 const (
 	maxTarget = 8192
-	maxField  = 1024 // referer, user agent
-	maxHost   = 256  // host, route, upstream, endpoint, reason, request id
+	maxField  = 1024 // referer, user agent, subject of a certificate
+	maxHost   = 256  // host, route, upstream, endpoint, reason, request id, SNI, serial number of a certificate
 	maxMethod = 32
 
 	// A byte becomes at most six ("\u0000"); names, numbers and punctuation of
-	// a line with every field stay below 1 KiB.
-	maxLine = 6*(2*maxTarget+2*maxField+7*maxHost+maxMethod) + 1024
+	// a line with every field stay below 1.5 KiB.
+	maxLine = 6*(2*maxTarget+3*maxField+9*maxHost+maxMethod) + 1536
 )

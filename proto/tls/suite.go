@@ -21,6 +21,7 @@ const (
 
 // suite is what the record layer needs to know of a cipher suite.
 type suite struct {
+	name    string // in the registry of IANA
 	id      uint16
 	version uint16
 	aead    aead
@@ -31,21 +32,40 @@ type suite struct {
 // suites has every one with an AEAD that crypto/tls negotiates with an ephemeral
 // key exchange: RFC 9846 B.4, RFC 5289, RFC 7905.
 var suites = [...]suite{
-	{0x1301, Version13, aeadGCM, 16, crypto.SHA256},
-	{0x1302, Version13, aeadGCM, 32, crypto.SHA384},
-	{0x1303, Version13, aeadChaCha, 32, crypto.SHA256},
-	{0xc02b, Version12, aeadGCM, 16, crypto.SHA256},    // ECDHE_ECDSA
-	{0xc02c, Version12, aeadGCM, 32, crypto.SHA384},    // ECDHE_ECDSA
-	{0xc02f, Version12, aeadGCM, 16, crypto.SHA256},    // ECDHE_RSA
-	{0xc030, Version12, aeadGCM, 32, crypto.SHA384},    // ECDHE_RSA
-	{0xcca8, Version12, aeadChaCha, 32, crypto.SHA256}, // ECDHE_RSA
-	{0xcca9, Version12, aeadChaCha, 32, crypto.SHA256}, // ECDHE_ECDSA
+	{"TLS_AES_128_GCM_SHA256", 0x1301, Version13, aeadGCM, 16, crypto.SHA256},
+	{"TLS_AES_256_GCM_SHA384", 0x1302, Version13, aeadGCM, 32, crypto.SHA384},
+	{"TLS_CHACHA20_POLY1305_SHA256", 0x1303, Version13, aeadChaCha, 32, crypto.SHA256},
+	{"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", 0xc02b, Version12, aeadGCM, 16, crypto.SHA256},
+	{"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", 0xc02c, Version12, aeadGCM, 32, crypto.SHA384},
+	{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", 0xc02f, Version12, aeadGCM, 16, crypto.SHA256},
+	{"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", 0xc030, Version12, aeadGCM, 32, crypto.SHA384},
+	{"TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", 0xcca8, Version12, aeadChaCha, 32, crypto.SHA256},
+	{"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", 0xcca9, Version12, aeadChaCha, 32, crypto.SHA256},
 }
 
 // Supports says whether the record layer has the cipher suite id in version.
 func Supports(version, id uint16) bool {
 	_, ok := find(version, id)
 	return ok
+}
+
+// SuiteName is what the cipher suite id is called, "" if the record layer does not
+// have it.
+func SuiteName(id uint16) string {
+	for i := range suites {
+		if suites[i].id == id {
+			return suites[i].name
+		}
+	}
+	return ""
+}
+
+// VersionName is a version as people write it.
+func VersionName(version uint16) string {
+	if version == Version13 {
+		return "1.3"
+	}
+	return "1.2"
 }
 
 func find(version, id uint16) (uint8, bool) {

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"unique"
 
 	"golang.org/x/sys/unix"
 
 	"zproxy/loop"
 	"zproxy/proto/tls"
+	"zproxy/proxy/transport/credentials"
 	"zproxy/proxy/transport/handshake"
 )
 
@@ -64,6 +66,25 @@ func (t *Transport) ALPN(id loop.ConnID) Protocol {
 		return t.conns.At(i).alpn
 	}
 	return ProtocolNone
+}
+
+// Session is what the handshake of a connection has come to. Of the connection to
+// an origin it has no name, no terms and no client.
+type Session struct {
+	Name           string             // that the client has asked for, in lower case; "": none
+	Terms          *credentials.Terms // nil: the handshake did not come to that
+	Client         unique.Handle[credentials.Client]
+	Version, Suite uint16 // as on the wire, 0: the handshake has failed
+	Resumed        bool
+}
+
+// Session is that of id, whose Connected has been reported; nil: it is in clear. It
+// is good until the connection's Closed, and not to be changed.
+func (t *Transport) Session(id loop.ConnID) *Session {
+	if i := t.entry(id); i != 0 {
+		return &t.agreed[i]
+	}
+	return nil
 }
 
 // IsSecure says that id is within TLS.
@@ -155,10 +176,12 @@ func (t *Transport) handshakeMail(id loop.ConnID) {
 	if err == nil {
 		err = c.tls.Start(c.has(flagServer), &r.Secrets)
 	}
+	t.agreed[i] = Session{Name: r.Name, Terms: r.Terms, Client: r.Client}
 	if err != nil {
 		t.fail(i, c, describe(err), unix.EPROTO)
 		return
 	}
+	t.agreed[i].Version, t.agreed[i].Suite, t.agreed[i].Resumed = r.State.Version, r.State.CipherSuite, r.State.DidResume
 	t.jobs[i] = job{}
 	t.letGo(c)
 	t.stats.Handshakes++

@@ -78,6 +78,7 @@ type Transport struct {
 	secure []uint32 // by the loop's slot: entry in conns, 0: in clear
 	conns  slab.Slab[conn]
 	jobs   []job     // by entry
+	agreed []Session // by entry, from the end of the handshake on
 	hello  []*Server // by entry, until the handshake begins
 
 	ready   []uint32 // connections with something to report
@@ -141,6 +142,7 @@ func (t *Transport) newConn(id loop.ConnID) (uint32, *conn) {
 		more := int(i) + 1 - len(t.jobs)
 		t.jobs = append(t.jobs, make([]job, more)...)
 		t.hello = append(t.hello, make([]*Server, more)...)
+		t.agreed = append(t.agreed, make([]Session, more)...)
 	}
 	return i, c
 }
@@ -359,6 +361,7 @@ func (t *Transport) gone(c *conn) {
 // forget: Closed is the connection's last event.
 func (t *Transport) forget(i uint32, c *conn) {
 	t.drop(i, c)
+	t.agreed[i] = Session{}
 	t.secure[uint32(c.id)] = 0
 	if c.has(flagListed) {
 		forgetIn(t.ready[t.at:], i)

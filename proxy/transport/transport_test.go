@@ -2,16 +2,11 @@ package transport
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	crand "crypto/rand"
 	stdtls "crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -44,27 +39,6 @@ type owner struct {
 	closed int
 }
 
-func certificate(t testing.TB) stdtls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	from := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "zproxy.test"}, DNSNames: []string{"zproxy.test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(crand.Reader, from, from, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return stdtls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
-}
-
 // serve runs a transport on a thread of its own, which puts what it accepts into
 // TLS, until the test ends. Then no block is in use and no connection left.
 func serve(t *testing.T, io loop.IO, c Config, on func(o *owner, ev *loop.Event)) (address string, o *owner, do func(func())) {
@@ -79,8 +53,7 @@ func serve(t *testing.T, io loop.IO, c Config, on func(o *owner, ev *loop.Event)
 	}
 	address = fmt.Sprintf("127.0.0.1:%d", sa.(*unix.SockaddrInet4).Port)
 	o = &owner{on: on, server: &Server{
-		Config: handshake.ServerConfig(&stdtls.Config{
-			Certificates: []stdtls.Certificate{certificate(t)}, NextProtos: []string{"h2", "http/1.1"}}),
+		Config:    handshake.ServerConfig(store(t, certificate(t))),
 		TimeoutNs: int64(testTimeout),
 	}}
 	calls := make(chan call)

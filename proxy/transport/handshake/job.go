@@ -7,8 +7,10 @@ import (
 	"net"
 	"sync"
 	"time"
+	"unique"
 
 	"zproxy/proto/tls"
+	"zproxy/proxy/transport/credentials"
 )
 
 // enough is how much may wait to be read: more than that is content behind the
@@ -21,6 +23,11 @@ type Result struct {
 	Secrets tls.Secrets
 	State   stdtls.ConnectionState
 	Unread  []byte // what was fed behind the handshake's end
+
+	// Of servers.
+	Name   string             // that the client has asked for, in lower case; "": none
+	Terms  *credentials.Terms // nil: it did not come to that
+	Client unique.Handle[credentials.Client]
 }
 
 // Waker is told that a Job has something to send, or is over. It is called from
@@ -56,6 +63,8 @@ type Job struct {
 	wrote     []byte // and that were written
 	secrets   keyLog
 	resumable []byte // TLS 1.2: the master secret of the session that may be resumed
+	name      string // see Result
+	terms     *credentials.Terms
 }
 
 // ErrAborted is the result of a Job that was aborted.
@@ -68,42 +77,37 @@ type Workers struct{ places chan struct{} }
 // NewWorkers makes n places.
 func NewWorkers(n int) *Workers { return &Workers{make(chan struct{}, max(1, n))} }
 
-// ServerConfig makes of base what Start takes for servers; it is shared by all their
-// handshakes. Each has a clone of base, or of what base.GetConfigForClient gives,
-// with a KeyLogWriter of its own. The ticket keys are those of the result: clones
-// that do not come by GetConfigForClient have keys of their own and resume nothing.
-func ServerConfig(base *stdtls.Config) *stdtls.Config {
-	outer := base.Clone()
-	outer.GetConfigForClient = func(hello *stdtls.ClientHelloInfo) (*stdtls.Config, error) {
-		chosen := base
-		if base.GetConfigForClient != nil {
-			other, err := base.GetConfigForClient(hello)
-			if err != nil {
-				return nil, err
+// ServerConfig makes of a store what Start takes for servers; it is shared by all
+// their handshakes. Each has a clone of what its terms say, with a KeyLogWriter of
+// its own, and sessions that go on under the same terms only. The ticket keys are
+// those of the store: a clone has keys of its own and resumes nothing.
+func ServerConfig(store *credentials.Store) *stdtls.Config {
+	tickets := store.Tickets()
+	return &stdtls.Config{
+		GetEncryptedClientHelloKeys: func(*stdtls.ClientHelloInfo) ([]stdtls.EncryptedClientHelloKey, error) { return store.ECH(), nil },
+		GetConfigForClient: func(hello *stdtls.ClientHelloInfo) (*stdtls.Config, error) {
+			j := hello.Conn.(*Job)
+			j.terms, j.name = store.Choose(hello.ServerName)
+			own := j.terms.Config.Clone()
+			own.KeyLogWriter = &j.secrets
+			own.WrapSession = func(cs stdtls.ConnectionState, s *stdtls.SessionState) ([]byte, error) {
+				if cs.Version == tls.Version12 {
+					addMaster(s, j.master())
+				}
+				j.terms.Bind(s, j.name)
+				return tickets.EncryptTicket(cs, s)
 			}
-			if other != nil {
-				chosen = other
-			}
-		}
-		chosen = chosen.Clone()
-		j := hello.Conn.(*Job)
-		chosen.KeyLogWriter = &j.secrets
-		chosen.WrapSession = func(cs stdtls.ConnectionState, s *stdtls.SessionState) ([]byte, error) {
-			if cs.Version == tls.Version12 {
-				addMaster(s, j.master())
-			}
-			return outer.EncryptTicket(cs, s)
-		}
-		chosen.UnwrapSession = func(ticket []byte, cs stdtls.ConnectionState) (*stdtls.SessionState, error) {
-			s, err := outer.DecryptTicket(ticket, cs)
-			if s != nil {
+			own.UnwrapSession = func(ticket []byte, cs stdtls.ConnectionState) (*stdtls.SessionState, error) {
+				s, err := tickets.DecryptTicket(ticket, cs)
+				if s == nil || !j.terms.Binds(s, j.name) {
+					return nil, err
+				}
 				j.resumable = masterOf(s)
+				return s, nil
 			}
-			return s, err
-		}
-		return chosen, nil
+			return own, nil
+		},
 	}
-	return outer
 }
 
 // Start begins a handshake as a server, with what ServerConfig gave, or as a
@@ -173,10 +177,16 @@ func (j *Job) run() {
 	}
 	j.work()
 	err := c.Handshake()
-	var r Result
+	r := Result{Name: j.name, Terms: j.terms}
 	if r.Err = err; err == nil {
 		r.State = c.ConnectionState()
 		r.Secrets, r.Err = j.found(r.State)
+	}
+	if r.Err == nil && j.server {
+		r.Client, r.Err = credentials.Identify(&r.State)
+	}
+	if err != nil && j.terms != nil && j.terms.Refused() != nil {
+		r.Err = j.terms.Refused()
 	}
 	j.mu.Lock()
 	j.over = true

@@ -7,6 +7,7 @@ import (
 	stdtls "crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"io"
 	"math/big"
 	"net"
@@ -14,7 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"zproxy/config"
 	"zproxy/proto/tls"
+	"zproxy/proxy/transport/credentials"
 )
 
 func certificate(t testing.TB) stdtls.Certificate {
@@ -32,6 +35,26 @@ func certificate(t testing.TB) stdtls.Certificate {
 		t.Fatal(err)
 	}
 	return stdtls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// store makes of base, and its one certificate, what a listener chooses from.
+func store(t testing.TB, base *stdtls.Config) *credentials.Store {
+	t.Helper()
+	cert := base.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := base.Clone()
+	shared.Certificates = nil
+	set, err := credentials.Compile(&config.TLS{Certificates: []config.Certificate{{
+		CertPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}),
+		KeyPEM:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
+	}}}, shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return credentials.NewStore(set)
 }
 
 // drive feeds a Job what arrives at c, in pieces of at most step bytes, and sends
@@ -110,7 +133,7 @@ func TestHandshakes(t *testing.T) {
 	for _, version := range []uint16{tls.Version12, tls.Version13} {
 		for _, step := range []int{1, 7, 4096} {
 			cert := certificate(t)
-			server := ServerConfig(&stdtls.Config{Certificates: []stdtls.Certificate{cert}, MaxVersion: version, NextProtos: []string{"h2", "http/1.1"}})
+			server := ServerConfig(store(t, &stdtls.Config{Certificates: []stdtls.Certificate{cert}, MaxVersion: version, NextProtos: []string{"h2", "http/1.1"}}))
 			client := &stdtls.Config{InsecureSkipVerify: true, ServerName: "zproxy.test", MaxVersion: version, NextProtos: []string{"http/1.1"},
 				ClientSessionCache: stdtls.NewLRUClientSessionCache(4), CipherSuites: []uint16{0xc02b}}
 			for round, resumed := range []bool{false, true, true} {
@@ -204,7 +227,7 @@ func TestAsClient(t *testing.T) {
 // What is sent right behind the client's Finished belongs to whoever takes over.
 func TestUnread(t *testing.T) {
 	a, b := pipe(t)
-	server := ServerConfig(&stdtls.Config{Certificates: []stdtls.Certificate{certificate(t)}})
+	server := ServerConfig(store(t, &stdtls.Config{Certificates: []stdtls.Certificate{certificate(t)}}))
 	peer := stdtls.Client(a, &stdtls.Config{InsecureSkipVerify: true})
 	go func() {
 		if peer.Handshake() == nil {
@@ -242,7 +265,7 @@ func (h *holding) Read(b []byte) (int, error) {
 }
 
 func TestFailures(t *testing.T) {
-	server := ServerConfig(&stdtls.Config{Certificates: []stdtls.Certificate{certificate(t)}, MinVersion: tls.Version13})
+	server := ServerConfig(store(t, &stdtls.Config{Certificates: []stdtls.Certificate{certificate(t)}, MinVersion: tls.Version13}))
 	a, b := pipe(t)
 	peer := stdtls.Client(a, &stdtls.Config{InsecureSkipVerify: true, MaxVersion: tls.Version12})
 	failed := make(chan error, 1)
@@ -276,7 +299,7 @@ func TestFailures(t *testing.T) {
 
 // A peer that sends more than is read is held back, and goes on when it was read.
 func TestEnough(t *testing.T) {
-	server := ServerConfig(&stdtls.Config{Certificates: []stdtls.Certificate{certificate(t)}})
+	server := ServerConfig(store(t, &stdtls.Config{Certificates: []stdtls.Certificate{certificate(t)}}))
 	workers := NewWorkers(1)
 	workers.places <- struct{}{} // somebody else computes
 	woken := make(chan struct{}, 1)
