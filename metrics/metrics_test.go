@@ -27,8 +27,10 @@ func full() *metrics.Snapshot {
 			{Index: 0, CPU: 2, Node: 1, IO: "epoll", Polls: 7, Bound: true},
 			{Index: 1, CPU: 3, Node: 1, IO: "uring"},
 		},
-		Pools:     []metrics.PoolState{{Loop: 0, Upstream: "app", Idle: 3}, {Loop: 1, Upstream: "app", Waiting: 4}},
-		Endpoints: []metrics.EndpointState{{Upstream: "app", Endpoint: "10.0.0.5:9000", Open: 5, Down: true}, {Upstream: "app", Endpoint: "unix:/a\"b\\c\nd\xff"}},
+		Pools:            []metrics.PoolState{{Loop: 0, Upstream: "app", Idle: 3}, {Loop: 1, Upstream: "app", Waiting: 4}},
+		Endpoints:        []metrics.EndpointState{{Upstream: "app", Endpoint: "10.0.0.5:9000", Open: 5, Down: true}, {Upstream: "app", Endpoint: "unix:/a\"b\\c\nd\xff"}},
+		Certificates:     []metrics.CertificateState{{Listener: "[::]:443", File: "a.pem", Days: 12.5}, {Listener: "[::]:443", File: "b.pem", Days: -1}},
+		CertificateFiles: []metrics.CertificateFiles{{Listener: "[::]:443", Reloads: 3, Failures: 1, Failing: true}},
 		Gauges: []metrics.Gauge{
 			{Name: "zproxy_build_info", Labels: metrics.Labels("version", "1.0"), Help: "Build.", Value: 1},
 		},

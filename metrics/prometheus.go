@@ -29,6 +29,7 @@ func (s *Snapshot) WritePrometheus(w io.Writer) error {
 	e.states(s)
 	e.pools(s)
 	e.endpoints(s)
+	e.certificates(s)
 	sum := Sum(s.Loops)
 	e.summed(sum)
 	e.series("zproxy_route", "route", "of the route", s.RouteNames, sum.Routes)

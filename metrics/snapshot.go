@@ -7,7 +7,12 @@ type Snapshot struct {
 	Pools     []PoolState     // per loop and upstream; may be empty
 	Endpoints []EndpointState // per upstream and endpoint; may be empty
 	Gauges    []Gauge         // anything else
-	Reasons   []string        // names of the codes in RefusedByReason; "" or missing: code_N
+
+	// Of the listeners that speak TLS.
+	Certificates     []CertificateState
+	CertificateFiles []CertificateFiles
+
+	Reasons []string // names of the codes in RefusedByReason; "" or missing: code_N
 	// Violations are names of the codes in WebSocket.Violations; "" or missing: kind_N.
 	Violations []string
 	// RouteNames and UpstreamNames are the labels of Loop.Routes and Loop.Upstreams.

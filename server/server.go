@@ -44,6 +44,7 @@ type Server struct {
 	admin    *admin.Server
 	resolver *resolve.Resolver
 	watcher  *watcher
+	keeper   *keeper
 	sockets  []loop.SocketFile
 	started  time.Time
 
@@ -114,7 +115,7 @@ func (s *Server) start() error {
 			return err
 		}
 	}
-	s.watcher = s.watch()
+	s.watcher, s.keeper = s.watch(), s.keep()
 	s.state.Store(stateReady)
 	// What parsing and starting left behind goes back to the kernel now.
 	debug.FreeOSMemory()
@@ -283,6 +284,9 @@ func (s *Server) ReopenLog() error {
 func (s *Server) stopHelpers() {
 	if s.watcher != nil {
 		s.watcher.close()
+	}
+	if s.keeper != nil {
+		s.keeper.close()
 	}
 	if s.resolver != nil {
 		s.resolver.Stop()

@@ -79,6 +79,9 @@ func (src source) Snapshot() (metrics.Snapshot, error) {
 	if s.access != nil {
 		snap.Gauges = append(snap.Gauges, s.access.Gauges()...)
 	}
+	if s.keeper != nil {
+		s.keeper.report(&snap, time.Now())
+	}
 	clusters := s.snap.Clusters()
 	for i, r := range reports {
 		snap.Loops = append(snap.Loops, &r.Metrics)

@@ -154,7 +154,10 @@ func obey(s *server.Server, signals <-chan os.Signal, log *slog.Logger) {
 				log.Info("the access log was reopened", "signal", "SIGUSR1")
 			}
 		case unix.SIGHUP:
-			log.Warn("reloading is not supported: start a new process with the new configuration and send this one SIGTERM", "signal", "SIGHUP")
+			if err := s.ReadCertificates(); err != nil {
+				log.Error("not all certificates were read again", "signal", "SIGHUP", "error", err.Error())
+			}
+			log.Warn("certificates are read again, the configuration is not: for that start a new process with it and send this one SIGTERM", "signal", "SIGHUP")
 		default:
 			name := unix.SignalName(sig.(unix.Signal))
 			if draining {
