@@ -21,6 +21,8 @@ func Check(c *config.Config) error {
 	k := &checker{cfg: c}
 	k.folders()
 	k.loops()
+	k.secrets()
+	k.hosts()
 	if len(k.wrong) > 0 {
 		return &k.wrong
 	}
