@@ -60,10 +60,8 @@ type Loop struct {
 	Tunnels      uint64 // gauge: upgraded connections open
 	TunnelsTotal uint64 // upgraded connections ever
 
-	TLSHandshakes uint64 // TLS handshakes, with clients and origins, that ended well
-	TLSResumed    uint64 // of them, those that resumed a session
-	TLSFailed     uint64 // TLS handshakes that failed
-	TLSRefused    uint64 // client connections closed at once because too many handshakes were under way
+	TLS        TLS    // handshakes
+	TLSRefused uint64 // client connections closed at once because too many handshakes were under way
 
 	Sessions         uint64 // client connections that spoke HTTP/2
 	Streams          uint64 // gauge: streams open to clients
@@ -98,6 +96,7 @@ type Loop struct {
 func (l *Loop) CopyTo(dst *Loop) {
 	*dst = *l
 	dst.Routes, dst.Upstreams = slices.Clone(l.Routes), slices.Clone(l.Upstreams)
+	l.TLS.copyTo(&dst.TLS)
 	l.Total.copyTo(&dst.Total)
 	l.Connect.copyTo(&dst.Connect)
 	l.Response.copyTo(&dst.Response)
@@ -119,6 +118,7 @@ func Sum(loops []*Loop) *Loop {
 		}
 		sum.WebSocket.add(&l.WebSocket)
 		sum.Routes, sum.Upstreams = addSeries(sum.Routes, l.Routes), addSeries(sum.Upstreams, l.Upstreams)
+		sum.TLS.add(&l.TLS)
 		sum.Total.Merge(&l.Total)
 		sum.Connect.Merge(&l.Connect)
 		sum.Response.Merge(&l.Response)

@@ -61,6 +61,10 @@ func full() *metrics.Snapshot {
 		}
 		l.WebSocket.CountClose(2, 999)
 		l.WebSocket.CountClose(2, 1015)
+		l.TLS.Count(metrics.Handshake{Side: metrics.SideClient, Version: "1.3", Suite: "TLS_AES_128_GCM_SHA256", Group: "X25519"})
+		l.TLS.Count(metrics.Handshake{Side: metrics.SideUpstream, Version: "1.2", Suite: "s", Group: "none", Resumed: true})
+		l.TLS.CountFailure(metrics.HandshakeFailure{Side: metrics.SideClient, Reason: "timeout"})
+		l.TLS.Time.RecordValue(int64(n+1) * 1e6)
 		l.Total.RecordValue(int64(n+1) * 1e6)
 		s.Loops = append(s.Loops, l)
 	}

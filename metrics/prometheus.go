@@ -29,6 +29,7 @@ func (s *Snapshot) WritePrometheus(w io.Writer) error {
 	e.states(s)
 	e.pools(s)
 	e.endpoints(s)
+	e.handshakes(s)
 	e.certificates(s)
 	sum := Sum(s.Loops)
 	e.summed(sum)

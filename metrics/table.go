@@ -45,9 +45,6 @@ var counterTable = [...]struct {
 	{"zproxy_queue_full_total", counter, "Requests refused because the queue was full.", func(l *Loop) *uint64 { return &l.QueueFull }},
 	{"zproxy_tunnels_open", gauge, "Upgraded connections open.", func(l *Loop) *uint64 { return &l.Tunnels }},
 	{"zproxy_tunnels_total", counter, "Upgraded connections ever.", func(l *Loop) *uint64 { return &l.TunnelsTotal }},
-	{"zproxy_tls_handshakes_total", counter, "TLS handshakes with clients and origins that ended well.", func(l *Loop) *uint64 { return &l.TLSHandshakes }},
-	{"zproxy_tls_resumed_total", counter, "Of them, those that resumed a session.", func(l *Loop) *uint64 { return &l.TLSResumed }},
-	{"zproxy_tls_failed_total", counter, "TLS handshakes that failed, on either side.", func(l *Loop) *uint64 { return &l.TLSFailed }},
 	{"zproxy_tls_refused_total", counter, "Client connections closed at once because too many TLS handshakes were under way.", func(l *Loop) *uint64 { return &l.TLSRefused }},
 	{"zproxy_http2_connections_total", counter, "Client connections that spoke HTTP/2.", func(l *Loop) *uint64 { return &l.Sessions }},
 	{"zproxy_http2_streams_open", gauge, "HTTP/2 streams open to clients.", func(l *Loop) *uint64 { return &l.Streams }},
@@ -108,6 +105,7 @@ var histogramTable = [...]struct {
 	field      func(*Loop) *Histogram
 }{
 	{"zproxy_request_duration_seconds", "Time from a request's first byte to its response's last.", func(l *Loop) *Histogram { return &l.Total }},
+	{"zproxy_tls_handshake_seconds", "Time of clients' TLS handshakes, from the connection's first moment to the end.", func(l *Loop) *Histogram { return &l.TLS.Time }},
 	{"zproxy_upstream_connect_seconds", "Time to establish a connection to an origin.", func(l *Loop) *Histogram { return &l.Connect }},
 	{"zproxy_upstream_response_seconds", "Time from the request sent to the head of the origin's response.", func(l *Loop) *Histogram { return &l.Response }},
 }

@@ -412,8 +412,7 @@ func (w *Worker) report(sink ReportSink, brief bool) {
 	}
 	w.countRoutes()
 	w.m.ConnsShed = r.Loop.Refused
-	tls := w.l.Handshakes()
-	w.m.TLSHandshakes, w.m.TLSResumed, w.m.TLSFailed, w.m.TLSRefused = tls.Handshakes, tls.Resumed, tls.Failed, tls.Refused
+	w.m.TLSRefused = w.l.Handshakes().Refused
 	if w.arena != nil {
 		r.Arena = w.arena.Report()
 	}

@@ -196,7 +196,8 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 	s := c.Snapshot
 	w := &Worker{
 		l: transport.New(transport.Config{
-			Loop: c.Loop, Pool: c.Pool, Workers: s.secure.workers, MaxHandshakes: s.secure.handshakes}),
+			Loop: c.Loop, Pool: c.Pool, Workers: s.secure.workers, MaxHandshakes: s.secure.handshakes,
+			Counts: &c.Metrics.TLS}),
 		pool: c.Pool, snap: s, m: c.Metrics, log: c.Log,
 		index: c.Loop.Index(), peers: peers,
 		limits:   s.headLimits,

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"zproxy/loop"
+	"zproxy/metrics"
 	"zproxy/proto/tls"
 	"zproxy/proxy/transport/credentials"
 	"zproxy/proxy/transport/handshake"
@@ -48,7 +49,8 @@ func (t *Transport) Secure(id loop.ConnID, s *Server) bool {
 	t.hello[i] = s
 	t.stats.UnderWay++
 	t.Loop.Recv(id)
-	t.Loop.Deadline(id, t.Loop.Now()+s.TimeoutNs)
+	c.lull = t.Loop.Now()
+	t.Loop.Deadline(id, c.lull+s.TimeoutNs)
 	return true
 }
 
@@ -138,15 +140,15 @@ const plainAnswer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nCon
 
 // notTLS: the first byte is not that of a handshake.
 func (t *Transport) notTLS(i uint32, c *conn, b []byte) {
-	why := "not TLS"
+	why, reason := reasonNotTLS, reasonNotTLS
 	if b[0] >= 'A' && b[0] <= 'Z' { // a method, or the preface of HTTP/2
-		why = "plain HTTP on a TLS listener"
+		why, reason = "plain HTTP on a TLS listener", reasonPlainHTTP
 		if v := t.pool.Reserve(len(plainAnswer)); v != nil {
 			copy(v, plainAnswer)
 			t.Loop.Send(c.id, t.pool.Commit(len(plainAnswer)))
 		}
 	}
-	t.fail(i, c, why, unix.EPROTO)
+	t.fail(i, c, why, reason, unix.EPROTO)
 }
 
 // handshakeMail: a handshake has something to send, or is over.
@@ -162,7 +164,7 @@ func (t *Transport) handshakeMail(id loop.ConnID) {
 		n := min(len(out), t.pool.BlockBytes())
 		b := t.pool.Reserve(n)
 		if b == nil {
-			t.fail(i, c, "no buffers for a TLS handshake", unix.ENOBUFS)
+			t.fail(i, c, "no buffers for a TLS handshake", reasonNoBuffers, unix.ENOBUFS)
 			return
 		}
 		copy(b, out[:n])
@@ -178,15 +180,19 @@ func (t *Transport) handshakeMail(id loop.ConnID) {
 	}
 	t.agreed[i] = Session{Name: r.Name, Terms: r.Terms, Client: r.Client}
 	if err != nil {
-		t.fail(i, c, describe(err), unix.EPROTO)
+		t.fail(i, c, describe(err), reasonOf(err), unix.EPROTO)
 		return
 	}
 	t.agreed[i].Version, t.agreed[i].Suite, t.agreed[i].Resumed = r.State.Version, r.State.CipherSuite, r.State.DidResume
 	t.jobs[i] = job{}
 	t.letGo(c)
-	t.stats.Handshakes++
-	if r.State.DidResume {
-		t.stats.Resumed++
+	t.counts.Count(metrics.Handshake{
+		Side: c.side(), Version: tls.VersionName(r.State.Version), Suite: tls.SuiteName(r.State.CipherSuite),
+		Group: groupName(r.State.CurveID), Resumed: r.State.DidResume,
+	})
+	if c.has(flagServer) {
+		t.counts.Time.RecordValue(t.Loop.Now() - c.lull)
+		c.lull = 0
 	}
 	switch r.State.NegotiatedProtocol {
 	case "h2":
@@ -222,10 +228,10 @@ func (t *Transport) keep(i uint32, c *conn, b []byte) {
 	}
 }
 
-// fail has Connected reported with errno.
-func (t *Transport) fail(i uint32, c *conn, why string, errno unix.Errno) {
+// fail has Connected reported with errno; why is for the log, reason for metrics.
+func (t *Transport) fail(i uint32, c *conn, why, reason string, errno unix.Errno) {
 	t.drop(i, c)
-	t.stats.Failed++
+	t.counts.CountFailure(metrics.HandshakeFailure{Side: c.side(), Reason: reason})
 	t.jobs[i].why = why
 	c.state = stateFailed
 	c.errno = errno

@@ -8,6 +8,7 @@ import (
 	"zproxy/buf"
 	"zproxy/internal/slab"
 	"zproxy/loop"
+	"zproxy/metrics"
 	"zproxy/proto/tls"
 	"zproxy/proxy/transport/handshake"
 )
@@ -51,7 +52,7 @@ type conn struct {
 	in    buf.Chain // received, not opened
 	out   buf.Chain // Sent, not sealed
 	id    loop.ConnID
-	lull  int64  // when the last record was sealed
+	lull  int64  // when the last record was sealed; before, when the handshake began
 	burst uint32 // bytes sealed since there was none for a while
 	errno unix.Errno
 	flags uint16
@@ -61,12 +62,18 @@ type conn struct {
 
 func (c *conn) has(f uint16) bool { return c.flags&f != 0 }
 
-// Stats counts handshakes since New.
+// side is which of the proxy's sides c is on.
+func (c *conn) side() string {
+	if c.has(flagServer) {
+		return metrics.SideClient
+	}
+	return metrics.SideUpstream
+}
+
+// Stats are of the handshakes since New that metrics.TLS does not count.
 type Stats struct {
-	Handshakes, Resumed uint64 // that ended well; of them, those that resumed a session
-	Failed              uint64 // by the peer's fault or ours
-	Refused             uint64 // not begun: too many were under way
-	UnderWay            int
+	Refused  uint64 // not begun: too many were under way
+	UnderWay int
 }
 
 // Transport is a loop whose connections may be within TLS. Like the loop it
@@ -95,6 +102,7 @@ type Transport struct {
 
 	ciphers [cipherSlots]*ciphers
 	stats   Stats
+	counts  *metrics.TLS
 }
 
 type job struct {
@@ -110,11 +118,12 @@ type Config struct {
 	Pool          *buf.Pool
 	Workers       *handshake.Workers
 	MaxHandshakes int
+	Counts        *metrics.TLS
 }
 
 // New makes the transport of a loop, on the loop's thread.
 func New(c Config) *Transport {
-	return &Transport{Loop: c.Loop, pool: c.Pool, workers: c.Workers, most: c.MaxHandshakes}
+	return &Transport{Loop: c.Loop, pool: c.Pool, workers: c.Workers, most: c.MaxHandshakes, counts: c.Counts}
 }
 
 // Handshakes copies the counters.
@@ -306,7 +315,7 @@ func (t *Transport) received(i uint32, c *conn, v buf.View) {
 func (t *Transport) ended(i uint32, c *conn, errno unix.Errno) {
 	switch c.state {
 	case stateHello:
-		t.fail(i, c, whyLeft, unix.ECONNRESET)
+		t.fail(i, c, whyLeft, reasonLeft, unix.ECONNRESET)
 	case stateHandshake, stateOpen:
 		if !c.has(flagEOF | flagEnded) {
 			if c.errno = errno; errno == 0 {
@@ -345,7 +354,7 @@ func (t *Transport) timer(i uint32, c *conn) bool {
 	case c.state == stateClosing:
 		t.gone(c)
 	case c.has(flagServer) && (c.state == stateHello || c.state == stateHandshake):
-		t.fail(i, c, "TLS handshake not finished in time", unix.ETIMEDOUT)
+		t.fail(i, c, "TLS handshake not finished in time", reasonTimeout, unix.ETIMEDOUT)
 	default:
 		return true
 	}

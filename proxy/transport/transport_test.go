@@ -20,6 +20,7 @@ import (
 
 	"zproxy/buf"
 	"zproxy/loop"
+	"zproxy/metrics"
 	"zproxy/proxy/transport/handshake"
 )
 
@@ -71,6 +72,9 @@ func serve(t *testing.T, io loop.IO, c Config, on func(o *owner, ev *loop.Event)
 		c.Loop = l
 		if c.Workers == nil {
 			c.Workers = handshake.NewWorkers(2)
+		}
+		if c.Counts == nil {
+			c.Counts = new(metrics.TLS)
 		}
 		if c.MaxHandshakes == 0 {
 			c.MaxHandshakes = 100
@@ -306,7 +310,8 @@ func TestMany(t *testing.T) {
 		}
 		all.Wait()
 		do(func() {
-			if s := o.Handshakes(); s.Handshakes != 72 || s.Resumed != 48 || s.Failed+s.Refused != 0 {
+			done, resumed, failed := counted(o.counts)
+			if s := o.Handshakes(); done != 72 || resumed != 48 || failed+s.Refused != 0 || o.counts.Time.Count() != 72 {
 				t.Errorf("%+v", s)
 			}
 		})
@@ -417,8 +422,8 @@ func TestFailures(t *testing.T) {
 					t.Errorf("failure %d of %q: wanted %q", i, o.failed, want)
 				}
 			}
-			if o.opened != 0 || o.stats.Failed != 5 {
-				t.Errorf("%d opened, %+v", o.opened, o.stats)
+			if _, _, failed := counted(o.counts); o.opened != 0 || failed != 5 {
+				t.Errorf("%d opened, %+v", o.opened, o.counts.Failed)
 			}
 		})
 	})
