@@ -46,6 +46,7 @@ type Config struct {
 	Loops      Loops
 	IO         string // "auto", "uring" or "epoll"
 	BatchWait  BatchWait
+	CoreDumps  string // "auto", "never" or "always"
 	Buffers    Buffers
 	Listeners  []Listener
 	Upstreams  []Upstream // in file order

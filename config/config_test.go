@@ -53,7 +53,7 @@ func TestReference(t *testing.T) {
 	accepting := socket
 	accepting.Backlog = 4096
 	want := &Config{
-		File: "test.yaml", Loops: Loops{Auto: true}, IO: "auto", BatchWait: BatchWait{Auto: true},
+		File: "test.yaml", Loops: Loops{Auto: true}, IO: "auto", BatchWait: BatchWait{Auto: true}, CoreDumps: "auto",
 		Buffers: Buffers{Block: 16 << 10, MaxPerLoop: 64 << 20, HugePages: "auto"},
 		Listeners: []Listener{{Pos: Pos{5, 5}, Address: "127.0.0.1:8080", Protocols: []string{"http1"}, Interim: "pass",
 			Socket: accepting}},

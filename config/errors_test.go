@@ -31,8 +31,8 @@ var goldenErrors = []struct {
 	{"null", "~\n", `f:1:1: found an empty file, expected a configuration: at least listeners and routes`},
 	{"empty object", "{}", `f:1:1: listeners: found nothing, expected a list of 1 to 256 entries, each with the keys address, protocols, tls, interim, socket (this key is required)
 f:1:1: routes: found nothing, expected a list of 1 to 1048576 entries, each with the keys host, path, methods, listener, interim, max_stream_duration, upstream, respond, redirect, websocket (this key is required)`},
-	{"a list", "- a\n", `f:1:1: found a list, expected a mapping with the keys loops, io, batch_wait, buffers, listeners, upstreams, routes, limits, http2, forwarding, access_log, log, error_pages, shutdown, dns, admin`},
-	{"text", "hello", `f:1:1: found "hello", expected a mapping with the keys loops, io, batch_wait, buffers, listeners, upstreams, routes, limits, http2, forwarding, access_log, log, error_pages, shutdown, dns, admin`},
+	{"a list", "- a\n", `f:1:1: found a list, expected a mapping with the keys loops, io, batch_wait, core_dumps, buffers, listeners, upstreams, routes, limits, http2, forwarding, access_log, log, error_pages, shutdown, dns, admin`},
+	{"text", "hello", `f:1:1: found "hello", expected a mapping with the keys loops, io, batch_wait, core_dumps, buffers, listeners, upstreams, routes, limits, http2, forwarding, access_log, log, error_pages, shutdown, dns, admin`},
 	{"two documents", base + "---\na: 1\n", `f:4:1: found a second document, expected one document in a file (remove the line "---" and what follows)`},
 	{"tab", "limits:\n\theaders: 100\n", `f:2:1: found a syntax error: found character that cannot start any token, expected valid YAML (indent with spaces, not tabs)`},
 	{"unquoted wildcard", "routes:\n  - {host: *.example.com, path: /}\n", `f:2:12: found a syntax error: did not find expected alphabetic or numeric character, expected valid YAML (a value that begins with "*" must be in quotes, e.g. "*.example.com")`},
@@ -50,12 +50,12 @@ f:1:1: routes: found nothing, expected a list of 1 to 1048576 entries, each with
 	{"broken JSON", `{"io": "auto",, }`, `f:1:1: found a syntax error: did not find expected node content, expected valid YAML`},
 
 	// Keys.
-	{"unknown key", base + "limit: {}\n", `f:4:1: limit: found an unknown key, expected one of loops, io, batch_wait, buffers, listeners, upstreams, routes, limits, http2, forwarding, access_log, log, error_pages, shutdown, dns, admin (did you mean "limits"?)`},
+	{"unknown key", base + "limit: {}\n", `f:4:1: limit: found an unknown key, expected one of loops, io, batch_wait, core_dumps, buffers, listeners, upstreams, routes, limits, http2, forwarding, access_log, log, error_pages, shutdown, dns, admin (did you mean "limits"?)`},
 	{"unknown nested", base + "limits: {keep_alive_timeout: 5s}\n", `f:4:10: limits.keep_alive_timeout: found an unknown key, expected one of header_bytes, headers, body_bytes, request_header_timeout, keepalive_timeout, request_body_timeout, send_timeout, min_rate, half_close, lingering_timeout, lingering_time, connections, requests_per_connection (did you mean "keepalive_timeout"?)`},
 	{"unknown, nothing like it", base + "dns: {zzzzzzz: 1}\n", `f:4:7: dns.zzzzzzz: found an unknown key, expected one of interval`},
 	{"shortened key", "listeners: [{addr: \"127.0.0.1:8080\"}]\n" + fixed, `f:1:14: listeners[0].addr: found an unknown key, expected one of address, protocols, tls, interim, socket (did you mean "address"?)`},
-	{"nginx's word", base + "worker_processes: 4\n", `f:4:1: worker_processes: found an unknown key, expected one of loops, io, batch_wait, buffers, listeners, upstreams, routes, limits, http2, forwarding, access_log, log, error_pages, shutdown, dns, admin (see loops)`},
-	{"HAProxy's word", base + "maxconn: 4\n", `f:4:1: maxconn: found an unknown key, expected one of loops, io, batch_wait, buffers, listeners, upstreams, routes, limits, http2, forwarding, access_log, log, error_pages, shutdown, dns, admin (see limits.connections and upstreams.NAME.pool.max_connections)`},
+	{"nginx's word", base + "worker_processes: 4\n", `f:4:1: worker_processes: found an unknown key, expected one of loops, io, batch_wait, core_dumps, buffers, listeners, upstreams, routes, limits, http2, forwarding, access_log, log, error_pages, shutdown, dns, admin (see loops)`},
+	{"HAProxy's word", base + "maxconn: 4\n", `f:4:1: maxconn: found an unknown key, expected one of loops, io, batch_wait, core_dumps, buffers, listeners, upstreams, routes, limits, http2, forwarding, access_log, log, error_pages, shutdown, dns, admin (see limits.connections and upstreams.NAME.pool.max_connections)`},
 	{"TLS", "listeners: [{address: \"127.0.0.1:8080\", tls: {}}]\n" + fixed, `f:1:46: listeners[0].tls.certificates: found nothing, expected a list of 1 to 1024 entries, each with the keys cert, key, client_auth (this key is required)`},
 	{"h2c in TLS", "listeners: [{address: \"127.0.0.1:8080\", protocols: [h2c], tls: {certificates: [{cert: a, key: b}]}}]\n" + fixed,
 		`f:1:53: listeners[0].protocols[0]: found "h2c", expected h2 where there is tls (h2c is HTTP/2 without TLS)`},

@@ -107,6 +107,9 @@ func table() []field {
 				"`auto` is 200us where more gets done that way: when clients, proxy and origins wake each other for a few requests at a time. A loop tries it for 5ms now and then, up to 32s apart, " +
 				"and goes on as long as more bytes come in with it than without. With a time it waits so long unless an eighth less gets done: requests cost up to a third less CPU, " +
 				"and each may take up to so much longer, to its origin and back. A loop that has little to do wakes at once all the same. 0: always wakes at once."},
+		{key: "core_dumps", kind: kindEnum, def: "auto", enum: []string{"auto", "never", "always"}, at: at(func(c *Config) *string { return &c.CoreDumps }),
+			doc: "Whether the kernel may write a dump of the process when it crashes. A dump has private keys and the traffic of clients in it. `auto`: not where a listener or an upstream speaks TLS; " +
+				"`never`: not at all; `always`: as the system's limits say. Where it may not, other processes of the same user cannot trace it or read its memory either."},
 		{key: "buffers", kind: kindSection, at: at(func(c *Config) *Buffers { return &c.Buffers }), fields: bufferFields(),
 			doc: "The memory received bytes live in. Every loop has its own, on its own NUMA node; it starts small, grows to the limit and is given back when idle."},
 		{key: "listeners", kind: kindSections, required: true, min: 1, max: MaxListeners, fields: listenerFields(),

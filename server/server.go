@@ -68,6 +68,7 @@ func Start(cfg *config.Config, opt Options) (*Server, error) {
 		failed: make(chan error, 1),
 	}
 	s.about("process").Info("starting", "version", opt.Version, "config", cfg.File, "pid", os.Getpid())
+	s.forbidDumps()
 	if err := s.start(); err != nil {
 		s.stopHelpers()
 		s.ended(proxy.CutOff{}, err)
