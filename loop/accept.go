@@ -10,7 +10,7 @@ import (
 type pauseReason uint8
 
 const (
-	pauseErrno  pauseReason = 1 << iota // out of descriptors or memory: until acceptRetryAt
+	pauseErrno  pauseReason = 1 << iota // out of descriptors or memory: until acceptRetryAt, or until a descriptor is closed
 	pauseBlocks                         // there is no block to read a head into
 )
 
@@ -92,18 +92,18 @@ func (l *Loop) updateListeners() {
 func (l *Loop) accepted(ln *listener, fd int32, peer netip.AddrPort) (ConnID, *conn, bool) {
 	if !ln.unix && !peer.IsValid() {
 		l.stats.AcceptErrors++
-		l.be.refuse(fd)
+		l.refuse(fd)
 		return 0, nil, false
 	}
 	if l.cfg.MaxConns > 0 && l.acceptedCount >= l.cfg.MaxConns {
 		l.stats.Refused++
-		l.be.refuse(fd)
+		l.refuse(fd)
 		return 0, nil, false
 	}
 	id, c, ok := l.conns.alloc()
 	if !ok {
 		l.stats.AcceptErrors++
-		l.be.refuse(fd)
+		l.refuse(fd)
 		return 0, nil, false
 	}
 	c.fd = fd
@@ -161,16 +161,32 @@ func (l *Loop) acceptFailed(errno unix.Errno) {
 		return
 	}
 	l.stats.Lack[LackOf(errno)]++
-	// A flood of connections that are refused takes all descriptors for a moment,
-	// and gives them back. To rest then would let the next ones wait in the
-	// kernel's queue, neither served nor refused. There is no busy loop: each
-	// failure has a connection that was refused before it.
-	files := errno == unix.EMFILE || errno == unix.ENFILE
-	refused := l.stats.Refused != l.refusedAtLack
-	l.refusedAtLack = l.stats.Refused
-	if !files || !refused {
+	// Who waits in the kernel's queue is neither served nor refused. So for want
+	// of descriptors the next try is as soon as the loop has closed one, and at
+	// once if it has since the last failure: a flood of connections that are
+	// refused takes all of them for a moment. There is no busy loop: each try has
+	// a descriptor that was closed before it.
+	closed := l.closed != l.closedAtLack
+	l.closedAtLack = l.closed
+	l.lacksFiles = LackOf(errno) == LackFiles
+	if !l.lacksFiles || !closed {
 		l.paused |= pauseErrno
 		l.acceptRetryAt = l.be.now() + acceptRetryNs
+		l.acceptDirty = true
+	}
+}
+
+// refuse resets a connection that is not to be the loop's.
+func (l *Loop) refuse(fd int32) {
+	l.be.refuse(fd)
+	l.descriptorClosed()
+}
+
+// descriptorClosed: there may be one for a connection that waits to be accepted.
+func (l *Loop) descriptorClosed() {
+	l.closed++
+	if l.paused&pauseErrno != 0 && l.lacksFiles {
+		l.paused &^= pauseErrno
 		l.acceptDirty = true
 	}
 }

@@ -168,6 +168,7 @@ func (l *Loop) teardown(id ConnID, c *conn) {
 		fd = c.fd
 	} else if c.fd >= 0 {
 		l.be.close(id, c)
+		l.descriptorClosed()
 	}
 	c.fd = -1
 	l.push(Event{Kind: Closed, Conn: id, FD: fd})

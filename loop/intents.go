@@ -53,7 +53,7 @@ func (l *Loop) Dial(r *Remote, owner uint32) ConnID {
 func (l *Loop) Adopt(fd int, peer netip.AddrPort, owner uint32) ConnID {
 	id, c, ok := l.conns.alloc()
 	if !ok {
-		l.be.refuse(int32(fd))
+		l.refuse(int32(fd))
 		return 0
 	}
 	c.fd = int32(fd)
@@ -71,7 +71,7 @@ func (l *Loop) Adopt(fd int, peer netip.AddrPort, owner uint32) ConnID {
 func (l *Loop) AdoptAccepted(fd int, peer netip.AddrPort, owner uint32) ConnID {
 	if l.cfg.MaxConns > 0 && l.acceptedCount >= l.cfg.MaxConns {
 		l.stats.Refused++
-		l.be.refuse(int32(fd))
+		l.refuse(int32(fd))
 		return 0
 	}
 	id := l.Adopt(fd, peer, owner)

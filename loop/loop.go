@@ -69,7 +69,9 @@ type Loop struct {
 	eventsMost int // there were at once since the last Trim
 	unseen     int // Received events that were not pulled yet, each with a block
 
-	refusedAtLack uint64 // stats.Refused when an accept failed last
+	closed       uint64 // descriptors of connections, ever
+	closedAtLack uint64 // ... when an accept failed last
+	lacksFiles   bool   // it failed for want of one
 
 	todoHead, todoTail uint32 // connections with something for the next Poll
 	dials              []dialRequest
