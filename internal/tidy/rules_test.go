@@ -50,6 +50,7 @@ var layers = map[string]int{
 	"internal/longtest": 9, // keeps tests that take long out of a plain run
 	"internal/simnet":   9, // scripted peers: only tests and commands may know them
 	"internal/tidy":     9,
+	"internal/tlstest":  9, // certificates and connections: only tests may know them
 	"internal/vmtest":   9, // runs the binary in a virtual machine
 	"bench":             9,
 	"examples":          9,

@@ -15,13 +15,15 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"zproxy/internal/tlstest"
 )
 
 // pair makes a connection by crypto/tls and takes the side over that server
 // names; the other stays crypto/tls's.
 func pair(t testing.TB, server bool, version, suite uint16, cert stdtls.Certificate, tickets bool) (*side, *stdtls.Conn) {
 	t.Helper()
-	a, b := pipe(t)
+	a, b := tlstest.Pipe(t)
 	cfg := &stdtls.Config{MinVersion: version, MaxVersion: version, Certificates: []stdtls.Certificate{cert}, SessionTicketsDisabled: !tickets}
 	clientCfg := &stdtls.Config{MinVersion: version, MaxVersion: version, InsecureSkipVerify: true, ServerName: "zproxy.test"}
 	if tickets {
@@ -82,7 +84,7 @@ func content(n int) []byte {
 // whichever side the Conn is.
 func TestLikeCryptoTLS(t *testing.T) {
 	for _, row := range tested {
-		cert := certificate(t, row.cert)
+		cert := tlstest.Certificate(t, row.cert)
 		for _, server := range []bool{true, false} {
 			for _, tickets := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/server=%v/tickets=%v", row.name, server, tickets), func(t *testing.T) {
@@ -118,7 +120,7 @@ func TestLikeCryptoTLS(t *testing.T) {
 // peer is asked for a change when its have: crypto/tls follows and answers.
 func TestKeyLimit(t *testing.T) {
 	for _, server := range []bool{true, false} {
-		d, peer := pair(t, server, Version13, 0, certificate(t, "ecdsa"), false)
+		d, peer := pair(t, server, Version13, 0, tlstest.Certificate(t, "ecdsa"), false)
 		d.conn.limit = 5
 		first := d.conn.out.secret
 		for i := range 40 {
@@ -147,7 +149,7 @@ func TestKeyLimit(t *testing.T) {
 			t.Error("the key never changed")
 		}
 	}
-	d, _ := pair(t, true, Version12, 0xc02b, certificate(t, "ecdsa"), false)
+	d, _ := pair(t, true, Version12, 0xc02b, tlstest.Certificate(t, "ecdsa"), false)
 	d.conn.limit = 3
 	for range 2 {
 		if d.conn.Expired() || d.conn.Pending() {
@@ -162,7 +164,7 @@ func TestKeyLimit(t *testing.T) {
 
 // Tickets of a server reach the owner of a client whole.
 func TestTicket(t *testing.T) {
-	d, peer := pair(t, false, Version13, 0, certificate(t, "ecdsa"), true)
+	d, peer := pair(t, false, Version13, 0, tlstest.Certificate(t, "ecdsa"), true)
 	ev, body := d.next()
 	if ev.Kind != EventTicket || !ev.End || len(body) < 20 {
 		t.Fatalf("%+v", ev)
@@ -441,7 +443,7 @@ func TestOpenSSL(t *testing.T) {
 		t.Skip("openssl is not installed: apt-get install openssl")
 	}
 	dir := t.TempDir()
-	cert := certificate(t, "ecdsa")
+	cert := tlstest.Certificate(t, "ecdsa")
 	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
 	if err != nil {
 		t.Fatal(err)

@@ -2,18 +2,9 @@ package tls
 
 import (
 	"bytes"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	stdtls "crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/hex"
 	"io"
-	"math/big"
 	"net"
 	"strings"
 	"testing"
@@ -88,32 +79,6 @@ func (k *keyLog) secrets(s stdtls.ConnectionState, c *oneRecord) *Secrets {
 		ClientTraffic: k.lines["CLIENT_TRAFFIC_SECRET_0"], ServerTraffic: k.lines["SERVER_TRAFFIC_SECRET_0"],
 		Master: k.lines["CLIENT_RANDOM"], ClientRandom: c.randoms[0], ServerRandom: c.randoms[1],
 	}
-}
-
-func certificate(t testing.TB, kind string) stdtls.Certificate {
-	t.Helper()
-	var key any
-	var err error
-	switch kind {
-	case "rsa":
-		key, err = rsa.GenerateKey(rand.Reader, 2048)
-	case "ed25519":
-		_, key, err = ed25519.GenerateKey(rand.Reader)
-	default:
-		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	from := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "zproxy.test"}, DNSNames: []string{"zproxy.test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, from, from, key.(crypto.Signer).Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return stdtls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // side is one end of a connection whose record layer is a Conn.
@@ -208,26 +173,6 @@ func (d *side) read(n int) (b []byte) {
 		d.t.Fatalf("%d bytes, not %d", len(b), n)
 	}
 	return b
-}
-
-func pipe(t testing.TB) (a, b net.Conn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	done := make(chan net.Conn, 1)
-	go func() {
-		c, _ := l.Accept()
-		done <- c
-	}()
-	if a, err = net.Dial("tcp", l.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	b = <-done
-	t.Cleanup(func() { a.Close(); b.Close() })
-	return a, b
 }
 
 func dial(t testing.TB, address string) net.Conn {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"zproxy/buf"
+	"zproxy/internal/tlstest"
 	"zproxy/loop"
 	"zproxy/metrics"
 	"zproxy/proxy/transport/handshake"
@@ -54,7 +55,7 @@ func serve(t *testing.T, io loop.IO, c Config, on func(o *owner, ev *loop.Event)
 	}
 	address = fmt.Sprintf("127.0.0.1:%d", sa.(*unix.SockaddrInet4).Port)
 	o = &owner{on: on, server: &Server{
-		Config:    handshake.ServerConfig(store(t, certificate(t))),
+		Config:    handshake.ServerConfig(store(t, tlstest.Certificate(t, "ecdsa"))),
 		TimeoutNs: int64(testTimeout),
 	}}
 	calls := make(chan call)
@@ -476,7 +477,7 @@ func TestTooMany(t *testing.T) {
 // As a client: to a server that it trusts, and to one that it does not.
 func TestDial(t *testing.T) {
 	backends(t, func(t *testing.T, io_ loop.IO) {
-		cert := certificate(t)
+		cert := tlstest.Certificate(t, "ecdsa")
 		ln := echoServer(t, cert)
 		var got []byte
 		var alpn Protocol

@@ -1,56 +1,26 @@
 package handshake
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	stdtls "crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"zproxy/config"
+	"zproxy/internal/tlstest"
 	"zproxy/proto/tls"
 	"zproxy/proxy/transport/credentials"
 )
 
-func certificate(t testing.TB) stdtls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	from := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "zproxy.test"}, DNSNames: []string{"zproxy.test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, from, from, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return stdtls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
 // store makes of base, and its one certificate, what a listener chooses from.
 func store(t testing.TB, base *stdtls.Config) *credentials.Store {
 	t.Helper()
-	cert := base.Certificates[0]
-	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert, key := tlstest.PEM(t, base.Certificates[0])
 	shared := base.Clone()
 	shared.Certificates = nil
-	set, err := credentials.Compile(&config.TLS{Certificates: []config.Certificate{{
-		CertPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}),
-		KeyPEM:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
-	}}}, shared)
+	set, err := credentials.Compile(&config.TLS{Certificates: []config.Certificate{{CertPEM: cert, KeyPEM: key}}}, shared)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,26 +75,6 @@ func drive(t testing.TB, s *Workers, config *stdtls.Config, server bool, c net.C
 	}
 }
 
-func pipe(t testing.TB) (a, b net.Conn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	done := make(chan net.Conn, 1)
-	go func() {
-		c, _ := l.Accept()
-		done <- c
-	}()
-	if a, err = net.Dial("tcp", l.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	b = <-done
-	t.Cleanup(func() { a.Close(); b.Close() })
-	return a, b
-}
-
 // Handshakes of both roles and versions, resumed ones and those with a ticket on
 // their way, leave secrets with which the first record is sealed as the peer
 // expects it.
@@ -132,12 +82,12 @@ func TestHandshakes(t *testing.T) {
 	workers := NewWorkers(1)
 	for _, version := range []uint16{tls.Version12, tls.Version13} {
 		for _, step := range []int{1, 7, 4096} {
-			cert := certificate(t)
+			cert := tlstest.Certificate(t, "ecdsa")
 			server := ServerConfig(store(t, &stdtls.Config{Certificates: []stdtls.Certificate{cert}, MaxVersion: version, NextProtos: []string{"h2", "http/1.1"}}))
 			client := &stdtls.Config{InsecureSkipVerify: true, ServerName: "zproxy.test", MaxVersion: version, NextProtos: []string{"http/1.1"},
 				ClientSessionCache: stdtls.NewLRUClientSessionCache(4), CipherSuites: []uint16{0xc02b}}
 			for round, resumed := range []bool{false, true, true} {
-				a, b := pipe(t)
+				a, b := tlstest.Pipe(t)
 				peer := stdtls.Client(a, client)
 				failed := make(chan error, 1)
 				go func() { failed <- peer.Handshake() }()
@@ -203,11 +153,11 @@ func firstRecord(t *testing.T, r *Result, server bool, raw net.Conn, peer *stdtl
 func TestAsClient(t *testing.T) {
 	workers := NewWorkers(2)
 	for _, version := range []uint16{tls.Version12, tls.Version13} {
-		server := &stdtls.Config{Certificates: []stdtls.Certificate{certificate(t)}, MaxVersion: version}
+		server := &stdtls.Config{Certificates: []stdtls.Certificate{tlstest.Certificate(t, "ecdsa")}, MaxVersion: version}
 		client := &stdtls.Config{InsecureSkipVerify: true, ServerName: "zproxy.test", CipherSuites: []uint16{0xc02b},
 			ClientSessionCache: stdtls.NewLRUClientSessionCache(1)}
 		for round := range 3 {
-			a, b := pipe(t)
+			a, b := tlstest.Pipe(t)
 			peer := stdtls.Server(b, server)
 			failed := make(chan error, 1)
 			go func() { failed <- peer.Handshake() }()
@@ -226,8 +176,8 @@ func TestAsClient(t *testing.T) {
 
 // What is sent right behind the client's Finished belongs to whoever takes over.
 func TestUnread(t *testing.T) {
-	a, b := pipe(t)
-	server := ServerConfig(store(t, &stdtls.Config{Certificates: []stdtls.Certificate{certificate(t)}}))
+	a, b := tlstest.Pipe(t)
+	server := ServerConfig(store(t, &stdtls.Config{Certificates: []stdtls.Certificate{tlstest.Certificate(t, "ecdsa")}}))
 	peer := stdtls.Client(a, &stdtls.Config{InsecureSkipVerify: true})
 	go func() {
 		if peer.Handshake() == nil {
@@ -265,8 +215,8 @@ func (h *holding) Read(b []byte) (int, error) {
 }
 
 func TestFailures(t *testing.T) {
-	server := ServerConfig(store(t, &stdtls.Config{Certificates: []stdtls.Certificate{certificate(t)}, MinVersion: tls.Version13}))
-	a, b := pipe(t)
+	server := ServerConfig(store(t, &stdtls.Config{Certificates: []stdtls.Certificate{tlstest.Certificate(t, "ecdsa")}, MinVersion: tls.Version13}))
+	a, b := tlstest.Pipe(t)
 	peer := stdtls.Client(a, &stdtls.Config{InsecureSkipVerify: true, MaxVersion: tls.Version12})
 	failed := make(chan error, 1)
 	go func() { failed <- peer.Handshake() }()
@@ -275,7 +225,7 @@ func TestFailures(t *testing.T) {
 		t.Errorf("%v; the peer was told %v", r.Err, err)
 	}
 
-	a, b = pipe(t)
+	a, b = tlstest.Pipe(t)
 	if _, err := a.Write([]byte("GET / HTTP/1.1\r\n\r\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +249,7 @@ func TestFailures(t *testing.T) {
 
 // A peer that sends more than is read is held back, and goes on when it was read.
 func TestEnough(t *testing.T) {
-	server := ServerConfig(store(t, &stdtls.Config{Certificates: []stdtls.Certificate{certificate(t)}}))
+	server := ServerConfig(store(t, &stdtls.Config{Certificates: []stdtls.Certificate{tlstest.Certificate(t, "ecdsa")}}))
 	workers := NewWorkers(1)
 	workers.places <- struct{}{} // somebody else computes
 	woken := make(chan struct{}, 1)
