@@ -69,14 +69,11 @@ func (w *Worker) acceptUpgrade(c *client, x *exchange, o *origin, h *proto.Head)
 }
 
 // awaitTunnel keeps what the client of a stream sends before it has been told
-// that its tunnel is open. data is lent. There is no need to send much.
+// that its tunnel is open. data is lent. How much that can be, the window of the
+// stream says, which is not opened meanwhile.
 func (w *Worker) awaitTunnel(c *client, x *exchange, data buf.View, end bool) {
 	if end {
 		c.flags |= clientEOF
-	}
-	if c.in.Bytes()+int(data.Len) > w.high {
-		w.requestFault(c, x, &faultBodyTooLarge)
-		return
 	}
 	if data.Len > 0 && !plant.Is(plant.Early) {
 		w.retain(data)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -188,7 +189,7 @@ func TestOtherUpgradesToStreamOrigins(t *testing.T) {
 }
 
 // What a client sends before it knows that its WebSocket is open waits, and
-// arrives first; too much of it is refused.
+// arrives first. What there is no window for it keeps.
 func TestEarlyFramesOnStreams(t *testing.T) {
 	for _, v := range versionPairs {
 		if !v.client {
@@ -244,6 +245,35 @@ func TestEarlyFramesOnStreams(t *testing.T) {
 			w.Conn.Close()
 			r.settled()
 		})
+	})
+}
+
+// Where memory is plenty the window is wide, and all that it lets through waits.
+func TestEarlyWindowOfFrames(t *testing.T) {
+	onBackends(t, func(t *testing.T, io_ loop.IO) {
+		gate, opened := make(chan bool), make(chan *socketConn, 1)
+		addr := wireServer(t, func(s *wireStream) {
+			<-gate
+			s.agree()
+			opened <- &socketConn{s, bufio.NewReader(s)}
+		}, http2.Setting{ID: http2.SettingEnableConnectProtocol, Val: 1})
+		r := start(t, io_, 1, versionPair{client: true, origin: true}.yaml(addr, "", "buffers: {max_per_loop: 512MiB}"), nil)
+		s := dialWire(t, r.addr).ask("websocket")
+		const size = highMark + highMark/2
+		io.WriteString(s, clientSays("binary", repeated(size)))
+		s.CloseWrite()
+		time.Sleep(100 * time.Millisecond) // it has come as far as it comes
+		close(gate)
+		select {
+		case origin := <-opened:
+			if got := origin.rest(); got != sum("binary", size)+"; end" {
+				t.Errorf("the origin hears %.200s", got)
+			}
+			origin.Close()
+		case <-time.After(patience):
+			t.Errorf("the WebSocket is not opened: %s", s.status(t))
+		}
+		r.settled()
 	})
 }
 
