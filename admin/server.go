@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -49,11 +48,11 @@ type Server struct {
 	file     *loop.SocketFile
 }
 
-// Serve listens on addr, "host:port" or "unix:/path", and answers in the
-// background until Close or Shutdown. Trouble with clients goes to log. The error
-// says what to do about it.
-func Serve(addr string, src Source, log *slog.Logger) (*Server, error) {
-	listener, err := listen(addr)
+// Serve listens on addr, "host:port" or "unix:/path", whose file is for those in
+// file, and answers in the background until Close or Shutdown. Trouble with clients
+// goes to log. The error says what to do about it.
+func Serve(addr string, file *loop.FileAccess, src Source, log *slog.Logger) (*Server, error) {
+	listener, err := listen(addr, file)
 	if err != nil {
 		return nil, err
 	}
@@ -119,9 +118,9 @@ func (s *Server) removeFile() error {
 	return s.file.Remove()
 }
 
-func listen(addr string) (net.Listener, error) {
+func listen(addr string, file *loop.FileAccess) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		return listenUnix(path)
+		return listenUnix(path, file)
 	}
 	listener, err := net.Listen("tcp", addr)
 	switch {
@@ -140,31 +139,18 @@ func listen(addr string) (net.Listener, error) {
 
 // listenUnix listens on a socket file, replacing one that a process left behind
 // when it died. Anything else in that place is not touched.
-func listenUnix(path string) (net.Listener, error) {
-	if info, err := os.Lstat(path); err == nil {
-		if info.Mode().Type() != fs.ModeSocket {
-			return nil, fmt.Errorf("admin: %s exists and is no socket: remove it, or change admin.address", path)
-		}
-		conn, err := net.DialTimeout("unix", path, time.Second)
-		if err == nil {
-			conn.Close()
-		}
-		if !errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, fmt.Errorf("admin: unix:%s is taken by another process (ss -lxp src %s shows which): stop it, or change admin.address: %w", path, path, syscall.EADDRINUSE)
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("admin: cannot remove the stale socket: %w", err)
-		}
+func listenUnix(path string, file *loop.FileAccess) (net.Listener, error) {
+	fds, err := loop.OpenListeners("unix:"+path, 1, nil, loop.SockOpts{File: file})
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("admin: unix:%s is taken by another process (ss -lxp src %s shows which): stop it, or change admin.address: %w", path, path, syscall.EADDRINUSE)
+	case err != nil:
+		return nil, fmt.Errorf("admin: cannot %w; its directory must exist and be writable", err)
 	}
-	listener, err := net.Listen("unix", path)
+	f := os.NewFile(uintptr(fds[0]), path)
+	defer f.Close()
+	listener, err := net.FileListener(f) // which does not remove the file
 	if err != nil {
-		return nil, fmt.Errorf("admin: cannot listen on unix:%s: %w; its directory must exist and be writable", path, err)
-	}
-	// Who has opened it removes it, and that only if it is still the same.
-	listener.(*net.UnixListener).SetUnlinkOnClose(false)
-	// Who may open the socket sees what the proxy does: owner and group only.
-	if err := os.Chmod(path, 0o660); err != nil {
-		listener.Close()
 		return nil, fmt.Errorf("admin: %w", err)
 	}
 	return listener, nil

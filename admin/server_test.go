@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"zproxy/loop"
 	"zproxy/metrics"
 )
 
@@ -50,7 +51,7 @@ func (f *fake) Status() any { return f.status }
 
 func serve(t *testing.T, f *fake) *Server {
 	t.Helper()
-	s, err := Serve("127.0.0.1:0", f, slog.Default())
+	s, err := Serve("127.0.0.1:0", nil, f, slog.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +263,7 @@ func TestAddressErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	used := filepath.Join(dir, "used")
-	u, err := Serve("unix:"+used, &fake{}, slog.Default())
+	u, err := Serve("unix:"+used, nil, &fake{}, slog.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,11 +273,11 @@ func TestAddressErrors(t *testing.T) {
 		"192.0.2.1:9901":           "not an address of this machine",
 		"127.0.0.1:99999":          "admin.address is host:port",
 		"nonsense":                 "admin.address is host:port",
-		"unix:" + plain:            "is no socket",
+		"unix:" + plain:            "is not a socket",
 		"unix:" + used:             "is taken by another process",
 		"unix:" + dir + "/no/such": "directory must exist",
 	} {
-		s, err := Serve(addr, &fake{}, slog.Default())
+		s, err := Serve(addr, nil, &fake{}, slog.Default())
 		if err == nil {
 			s.Close()
 			t.Errorf("%s: no error", addr)
@@ -299,7 +300,7 @@ func TestUnixSocket(t *testing.T) {
 	old.SetUnlinkOnClose(false)
 	old.Close()
 
-	s, err := Serve("unix:"+path, &fake{}, slog.Default())
+	s, err := Serve("unix:"+path, &loop.FileAccess{Mode: 0o660, UID: -1, GID: -1}, &fake{}, slog.Default())
 	if err != nil {
 		t.Fatal(err)
 	}

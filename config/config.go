@@ -82,8 +82,8 @@ type Listener struct {
 	Socket    Socket
 }
 
-// Socket holds the socket options of a listener or of the connections to an upstream. Backlog, DeferAccept and
-// FastOpen are for listeners only and zero in an upstream.
+// Socket holds the socket options of a listener or of the connections to an upstream. Backlog, DeferAccept,
+// FastOpen and File are for listeners only and zero in an upstream.
 type Socket struct {
 	NoDelay        bool
 	KeepAlive      time.Duration // 0: off
@@ -92,6 +92,13 @@ type Socket struct {
 	DeferAccept    time.Duration // 0: off; whole seconds
 	FastOpen       int           // queue length, 0: off
 	Congestion     string        // "": the system's default
+	File           SocketFile
+}
+
+// SocketFile says who may open the file of a unix socket that is listened on.
+type SocketFile struct {
+	Mode        uint32 // 0: as the umask has it
+	User, Group string // names or numbers, "": the process's own
 }
 
 // Upstream is a named set of equivalent origin servers.
@@ -248,6 +255,7 @@ type Admin struct {
 	Pos     // of Address
 	Address string
 	Series  int // routes, and upstreams, that metrics tell apart
+	File    SocketFile
 }
 
 //go:embed schema.json

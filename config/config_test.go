@@ -77,7 +77,7 @@ func TestReference(t *testing.T) {
 		Log:        Log{Format: "text"},
 		Shutdown:   Shutdown{Grace: 30 * time.Second},
 		DNS:        DNS{Interval: 30 * time.Second},
-		Admin:      Admin{Pos: Pos{20, 18}, Address: "127.0.0.1:9901", Series: 100},
+		Admin:      Admin{Pos: Pos{20, 18}, Address: "127.0.0.1:9901", Series: 100, File: SocketFile{Mode: 0o660}},
 	}
 	if got := mustParse(t, reference); !reflect.DeepEqual(got, want) {
 		t.Errorf("got:\n%+v\nwant:\n%+v", got, want)
@@ -117,6 +117,8 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 				*v = map[int]ErrorPage{404: {}}
 			case *Loops:
 				v.N = 77
+			case *uint32:
+				*v += 77
 			case *BatchWait:
 				v.Time = 77
 			default:
@@ -265,7 +267,7 @@ func TestSchemaAgrees(t *testing.T) {
 		"size", "duration", "whole seconds", "a power of two", "a multiple", "auto, a whole number", "an address",
 		"a host", "a path", "a URL", "a media type", "a network", "at most", "at least stream_window", "the name of", "the address of", "no body",
 		"a file name", "found 0x20", "not CONNECT", "a name of letters", "a route with upstream", "mode: frames with it", "decides how a request is read",
-		"where there is", "16KiB or more", "without a port", "{client_ip}", "a name in braces", "{client}", "each field once", "one line of text", "{user_agent}"}
+		"where there is", "16KiB or more", "without a port", "{client_ip}", "a name in braces", "{client}", "each field once", "one line of text", "{user_agent}", "which has a file"}
 	refused := 0
 	for _, c := range goldenErrors {
 		skip := false
@@ -294,7 +296,7 @@ listeners:
   - address: "[::]:8080"
     socket: {no_delay: false, keep_alive: 0, receive_buffer: 1 MiB, defer_accept: 0s, congestion: bbr}
   - {address: localhost:8081, protocols: [h2c, http1]}
-  - {address: unix:/run/z.sock, protocols: [h2c]}
+  - {address: unix:/run/z.sock, protocols: [h2c], socket: {mode: 0660, user: "33", group: www-data}}
 upstreams:
   a:
     endpoints: [{address: "[::1]:80"}, {address: "name_with.under-score:80"}, {address: "unix:/run/o.sock"}]

@@ -117,6 +117,8 @@ func valueSchema(f *field) object {
 	case kindLoops:
 		return object{"anyOf": []any{object{"const": "auto"}, object{"type": "integer", "minimum": 1, "maximum": maxLoops},
 			text(`^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$`)}}
+	case kindMode:
+		return object{"anyOf": []any{object{"type": "integer", "minimum": 0, "maximum": 777}, text(`^0?[0-7]{3}$`)}}
 	case kindTexts, kindPrefixes:
 		return object{"type": "array", "items": valueSchema(f.elem), "minItems": f.min, "maxItems": f.max, "uniqueItems": true}
 	case kindPages:
@@ -289,6 +291,8 @@ func docsValue(f *field) string {
 		return "`auto`, " + durationText(f.min) + " to " + durationText(f.max)
 	case kindLoops:
 		return "`auto`, 1 to 1024, CPU list"
+	case kindMode:
+		return "permissions"
 	case kindTexts:
 		if f.elem.enum != nil {
 			return "list of " + code(f.elem.enum)

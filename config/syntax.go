@@ -14,7 +14,9 @@ const (
 	wantPath       = `a path such as /users, /users/:id or /files/*rest`
 	wantMethod     = "a method in capitals, e.g. GET"
 	wantLocation   = "a URL https://host/path or a path /path"
+	wantOwner      = "a name such as www-data, or a number in quotes"
 	wantName       = "a name of letters, digits, _, - and ., at most 64 long"
+	patternOwner   = `^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`
 	patternAddress = `^(unix:/.+|.+:[0-9]{1,5})$`
 	// maxSocketPath is sizeof(sockaddr_un.sun_path) less the zero byte at the end.
 	maxSocketPath = 107
@@ -408,6 +410,19 @@ func checkFieldName(text string, _ int64) (want, hint string) {
 func checkToken(text string, _ int64) (want, hint string) {
 	if !isName(text) {
 		return "a name of letters, digits, and -._, e.g. edge1", ""
+	}
+	return "", ""
+}
+
+// checkOwner checks how a user or group is named; whether there is one, this machine alone knows.
+func checkOwner(text string, _ int64) (want, hint string) {
+	if len(text) > 64 || text == "" || text[0] == '-' || text[0] == '.' {
+		return wantOwner, ""
+	}
+	for i := range len(text) {
+		if c := text[i]; !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-' || c == '.') {
+			return wantOwner, ""
+		}
 	}
 	return "", ""
 }

@@ -17,6 +17,7 @@ const (
 	kindDuration              // *time.Duration
 	kindLoops                 // *Loops
 	kindBatchWait             // *BatchWait
+	kindMode                  // *uint32, permissions of a file in octal
 	kindPrefix                // *netip.Prefix
 	kindTexts                 // *[]string, each entry as elem says
 	kindPrefixes              // *[]netip.Prefix, each entry as elem says
@@ -156,12 +157,13 @@ func table() []field {
 					doc: "Time between two look-ups of a name."}}},
 		{key: "admin", kind: kindSection, at: at(func(c *Config) *Admin { return &c.Admin }),
 			doc: "`/metrics` (Prometheus), `/healthz`, `/readyz` and `/status` (JSON). Without this section there is no admin listener.",
-			fields: []field{
+			fields: append([]field{
 				{key: "address", kind: kindText, required: true, want: wantListen, pattern: patternAddress, check: checkListen, at: at(func(a *Admin) *string { return &a.Address }),
 					doc: "Where it listens: `ip:port`, `\"[ip6]:port\"` or `unix:/path`. It asks nobody for a password: keep it on a loopback address or a socket file."},
 				{key: "series", kind: kindCount, def: "100", max: 10000, at: at(func(a *Admin) *int { return &a.Series }),
 					zero: "one for all of them",
-					doc:  "How many routes, and how many upstreams, `/metrics` tells apart, in file order; the rest is counted together as `other`. Each is about 25 lines of the page, and 168 bytes per loop."}}},
+					doc:  "How many routes, and how many upstreams, `/metrics` tells apart, in file order; the rest is counted together as `other`. Each is about 25 lines of the page, and 168 bytes per loop."},
+			}, accessFields("0660", at(func(a *Admin) *SocketFile { return &a.File }))...)},
 	}
 }
 
@@ -217,6 +219,7 @@ func socketFields(listener bool) []field {
 	if !listener {
 		return fields
 	}
+	fields = append(fields, accessFields("", at(func(s *Socket) *SocketFile { return &s.File }))...)
 	return append(fields,
 		field{key: "backlog", kind: kindCount, def: "4096", min: 1, max: 65535, at: at(func(s *Socket) *int { return &s.Backlog }),
 			doc: "Connections the kernel may hold for each loop until it accepts them. The kernel cuts it to `net.core.somaxconn`."},
@@ -225,6 +228,21 @@ func socketFields(listener bool) []field {
 		field{key: "fast_open", kind: kindCount, max: 65535, at: at(func(s *Socket) *int { return &s.FastOpen }),
 			def: "0", zero: "off", doc: "TCP_FASTOPEN: how many connections may be waiting that sent data with their SYN. Needs `net.ipv4.tcp_fastopen` to allow servers."},
 	)
+}
+
+// accessFields say who may open the file of a unix socket: of is where they are kept.
+func accessFields(def string, of func(any) any) []field {
+	file := func(parent any) *SocketFile { return of(parent).(*SocketFile) }
+	return []field{
+		{key: "mode", kind: kindMode, def: def, at: func(parent any) any { return &file(parent).Mode },
+			zero: "as the umask has it",
+			doc:  "Of a `unix:` address: the permissions of the socket file, in octal. Who may write to it may connect: with `\"0660\"` owner and group, and with the umask most systems have its owner alone. The folder counts as well."},
+		{key: "user", kind: kindText, check: checkOwner, want: wantOwner, pattern: patternOwner, at: func(parent any) any { return &file(parent).User },
+			zero: "zproxy's own", doc: "Of a `unix:` address: who owns the socket file, a name or number. Only root can give it away."},
+		{key: "group", kind: kindText, check: checkOwner, want: wantOwner, pattern: patternOwner, at: func(parent any) any { return &file(parent).Group },
+			zero: "zproxy's own", doc: "Of a `unix:` address: the group of the socket file, a name or number; unless zproxy is root, one that its user is in. " +
+				"With `mode: \"0660\"` the way to let a web server in front connect and nobody else."},
+	}
 }
 
 func upstreamFields() []field {

@@ -40,6 +40,8 @@ func (f *field) wants() string {
 		return `auto, a whole number from 1 to 1024, or a list of CPUs such as "0-3,8"`
 	case kindBatchWait:
 		return "auto, or a duration " + span(durationText(f.min), durationText(f.max)) + `, e.g. "200us"`
+	case kindMode:
+		return `permissions in octal, e.g. "0660"`
 	case kindTexts, kindPrefixes:
 		return "a list " + span(number(f.min), number(f.max)) + " long, each " + f.elem.wants()
 	case kindSections:
@@ -83,6 +85,13 @@ func (f *field) scan(text string, target any) (want, hint string) {
 		number, hint, ok = parseDuration(text)
 	case kindLoops:
 		return scanLoops(text, target.(*Loops), f.wants())
+	case kindMode:
+		mode, err := strconv.ParseUint(text, 8, 32)
+		if err != nil || len(text) < 3 || len(text) > 4 || mode > 0o777 {
+			return f.wants(), "as chmod has it; what is not for others ends in 0"
+		}
+		*target.(*uint32) = uint32(mode)
+		return "", ""
 	case kindPrefix:
 		return scanPrefix(text, target.(*netip.Prefix))
 	}

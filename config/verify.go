@@ -115,6 +115,7 @@ func (d *decoder) verifyListeners(c *Config, root *yaml.Node) []string {
 		l.Address = listenAddress(l.Address)
 		if i < len(n.Content) {
 			d.verifyTLS(c, l, resolve(n.Content[i]), &path{up: &path{key: "listeners"}, index: i})
+			d.verifySocketFile(l.Address, resolve(child(n.Content[i], "socket")), &path{up: &path{up: &path{key: "listeners"}, index: i}, key: "socket"})
 		}
 		if l.Address == "" {
 			continue // reported already
@@ -137,6 +138,7 @@ func (d *decoder) verifyListeners(c *Config, root *yaml.Node) []string {
 	c.Admin.Address = listenAddress(c.Admin.Address)
 	at := child(child(root, "admin"), "address")
 	c.Admin.Pos = posOf(at)
+	d.verifySocketFile(c.Admin.Address, resolve(child(root, "admin")), &path{key: "admin"})
 	key := &path{up: &path{key: "admin"}, key: "address"}
 	for i, other := range addresses {
 		if overlaps(c.Admin.Address, other) {
@@ -147,6 +149,18 @@ func (d *decoder) verifyListeners(c *Config, root *yaml.Node) []string {
 		d.warn(c, posOf(at), key.String(), quote(c.Admin.Address), "a loopback address or a unix: socket, for it asks nobody for a password")
 	}
 	return addresses
+}
+
+// verifySocketFile: only a unix socket has a file.
+func (d *decoder) verifySocketFile(address string, n *yaml.Node, p *path) {
+	if strings.HasPrefix(address, "unix:") || address == "" {
+		return
+	}
+	for _, key := range [...]string{"mode", "user", "group"} {
+		if v := written(n, key); v != nil {
+			d.fail(v, &path{up: p, key: key}, shown(resolve(v)), "a unix: address, which has a file", "whoever reaches "+address+" may connect")
+		}
+	}
 }
 
 func (d *decoder) verifyUpstreams(c *Config, n *yaml.Node) {

@@ -91,3 +91,42 @@ func TestSocketFileOfASuccessor(t *testing.T) {
 		}
 	})
 }
+
+// The files of unix sockets have the mode and the group they are to have, and
+// without a mode the one that the umask has; the admin's is for owner and group.
+func TestSocketFileAccess(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		dir, group := t.TempDir(), os.Getgid()
+		if os.Getuid() == 0 { // others can give a file only to a group they are in
+			group = 54321
+		}
+		p := spawn(t, zproxyBin, "run", "-c", writeFile(t, filepath.Join(dir, "z.yaml"), fmt.Sprintf(`
+io: %s
+loops: 1
+listeners:
+  - {address: "unix:%[2]s/plain.sock"}
+  - {address: "unix:%[2]s/z.sock", socket: {mode: 0606, group: "%[3]d"}}
+admin: {address: "unix:%[2]s/admin.sock"}
+routes: [{path: "/*", respond: {body: ok}}]
+`, backend, dir, group)))
+		if !p.listens("unix", dir+"/admin.sock") {
+			t.Fatalf("it does not start:\n%s", tail(p.out.String()))
+		}
+		umask := fs.FileMode(syscall.Umask(0o022))
+		syscall.Umask(int(umask))
+		for name, want := range map[string]fs.FileMode{"plain.sock": 0o777 &^ umask, "z.sock": 0o606, "admin.sock": 0o660} {
+			info, err := os.Lstat(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.Mode().Perm() != want {
+				t.Errorf("%s has %v, want %v", name, info.Mode().Perm(), want)
+			}
+			if got := int(info.Sys().(*syscall.Stat_t).Gid); name == "z.sock" && got != group {
+				t.Errorf("%s has group %d, want %d", name, got, group)
+			}
+		}
+		p.signal(t, syscall.SIGTERM)
+		p.wait(t, 10*time.Second)
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -251,6 +252,41 @@ func TestOpenListenersErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	unix.Close(again[0])
+}
+
+// The file of a unix socket is for those it is said to be for; nobody could
+// connect before it was.
+func TestFileAccess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	uid, gid := os.Getuid(), os.Getgid()
+	if uid == 0 { // others can give a file only to themselves
+		uid, gid = 12345, 54321
+	}
+	for _, c := range []struct {
+		access   *FileAccess
+		mode     os.FileMode
+		uid, gid int
+	}{
+		{&FileAccess{Mode: 0o640, UID: -1, GID: -1}, 0o640, os.Getuid(), os.Getgid()},
+		{&FileAccess{Mode: 0o666, UID: -1, GID: -1}, 0o666, os.Getuid(), os.Getgid()}, // beyond the umask
+		{&FileAccess{Mode: 0o660, UID: -1, GID: gid}, 0o660, os.Getuid(), gid},
+		{&FileAccess{Mode: 0o600, UID: uid, GID: gid}, 0o600, uid, gid},
+	} {
+		fds, err := OpenListeners("unix:"+path, 2, nil, SockOpts{File: c.access})
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Lstat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st := info.Sys().(*syscall.Stat_t); info.Mode().Perm() != c.mode || int(st.Uid) != c.uid || int(st.Gid) != c.gid {
+			t.Errorf("%+v: %v, owner %d, group %d", *c.access, info.Mode(), st.Uid, st.Gid)
+		}
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	}
 }
 
 // TestLoopbackUnpaced: connections on a loopback address do not pace, others

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 	"unsafe"
@@ -40,6 +41,12 @@ func openUnixListeners(path string, n int, o *SockOpts) ([]int, error) {
 	if e != 0 {
 		return fds, fmt.Errorf("bind: %w", e)
 	}
+	// Before listen nobody can connect.
+	if o.File != nil && path[0] != '@' {
+		if err := o.File.give(path); err != nil {
+			return fds, err
+		}
+	}
 	if err := unix.Listen(fd, backlog(o)); err != nil {
 		return fds, fmt.Errorf("listen: %w", err)
 	}
@@ -51,6 +58,32 @@ func openUnixListeners(path string, n int, o *SockOpts) ([]int, error) {
 		fds = append(fds, dup)
 	}
 	return fds, nil
+}
+
+// give sets owner, group and mode of the socket file at path. It goes by a
+// descriptor of the file: whoever may write in the folder could put a link there.
+func (a *FileAccess) give(path string) error {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket %s: %w", path, err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return fmt.Errorf("socket %s: it was replaced (%v)", path, err)
+	}
+	if a.UID >= 0 || a.GID >= 0 {
+		if err := unix.Fchownat(fd, "", a.UID, a.GID, unix.AT_EMPTY_PATH); err != nil {
+			return fmt.Errorf("owner %d, group %d of socket %s: %w: root may give files away, others only to a group they are in", a.UID, a.GID, path, err)
+		}
+	}
+	if a.Mode == 0 {
+		return nil
+	}
+	if err := unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), a.Mode); err != nil {
+		return fmt.Errorf("mode %#o of socket %s: %w", a.Mode, path, err)
+	}
+	return nil
 }
 
 // lockFolder lets one process at a time look who listens at path and take its

@@ -20,6 +20,14 @@ type SockOpts struct {
 	DeferAcceptSec int    // listeners: wake for data, not for the handshake
 	FastOpen       int    // listeners: length of the queue; Remote: > 0 is on
 	Backlog        int    // listeners; 0: the most the kernel allows
+
+	File *FileAccess // unix listeners: who may connect; nil: whom the umask lets
+}
+
+// FileAccess is who may open the file of a unix socket.
+type FileAccess struct {
+	Mode     uint32 // 0: as the umask has it
+	UID, GID int    // below 0: those of the process
 }
 
 func (o *SockOpts) check() error {

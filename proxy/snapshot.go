@@ -236,7 +236,8 @@ func compileCluster(u *config.Upstream, loops int, near [][]int) (*cluster, erro
 	}, nil
 }
 
-// SockOpts translates socket settings for the loop.
+// SockOpts translates socket settings for the loop, but for the file of a unix
+// socket: users and groups are the server's to look up.
 func SockOpts(s *config.Socket) loop.SockOpts {
 	return loop.SockOpts{
 		NoDelay: s.NoDelay, KeepAliveSec: int(s.KeepAlive / time.Second),

@@ -51,10 +51,22 @@ func (k *checker) folders() {
 		l := &k.cfg.Listeners[i]
 		if path, ok := strings.CutPrefix(l.Address, "unix:"); ok {
 			k.folder(l.Pos, "listeners["+strconv.Itoa(i)+"].address", l.Address, path)
+			k.owner(l.Pos, "listeners["+strconv.Itoa(i)+"].socket", &l.Socket.File)
 		}
 	}
 	if path, ok := strings.CutPrefix(k.cfg.Admin.Address, "unix:"); ok {
 		k.folder(k.cfg.Admin.Pos, "admin.address", k.cfg.Admin.Address, path)
+		k.owner(k.cfg.Admin.Pos, "admin", &k.cfg.Admin.File)
+	}
+}
+
+// owner looks for the user and the group a socket file is to have.
+func (k *checker) owner(at config.Pos, key string, f *config.SocketFile) {
+	if _, err := fileAccess(&config.SocketFile{User: f.User}); err != nil {
+		k.fail(at, key+".user", f.User, "a user of this machine", "getent passwd lists them")
+	}
+	if _, err := fileAccess(&config.SocketFile{Group: f.Group}); err != nil {
+		k.fail(at, key+".group", f.Group, "a group of this machine", "getent group lists them")
 	}
 }
 

@@ -34,6 +34,9 @@ func TestCheck(t *testing.T) {
 		"the log is a folder":    {one + "access_log: {path: DIR}\nroutes: [{path: /, respond: {status: 200}}]\n", "c.yaml:2:20: access_log.path", ""},
 		"the log's folder":       {one + "access_log: {path: DIR/access.log}\nroutes: [{path: /, respond: {status: 200}}]\n", "", ""},
 		"no folder for a socket": {"listeners: [{address: \"unix:DIR/none/s\"}]\nadmin: {address: \"unix:DIR/no/s\"}\nroutes: [{path: /, respond: {status: 200}}]\n", "c.yaml:1:13: listeners[0].address", ""},
+		"no such user":           {"listeners: [{address: \"unix:DIR/s\", socket: {user: no-such-user}}]\nroutes: [{path: /, respond: {status: 200}}]\n", "c.yaml:1:13: listeners[0].socket.user", ""},
+		"no such group":          {one + "admin: {address: \"unix:DIR/s\", group: no-such-group}\nroutes: [{path: /, respond: {status: 200}}]\n", "c.yaml:2:18: admin.group", ""},
+		"user and group":         {one + "admin: {address: \"unix:DIR/s\", user: root, group: \"54321\", mode: 0600}\nroutes: [{path: /, respond: {status: 200}}]\n", "", ""},
 		"no folder for admin":    {one + "admin: {address: \"unix:DIR/no/s\"}\nroutes: [{path: /, respond: {status: 200}}]\n", "c.yaml:2:18: admin.address", ""},
 
 		"itself":                     {one + app("127.0.0.1:8080", "") + everything, "", "c.yaml:3:10: routes[0].upstream"},

@@ -106,8 +106,11 @@ func (s *Server) start() error {
 		return err
 	}
 	if s.cfg.Admin.Address != "" {
-		err := s.whenFree(s.cfg.Admin.Address, func() (err error) {
-			s.admin, err = admin.Serve(s.cfg.Admin.Address, source{s}, s.about("admin"))
+		err := s.whenFree(s.cfg.Admin.Address, func() error {
+			file, err := fileAccess(&s.cfg.Admin.File)
+			if err == nil {
+				s.admin, err = admin.Serve(s.cfg.Admin.Address, file, source{s}, s.about("admin"))
+			}
 			return err
 		})
 		if err != nil {
@@ -134,7 +137,10 @@ func (s *Server) openListeners() (fds [][]int, err error) {
 		l := &s.cfg.Listeners[i]
 		var set []int
 		err := s.whenFree(l.Address, func() (err error) {
-			set, err = loop.OpenListeners(l.Address, len(cpus), cpus, proxy.SockOpts(&l.Socket))
+			o := proxy.SockOpts(&l.Socket)
+			if o.File, err = fileAccess(&l.Socket.File); err == nil {
+				set, err = loop.OpenListeners(l.Address, len(cpus), cpus, o)
+			}
 			return err
 		})
 		if err == nil {

@@ -2,11 +2,15 @@ package server
 
 import (
 	"errors"
+	"fmt"
+	"os/user"
+	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"zproxy/config"
 	"zproxy/loop"
 )
 
@@ -30,6 +34,31 @@ func (s *Server) whenFree(address string, open func() error) error {
 		}
 		time.Sleep(inUseStep)
 	}
+}
+
+// fileAccess looks up who may open the file of a unix socket.
+func fileAccess(f *config.SocketFile) (*loop.FileAccess, error) {
+	a := &loop.FileAccess{Mode: f.Mode, UID: -1, GID: -1}
+	var err error
+	if f.User != "" {
+		if a.UID, err = strconv.Atoi(f.User); err != nil {
+			u, err := user.Lookup(f.User)
+			if err != nil {
+				return nil, fmt.Errorf("user of the socket file: %w", err)
+			}
+			a.UID, _ = strconv.Atoi(u.Uid)
+		}
+	}
+	if f.Group != "" {
+		if a.GID, err = strconv.Atoi(f.Group); err != nil {
+			g, err := user.LookupGroup(f.Group)
+			if err != nil {
+				return nil, fmt.Errorf("group of the socket file: %w", err)
+			}
+			a.GID, _ = strconv.Atoi(g.Gid)
+		}
+	}
+	return a, nil
 }
 
 // noteSocket remembers the file of a unix socket that was opened.
