@@ -28,7 +28,7 @@ func full() *metrics.Snapshot {
 			{Index: 1, CPU: 3, Node: 1, IO: "uring"},
 		},
 		Pools:            []metrics.PoolState{{Loop: 0, Upstream: "app", Idle: 3}, {Loop: 1, Upstream: "app", Waiting: 4}},
-		Endpoints:        []metrics.EndpointState{{Upstream: "app", Endpoint: "10.0.0.5:9000", Open: 5, Down: true}, {Upstream: "app", Endpoint: "unix:/a\"b\\c\nd\xff"}},
+		Endpoints:        []metrics.EndpointState{{Upstream: "app", Endpoint: "10.0.0.5:9000", Open: 5, Down: true, Broken: []metrics.ReasonTimes{{Reason: "http2_ping", Times: 2}}}, {Upstream: "app", Endpoint: "unix:/a\"b\\c\nd\xff"}},
 		Certificates:     []metrics.CertificateState{{Listener: "[::]:443", File: "a.pem", Days: 12.5}, {Listener: "[::]:443", File: "b.pem", Days: -1}},
 		CertificateFiles: []metrics.CertificateFiles{{Listener: "[::]:443", Reloads: 3, Failures: 1, Failing: true}},
 		Gauges: []metrics.Gauge{
@@ -113,6 +113,7 @@ func TestEveryCounterIsShown(t *testing.T) {
 		`zproxy_upstream_waiting_requests{loop="1",upstream="app"} 4`,
 		`zproxy_endpoint_connections{upstream="app",endpoint="10.0.0.5:9000"} 5`,
 		`zproxy_endpoint_up{upstream="app",endpoint="10.0.0.5:9000"} 0`,
+		`zproxy_endpoint_http2_broken_total{upstream="app",endpoint="10.0.0.5:9000",reason="http2_ping"} 2`,
 		`zproxy_endpoint_up{upstream="app",endpoint="unix:/a\"b\\c\nd` + "\ufffd" + `"} 1`,
 		`zproxy_websocket_frames_total{loop="0",from="origin",opcode="text"} 2`,
 		`zproxy_websocket_frames_total{loop="0",from="client",opcode="text"} 0`,

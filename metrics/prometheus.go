@@ -195,6 +195,13 @@ func (e *exposition) endpoints(s *Snapshot) {
 		}
 		return 1
 	})
+	e.family("zproxy_endpoint_http2_broken_total", counter, "HTTP/2 connections to the endpoint that were broken off, all loops, by reason; reasons that never occurred are left out.")
+	for i := range s.Endpoints {
+		p := &s.Endpoints[i]
+		for _, b := range p.Broken {
+			e.sample("zproxy_endpoint_http2_broken_total", b.Times, Label{"upstream", p.Upstream}, Label{"endpoint", p.Endpoint}, Label{"reason", b.Reason})
+		}
+	}
 }
 
 // summed writes what is shown for all loops together.

@@ -76,6 +76,14 @@ type EndpointState struct {
 	Failures uint64 `json:"failures"`        // attempts to connect that failed
 	Down     bool   `json:"down"`
 	Reason   string `json:"reason,omitempty"` // why it is down
+	// Broken are connections of HTTP/2 that were broken off, by reason.
+	Broken []ReasonTimes `json:"http2_broken,omitempty"`
+}
+
+// ReasonTimes is how often something happened for a reason, which is a name.
+type ReasonTimes struct {
+	Reason string `json:"reason"`
+	Times  uint64 `json:"times"` // counter
 }
 
 // Gauge is one sample of a metric that this package does not know. A Name that

@@ -39,11 +39,12 @@ const (
 	codeStalled
 	codeAcceptQueue
 	codeMisdirected
+	codeGoAway
 
 	// Each code has a counter, and no two kinds share one: a constant below zero
 	// is an error of the compiler.
 	_ = uint(int(codeConnect) - proto.FaultCount)
-	_ = uint(codeAbuse - codeMisdirected - 1)
+	_ = uint(codeAbuse - codeGoAway - 1)
 	_ = uint(metrics.ReasonCount - int(codeAbuse) - http2.AbuseCount)
 )
 
@@ -83,6 +84,7 @@ var faultNames = map[proto.FaultCode]string{
 	codeMisdirected:      "misdirected",
 	codeStalled:          "stalled",
 	codeAcceptQueue:      "upstream_accept_queue",
+	codeGoAway:           "upstream_goaway",
 }
 
 // FaultNames lists the names of all codes a worker counts, by code.
@@ -130,6 +132,8 @@ var (
 	faultUpgrade         = proto.Fault{Status: 502, Code: proto.FaultBadStatus, Reason: "101 without a request to upgrade"}
 	faultHTTP2           = proto.Fault{Status: 400, Code: codeHTTP2, Reason: "HTTP/2 protocol error"}
 	faultGreeting        = proto.Fault{Status: 502, Code: codeConnectFailed, Reason: "origin does not answer in HTTP/2"}
+	faultGoAway          = proto.Fault{Status: 502, Code: codeGoAway, Reason: "origin ended the HTTP/2 connection with an error (GOAWAY)"}
+	faultHalfFrame       = proto.Fault{Status: 504, Code: codeResponseTimeout, Reason: "origin began a frame and did not end it in time"}
 	faultSwitch          = proto.Fault{Status: 502, Code: proto.FaultBadStatus, Reason: "101 to another protocol than was asked for"}
 	faultNoSwitch        = proto.Fault{Status: 502, Code: proto.FaultBadStatus, Reason: "origin answered an upgrade to websocket like any other request"}
 	faultNoConnect       = proto.Fault{Status: 502, Code: proto.FaultBadStatus, Reason: "origin does not take websocket by HTTP/2 (SETTINGS_ENABLE_CONNECT_PROTOCOL)"}
@@ -137,6 +141,7 @@ var (
 	faultStalled         = proto.Fault{Status: 408, Code: codeStalled, Reason: "request came to a stop while others waited for its connection"}
 	faultNotTaken        = proto.Fault{Status: 408, Code: codeStalled, Reason: "response was not taken while others waited for its connection"}
 	faultAcceptQueue     = proto.Fault{Status: 503, Code: codeAcceptQueue, Reason: "origin's queue of new connections is full"}
+	faultOriginTakesNot  = proto.Fault{Status: 504, Code: codeResponseTimeout, Reason: "origin did not take its frames in time"}
 	faultMemory          = proto.Fault{Status: 503, Code: codeMemory, Reason: "buffer memory used up"}
 	faultRequestHeld     = proto.Fault{Status: 503, Code: codeHeld, Reason: "origin does not take the request, and others wait for memory"}
 	faultResponseHeld    = proto.Fault{Status: 503, Code: codeHeld, Reason: "client does not take the response, and others wait for memory"}

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"slices"
+
 	"zproxy/buf"
 	"zproxy/loop"
 	"zproxy/metrics"
@@ -34,6 +36,7 @@ type Report struct {
 
 	Clients, Origins, Exchanges int
 	Short                       Shortages
+	Broken                      []BrokenSessions
 	UnderWay                    CutOff // what would be cut off, were the process to end now
 }
 
@@ -57,9 +60,9 @@ func AskReport(l *loop.Loop, sink ReportSink) bool {
 	return l.Post(loop.Mail{Kind: mailReport, Ref: sink})
 }
 
-// AskShortages is AskReport for what has run out alone: nothing is copied that
-// is large. Any thread.
-func AskShortages(l *loop.Loop, sink ReportSink) bool {
+// AskTroubles is AskReport for what has run out and what was broken off alone:
+// nothing is copied that is large. Any thread.
+func AskTroubles(l *loop.Loop, sink ReportSink) bool {
 	return l.Post(loop.Mail{Kind: mailReport, Ref: sink, A: briefly})
 }
 
@@ -406,6 +409,7 @@ func (w *Worker) report(sink ReportSink, brief bool) {
 		Files: w.m.LackFiles, Ports: w.m.LackPorts, Memory: w.m.LackMemory,
 		Blocks: r.Buf.Exhausted, Connections: r.Loop.Refused,
 	}
+	r.Broken = slices.Clone(w.broken)
 	if brief {
 		sink.Deliver(r)
 		return

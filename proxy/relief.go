@@ -245,6 +245,10 @@ func (w *Worker) breakHolders(ms, patience uint32) {
 		if w.l.Queued(se.conn) == 0 || se.sent != se.heldMark {
 			se.heldMark, se.heldSince = se.sent, ms
 		} else if ms-se.heldSince >= patience {
+			if se.role == http2.Client {
+				w.breakOrigin(se, &faultSessionHeld)
+				continue
+			}
 			w.countFault(&faultSessionHeld)
 			w.breakSession(se, faultSessionHeld.Reason)
 		}

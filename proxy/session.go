@@ -326,9 +326,19 @@ func (w *Worker) sessionTimeout(se *session) {
 				w.sessionDue(se)
 				return
 			}
+			if se.role == http2.Client {
+				w.m.OriginAborts++
+				w.breakOrigin(se, &faultOriginTakesNot)
+				return
+			}
 			w.m.ClientAborts++
 			w.breakSession(se, "peer did not take its frames in time")
 		case se.h2.Held() > 0:
+			if se.role == http2.Client {
+				w.m.Timeouts504++
+				w.breakOrigin(se, &faultHalfFrame)
+				return
+			}
 			w.m.Timeouts408++
 			w.countFault(&faultHeadTimeout)
 			w.breakSession(se, faultHeadTimeout.Reason)
@@ -428,13 +438,15 @@ func (w *Worker) sessionFailed(se *session, ev *http2.Event) {
 		w.sessionNotConnected(se, &faultGreeting)
 		return
 	}
+	code := f.Code
 	if ev.Cause != http2.AbuseNone {
-		w.m.RefusedByReason[codeAbuse+proto.FaultCode(ev.Cause)]++
-	} else {
-		w.countFault(f)
+		code = codeAbuse + proto.FaultCode(ev.Cause)
 	}
+	w.m.RefusedByReason[code]++
 	if se.role == http2.Server {
 		w.logSession(se, f)
+	} else {
+		w.noteBroken(se, f, code, http2.ErrNo)
 	}
 	w.endStreams(se, f.Reason, 0)
 	w.endSession(se)

@@ -294,6 +294,10 @@ func (w *Worker) originStream(se *session, ev *http2.Event, data buf.View) {
 		w.sessionGreeted(se)
 		return
 	case http2.EventGoAway:
+		if ev.Code != http2.ErrNo {
+			w.countFault(&faultGoAway)
+			w.noteBroken(se, &faultGoAway, faultGoAway.Code, ev.Code)
+		}
 		w.leaveSession(se, false)
 		return
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"zproxy/loop"
+	"zproxy/proto"
 	"zproxy/proto/http2"
 )
 
@@ -146,4 +148,44 @@ func requests(from, n int) []byte {
 		fr.WriteHeaders(xnet.HeadersFrameParam{StreamID: uint32(2*(from+i) + 1), BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
 	}
 	return b.Bytes()
+}
+
+// A connection to an origin that hangs ends, and it is the origin that has failed:
+// the report names it, with the reason.
+func TestOriginsThatHang(t *testing.T) {
+	for name, c := range map[string]struct {
+		origin func(t *testing.T) string
+		limits string
+		body   int
+		want   *proto.Fault
+	}{
+		"half a frame": {func(t *testing.T) string {
+			return startOrigin(t, func(_ int, c net.Conn) {
+				request(framed(c))
+				io.WriteString(c, "\x00\x00\x08\x06\x00\x00\x00\x00\x00123") // of a PING
+				<-t.Context().Done()
+			})
+		}, "request_header_timeout: 200ms", 0, &faultHalfFrame},
+		"takes nothing": {deafH2(true), "send_timeout: 300ms", 300_000, &faultOriginTakesNot},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBackends(t, func(t *testing.T, io_ loop.IO) {
+				r := start(t, io_, 1, yaml(c.origin(t), "limits: {"+c.limits+"}\n"+
+					"upstreams: {app: {protocol: h2c, socket: {send_buffer: 8KiB}, endpoints: [{address: \"ORIGIN\"}], retries: 0, pool: {prewarm: 0}}}\n"), nil)
+				conn := r.dial()
+				defer conn.Close()
+				fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", c.body, strings.Repeat("x", c.body))
+				if head, _ := readHead(conn); !strings.HasPrefix(head, "HTTP/1.1 502 ") {
+					t.Errorf("answered %.40q", head)
+				}
+				rep := r.settled()[0]
+				if len(rep.Broken) != 1 || rep.Broken[0].Reason != c.want.Reason || rep.Broken[0].Code != c.want.Code || rep.Broken[0].Requests != 1 {
+					t.Errorf("noted: %+v", rep.Broken)
+				}
+				if m := &rep.Metrics; m.ClientAborts != 0 || m.Timeouts408 != 0 || m.OriginAborts+m.Timeouts504 == 0 || m.RefusedByReason[c.want.Code] != 1 {
+					t.Errorf("%d clients and %d origins have left, %d and %d were late, %d counted", m.ClientAborts, m.OriginAborts, m.Timeouts408, m.Timeouts504, m.RefusedByReason[c.want.Code])
+				}
+			})
+		})
+	}
 }

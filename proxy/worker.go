@@ -112,6 +112,7 @@ type Worker struct {
 	resp    proto.Head      // the response head being handled
 	trail   proto.Head      // the trailer section being handled
 	note    []byte          // see lognotes.go
+	broken  []BrokenSessions
 	limits  http1.Limits
 
 	join     []byte // a head that spans blocks, joined once

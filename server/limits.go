@@ -15,9 +15,7 @@ const (
 	reservedFDs = 64
 	// fewConns is a limit of connections of one loop that is hardly meant.
 	fewConns = 1000
-	// shortageEvery is how often the loops are asked what has run out, and
-	// shortageQuiet how long a shortage that goes on is not spoken of again.
-	shortageEvery = 2 * time.Second
+	// shortageQuiet is how long a shortage that goes on is not spoken of again.
 	shortageQuiet = 30 * time.Second
 )
 
@@ -94,7 +92,6 @@ func (s *Server) weigh() {
 // shortages tells the log what runs out: at once, then at a limited rate.
 type shortages struct {
 	s     *Server
-	next  time.Time // when the loops are asked again
 	told  [shortageKinds]time.Time
 	since [shortageKinds]uint64 // counted when it was spoken of last
 }
@@ -114,15 +111,7 @@ func counts(r *proxy.Shortages) [shortageKinds]uint64 {
 	return [shortageKinds]uint64{r.Files, r.Ports, r.Memory, r.Blocks, r.Connections}
 }
 
-func (h *shortages) look(now time.Time) {
-	if now.Before(h.next) {
-		return
-	}
-	h.next = now.Add(shortageEvery)
-	reports, err := h.s.collect(reportTimeout, proxy.AskShortages)
-	if err != nil {
-		return // the loops are ending
-	}
+func (h *shortages) look(now time.Time, reports []*proxy.Report) {
 	var sum [shortageKinds]uint64
 	for _, r := range reports {
 		for kind, n := range counts(&r.Short) {

@@ -100,7 +100,7 @@ func (p *prober) connect(c *upstream.Cluster, e *upstream.Endpoint, address stri
 // loopNow is the loops' clock.
 func (s *Server) loopNow() (int64, bool) {
 	c := make(collector, 1)
-	if len(s.peers) == 0 || !proxy.AskShortages(s.peers[0].Loop, c) {
+	if len(s.peers) == 0 || !proxy.AskTroubles(s.peers[0].Loop, c) {
 		return 0, false
 	}
 	select {

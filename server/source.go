@@ -107,6 +107,7 @@ func (s *Server) endpoints(reports []*proxy.Report) []metrics.EndpointState {
 				Upstream: c.Name(), Endpoint: e.Address,
 				Open: uint64(open), Active: uint64(max(0, open-c.Idle(e.ID))),
 				Failures: e.Failures(), Down: !up, Reason: reason,
+				Broken: brokenOf(reports, i, j),
 			}
 			if reports[0].HTTP2[i] != nil {
 				// The pool counts leaves for streams there, not connections.

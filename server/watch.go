@@ -3,11 +3,16 @@ package server
 import (
 	"time"
 
+	"zproxy/proxy"
 	"zproxy/upstream"
 )
 
-// watchInterval is how often the health of the endpoints is looked at.
-const watchInterval = 250 * time.Millisecond
+const (
+	// watchInterval is how often the health of the endpoints is looked at.
+	watchInterval = 250 * time.Millisecond
+	// troublesEvery is how often the loops are asked for their troubles.
+	troublesEvery = 2 * time.Second
+)
 
 // watcher tells the log which endpoints fail and which are back, also when no
 // request has met them yet: a prewarmed connection that cannot be made is the
@@ -31,13 +36,22 @@ func (w *watcher) run() {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	short := shortages{s: w.s}
+	broken := brokenOrigins{s: w.s, of: map[brokenKey]*brokenTold{}}
+	var next time.Time
 	prober := newProber(w.s)
 	for {
 		select {
 		case now := <-tick.C:
 			w.look()
 			prober.look(w.failing)
-			short.look(now)
+			if now.Before(next) {
+				continue
+			}
+			next = now.Add(troublesEvery)
+			if reports, err := w.s.collect(reportTimeout, proxy.AskTroubles); err == nil { // else the loops are ending
+				short.look(now, reports)
+				broken.look(now, reports)
+			}
 		case <-w.stop:
 			return
 		}

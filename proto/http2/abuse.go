@@ -106,6 +106,9 @@ func (a Abuse) Name() string {
 	return "unknown"
 }
 
+// Score is what the acts of the peer have come to, as of the last of them.
+func (s *Session) Score() uint32 { return s.score }
+
 // suspect counts an act. The connection goes on to the end of its frame.
 func (s *Session) suspect(a Abuse) { s.suspectOf(a, abuses[a].points) }
 
