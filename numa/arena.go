@@ -186,6 +186,7 @@ func (a *Arena) Grow() bool {
 	if len(a.steps) == 1 && a.steps[0] == stepSmall && a.advise(0, a.committed, true) {
 		a.steps[0] = stepAdvised
 	}
+	keepFromDumps(unsafe.Slice((*byte)(unsafe.Add(a.base, a.committed)), n)) // what passes is its peers'
 	a.steps = append(a.steps, kind)
 	a.committed += n
 	return true

@@ -92,6 +92,10 @@ func (s *Slab[T]) Free(i uint32) {
 	s.used--
 }
 
+// Chunk is the allocation that entry i lies in. It stays where it is as long as the
+// slab.
+func (s *Slab[T]) Chunk(i uint32) *[chunkLen]T { return s.chunks[i>>chunkShift].items }
+
 // Len is the number of entries in use.
 func (s *Slab[T]) Len() int { return int(s.used) }
 

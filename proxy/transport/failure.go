@@ -50,7 +50,7 @@ func reasonOf(err error) string {
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return reasonLeft
-	case errors.As(err, &remote):
+	case errors.As(err, &remote) && remote.Op == "remote error":
 		return alertReason(strings.TrimPrefix(remote.Err.Error(), "tls: "))
 	case errors.As(err, &record):
 		return reasonNotTLS

@@ -9,6 +9,7 @@ import (
 	"zproxy/internal/slab"
 	"zproxy/loop"
 	"zproxy/metrics"
+	"zproxy/numa"
 	"zproxy/proto/tls"
 	"zproxy/proxy/transport/handshake"
 )
@@ -140,7 +141,11 @@ func (t *Transport) entry(id loop.ConnID) uint32 {
 }
 
 func (t *Transport) newConn(id loop.ConnID) (uint32, *conn) {
+	room := t.conns.Cap()
 	i, c := t.conns.Alloc()
+	if t.conns.Cap() > room {
+		numa.KeepFromDumps(t.conns.Chunk(i)) // keys
+	}
 	c.id = id
 	slot := int(uint32(id))
 	if slot >= len(t.secure) {
