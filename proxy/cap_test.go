@@ -22,7 +22,7 @@ import (
 // loop: so the origin must have seen its end by then, and not only when this loop
 // next turns to the kernel. Otherwise two loops together pass max_connections.
 func TestClosedMeansClosed(t *testing.T) {
-	onBackends(t, func(t *testing.T, backend loop.IO) {
+	besides(t, func(t *testing.T, backend loop.IO) {
 		for _, abort := range []bool{false, true} {
 			t.Run(fmt.Sprintf("abort %v", abort), func(t *testing.T) {
 				runtime.LockOSThread()
@@ -93,7 +93,7 @@ func TestAnswerToAnEarlierAsk(t *testing.T) {
 // A unix socket whose queue of connections is full is no endpoint that has failed:
 // whoever cannot connect yet waits.
 func TestFullAcceptQueueOfUnixSocket(t *testing.T) {
-	onBackends(t, func(t *testing.T, backend loop.IO) {
+	besides(t, func(t *testing.T, backend loop.IO) {
 		path := t.TempDir() + "/origin"
 		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {

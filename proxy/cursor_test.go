@@ -32,7 +32,7 @@ func TestHeadStopsInALineThatBeginsAnywhere(t *testing.T) {
 	// More than a request line may have, less than a block, and the last line begins at a multiple of 256.
 	lines := 10 << 10 / lineBytes
 	fields := strings.Repeat(field, lines-1)
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		origin := startOrigin(t, func(_ int, c net.Conn) {
 			for {
 				if _, err := readHead(c); err != nil {
@@ -57,7 +57,7 @@ func TestTrailersOfBothDirectionsInPieces(t *testing.T) {
 		post     = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
 		response = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nb\r\n0\r\n"
 	)
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		begun := make(chan bool, 1)
 		origin := startOrigin(t, func(_ int, c net.Conn) {
 			readHead(c)

@@ -13,7 +13,7 @@ import (
 // A loop that has drained leaves nothing behind that counts against the caps:
 // requests that other loops have still to finish need the connections.
 func TestDrainedLoopGivesItsConnectionsBack(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		origin := startOrigin(t, func(n int, c net.Conn) {
 			for {
 				if _, err := readHead(c); err != nil {
@@ -46,7 +46,7 @@ func TestDrainedLoopGivesItsConnectionsBack(t *testing.T) {
 
 // A client that has just connected may still send its request.
 func TestDrainWaitsForFirstRequests(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		for range 5 {
 			if requestsAfterDrain(t, io_) {
 				return

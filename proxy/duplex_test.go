@@ -70,8 +70,9 @@ func (p *pair) stream(path string, every time.Duration, n int) (string, error) {
 // that says nothing, or little, while the answer flows is as good as an origin
 // that listens.
 func TestStreamsBothWays(t *testing.T) {
+	t.Parallel()
 	const limits = "limits: {request_body_timeout: 250ms, min_rate: 1000}\n"
-	onPairsOf(t, ", timeouts: {idle: 500ms}", limits, duplex, func(t *testing.T, p *pair) {
+	pairsBeside(t, ", timeouts: {idle: 500ms}", limits, duplex, func(t *testing.T, p *pair) {
 		if got, err := p.stream("/ticks", time.Second, 0); err != nil || got != strings.Repeat(".", 30) {
 			t.Errorf("the client is silent: %q, %v", got, err)
 		}
@@ -94,11 +95,15 @@ func TestStreamsBothWays(t *testing.T) {
 // The longest duration of a stream holds whatever passes, for answers that have
 // not begun, and for requests that wait for a connection, too.
 func TestMaxStreamDuration(t *testing.T) {
+	t.Parallel()
 	routes := "routes: [{path: \"/*\", upstream: app, max_stream_duration: 400ms}]\n"
-	onPairs(t, routes, func(w http.ResponseWriter, r *http.Request) {
+	pairsBeside(t, "", routes, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/late" {
 			io.Copy(io.Discard, r.Body)
-			time.Sleep(time.Second)
+			select {
+			case <-r.Context().Done():
+			case <-time.After(patience):
+			}
 			return
 		}
 		duplex(w, r)

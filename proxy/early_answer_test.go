@@ -114,8 +114,7 @@ func earlyH2(conn net.Conn) {
 func onEarlyAnswers(t *testing.T, f func(t *testing.T, r *rig, u *uploader)) {
 	for _, tc := range earlyAnswers {
 		t.Run(tc.name, func(t *testing.T) {
-			onBackends(t, func(t *testing.T, io_ loop.IO) {
-				t.Parallel()
+			besides(t, func(t *testing.T, io_ loop.IO) {
 				addr := "127.0.0.1:1"
 				if tc.origin != nil {
 					addr = startOrigin(t, func(n int, c net.Conn) { tc.origin(c) })
@@ -140,6 +139,7 @@ func onEarlyAnswers(t *testing.T, f func(t *testing.T, r *rig, u *uploader)) {
 // A client that goes on sending behind its answer is told to stop a while later,
 // and not with the answer; its window is not opened any more.
 func TestEarlyAnswerThenReset(t *testing.T) {
+	t.Parallel()
 	onEarlyAnswers(t, func(t *testing.T, r *rig, u *uploader) {
 		piece := make([]byte, 16<<10)
 		for range 3 { // as its window allows
@@ -160,6 +160,7 @@ func TestEarlyAnswerThenReset(t *testing.T) {
 // A client that ends its request, or takes it back, is not told anything, and
 // the connection goes on.
 func TestEarlyAnswerThenEnd(t *testing.T) {
+	t.Parallel()
 	onEarlyAnswers(t, func(t *testing.T, r *rig, u *uploader) {
 		u.fr.WriteRSTStream(1, xnet.ErrCodeNo)
 		for id := uint32(3); id <= 5; id += 2 {
@@ -185,7 +186,7 @@ const lingerNsAsTime = time.Duration(lingerNs)
 // What is thrown away behind an answer is credited to the connection, whose
 // other streams go on.
 func TestEarlyAnswersKeepTheConnectionOpen(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		text := "listeners: [{address: \"127.0.0.1:8080\", protocols: [h2c]}]\nhttp2: {stream_window: 64KiB, connection_window: 128KiB}\n" +
 			"routes: [{path: \"/*\", respond: {status: 401, body: no}}]\n"
 		r := start(t, io_, 1, text, nil)

@@ -412,7 +412,7 @@ var exchangeCases = []exchangeCase{
 // Every conversation gives exactly these bytes on both sides, whether the
 // request arrives in one piece or byte by byte.
 func TestExchanges(t *testing.T) {
-	onBackends(t, func(t *testing.T, io loop.IO) {
+	besides(t, func(t *testing.T, io loop.IO) {
 		for _, tc := range exchangeCases {
 			t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
 				t.Parallel()

@@ -34,7 +34,7 @@ const simpleGet = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 // A kept-alive connection that the origin has closed meanwhile is replaced
 // without the client seeing it, if the request may be repeated.
 func TestStaleConnectionIsReplaced(t *testing.T) {
-	onBackends(t, func(t *testing.T, io loop.IO) {
+	besides(t, func(t *testing.T, io loop.IO) {
 		var served atomic.Int32
 		origin := startOrigin(t, func(n int, c net.Conn) {
 			if _, err := readHead(c); err != nil {
@@ -69,7 +69,7 @@ func TestStaleConnectionIsReplaced(t *testing.T) {
 
 // A POST may have had its effect: it is not sent twice.
 func TestPostIsNotRepeated(t *testing.T) {
-	onBackends(t, func(t *testing.T, io loop.IO) {
+	besides(t, func(t *testing.T, io loop.IO) {
 		var posts atomic.Int32
 		origin := startOrigin(t, func(n int, c net.Conn) {
 			for {
@@ -97,7 +97,7 @@ func TestPostIsNotRepeated(t *testing.T) {
 
 // Connect failures go to the next endpoint, whatever the method.
 func TestNextEndpointAfterConnectFailure(t *testing.T) {
-	onBackends(t, func(t *testing.T, io loop.IO) {
+	besides(t, func(t *testing.T, io loop.IO) {
 		origin := startOrigin(t, func(n int, c net.Conn) {
 			for {
 				if _, err := readHead(c); err != nil {
@@ -127,7 +127,7 @@ func TestDeadlines(t *testing.T) {
 		{"no connection comes free", "upstreams: {app: {endpoints: [{address: \"ORIGIN\"}], pool: {max_connections: 1, max_idle: 1, prewarm: 0, queue_timeout: 100ms}}}\n", "", "HTTP/1.1 503 Service Unavailable"},
 		{"queue full", "upstreams: {app: {endpoints: [{address: \"ORIGIN\"}], pool: {max_connections: 1, max_idle: 1, prewarm: 0, queue: 0}}}\n", "", "HTTP/1.1 503 Service Unavailable"},
 	}
-	onBackends(t, func(t *testing.T, io loop.IO) {
+	besides(t, func(t *testing.T, io loop.IO) {
 		for _, tc := range cases {
 			t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
 				t.Parallel()
@@ -154,7 +154,7 @@ func TestDeadlines(t *testing.T) {
 
 // An idle connection is closed without a word when its time is over.
 func TestIdleClientIsClosedQuietly(t *testing.T) {
-	onBackends(t, func(t *testing.T, io loop.IO) {
+	besides(t, func(t *testing.T, io loop.IO) {
 		r := start(t, io, 1, yaml("127.0.0.1:1", "limits: {keepalive_timeout: 1s, request_header_timeout: 1s}\nroutes: [{path: \"/*\", respond: {status: 200, body: ok}}]\n"), nil)
 		c := r.dial()
 		c.Write([]byte(simpleGet))
@@ -179,7 +179,7 @@ func pattern(n int) []byte {
 func TestLargeBodiesSlowClient(t *testing.T) {
 	const size = 6 << 20
 	want := pattern(size)
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		for _, chunked := range []bool{false, true} {
 			t.Run(fmt.Sprintf("chunked_%v", chunked), func(t *testing.T) {
 				origin := startOrigin(t, echoOrigin(size))
@@ -253,7 +253,7 @@ func sendBody(c net.Conn, body []byte, chunked bool) {
 // Two loops share a cap of one connection: the one that has none takes over
 // its neighbour's idle connection, instead of waiting for it to end.
 func TestNeighboursConnectionIsTakenOver(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		var conns atomic.Int32
 		origin := startOrigin(t, func(n int, c net.Conn) {
 			conns.Store(int32(n))
@@ -299,7 +299,7 @@ func TestNeighboursConnectionIsTakenOver(t *testing.T) {
 // client that takes no answers is not read for ever.
 func TestPipelining(t *testing.T) {
 	const n = 500
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		origin := startOrigin(t, func(_ int, c net.Conn) {
 			for {
 				head, err := readHead(c)
@@ -333,7 +333,7 @@ func TestPipelining(t *testing.T) {
 // A client that pipelines for ever and reads nothing is held back.
 func TestPipeliningWithoutReading(t *testing.T) {
 	body := strings.Repeat("x", 8<<10)
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		r := start(t, io_, 1, yaml("127.0.0.1:1", "routes: [{path: \"/*\", respond: {status: 200, body: "+body+"}}]\n"), nil)
 		c := r.dial()
 		c.SetWriteDeadline(time.Now().Add(time.Second))
@@ -361,7 +361,7 @@ func TestPipeliningWithoutReading(t *testing.T) {
 // request does not go through them one by one until it gives up.
 func TestManyStaleConnections(t *testing.T) {
 	const idle = 8
-	onBackends(t, func(t *testing.T, io loop.IO) {
+	besides(t, func(t *testing.T, io loop.IO) {
 		var together sync.WaitGroup
 		together.Add(idle)
 		origin := startOrigin(t, func(n int, c net.Conn) {
@@ -400,7 +400,7 @@ func TestManyStaleConnections(t *testing.T) {
 
 // A fresh connection that breaks without an answer counts against retries.
 func TestRetriesBoundBrokenConnections(t *testing.T) {
-	onBackends(t, func(t *testing.T, io loop.IO) {
+	besides(t, func(t *testing.T, io loop.IO) {
 		for retries, want := range []int32{1, 2, 3} {
 			var asked atomic.Int32
 			origin := startOrigin(t, func(n int, c net.Conn) {

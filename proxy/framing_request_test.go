@@ -14,7 +14,7 @@ import (
 // A request by HTTP/2 without content tells an origin of HTTP/1 so where its
 // method is about content, and nowhere else (RFC 9110 8.6).
 func TestRequestsWithoutContent(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		heads := make(chan string, 1)
 		origin := startOrigin(t, func(_ int, c net.Conn) {
 			for {

@@ -150,7 +150,8 @@ func framedOrigins(t *testing.T, all []*framedAnswer) (lines, streams string) {
 			}
 			a := of(strings.Fields(head)[1])
 			io.WriteString(c, a.lines())
-			if a.framing == untilClose || a.framing == oldLength {
+			// A silent one ends with its head: a close behind it may meet the next POST, which is not sent again.
+			if a.framing == untilClose && !a.silent() || a.framing == oldLength {
 				return
 			}
 		}
@@ -163,7 +164,7 @@ func framedOrigins(t *testing.T, all []*framedAnswer) (lines, streams string) {
 // a client of any version learns the end at once and by its own version's means,
 // and the next answer is the next. net/http is the judge of what HTTP/1 says.
 func TestFramingOfAnswers(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		all := framedAnswers()
 		lines, streams := framedOrigins(t, all)
 		r := start(t, io_, 1, fmt.Sprintf("listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\n"+

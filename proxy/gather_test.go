@@ -16,7 +16,7 @@ import (
 func TestLongBodiesAreGathered(t *testing.T) {
 	const long = 3 << 20
 	body := strings.Repeat("x", long)
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		origin := startOrigin(t, func(n int, c net.Conn) {
 			for {
 				head, err := readHead(c)

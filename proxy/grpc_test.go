@@ -30,7 +30,7 @@ const grpcContent = "application/grpc"
 // What the proxy itself says to a gRPC client is a status of gRPC's in one head;
 // to anybody else it is a page, and the log has the same of both.
 func TestAnswersToGRPC(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		silent := startOrigin(t, func(_ int, c net.Conn) { io.Copy(io.Discard, c) })
 		closing := startOrigin(t, func(int, net.Conn) {})
 		busy := startOrigin(t, func(_ int, c net.Conn) { io.Copy(io.Discard, c) })
@@ -133,7 +133,7 @@ func TestGRPCWords(t *testing.T) {
 // What a stream is reset with reaches the other side where it means something
 // there; it never makes of half an answer a whole one.
 func TestCodesOfResets(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		opened := make(chan *wireStream, 1)
 		origin := wireServer(t, func(s *wireStream) {
 			if s.field(":path") == "/begun" {

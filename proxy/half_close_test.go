@@ -26,7 +26,7 @@ func ended(t *testing.T, c net.Conn) string {
 // A time-out is held against the origin, unless its client had closed its write
 // side and may have left.
 func TestTimeoutOfHalfClosedClient(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		for _, half := range []bool{false, true} {
 			origin := startOrigin(t, func(n int, c net.Conn) { readN(c, 1<<20) })
 			r := start(t, io_, 1, yaml(origin, "upstreams: {app: {endpoints: [{address: \"ORIGIN\"}], timeouts: {response: 200ms}}}\n"), nil)
@@ -50,16 +50,18 @@ func TestTimeoutOfHalfClosedClient(t *testing.T) {
 // With half_close: end, a client's FIN frees the origin, and what the client had
 // of its answer is seen to be cut. An answer to the request before still leaves.
 func TestHalfCloseEnds(t *testing.T) {
+	t.Parallel()
 	const begun = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"
 	text := "limits: {half_close: %s}\nroutes: [{path: \"/*\", upstream: app}, {path: /own, respond: {body: own}}]\n" +
 		"upstreams: {app: {endpoints: [{address: \"ORIGIN\"}]}}\n"
 	for name, answer := range map[string]string{"silent": "", "begun": begun} {
 		t.Run(name, func(t *testing.T) {
-			onBackends(t, func(t *testing.T, io_ loop.IO) {
-				freed := make(chan time.Time, 1)
+			besides(t, func(t *testing.T, io_ loop.IO) {
+				asked, freed := make(chan bool, 1), make(chan time.Time, 1)
 				origin := startOrigin(t, func(n int, c net.Conn) {
 					readHead(c)
 					io.WriteString(c, answer)
+					asked <- true
 					c.SetReadDeadline(time.Now().Add(patience))
 					if _, err := c.Read(make([]byte, 1)); err == io.EOF {
 						freed <- time.Now()
@@ -68,10 +70,11 @@ func TestHalfCloseEnds(t *testing.T) {
 				r := start(t, io_, 1, yaml(origin, fmt.Sprintf(text, "end")), nil)
 				c := r.dial()
 				io.WriteString(c, "GET /own HTTP/1.1\r\nHost: h\r\n\r\n"+simpleGet)
-				time.Sleep(50 * time.Millisecond)
+				want := "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\n\r\nown" + answer
+				<-asked
+				begun, _ := hear(c, func(got string) bool { return dateLine.ReplaceAllString(got, "") == want })
 				c.(*net.TCPConn).CloseWrite()
-				got := dateLine.ReplaceAllString(ended(t, c), "")
-				if want := "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\n\r\nown" + answer; got != want {
+				if got := dateLine.ReplaceAllString(begun+ended(t, c), ""); got != want {
 					t.Errorf("the client reads %q, want %q", got, want)
 				}
 				select {
@@ -90,11 +93,12 @@ func TestHalfCloseEnds(t *testing.T) {
 
 // The stream to an HTTP/2 origin is reset, and its connection goes on.
 func TestHalfCloseEndsTheStream(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
-		code := make(chan xnet.ErrCode, 1)
+	besides(t, func(t *testing.T, io_ loop.IO) {
+		asked, code := make(chan bool, 1), make(chan xnet.ErrCode, 1)
 		origin := startOrigin(t, func(n int, conn net.Conn) {
 			fr := framed(conn)
 			request(fr)
+			asked <- true
 			for {
 				f, err := fr.ReadFrame()
 				if err != nil {
@@ -108,7 +112,7 @@ func TestHalfCloseEndsTheStream(t *testing.T) {
 		r := start(t, io_, 1, yaml(origin, "limits: {half_close: end}\nupstreams: {app: {protocol: h2c, endpoints: [{address: \"ORIGIN\"}]}}\n"), nil)
 		c := r.dial()
 		io.WriteString(c, simpleGet)
-		time.Sleep(50 * time.Millisecond)
+		<-asked
 		c.(*net.TCPConn).CloseWrite()
 		if got := ended(t, c); got != "" {
 			t.Errorf("the client reads %q", got)

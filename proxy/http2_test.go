@@ -34,45 +34,52 @@ type pair struct {
 
 // onPairs runs a test with every pair of versions, on every backend.
 func onPairs(t *testing.T, extra string, serve http.HandlerFunc, f func(t *testing.T, p *pair)) {
-	onPairsOf(t, "", extra, serve, f)
-}
-
-// onPairsOf is onPairs with settings of the upstream.
-func onPairsOf(t *testing.T, upstream, extra string, serve http.HandlerFunc, f func(t *testing.T, p *pair)) {
 	for _, v := range versionPairs {
 		t.Run(v.name, func(t *testing.T) {
-			onBackends(t, func(t *testing.T, io loop.IO) {
-				l, err := net.Listen("tcp", "127.0.0.1:0")
-				if err != nil {
-					t.Fatal(err)
-				}
-				origin := &http.Server{Handler: serve, Protocols: protocols(v.origin)}
-				go origin.Serve(l)
-				t.Cleanup(func() { origin.Close() })
-				protocol := "http1"
-				if v.origin {
-					protocol = "h2c"
-				}
-				extra := extra
-				if !strings.Contains(extra, "forwarding:") {
-					extra += "\nforwarding: {via: z}\n"
-				}
-				text := fmt.Sprintf("listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\n"+
-					"upstreams: {app: {protocol: %s, endpoints: [{address: %q}], pool: {prewarm: 0}%s}}\n%s", protocol, l.Addr().String(), upstream, extra)
-				if !strings.Contains(extra, "routes:") {
-					text += "\nroutes: [{path: \"/*\", upstream: app}]\n"
-				}
-				tr := &http.Transport{Protocols: protocols(v.client), MaxIdleConnsPerHost: 100}
-				t.Cleanup(tr.CloseIdleConnections)
-				r := start(t, io, 1, text, nil)
-				p := &pair{rig: r, base: "http://" + r.addr, client: &http.Client{Transport: tr, Timeout: 20 * time.Second}}
-				p.h2.client, p.h2.origin = v.client, v.origin
-				f(t, p)
-				tr.CloseIdleConnections()
-				r.settled()
-			})
+			onBackends(t, func(t *testing.T, io loop.IO) { withPair(t, io, v, "", extra, serve, f) })
 		})
 	}
+}
+
+// pairsBeside is onPairs with settings of the upstream, for tests that mostly
+// wait and whose origin keeps nothing: all pairs side by side.
+func pairsBeside(t *testing.T, upstream, extra string, serve http.HandlerFunc, f func(t *testing.T, p *pair)) {
+	for _, v := range versionPairs {
+		t.Run(v.name, func(t *testing.T) {
+			besides(t, func(t *testing.T, io loop.IO) { withPair(t, io, v, upstream, extra, serve, f) })
+		})
+	}
+}
+
+// withPair runs f with one pair, which has come to rest at the end.
+func withPair(t *testing.T, io loop.IO, v versionPair, upstream, extra string, serve http.HandlerFunc, f func(t *testing.T, p *pair)) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	origin := &http.Server{Handler: serve, Protocols: protocols(v.origin)}
+	go origin.Serve(l)
+	t.Cleanup(func() { origin.Close() })
+	protocol := "http1"
+	if v.origin {
+		protocol = "h2c"
+	}
+	if !strings.Contains(extra, "forwarding:") {
+		extra += "\nforwarding: {via: z}\n"
+	}
+	text := fmt.Sprintf("listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\n"+
+		"upstreams: {app: {protocol: %s, endpoints: [{address: %q}], pool: {prewarm: 0}%s}}\n%s", protocol, l.Addr().String(), upstream, extra)
+	if !strings.Contains(extra, "routes:") {
+		text += "\nroutes: [{path: \"/*\", upstream: app}]\n"
+	}
+	tr := &http.Transport{Protocols: protocols(v.client), MaxIdleConnsPerHost: 100}
+	t.Cleanup(tr.CloseIdleConnections)
+	r := start(t, io, 1, text, nil)
+	p := &pair{rig: r, base: "http://" + r.addr, client: &http.Client{Transport: tr, Timeout: 20 * time.Second}}
+	p.h2.client, p.h2.origin = v.client, v.origin
+	f(t, p)
+	tr.CloseIdleConnections()
+	r.settled()
 }
 
 func protocols(h2 bool) *http.Protocols {
@@ -132,7 +139,8 @@ func (p *pair) do(method, path string, body io.Reader, set func(*http.Request)) 
 }
 
 func TestVersionsMeet(t *testing.T) {
-	onPairs(t, "", echo, func(t *testing.T, p *pair) {
+	t.Parallel()
+	pairsBeside(t, "", "", echo, func(t *testing.T, p *pair) {
 		want := "HTTP/1.1"
 		if p.h2.origin {
 			want = "HTTP/2.0"
@@ -172,7 +180,8 @@ func TestVersionsMeet(t *testing.T) {
 }
 
 func TestBodiesOfAnySizeBetweenVersions(t *testing.T) {
-	onPairs(t, "", echo, func(t *testing.T, p *pair) {
+	t.Parallel()
+	pairsBeside(t, "", "", echo, func(t *testing.T, p *pair) {
 		for _, n := range []int{1, 1000, 16383, 16384, 16385, 100_000, 5 << 20} {
 			body := make([]byte, n)
 			for i := range body {
@@ -192,7 +201,8 @@ func TestBodiesOfAnySizeBetweenVersions(t *testing.T) {
 }
 
 func TestTrailersBetweenVersions(t *testing.T) {
-	onPairs(t, "", echo, func(t *testing.T, p *pair) {
+	t.Parallel()
+	pairsBeside(t, "", "", echo, func(t *testing.T, p *pair) {
 		resp, got := p.do("POST", "/trailers", struct{ io.Reader }{strings.NewReader("hello")}, func(r *http.Request) {
 			r.Trailer = http.Header{"X-Client-Sum": {"42"}}
 		})
@@ -204,7 +214,8 @@ func TestTrailersBetweenVersions(t *testing.T) {
 }
 
 func TestManyAtOnceBetweenVersions(t *testing.T) {
-	onPairs(t, "", echo, func(t *testing.T, p *pair) {
+	t.Parallel()
+	pairsBeside(t, "", "", echo, func(t *testing.T, p *pair) {
 		var all sync.WaitGroup
 		for i := range 64 {
 			all.Go(func() {
@@ -231,6 +242,7 @@ func TestManyAtOnceBetweenVersions(t *testing.T) {
 
 // A body that ends early is never passed on as whole, whatever either side speaks.
 func TestCutBodiesBetweenVersions(t *testing.T) {
+	t.Parallel()
 	aborted := make(chan error, 1)
 	onPairs(t, "", func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == "POST" {
@@ -271,7 +283,7 @@ func TestCutBodiesBetweenVersions(t *testing.T) {
 			if err == nil {
 				t.Error("a request that was cut short ends in order")
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(patience):
 			t.Error("the origin was not told that the request was cut short")
 		}
 	})
@@ -279,8 +291,9 @@ func TestCutBodiesBetweenVersions(t *testing.T) {
 
 // A client that does not read stops its origin; others are served meanwhile.
 func TestSlowReadersBetweenVersions(t *testing.T) {
+	t.Parallel()
 	const size = 32 << 20
-	onPairs(t, "", func(w http.ResponseWriter, r *http.Request) {
+	pairsBeside(t, "", "", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/small" {
 			io.WriteString(w, "ok")
 			return
@@ -314,6 +327,7 @@ func TestSlowReadersBetweenVersions(t *testing.T) {
 // An upload that the origin does not take holds no other up, and goes on when
 // it does.
 func TestStuckUploadsBetweenVersions(t *testing.T) {
+	t.Parallel()
 	release := make(chan chan bool, 1)
 	onPairs(t, "", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/stuck" {
@@ -356,7 +370,7 @@ func TestStuckUploadsBetweenVersions(t *testing.T) {
 			if got != fmt.Sprint(size) {
 				t.Errorf("the stuck upload: %s", got)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(patience):
 			t.Error("the stuck upload does not go on")
 		}
 	})

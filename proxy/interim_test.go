@@ -58,6 +58,7 @@ func talkative(w http.ResponseWriter, r *http.Request) {
 // that says nothing for a while, from the proxy. Other interim responses
 // pass where they may.
 func TestInterimResponses(t *testing.T) {
+	t.Parallel()
 	cases := []struct {
 		name, path, body string
 		expect           bool
@@ -72,7 +73,7 @@ func TestInterimResponses(t *testing.T) {
 		{"none where they are dropped", "/drop", "", false, nil, 0},
 	}
 	routes := "routes: [{path: \"/*\", upstream: app}, {path: /drop, upstream: app, interim: drop}]\n"
-	onPairsOf(t, ", timeouts: {continue: 50ms}", routes, talkative, func(t *testing.T, p *pair) {
+	pairsBeside(t, ", timeouts: {continue: 50ms}", routes, talkative, func(t *testing.T, p *pair) {
 		for _, tc := range cases {
 			before := p.reports()[0].Metrics.ContinuesOwn
 			if got := p.interims(tc.path, tc.body, tc.expect); !slices.Equal(got, tc.want) {

@@ -40,7 +40,7 @@ func TestTrickledHeadIsJoinedForItsLines(t *testing.T) {
 		{"response head", "", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + longFields(lines-1) + "\r\n"},
 		{"response trailers", "", chunked + longFields(lines-1) + "\r\n"},
 	}
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		for _, tc := range cases {
 			t.Run(tc.name, func(t *testing.T) {
 				origin := startOrigin(t, func(_ int, c net.Conn) {

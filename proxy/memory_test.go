@@ -43,7 +43,7 @@ func TestNoBodyWithoutItsHead(t *testing.T) {
 		"empty":   "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
 		"chunked": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
 	}
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		for name, response := range responses {
 			t.Run(name, func(t *testing.T) {
 				s := newStepped(t, io_, "", nil)
@@ -74,7 +74,7 @@ func TestSmallPiecesHoldFewBlocks(t *testing.T) {
 		{"for an origin", "pool: {max_connections: 2}", "Content-Length: 1000000\r\n\r\n", "x"},
 		{"as chunks", "pool: {max_connections: 2}", "Transfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"},
 	}
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		for _, tc := range cases {
 			t.Run(tc.name, func(t *testing.T) {
 				done := make(chan bool)

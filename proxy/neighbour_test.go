@@ -37,7 +37,7 @@ func (h halt) Deliver(*Report) { h <- true; <-h }
 
 // A neighbour that has no time to read its mail has a connection all the same.
 func TestNeighbourIsAskedUntilItHears(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		origin := startOrigin(t, func(n int, c net.Conn) {
 			for {
 				if _, err := readHead(c); err != nil {

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,9 +17,11 @@ import (
 
 	"zproxy/buf"
 	"zproxy/config"
+	"zproxy/internal/beside"
 	"zproxy/loop"
 	"zproxy/metrics"
 	"zproxy/metrics/accesslog"
+	"zproxy/numa"
 )
 
 // rig is a worker, or several, on threads of their own, between real sockets.
@@ -27,6 +30,14 @@ type rig struct {
 	addr  string
 	peers []*Neighbour
 	done  sync.WaitGroup
+}
+
+// Loops that wait for the kernel keep no client or origin of the same process from
+// running: there are more processors for Go than CPUs.
+func TestMain(m *testing.M) {
+	runtime.GOMAXPROCS(max(16, runtime.NumCPU()))
+	beside.AtOnce(8)
+	os.Exit(m.Run())
 }
 
 // backends are those that can be tested in this build on this kernel.
@@ -44,6 +55,18 @@ func backends() []loop.IO {
 func onBackends(t *testing.T, f func(t *testing.T, io loop.IO)) {
 	for _, io := range backends() {
 		t.Run(io.String(), func(t *testing.T) { f(t, io) })
+	}
+}
+
+// besides is onBackends for tests that mostly wait: they run beside others.
+func besides(t *testing.T, f func(t *testing.T, io loop.IO)) {
+	t.Helper()
+	t.Parallel()
+	for _, io := range backends() {
+		t.Run(io.String(), func(t *testing.T) {
+			t.Parallel()
+			f(t, io)
+		})
 	}
 }
 
@@ -81,7 +104,14 @@ func start(t *testing.T, io loop.IO, loops int, text string, log *accesslog.Logg
 		go func() {
 			defer r.done.Done()
 			runtime.LockOSThread()
-			pool := buf.NewPool(buf.NewSliceMemory(int(cfg.Buffers.MaxPerLoop), 2<<20), int(cfg.Buffers.Block))
+			// Of a slice all would be cleared.
+			arena, err := numa.NewArena(numa.ArenaConfig{MaxBytes: int(cfg.Buffers.MaxPerLoop), StepBytes: 2 << 20, Node: -1, Huge: numa.HugeNever})
+			if err != nil {
+				ready <- err
+				return
+			}
+			defer arena.Close()
+			pool := buf.NewPool(arena, int(cfg.Buffers.Block))
 			l, err := loop.New(loop.Config{Index: i, CPU: -1, IO: io, Pool: pool, Reserve: ReserveBlocks(pool.Limit())})
 			if err == nil {
 				r.peers[i] = &Neighbour{Loop: l}
@@ -204,18 +234,45 @@ func serveOn(t *testing.T, l net.Listener, serve func(n int, c net.Conn)) string
 	return l.Addr().String()
 }
 
-// readHead reads up to and including the empty line, one byte at a time, so
-// that what follows stays in the socket.
+// readHead reads up to and including the empty line; what follows stays in the
+// socket.
 func readHead(c net.Conn) (string, error) {
-	var b []byte
-	one := make([]byte, 1)
-	for !bytes.HasSuffix(b, []byte("\r\n\r\n")) {
-		if _, err := c.Read(one); err != nil {
-			return string(b), err
-		}
-		b = append(b, one[0])
+	const end = "\r\n\r\n"
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return "", err
 	}
-	return string(b), nil
+	var head []byte
+	for ahead := make([]byte, 4096); ; {
+		n := 0
+		var errno error
+		err := raw.Read(func(fd uintptr) bool {
+			n, _, errno = unix.Recvfrom(int(fd), ahead, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+			return errno != unix.EAGAIN
+		})
+		switch {
+		case err != nil:
+			return string(head), err
+		case errno == unix.EINTR:
+			continue
+		case errno != nil:
+			return string(head), errno
+		case n == 0:
+			return string(head), io.EOF
+		}
+		from := max(0, len(head)-len(end)+1)
+		more := append(head, ahead[:n]...)
+		at := bytes.Index(more[from:], []byte(end))
+		if at >= 0 {
+			n = from + at + len(end) - len(head)
+		}
+		if _, err := io.ReadFull(c, ahead[:n]); err != nil {
+			return string(head), err
+		}
+		if head = append(head, ahead[:n]...); at >= 0 {
+			return string(head), nil
+		}
+	}
 }
 
 func readN(c net.Conn, n int) string {

@@ -13,7 +13,7 @@ import (
 // Requests are counted by route and by upstream, those beyond the configured
 // number together; routes of one host and path share a series.
 func TestSeries(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		origin := startOrigin(t, func(n int, c net.Conn) {
 			for {
 				if _, err := readHead(c); err != nil {

@@ -92,7 +92,7 @@ func TestWaitersOfAConnectionThatEnds(t *testing.T) {
 // A client that asks and does not read is not read, either, and goes on where
 // it was.
 func TestClientThatTakesNoHeads(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		r := start(t, io_, 1, "listeners: [{address: \"127.0.0.1:8080\", protocols: [h2c], socket: {receive_buffer: 64KiB, send_buffer: 64KiB}}]\n"+
 			"routes: [{path: \"/*\", respond: {status: 200, body: x, content_type: \"text/plain; is="+strings.Repeat("long", 50)+"\"}}]\n", nil)
 		d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {

@@ -44,6 +44,7 @@ var takenBackWrites = map[string]func(fr *xnet.Framer, ask func(id uint32, path 
 // No origin hears of requests that are taken back in the same write, in
 // whatever order; those beside them are served.
 func TestRequestsTakenBackAtOnce(t *testing.T) {
+	t.Parallel()
 	var heard, served atomic.Int64
 	onPairs(t, "", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/stays" {

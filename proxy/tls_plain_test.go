@@ -16,7 +16,7 @@ import (
 // ends, and it is counted under a name of its own. On a listener for HTTP/2 alone
 // the proxy's SETTINGS have left before the client says anything.
 func TestTLSOnPlainPort(t *testing.T) {
-	onBackends(t, func(t *testing.T, io loop.IO) {
+	besides(t, func(t *testing.T, io loop.IO) {
 		for protocols, want := range map[string]string{
 			"http1": "handshake failure", "http1, h2c": "handshake failure", "h2c": "does not look like a TLS handshake",
 		} {

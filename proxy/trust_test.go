@@ -25,6 +25,7 @@ import (
 // after its request is the client that it is, to its origin and in the log, also
 // when another loop has taken it over.
 func TestResetClientIsNotTrusted(t *testing.T) {
+	t.Parallel()
 	const forged = "203.0.113.66"
 	for _, loops := range []int{1, 2} {
 		onBackends(t, func(t *testing.T, io_ loop.IO) {
@@ -91,6 +92,7 @@ var innocent = []string{"X-Real-IPs", "X-Real", "Proxy-Authorization", "Proxys",
 // TestClaims: what would make an origin take a client for another, or for a proxy,
 // comes from trusted clients alone, in heads and in trailers, however it is spelled.
 func TestClaims(t *testing.T) {
+	t.Parallel()
 	spellings := func(name string) []string {
 		return []string{name, strings.ToLower(name), strings.ReplaceAll(name, "-", "_"), strings.Replace(strings.ToUpper(name), "-", "_", 1)}
 	}
@@ -182,6 +184,7 @@ func TestClientOfTrustedProxy(t *testing.T) {
 // ends at the second pass when the proxy notes its name, whatever is spoken; Via
 // names what that was.
 func TestLoopEnds(t *testing.T) {
+	t.Parallel()
 	var base atomic.Value
 	var passes atomic.Int32
 	vias := make(chan string, 100)
@@ -225,6 +228,7 @@ func TestLoopEnds(t *testing.T) {
 // TestRequestIDs: each request has an identifier of its own, and nobody but a
 // trusted proxy chooses one.
 func TestRequestIDs(t *testing.T) {
+	t.Parallel()
 	got := make(chan string, 1)
 	onPairs(t, "forwarding: {request_id: true}\n", func(w http.ResponseWriter, r *http.Request) {
 		got <- strings.Join(r.Header.Values("X-Request-Id"), "|") + strings.Join(r.Header["X_request_id"], "|")
@@ -251,7 +255,7 @@ func TestRequestIDs(t *testing.T) {
 // TestLogSaysWhatWasAskedFor: the line of a request has what was received, and what
 // was sent on beside it where that differs.
 func TestLogSaysWhatWasAskedFor(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		origin := startOrigin(t, func(n int, c net.Conn) {
 			for {
 				if _, err := readHead(c); err != nil {
@@ -301,7 +305,7 @@ func TestLogSaysWhatWasAskedFor(t *testing.T) {
 // TestLogSaysCut: a target that the note of a request has no room for, and one that
 // has, in a format of named fields.
 func TestLogSaysCut(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		origin := startOrigin(t, func(n int, c net.Conn) {
 			for {
 				if _, err := readHead(c); err != nil {

@@ -52,7 +52,7 @@ func TestQueueTimeoutOfRequestsWithBody(t *testing.T) {
 		"partial":  "Content-Length: 50\r\n\r\nhello",
 		"enormous": "Content-Length: 5000000\r\n\r\n" + strings.Repeat("x", 2*highMark),
 	}
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		for name, body := range bodies {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -76,7 +76,7 @@ func TestQueueTimeoutOfRequestsWithBody(t *testing.T) {
 // A request that is sent again and has to queue for it has the whole
 // queue_timeout, however long the origin took before it broke off.
 func TestRetryHasItsOwnQueueTime(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		second := make(chan bool)
 		origin := startOrigin(t, func(n int, c net.Conn) {
 			readHead(c)
@@ -105,7 +105,7 @@ func TestRetryHasItsOwnQueueTime(t *testing.T) {
 // An origin that takes nothing of a body that had to wait for it has its idle
 // timeout to do so.
 func TestOriginTakesNothingOfBacklog(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		release := make(chan bool)
 		defer close(release)
 		origin := narrow(t, func(n int, c net.Conn) {
@@ -133,7 +133,7 @@ func TestOriginTakesNothingOfBacklog(t *testing.T) {
 // A client that stops in the middle of its body is told so, and the origin,
 // which has taken all there was, is not blamed.
 func TestSlowBodyIsTheClientsFault(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		origin := startOrigin(t, func(n int, c net.Conn) { readN(c, 1<<20) })
 		text := "limits: {request_body_timeout: 300ms}\nupstreams: {app: {endpoints: [{address: \"ORIGIN\"}], timeouts: {idle: 100ms, response: 100ms}}}\n"
 		r := start(t, io_, 1, yaml(origin, text), nil)
@@ -152,7 +152,7 @@ func TestSlowBodyIsTheClientsFault(t *testing.T) {
 
 // A client that waits for the origin's 100 has no body to send yet.
 func TestExpectWaitsForTheOrigin(t *testing.T) {
-	onBackends(t, func(t *testing.T, io loop.IO) {
+	besides(t, func(t *testing.T, io loop.IO) {
 		origin := startOrigin(t, func(n int, c net.Conn) { readN(c, 1<<20) })
 		text := "limits: {request_body_timeout: 100ms}\nupstreams: {app: {endpoints: [{address: \"ORIGIN\"}], timeouts: {response: 300ms}}}\n"
 		r := start(t, io, 1, yaml(origin, text), nil)
@@ -164,7 +164,7 @@ func TestExpectWaitsForTheOrigin(t *testing.T) {
 
 // The end of an upload does not let a client off that takes no answer.
 func TestSendTimeoutOutlastsTheUpload(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		origin := startOrigin(t, func(n int, c net.Conn) {
 			readHead(c)
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")

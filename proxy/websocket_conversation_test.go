@@ -194,19 +194,25 @@ func (l *conversationList) compressed() {
 // Every conversation comes out the same directly and through the proxy, whatever
 // versions of HTTP carry it, in whatever pieces it is sent.
 func TestWebSocketConversations(t *testing.T) {
+	t.Parallel()
 	direct := socketEcho(t)
-	for _, c := range conversations() {
-		want := c.direct
-		if want == "" {
-			want = c.want
+	t.Run("directly", func(t *testing.T) {
+		for _, c := range conversations() {
+			want := c.direct
+			if want == "" {
+				want = c.want
+			}
+			if want == "-" {
+				continue
+			}
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				if got := c.run(t, connectionTo(direct), false); got != want {
+					t.Errorf("%s, want %s", got, want)
+				}
+			})
 		}
-		if want == "-" {
-			continue
-		}
-		if got := c.run(t, connectionTo(direct), false); got != want {
-			t.Errorf("%s, directly: %s, want %s", c.name, got, want)
-		}
-	}
+	})
 	gate := wireGate(t, direct)
 	for _, v := range versionPairs {
 		origin, protocol := direct, "http1"
@@ -214,7 +220,7 @@ func TestWebSocketConversations(t *testing.T) {
 			origin, protocol = gate, "h2c"
 		}
 		t.Run(v.name, func(t *testing.T) {
-			onBackends(t, func(t *testing.T, io_ loop.IO) { conversationsVia(t, io_, origin, protocol, v.client) })
+			besides(t, func(t *testing.T, io_ loop.IO) { conversationsVia(t, io_, origin, protocol, v.client) })
 		})
 	}
 }
@@ -228,30 +234,37 @@ func conversationsVia(t *testing.T, io_ loop.IO, origin, protocol string, h2 boo
 	}
 	ways := map[string]*way{}
 	for _, c := range conversations() {
-		y := ways[c.config]
-		if y == nil {
-			text := fmt.Sprintf("listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\n"+
-				"upstreams: {app: {protocol: %s, endpoints: [{address: %q}]}}\n"+
-				"routes: [{path: \"/*\", upstream: app, websocket: {%s}}]\n", protocol, origin, c.config)
-			y = &way{rig: start(t, io_, 1, text, nil)}
-			if h2 {
-				y.wire = dialWire(t, y.addr)
-			}
-			ways[c.config] = y
+		if ways[c.config] != nil {
+			continue
 		}
-		dial := connectionTo(y.addr)
+		text := fmt.Sprintf("listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\n"+
+			"upstreams: {app: {protocol: %s, endpoints: [{address: %q}]}}\n"+
+			"routes: [{path: \"/*\", upstream: app, websocket: {%s}}]\n", protocol, origin, c.config)
+		y := &way{rig: start(t, io_, 1, text, nil)}
 		if h2 {
-			dial = y.wire.socket
+			y.wire = dialWire(t, y.addr)
 		}
-		for _, split := range []bool{false, true} {
-			if split && len(c.send) > 1000 {
-				continue
-			}
-			if got := c.run(t, dial, split); got != c.want {
-				t.Errorf("%s, split %v: %s, want %s", c.name, split, got, c.want)
-			}
-		}
+		ways[c.config] = y
 	}
+	t.Run("all", func(t *testing.T) {
+		for _, c := range conversations() {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				dial := connectionTo(ways[c.config].addr)
+				if h2 {
+					dial = ways[c.config].wire.socket
+				}
+				for _, split := range []bool{false, true} {
+					if split && len(c.send) > 1000 {
+						continue
+					}
+					if got := c.run(t, dial, split); got != c.want {
+						t.Errorf("split %v: %s, want %s", split, got, c.want)
+					}
+				}
+			})
+		}
+	})
 	for _, y := range ways {
 		if y.wire != nil {
 			y.wire.Conn.Close()

@@ -450,7 +450,7 @@ type sockets struct {
 func onVersions(t *testing.T, f func(t *testing.T, io_ loop.IO, v versionPair)) {
 	for _, v := range versionPairs {
 		t.Run(v.name, func(t *testing.T) {
-			onBackends(t, func(t *testing.T, io_ loop.IO) { f(t, io_, v) })
+			besides(t, func(t *testing.T, io_ loop.IO) { f(t, io_, v) })
 		})
 	}
 }

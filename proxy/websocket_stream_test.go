@@ -43,7 +43,7 @@ func TestStreamHandshakes(t *testing.T) {
 		{"extension nobody offered", "websocket", nil, wsResponse("Sec-WebSocket-Extensions: permessage-deflate"), "502"},
 		{"redirected", "websocket", nil, "HTTP/1.1 307 Temporary Redirect\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n", "307"},
 	}
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		for _, tc := range cases {
 			t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
 				t.Parallel()
@@ -96,7 +96,7 @@ func fieldOf(head, name string) string {
 
 // A route that answers by itself has no WebSocket, and 2xx would say that it has.
 func TestStreamToFixedAnswer(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		r := start(t, io_, 1, "listeners: [{address: \"127.0.0.1:8080\", protocols: [h2c]}]\n"+
 			"routes: [{path: \"/*\", respond: {status: 200, body: ok}}]\n", nil)
 		w := dialWire(t, r.addr)
@@ -123,7 +123,7 @@ func TestSocketsToStreamOrigins(t *testing.T) {
 		{"reset", []http2.Setting{takes}, func(s *wireStream) { s.abort() }, "502"},
 		{"not taken", nil, func(s *wireStream) { s.agree() }, "502"},
 	}
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		for _, tc := range cases {
 			t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
 				t.Parallel()
@@ -174,7 +174,7 @@ func (s *wireStream) say(content string, pairs ...string) {
 // An upgrade to something else than WebSocket has no counterpart in HTTP/2: the
 // request goes on without.
 func TestOtherUpgradesToStreamOrigins(t *testing.T) {
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		origin := wireServer(t, func(s *wireStream) {
 			s.say("plain", ":status", "200", "x-was", s.field(":method")+s.field(":protocol")+s.field("upgrade"))
 		}, http2.Setting{ID: http2.SettingEnableConnectProtocol, Val: 1})
@@ -191,12 +191,13 @@ func TestOtherUpgradesToStreamOrigins(t *testing.T) {
 // What a client sends before it knows that its WebSocket is open waits, and
 // arrives first. What there is no window for it keeps.
 func TestEarlyFramesOnStreams(t *testing.T) {
+	t.Parallel()
 	for _, v := range versionPairs {
 		if !v.client {
 			continue
 		}
 		t.Run(v.name, func(t *testing.T) {
-			onBackends(t, func(t *testing.T, io_ loop.IO) {
+			besides(t, func(t *testing.T, io_ loop.IO) {
 				r := v.sockets(t, io_, 1, "", "", nil)
 				s := r.connection().ask("websocket")
 				early := clientSays("text", "early", "binary", repeated(5000))
@@ -221,7 +222,7 @@ func TestEarlyFramesOnStreams(t *testing.T) {
 	}
 	// The stream's window is not opened while nobody takes what it brings.
 	t.Run("too_much", func(t *testing.T) {
-		onBackends(t, func(t *testing.T, io_ loop.IO) {
+		besides(t, func(t *testing.T, io_ loop.IO) {
 			origin := startOrigin(t, func(_ int, c net.Conn) { readHead(c); time.Sleep(patience) })
 			v := versionPair{client: true}
 			r := start(t, io_, 1, v.yaml(origin, "", ""), nil)
@@ -279,6 +280,7 @@ func TestEarlyWindowOfFrames(t *testing.T) {
 
 // A reset of one side is a reset of the other, and no orderly end.
 func TestStreamResets(t *testing.T) {
+	t.Parallel()
 	onVersions(t, func(t *testing.T, io_ loop.IO, v versionPair) {
 		r := v.sockets(t, io_, 1, "mode: tunnel", "", nil)
 		client, origin := r.between()
@@ -303,6 +305,7 @@ func TestStreamResets(t *testing.T) {
 // Many WebSockets share a connection, and one that nobody reads holds up none
 // of the others.
 func TestManySocketsOnStreams(t *testing.T) {
+	t.Parallel()
 	onVersions(t, func(t *testing.T, io_ loop.IO, v versionPair) {
 		if !v.client && !v.origin {
 			return

@@ -47,7 +47,7 @@ func TestWebSocketHandshakes(t *testing.T) {
 		{"refused by the origin", good, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "403"},
 		{"an offer longer than a block", wsRequest("Sec-WebSocket-Protocol: " + strings.Repeat("a,", 8500) + "b"), "", "431"},
 	}
-	onBackends(t, func(t *testing.T, io_ loop.IO) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
 		for _, tc := range cases {
 			t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
 				t.Parallel()
@@ -79,6 +79,7 @@ func TestWebSocketHandshakes(t *testing.T) {
 
 // Frames arrive as they were sent, and a violation ends both sides in order.
 func TestWebSocketFailures(t *testing.T) {
+	t.Parallel()
 	big := string(wsFrame(0x82, repeated(50_000), false))
 	cases := []struct {
 		name           string
@@ -105,18 +106,19 @@ func TestWebSocketFailures(t *testing.T) {
 				t.Parallel()
 				r := v.sockets(t, io_, 1, tc.settings, "", nil)
 				client, origin := r.between()
+				before := r.reports()[0].Metrics
+				said, replied := before.BytesIn, before.UpstreamBytesIn
 				for i := range max(len(tc.client), len(tc.origin)) {
-					if i > 0 {
-						time.Sleep(30 * time.Millisecond)
-					}
 					if i < len(tc.client) {
 						client.say(t, tc.client[i])
+						said += uint64(len(tc.client[i]))
 					}
 					if i < len(tc.origin) {
 						origin.say(t, tc.origin[i])
+						replied += uint64(len(tc.origin[i]))
 					}
+					r.takes(said, replied)
 				}
-				time.Sleep(50 * time.Millisecond)
 				toClient := make(chan string)
 				go func() {
 					client.closeWrite()
@@ -142,6 +144,17 @@ func TestWebSocketFailures(t *testing.T) {
 	})
 }
 
+// takes waits until the worker has received so many bytes of clients and of origins,
+// or, where it has ended a side, is not going to.
+func (r *rig) takes(client, origin uint64) {
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if m := r.reports()[0].Metrics; m.BytesIn >= client && m.UpstreamBytesIn >= origin {
+			break
+		}
+	}
+	time.Sleep(quiet)
+}
+
 // untilClose describes what comes up to a Close frame, that included.
 func (s *socketConn) untilClose() string {
 	all := ""
@@ -160,6 +173,7 @@ func (s *socketConn) untilClose() string {
 // Not a byte of a frame is changed on its way, whatever pieces it comes in, and
 // frames that come together leave together.
 func TestWebSocketBytesPassUnchanged(t *testing.T) {
+	t.Parallel()
 	onVersions(t, func(t *testing.T, io_ loop.IO, v versionPair) {
 		r := v.sockets(t, io_, 1, "", "", nil)
 		client, origin := r.between()
@@ -190,8 +204,8 @@ func TestWebSocketBytesPassUnchanged(t *testing.T) {
 
 // The proxy pings both sides and keeps the answers; pongs of their own pass.
 func TestWebSocketPings(t *testing.T) {
+	t.Parallel()
 	onVersions(t, func(t *testing.T, io_ loop.IO, v versionPair) {
-		t.Parallel()
 		r := v.sockets(t, io_, 1, "ping_interval: 200ms, idle_timeout: 1200ms", "", nil)
 		client, origin := r.between()
 		client.say(t, clientSays("pong", "12345678"))
@@ -228,6 +242,7 @@ func TestWebSocketPings(t *testing.T) {
 
 // A side that answers no pings is gone, and the other hears so.
 func TestWebSocketSilentSide(t *testing.T) {
+	t.Parallel()
 	onVersions(t, func(t *testing.T, io_ loop.IO, v versionPair) {
 		r := v.sockets(t, io_, 1, "ping_interval: 100ms", "", nil)
 		client, origin := r.between()
@@ -291,6 +306,7 @@ func TestWebSocketDrain(t *testing.T) {
 // A side may end its half of the connection, and what the other has to say
 // still arrives.
 func TestWebSocketHalfClose(t *testing.T) {
+	t.Parallel()
 	onVersions(t, func(t *testing.T, io_ loop.IO, v versionPair) {
 		r := v.sockets(t, io_, 1, "", "", nil)
 		client, origin := r.between()
@@ -311,8 +327,8 @@ func TestWebSocketHalfClose(t *testing.T) {
 // A side that does not answer the Close frame of a failed connection is not
 // waited for long.
 func TestWebSocketFailureOfDeafSide(t *testing.T) {
+	t.Parallel()
 	onVersions(t, func(t *testing.T, io_ loop.IO, v versionPair) {
-		t.Parallel()
 		r := v.sockets(t, io_, 1, "", "", nil)
 		client, origin := r.between()
 		client.say(t, clientSays("last", ""))
@@ -332,6 +348,7 @@ func TestWebSocketFailureOfDeafSide(t *testing.T) {
 
 // max_connections holds over all loops, and a place that comes free is free.
 func TestWebSocketMaxConnections(t *testing.T) {
+	t.Parallel()
 	onVersions(t, func(t *testing.T, io_ loop.IO, v versionPair) {
 		r := v.sockets(t, io_, 2, "max_connections: 3", "", nil)
 		var clients []*socketConn
@@ -402,6 +419,7 @@ var socketEnds = []struct {
 
 // An end has its line in the log and its place in the metrics.
 func TestWebSocketIsCountedAndLogged(t *testing.T) {
+	t.Parallel()
 	onVersions(t, func(t *testing.T, io_ loop.IO, v versionPair) {
 		path := t.TempDir() + "/log"
 		log, err := accesslog.Open(accesslog.Options{Path: path, Loops: 1})
@@ -471,6 +489,7 @@ func checkSocketLog(t *testing.T, path string, h2 bool) {
 // A side that takes nothing stops the other, and holds no more than its share;
 // when it goes on, all arrives.
 func TestWebSocketBackpressure(t *testing.T) {
+	t.Parallel()
 	const size = 24 << 20
 	onVersions(t, func(t *testing.T, io_ loop.IO, v versionPair) {
 		r := v.sockets(t, io_, 1, "", "", nil)
@@ -513,6 +532,7 @@ func TestWebSocketBackpressure(t *testing.T) {
 // Sides that stop in the middle of a header or of a control frame hold next to
 // nothing.
 func TestWebSocketHeldBytes(t *testing.T) {
+	t.Parallel()
 	onVersions(t, func(t *testing.T, io_ loop.IO, v versionPair) {
 		r := v.sockets(t, io_, 1, "", "", nil)
 		before := r.reports()[0].Buf.InUse

@@ -46,6 +46,7 @@ var layers = map[string]int{
 
 	"cmd":               9,
 	"e2e":               9, // runs the binary against real peers
+	"internal/beside":   9, // how many tests run side by side
 	"internal/child":    9, // programs that tests start
 	"internal/longtest": 9, // keeps tests that take long out of a plain run
 	"internal/simnet":   9, // scripted peers: only tests and commands may know them
