@@ -12,6 +12,7 @@ var _ = contract(
 	contractTest{"blocks go to who waits longest", testParkedFair},
 	contractTest{"responses go further than requests", testResponsesGoFurther},
 	contractTest{"a receiver changes lines", testBulkWhileParked},
+	contractTest{"who has nothing to receive waits for no block", testIdleWithoutBlocks},
 )
 
 // bulk opens n connections whose clients send more than the pool holds.
@@ -198,5 +199,85 @@ func testBulkWhileParked(r *rig) {
 	for id := range got {
 		r.closed(id)
 		break
+	}
+}
+
+// testIdleWithoutBlocks: however short blocks are, connections that no bytes have
+// come for cost nothing and are in nobody's way, also those that were heard before.
+func testIdleWithoutBlocks(r *rig) {
+	const reserve, idlers = 16, 20
+	r = r.again(Config{Reserve: reserve}, 64)
+	_, addr := r.listen(SockOpts{}, 0)
+	r.bulk(addr, 4)
+	n := 0
+	held := r.hold(nil, &n)
+	r.equal("spare blocks when data has taken all it may", r.pool.Spare(), reserve)
+	type idler struct {
+		id     ConnID
+		client tcpConn
+	}
+	var idle []idler
+	for range idlers {
+		c := r.client(addr)
+		idle = append(idle, idler{r.expect(Accepted, 0).Conn, c})
+		r.l.Recv(idle[len(idle)-1].id)
+	}
+	for _, i := range idle {
+		r.write(i.client, "head")
+		r.equal("bytes", r.recvAll(i.id, 4), "head")
+	}
+	r.atRest("blocks are left for heads", 0)
+
+	// Three clients find none. Those that are idle ask anew, as behind an answer.
+	r.write(idle[0].client, "x")
+	for spare := reserve; spare > reserve/4; spare-- {
+		held = append(held, r.expect(Received, idle[0].id).View)
+		r.write(idle[0].client, "x")
+	}
+	r.equal("spare blocks when heads have taken all they may", r.pool.Spare(), reserve/4)
+	for _, i := range idle[1:3] {
+		r.quiet(20 * time.Millisecond)
+		r.write(i.client, "x")
+	}
+	r.atRest("heads wait", 3)
+	for _, i := range idle[3:] {
+		r.l.Pause(i.id)
+	}
+	r.quiet(20 * time.Millisecond)
+	for _, i := range idle[3:] {
+		r.l.Recv(i.id)
+	}
+	r.atRest("heads wait, and others ask for bytes to come", 3)
+	idle[3].client.CloseWrite()
+	r.atRest("an end has come", 4)
+
+	// Each block that comes back goes to the next one in line.
+	for _, i := range idle[:3] {
+		v := held[len(held)-1]
+		held = held[:len(held)-1]
+		r.pool.Release(v)
+		held = append(held, r.expect(Received, i.id).View)
+	}
+	r.pool.Release(held[len(held)-1])
+	held = held[:len(held)-1]
+	r.expect(RecvEnd, idle[3].id)
+	r.write(idle[4].client, "again")
+	r.equal("bytes", r.recvAll(idle[4].id, 5), "again")
+	r.release(held)
+}
+
+// atRest: nothing comes, heads receivers of heads wait for a block, and the loop is
+// not busy with finding that out.
+func (r *rig) atRest(when string, heads int) {
+	r.Helper()
+	r.quiet(20 * time.Millisecond)
+	before := r.l.Stats()
+	r.quiet(100 * time.Millisecond)
+	now := r.l.Stats()
+	if waiting := r.l.lines[Heads].waiting(); waiting != heads {
+		r.Errorf("%s: %d wait for a block, want %d", when, waiting, heads)
+	}
+	if polls, calls, parks := now.Polls-before.Polls, now.RecvCalls-before.RecvCalls, now.Enobufs-before.Enobufs; polls > 50 || calls > 0 || parks > 0 {
+		r.Errorf("%s: %d polls, %d receives and %d lacks of a block in 100 ms without anything new", when, polls, calls, parks)
 	}
 }

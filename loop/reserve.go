@@ -10,8 +10,9 @@ package loop
 //     more of a request only as its response is taken goes on, and nobody waits
 //     for somebody who waits for him.
 //
-// Whoever finds no block waits in a line of his class and gets one when it is
-// his turn: nobody overtakes a receiver that waits longer.
+// Whoever has bytes to receive, or their end, and finds no block waits in a line of
+// his class and gets one when it is his turn: nobody overtakes a receiver that waits
+// longer. Who has none stands in nobody's way, however short blocks are.
 //
 // All of that holds within a tick: every receive asks (grant), or takes from
 // buffers that were put there by the same rule.
@@ -88,14 +89,6 @@ func (l *Loop) spare() int { return l.pool.Spare() + l.posted() + l.unseen }
 // Crowded says that heads and answers have used up most of the reserve that data
 // leaves alone: for new requests there is no memory.
 func (l *Loop) Crowded() bool { return l.spare() <= l.cfg.Reserve*3/8 }
-
-// CannotListen says that a connection that is to send more would not be heard: it
-// is Crowded, or a backend that posts blocks for bytes to come has none to post, and
-// whoever asks for bytes waits in line before there are any.
-func (l *Loop) CannotListen() bool {
-	_, posts := l.be.(interface{ posted() int })
-	return l.Crowded() || posts && l.posted() == 0 && l.spare() <= l.cfg.Reserve
-}
 
 // Waiting is how many receivers of data wait for a block.
 func (l *Loop) Waiting() int { return l.lines[Responses].waiting() + l.lines[Requests].waiting() }

@@ -170,7 +170,7 @@ func (s *sim) receive(v *simSocket, c *conn) {
 		return
 	}
 	n := 0
-	if len(v.in) > 0 {
+	if len(v.in) > 0 || v.fin || v.rst { // to see the end takes a block, too
 		if n = min(1+w.rng.IntN(blocksPerTick), l.grant(c, blocksPerTick)); n == 0 {
 			id := v.id
 			s.stopReceiving(v, c)

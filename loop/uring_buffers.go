@@ -68,6 +68,9 @@ func (b *recvBuffers) fill() bool {
 	return b.filled > 0
 }
 
+// dry says that there is no buffer, and that fill could not change that now.
+func (b *recvBuffers) dry() bool { return b.filled == 0 && b.pool.Spare() <= b.spare }
+
 // take gives the block of buffer id, with the n bytes that were received.
 func (b *recvBuffers) take(id uint16, n uint32) buf.View {
 	v := b.views[id]

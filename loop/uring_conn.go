@@ -18,7 +18,7 @@ const (
 	urReceiving  = flagBackend << iota // a multishot receive is in the ring
 	urRecvEnds                         // its cancellation is, too
 	urStream                           // the last receive filled its block: more is likely to follow
-	urDialed                           // nothing was received yet, and nothing is expected before a send
+	urPollFirst                        // a receive is not tried before there are bytes, or their end
 	urConnecting                       // a connect is in the ring
 )
 
@@ -38,7 +38,7 @@ func (u *uring) dial(id ConnID, c *conn, r *Remote) {
 	c.fd = int32(fd)
 	prepConnect(u.sqe(), c.fd, r.sockaddr(), connData(urConnect, id))
 	u.remotes = append(u.remotes, r)
-	c.flags |= urConnecting | urDialed
+	c.flags |= urConnecting | urPollFirst // on a fresh connection it would be in vain
 	u.begin(c)
 }
 
@@ -56,23 +56,41 @@ func (u *uring) recvOn(id ConnID, c *conn) {
 
 // receive submits a receive that goes on by itself, but ends in time for
 // others to have their turn: the next one is submitted in the next Poll.
+//
+// A receive that is tried asks for a buffer first, and fails without one although
+// no bytes are there. So where there are none, or others wait for blocks, it is
+// known to be for bytes before c asks for one.
 func (u *uring) receive(id ConnID, c *conn) {
 	if c.has(flagSpliceFrom) && !u.relay(id, c) {
 		return
 	}
-	if u.l.mustWait(c) {
-		u.l.park(id, c)
+	pollFirst := c.has(urPollFirst) || u.bufs.dry()
+	c.flags &^= urPollFirst
+	switch {
+	case u.l.mustWait(c):
+		u.awaitBytes(id, c)
 		return
+	case u.recvLimit == 0 && c.has(urStream) || c.has(flagTurn|flagBrief):
+		prepRecv(u.sqe(), c.fd, recvBufGroup, pollFirst, connData(urRecv, id))
+	default:
+		prepRecvMultishot(u.sqe(), c.fd, recvBufGroup, u.recvLimit, pollFirst, connData(urRecv, id))
 	}
-	if u.recvLimit == 0 && c.has(urStream) || c.has(flagTurn|flagBrief) {
-		prepRecv(u.sqe(), c.fd, recvBufGroup, connData(urRecv, id))
-	} else {
-		// On a fresh upstream connection it would be in vain to try at once.
-		prepRecvMultishot(u.sqe(), c.fd, recvBufGroup, u.recvLimit, c.has(urDialed), connData(urRecv, id))
+	if pollFirst {
+		c.flags |= urPollFirst
 	}
-	c.flags = c.flags&^(urRecvEnds|urDialed) | urReceiving
-	u.begin(c)
+	u.receiving(c)
 	u.l.stats.RecvCalls++
+}
+
+func (u *uring) receiving(c *conn) {
+	c.flags = c.flags&^urRecvEnds | urReceiving
+	u.begin(c)
+}
+
+// awaitBytes lets the ring say that there are some.
+func (u *uring) awaitBytes(id ConnID, c *conn) {
+	prepPollOnce(u.sqe(), c.fd, unix.POLLIN, connData(urRecv, id))
+	u.receiving(c)
 }
 
 // relay is receive where the bytes are spliced: they are moved by plain system
@@ -83,9 +101,7 @@ func (u *uring) relay(id ConnID, c *conn) bool {
 	case relayOver:
 		return true
 	case relayWait:
-		prepPollOnce(u.sqe(), c.fd, unix.POLLIN, connData(urRecv, id))
-		c.flags = c.flags&^(urRecvEnds|urDialed) | urReceiving
-		u.begin(c)
+		u.awaitBytes(id, c)
 	}
 	return false
 }
@@ -186,7 +202,7 @@ func (u *uring) connComplete(ud userData, res int32, cflags uint32) {
 func (u *uring) recvComplete(id ConnID, c *conn, res int32, cflags uint32) {
 	if cflags&cqeBuffer != 0 {
 		v := u.bufs.take(uint16(cflags>>cqeBufferShift), uint32(max(0, res)))
-		c.flags &^= flagTurn
+		c.flags &^= flagTurn | urPollFirst
 		if res > 0 {
 			u.tookBytes(id, c, res)
 			u.l.received(id, c, v)
@@ -200,9 +216,12 @@ func (u *uring) recvComplete(id ConnID, c *conn, res int32, cflags uint32) {
 	c.flags &^= urReceiving | urRecvEnds
 	again := true
 	switch {
+	case res > 0 && cflags&cqeBuffer == 0 && !c.has(flagSpliceFrom): // awaitBytes
+		again = u.starve(id, c, true)
 	case res > 0 || res == -int32(unix.ECANCELED) || res == -int32(unix.EINTR) || res == -int32(unix.EAGAIN):
 	case res == -int32(unix.ENOBUFS):
-		again = u.starve(id, c)
+		u.starved++
+		again = u.starve(id, c, c.has(urPollFirst))
 	default:
 		u.l.recvEnded(id, c, unix.Errno(-res))
 		again = false
@@ -230,20 +249,24 @@ func (u *uring) tookBytes(id ConnID, c *conn, n int32) {
 	}
 }
 
-// starve is called for a receive that found no buffer. True: there are some
-// now, or c got a block of the reserve, and the receive may be submitted again.
-// Otherwise c waits for the pool.
-func (u *uring) starve(id ConnID, c *conn) bool {
-	u.starved++
-	if !u.l.mustWait(c) && u.bufs.fill() {
+// starve is called for a receive that has no buffer. True: there are some now, or
+// c got a block of the reserve, or nobody knows whether bytes wait (readable):
+// the receive may be submitted again. Otherwise c waits for the pool.
+func (u *uring) starve(id ConnID, c *conn, readable bool) bool {
+	switch {
+	case !u.l.mustWait(c) && u.bufs.fill():
 		u.l.stats.Enobufs++
-		return true
-	}
-	if c.flags&(flagSub|flagClosing) != flagSub || u.l.grant(c, 1) == 0 {
+	case !readable:
+		u.l.stats.Enobufs++
+		c.flags |= urPollFirst
+	case c.flags&(flagSub|flagClosing) != flagSub:
+	case u.l.grant(c, 1) == 0:
 		u.l.park(id, c)
 		return false
+	default:
+		return u.receiveNow(id, c)
 	}
-	return u.receiveNow(id, c)
+	return true
 }
 
 // receiveNow receives one block without the ring: nothing is in flight for c
@@ -264,6 +287,7 @@ func (u *uring) receiveNow(id ConnID, c *conn) bool {
 		return true
 	case errno == unix.EAGAIN || errno == unix.EINTR:
 		l.pool.Release(v)
+		c.flags |= urPollFirst
 		return true
 	}
 	l.pool.Release(v)

@@ -52,8 +52,10 @@ func TestSQEBytes(t *testing.T) {
 	}{
 		{"accept", func(e *sqe) { prepAccept(e, 7, u) },
 			rawSQE{opcode: 13, ioprio: 1, fd: 7, opFlags: 0o2004000, userData: rawU}},
-		{"recv", func(e *sqe) { prepRecv(e, 7, 5, u) },
+		{"recv", func(e *sqe) { prepRecv(e, 7, 5, false, u) },
 			rawSQE{opcode: 27, flags: 1 << 5, fd: 7, bufGroup: 5, userData: rawU}},
+		{"recv, poll first", func(e *sqe) { prepRecv(e, 7, 5, true, u) },
+			rawSQE{opcode: 27, flags: 1 << 5, ioprio: 1, fd: 7, bufGroup: 5, userData: rawU}},
 		{"recv multishot", func(e *sqe) { prepRecvMultishot(e, 7, 5, 1<<18, false, u) },
 			rawSQE{opcode: 27, flags: 1 << 5, ioprio: 2, fd: 7, bufGroup: 5, optLen: 1 << 18, userData: rawU}},
 		{"recv multishot, poll first", func(e *sqe) { prepRecvMultishot(e, 7, 5, 0, true, u) },

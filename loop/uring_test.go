@@ -260,10 +260,7 @@ func TestUringPoolExhausted(t *testing.T) {
 			held = append(held, ev.View)
 		}
 	}
-	uringTestDrive(t, l, func() bool { return len(held) == blocks }, take)
-	if l.Stats().Parked == 0 {
-		t.Fatal("nobody is parked though all blocks are taken")
-	}
+	uringTestDrive(t, l, func() bool { return len(held) == blocks && l.Stats().Parked > 0 }, take)
 	release := func() {
 		for _, v := range held {
 			l.pool.Release(v)

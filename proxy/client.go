@@ -238,7 +238,7 @@ func (w *Worker) awaitHead(i uint32, c *client) {
 		w.closeAfterFlush(c, false)
 		return
 	}
-	if w.l.CannotListen() {
+	if w.l.Crowded() {
 		w.shedClient(i, c)
 		return
 	}
