@@ -64,10 +64,10 @@ func (w *Worker) relieve() {
 	if !ok || now < w.reliefAt || plant.Is(plant.Held) {
 		return
 	}
+	w.reliefAt = now + reliefNs
 	if now-w.l.Leap().At < int64(patience)*1e6 {
 		return // nothing could move while the loop did not run
 	}
-	w.reliefAt = now + reliefNs
 	w.refused = false
 	w.endHolders(uint32(now/1e6), patience)
 }
