@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -78,6 +79,7 @@ func uploaders(args []string, out, errOut io.Writer) int {
 	backends := fs.String("io", "epoll,uring", "`backends`, with commas between")
 	most := fs.Int("loops", 2, "with one loop and with so many")
 	memory := fs.String("buffers", "64MiB", "buffers.max_per_loop")
+	beside := fs.String("beside", "", "only beside mixes whose name matches this `expression`")
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}
@@ -85,9 +87,14 @@ func uploaders(args []string, out, errOut io.Writer) int {
 		fmt.Fprintln(errOut, "bench uploaders: want -loops of 1 or more, -duration of 1s or more, and nothing else")
 		return 2
 	}
+	only, err := regexp.Compile(*beside)
+	if err != nil {
+		fmt.Fprintln(errOut, "bench uploaders: -beside:", err)
+		return 2
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	met, err := runUploaders(ctx, set, strings.Split(*backends, ","), *most, *memory, out, errOut)
+	met, err := runUploaders(ctx, set, strings.Split(*backends, ","), *most, *memory, only, out, errOut)
 	if err != nil {
 		fmt.Fprintln(errOut, "bench:", err)
 		return 1
@@ -98,7 +105,7 @@ func uploaders(args []string, out, errOut io.Writer) int {
 	return 0
 }
 
-func runUploaders(ctx context.Context, set settings, backends []string, most int, memory string, out, progress io.Writer) (met bool, err error) {
+func runUploaders(ctx context.Context, set settings, backends []string, most int, memory string, only *regexp.Regexp, out, progress io.Writer) (met bool, err error) {
 	root, err := moduleRoot(ctx)
 	if err != nil {
 		return false, err
@@ -120,6 +127,9 @@ func runUploaders(ctx context.Context, set settings, backends []string, most int
 	for _, backend := range backends {
 		for _, loops := range slices.Compact([]int{1, most}) {
 			for _, mix := range append([][]holders{nil}, mixes()...) {
+				if !only.MatchString(mixName(mix)) {
+					continue
+				}
 				row, err := b.besideMix(backend, loops, memory, mix)
 				if err != nil {
 					return false, fmt.Errorf("%s, %d loops, %s: %w", backend, loops, mixName(mix), err)
