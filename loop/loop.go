@@ -241,7 +241,7 @@ func (l *Loop) Stats() Stats {
 	s := l.stats
 	s.Conns, s.Timers = l.connCount, l.timerCount
 	s.MailsFull = l.box.full.Load()
-	s.Posted = l.posted()
+	s.Posted = l.Posted()
 	return s
 }
 

@@ -67,8 +67,8 @@ func (l *Loop) least(class Class) int {
 	return r / 4
 }
 
-// posted is the number of blocks that lie with the kernel for receives to come.
-func (l *Loop) posted() int {
+// Posted is the number of blocks that lie with the kernel for receives to come.
+func (l *Loop) Posted() int {
 	if b, ok := l.be.(interface{ posted() int }); ok {
 		return b.posted()
 	}
@@ -84,7 +84,7 @@ func (l *Loop) Room(class Class) bool {
 
 // spare is how many blocks nobody holds for good: those of events to come are
 // looked at first.
-func (l *Loop) spare() int { return l.pool.Spare() + l.posted() + l.unseen }
+func (l *Loop) spare() int { return l.pool.Spare() + l.Posted() + l.unseen }
 
 // Crowded says that heads and answers have used up most of the reserve that data
 // leaves alone: for new requests there is no memory.
@@ -179,7 +179,7 @@ func (l *Loop) unpark() {
 	if v, ok := l.pool.Get(); ok { // that may also grow the pool
 		l.pool.Release(v)
 	}
-	posted := l.posted()
+	posted := l.Posted()
 	free, spare := l.pool.Free()+posted, l.pool.Spare()+posted
 	l.callUp(Heads, min(free, spare-l.least(Heads)))
 	first, second := Responses, Requests

@@ -14,11 +14,12 @@ const pressures = 4
 // setMarks keeps slow receivers from holding the whole pool: the more of it
 // is in use, the less each leg may queue, and where it is nearly used up, no
 // leg takes more before all it has is gone. It comes before the events of a
-// turn, when the pool holds all that the turn has brought.
+// turn, when the pool holds all that the turn has brought. Blocks that only wait
+// for bytes to come are nobody's.
 //
 // A step is left again when clearly less is in use than where it began.
 func (w *Worker) setMarks() {
-	used, limit := w.pool.InUse(), w.maxBlocks
+	used, limit := w.pool.InUse()-w.l.Posted(), w.maxBlocks
 	for w.pressure < pressures-1 && used*pressures >= limit*(w.pressure+1) {
 		w.pressure++
 	}
