@@ -154,3 +154,22 @@ func TestLingeringTimes(t *testing.T) {
 		}
 	}
 }
+
+// What a peer may send is promised out of a credit that all sessions share. One that
+// only lingers is promised nothing any more, however long it stays.
+func TestLingeringSessionHoldsNoCredit(t *testing.T) {
+	s := newScene(t, "listeners: [{address: \"127.0.0.1:8080\", protocols: [h2c]}]\nroutes: [{path: \"/*\", respond: {body: x}}]\n", nil)
+	credit := s.w.h2scratch.Credit[http2.Server]
+	all := credit.Free()
+	p := s.world.Connect(simListen, simListen)
+	p.Write([]byte(http2.Preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"))
+	s.until(1e9, func() bool { return credit.Free() < all })
+	if credit.Free() == all {
+		t.Fatal("a session is promised nothing")
+	}
+	p.Write([]byte("\x00\x00\x01\x00\x00\x00\x00\x00\x00x")) // RFC 9113 6.1
+	s.until(1e9, func() bool { return s.w.lingering == 1 })
+	if left := credit.Free(); s.w.lingering != 1 || left != all {
+		t.Errorf("%d sessions linger, and %d bytes are promised to them", s.w.lingering, all-left)
+	}
+}

@@ -389,6 +389,7 @@ func (w *Worker) endSession(se *session) {
 		w.leaveGroup(se)
 	}
 	se.state = sessionFlush
+	se.h2.Deafen()
 	if se.paused { // bytes that are never read would be answered with a reset, which may overtake the GOAWAY
 		se.paused = false
 		w.l.Recv(se.conn)

@@ -88,6 +88,13 @@ func (s *Session) returnCredit() {
 	s.recvWindow, s.recvHeld = 0, 0
 }
 
+// Deafen says that no frames are read any more, although the connection may stay
+// for a while: nothing that the peer still sends will be held for anybody.
+func (s *Session) Deafen() {
+	s.returnCredit()
+	s.flags |= flagClosed
+}
+
 // firstWindow is the receive window of a new stream: until the settings are
 // acknowledged the peer may believe in the default.
 func (s *Session) firstWindow() uint32 {

@@ -154,7 +154,7 @@ type sessionFlags uint16
 const (
 	flagSettings    sessionFlags = 1 << iota // the peer's first SETTINGS came
 	flagAcked                                // it has acknowledged ours
-	flagClosed                               // EventClosed was given
+	flagClosed                               // EventClosed was given, or Deafen called
 	flagGoAway                               // the peer goes away
 	flagLosing                               // streams above goAwayID are still to be reported
 	flagDraining                             // the first GOAWAY was sent
