@@ -82,7 +82,7 @@ func (d *decoder) certificate(c *Config, cert *Certificate, n *yaml.Node, here *
 	}
 	chain, err := ParseCertificates(cert.CertPEM)
 	if err != nil {
-		d.fail(child(n, "cert"), here, quote(cert.Cert), "certificates in PEM", err.Error())
+		d.warn(c, at, key, quote(cert.Cert), "certificates that can be read: "+err.Error())
 	} else if why := ChainFault(chain); why != "" {
 		d.warn(c, at, key, quote(cert.Cert), "each certificate followed by its issuer: "+why)
 	}

@@ -95,9 +95,9 @@ func (d *decoder) verifyTLS(c *Config, l *Listener, n *yaml.Node, here *path) {
 	for i := range l.TLS.Certificates {
 		item, node := &path{up: &path{up: key, key: "certificates"}, index: i}, resolve(list.Content[i])
 		d.certificate(c, &l.TLS.Certificates[i], node, item)
-		d.clientAuth(l.TLS.Certificates[i].ClientAuth, child(node, "client_auth"), item)
+		d.clientAuth(c, l.TLS.Certificates[i].ClientAuth, child(node, "client_auth"), item)
 	}
-	d.clientAuth(l.TLS.ClientAuth, child(at, "client_auth"), key)
+	d.clientAuth(c, l.TLS.ClientAuth, child(at, "client_auth"), key)
 	if name := l.TLS.TicketKeys; name != "" {
 		file := &path{up: key, key: "ticket_keys"}
 		var ok bool
@@ -124,7 +124,7 @@ func (d *decoder) refuseProtocol(l *Listener, n *yaml.Node, here *path, name, wa
 }
 
 // clientAuth reads the files of a client_auth section.
-func (d *decoder) clientAuth(a *ClientAuth, at *yaml.Node, up *path) {
+func (d *decoder) clientAuth(c *Config, a *ClientAuth, at *yaml.Node, up *path) {
 	if a == nil {
 		return
 	}
@@ -138,15 +138,34 @@ func (d *decoder) clientAuth(a *ClientAuth, at *yaml.Node, up *path) {
 		d.fail(n, here, "mode: "+a.Mode+" without ca", "a ca, with the authorities that vouch for clients", "")
 		return
 	}
-	var ok bool
-	if a.CAPEM, ok = d.contentsOf(child(n, "ca"), &path{up: here, key: "ca"}, a.CA); ok {
-		if _, err := ParseCertificates(a.CAPEM); err != nil {
-			d.fail(child(n, "ca"), &path{up: here, key: "ca"}, quote(a.CA), "certificates in PEM", err.Error())
+	now := time.Now()
+	file := func(key, name string) (*yaml.Node, *path, []byte) {
+		at, in := child(n, key), &path{up: here, key: key}
+		data, _ := d.contentsOf(at, in, name)
+		return at, in, data
+	}
+	node, in, data := file("ca", a.CA)
+	if a.CAPEM = data; data != nil {
+		list, err := ParseCertificates(data)
+		if err != nil {
+			d.fail(node, in, quote(a.CA), "certificates in PEM", err.Error())
+		}
+		for _, ca := range list {
+			if why := ValidityFault(ca, now); why != "" {
+				d.warn(c, posOf(node), in.String(), quote(a.CA), "authorities that are valid now: "+ca.Subject.String()+" is "+why)
+			}
 		}
 	}
-	if a.CRLPEM, ok = d.contentsOf(child(n, "crl"), &path{up: here, key: "crl"}, a.CRL); ok {
-		if _, err := ParseRevocationLists(a.CRLPEM); err != nil {
-			d.fail(child(n, "crl"), &path{up: here, key: "crl"}, quote(a.CRL), "revocation lists, PEM or one in DER", err.Error())
+	node, in, data = file("crl", a.CRL)
+	if a.CRLPEM = data; data != nil {
+		lists, err := ParseRevocationLists(data)
+		if err != nil {
+			d.fail(node, in, quote(a.CRL), "revocation lists, PEM or one in DER", err.Error())
+		}
+		for _, l := range lists {
+			if !l.NextUpdate.IsZero() && now.After(l.NextUpdate) {
+				d.warn(c, posOf(node), in.String(), quote(a.CRL), "lists that are current: that of "+l.Issuer.String()+" was to be replaced by "+l.NextUpdate.UTC().Format(time.RFC3339)+", and clients with its certificates are turned away")
+			}
 		}
 	}
 }
