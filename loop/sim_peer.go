@@ -73,6 +73,14 @@ func (p *Peer) Write(b []byte) (int, error) {
 	return n, nil
 }
 
+// Room is the number of bytes that Write would take.
+func (p *Peer) Room() int {
+	if p.v.gone || p.v.shut || p.v.rst {
+		return 0
+	}
+	return p.v.space()
+}
+
 // Unread is the number of bytes written that the other end has not read.
 func (p *Peer) Unread() int { return len(p.v.far.in) }
 

@@ -28,7 +28,7 @@ type secure struct {
 	servers    []*transport.Server // by listener; nil: in clear
 	stores     []Credentials
 	handshakes int // under way at once in a loop
-	workers    *handshake.Workers
+	workers    handshake.Starter
 }
 
 // Credentials are those of a listener.
@@ -174,6 +174,8 @@ func (w *Worker) listenerEvent(ev *loop.Event, listener int) {
 		}
 		w.countConns(-1) // openClient counts it
 		w.openClient(ev.Conn, listener)
+	case loop.Timer:
+		w.l.Expire(ev.Conn)
 	case loop.Closed:
 		w.countConns(-1)
 	}

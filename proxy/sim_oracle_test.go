@@ -79,7 +79,7 @@ func (s *simulation) checkRest() {
 	for i, w := range s.workers {
 		st := w.l.Stats()
 		sessions, blocks := s.checkRestStreams(i, w), 0
-		if sessions > 0 {
+		if sessions > 0 || s.prewarm > 0 && s.tls[fromOrigin] {
 			blocks = w.pool.InUse() // of those that greet each other
 		}
 		for _, x := range []struct {
@@ -149,6 +149,7 @@ func (s *simulation) checkLog() {
 			switch {
 			case rec.Status == 503 && rec.Reason == faultMemory.Reason:
 				shed++
+			case rec.Status == 0 && strings.Contains(rec.Reason, "TLS"): // a handshake came to nothing
 			case rec.Status != 408:
 				s.fail("access log: %s", line)
 			}

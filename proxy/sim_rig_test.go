@@ -34,9 +34,10 @@ type simulation struct {
 	early   bool   // it is shut down while there are clients
 	high    int    // mark above which a leg is paused, 0: the usual one
 	prewarm int
-	conns   int  // to one endpoint, at most
-	h2c     bool // is what the origins speak
-	blind   bool // WebSockets are tunnels like others
+	conns   int     // to one endpoint, at most
+	h2c     bool    // is what the origins speak, or h2 where they speak TLS
+	blind   bool    // WebSockets are tunnels like others
+	tls     [2]bool // is spoken by clients, by origins
 	turns   int
 	failed  []string
 }
@@ -56,6 +57,7 @@ func newSimulation(seed uint64, dir string) (*simulation, error) {
 	s.calm = s.rng.IntN(4) == 0
 	s.h2c = s.rng.IntN(3) == 0
 	s.blind = s.rng.IntN(8) == 0
+	s.tls = [2]bool{s.rng.IntN(3) == 0, s.rng.IntN(3) == 0}
 	s.world = loop.NewWorld(seed, s.faults())
 	s.run = simnet.NewRun(s.world, s.traits())
 	if *simTrace && *simSeed != 0 {
@@ -78,9 +80,13 @@ func newSimulation(seed uint64, dir string) (*simulation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.tls[fromClient] {
+		cfg.Listeners[0].TLS.Certificates[0] = simCertificate()
+	}
 	if s.snap, err = Compile(cfg, loops, nil); err != nil {
 		return nil, err
 	}
+	s.snap.secure.workers = &simnet.Handshakes{World: s.world}
 	return s, s.start(loops)
 }
 
@@ -134,6 +140,7 @@ func (s *simulation) traits() simnet.Traits {
 		t.H2 = []int{100, 100, 1 + s.pick(99)}[s.pick(3)]
 	}
 	t.NoInterim = s.pick(4) == 0
+	t.SecureClients, t.SecureOrigins = s.tls[fromClient], s.tls[fromOrigin]
 	t.Streams, t.Settings, t.TinyWindows, t.Tables = 1+s.pick(30), s.some(60), s.some(20), s.some(60)
 	if s.calm {
 		return t
@@ -141,6 +148,7 @@ func (s *simulation) traits() simnet.Traits {
 	t.Abandon, t.Refuse, t.GoAway = s.some(20), s.some(10), s.some(30)
 	t.Leave, t.Cut, t.Early, t.IdleClose = s.some(20), s.some(10), s.some(20), s.some(50)
 	t.Stop, t.Slow = s.some(6), s.some(15)
+	t.Silent, t.Stall = s.some(30), s.some(10)
 	if s.pick(8) == 0 { // bodies that by far exceed all marks and what is on its way
 		t.Clients, t.Requests, t.Body, t.Large, t.Slow = 1+s.pick(6), 1+s.pick(10), simBigBody, 40, s.some(80)
 	}
@@ -190,7 +198,7 @@ func (s *simulation) config(addrs []string, loops int) string {
 		perConn = 1 + s.pick(5)
 	}
 	return fmt.Sprintf(`
-listeners: [{address: "%v", protocols: [%s]}]
+listeners: [{address: "%v", protocols: [%s]%s}]
 upstreams:
   app:
     protocol: %s
@@ -203,7 +211,7 @@ routes: [{path: "/r/:id", upstream: app, interim: %s, websocket: {%s}}]
 limits: {half_close: %s, request_header_timeout: 5s, keepalive_timeout: 8s, request_body_timeout: 6s, send_timeout: 6s, requests_per_connection: %d}
 forwarding: {x_forwarded: %v, forwarded: %v}
 shutdown: {grace: 5s}
-%s`, simListen, s.protocols(), []string{"http1", "h2c"}[bit(s.h2c)], strings.Join(endpoints, ", "), balance, s.conns, idle, s.prewarm, queue, []string{"600s", "1s"}[bit(!s.calm)],
+%s`, simListen, s.protocols(), s.listenerTLS(), s.protocol(), strings.Join(endpoints, ", "), balance, s.conns, idle, s.prewarm, queue, []string{"600s", "1s"}[bit(!s.calm)],
 		[]string{"1ms", "20ms", "1s"}[s.pick(3)], retries, []string{"pass", "drop"}[bit(s.run.Traits.NoInterim)], s.websocket(), []string{"serve", "end"}[s.pick(2)], perConn, s.pick(2) == 0, s.pick(2) == 0, s.http2())
 }
 
@@ -228,9 +236,9 @@ func (s *simulation) protocols() string {
 	case s.run.Traits.H2 == 0:
 		return "http1"
 	case s.run.Traits.H2 == 100 && s.pick(2) == 0:
-		return "h2c"
+		return s.h2()
 	}
-	return "http1, h2c"
+	return "http1, " + s.h2()
 }
 
 // http2 is that section of the configuration. Faults come as thick as no limit
@@ -249,7 +257,10 @@ func bit(b bool) int {
 
 func (s *simulation) start(loops int) error {
 	block := 4096 << s.pick(3)
-	if s.run.Traits.Body == simBigBody {
+	if s.secured() {
+		block = 16 << 10 // config wants no less
+	}
+	if s.run.Traits.Body == simBigBody && !s.secured() {
 		block = 4096 // little is on its way then, and a mark that is not kept is seen
 	}
 	blocks := simBlocks

@@ -54,6 +54,8 @@ func TestSim(t *testing.T) {
 // changes they are seeds like any other.
 func TestSimSeedsThatFound(t *testing.T) {
 	for seed, what := range map[uint64]string{
+		117:   "a handshake was given up for time in which the loop had not run",
+		124:   "what connections within TLS held was not given back when their loop ended",
 		6225:  "a client was told that its request was refused, though one origin of several had begun on it",
 		56575: "a worker that had drained ended before an origin was sent the end of its WebSocket, which waited for window",
 	} {
@@ -85,6 +87,10 @@ type simCounts struct {
 	tunnels                      int       // others
 	continues                    uint64    // 100s in an origin's place
 	lingers                      int       // streams with an early answer
+	tls                          [2][2]int // seeds with TLS of clients and of origins
+	secured, keyUpdates          int       // connections within TLS, and changes of keys by their peers
+	handshakes, unopened         uint64    // that ended well, or not
+	unclosed                     int       // answers that ended without close_notify
 }
 
 func (c *simCounts) more() bool {
@@ -100,6 +106,7 @@ func (c *simCounts) add(s *simulation) {
 	c.requests += len(s.run.Requests)
 	for _, q := range s.run.Requests {
 		c.whole += bit(q.Complete)
+		c.unclosed += bit(q.Unclosed)
 		c.addTunnel(s, q)
 	}
 	c.turns += s.turns
@@ -112,6 +119,9 @@ func (c *simCounts) add(s *simulation) {
 	c.earlies += s.run.Earlies
 	c.lingers += s.run.Lingers
 	c.hangUps += s.run.HangUps
+	c.tls[bit(s.tls[fromClient])][bit(s.tls[fromOrigin])]++
+	c.secured += s.run.Secured
+	c.keyUpdates += s.run.KeyUpdates
 	c.drains += bit(s.early)
 	c.tally.Add(&s.world.Tally)
 	for _, w := range s.workers {
@@ -121,6 +131,9 @@ func (c *simCounts) add(s *simulation) {
 		c.own += w.metrics.ResponsesOwn
 		c.continues += w.metrics.ContinuesOwn
 		c.noBlock += w.pool.Stats().Exhausted
+		hs := w.l.Handshakes()
+		c.handshakes += hs.Handshakes
+		c.unopened += hs.Failed
 		c.sockets += w.metrics.WebSocketsTotal
 		ws := &w.metrics.WebSocket
 		c.pongs += ws.Frames[fromClient][10] + ws.Frames[fromOrigin][10]
@@ -152,6 +165,8 @@ func (c *simCounts) print(t *testing.T) {
 		took.Seconds(), float64(c.requests)/took.Seconds(), c.turns, c.most, c.mostIn)
 	t.Logf("%d answered whole by origins, %d answered by the proxy; %d tried again, %d stale connections, %d stolen", c.whole, c.own, c.retries, c.stale, c.stolen)
 	t.Logf("peers: %d clients left, %d origins broke off, %d peers stopped, %d early answers, %d hang-ups, %d shutdowns among clients", c.leaves, c.cuts, c.stops, c.earlies, c.hangUps, c.drains)
+	t.Logf("TLS: seeds by clients and origins %v, %d connections, %d handshakes, %d that failed, %d changes of keys, %d answers that end without close_notify",
+		c.tls, c.secured, c.handshakes, c.unopened, c.keyUpdates, c.unclosed)
 	t.Logf("world: %+v, %d blocks asked for in vain", c.tally, c.noBlock)
 }
 
@@ -171,6 +186,9 @@ func (c *simCounts) complete(t *testing.T) {
 		"WebSockets from HTTP/2 to HTTP/1": uint64(c.pairs[1][0]), "WebSockets between HTTP/2 and HTTP/2": uint64(c.pairs[1][1]),
 		"WebSockets with early data": uint64(c.early), "WebSockets declined": uint64(c.declined), "WebSockets that no origin takes": uint64(c.noConnect),
 		"other tunnels": uint64(c.tunnels), "100s in an origin's place": c.continues, "streams that linger behind an early answer": uint64(c.lingers),
+		"seeds with TLS of clients": uint64(c.tls[1][0]), "seeds with TLS of origins": uint64(c.tls[0][1]), "seeds with both": uint64(c.tls[1][1]),
+		"connections within TLS": uint64(c.secured), "changes of keys": uint64(c.keyUpdates), "handshakes": c.handshakes, "handshakes that failed": c.unopened,
+		"answers that end without close_notify": uint64(c.unclosed),
 		"connections stolen": c.stolen, "answers of the proxy's own": c.own,
 	} {
 		if n < 20 {

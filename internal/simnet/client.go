@@ -13,7 +13,7 @@ import (
 // client is a connection to the proxy and the requests it carries.
 type client struct {
 	r *Run
-	p *loop.Peer
+	p link
 	s stream
 
 	out     []byte
@@ -54,13 +54,19 @@ func (r *Run) startClient(from, to netip.AddrPort) {
 	c := &client{r: r, left: 1 + r.rng.IntN(r.Traits.Requests), depth: 1, leaveAt: -1, deafAt: -1}
 	c.s.to = c
 	t := &r.Traits
-	if c.p = r.World.Connect(from, to); c.p == nil {
+	p := r.World.Connect(from, to)
+	if p == nil {
 		if !t.Refused {
 			r.fail("client %v: nobody listens", from)
 		}
 		r.clients--
 		return
 	}
+	var protocols []string
+	if r.rng.IntN(2) == 0 {
+		protocols = []string{"http/1.1"}
+	}
+	c.p = r.secure(p, false, protocols...)
 	if chance(r.rng, t.Pipeline) {
 		c.depth = 2 + r.rng.IntN(7)
 	}
@@ -202,7 +208,7 @@ func (c *client) leave() {
 	c.r.Leaves++
 	c.r.trace(c.p, "client leaves (%d)", c.leaveHow)
 	c.leaveAt = -1
-	if c.tunnel != nil && c.leaveHow != byReset {
+	if c.tunnel != nil && c.leaveHow != byReset && !silent(c.p) {
 		c.tunnel.ClientEnded = true
 	}
 	switch c.leaveHow {
@@ -431,6 +437,9 @@ func (c *client) onEnd() error {
 		}
 		if !q.Replied {
 			return fmt.Errorf("answer %d passes for whole, and its origin has not sent all of it", q.ID)
+		}
+		if q.Unclosed {
+			return fmt.Errorf("answer %d passes for whole, and its origin has not said that it is", q.ID)
 		}
 		q.Complete = true
 	}

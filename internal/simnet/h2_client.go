@@ -7,8 +7,6 @@ import (
 	"strconv"
 
 	"golang.org/x/net/http2/hpack"
-
-	"zproxy/loop"
 )
 
 // h2Client is a connection of HTTP/2 to the proxy and the requests on it.
@@ -34,7 +32,7 @@ func (r *Run) startH2Client(from, to netip.AddrPort) {
 		r.clients--
 		return
 	}
-	newH2Client(r, p)
+	newH2Client(r, r.secure(p, false, "h2"))
 }
 
 func newH2Client(r *Run, p socket) *h2Client {
@@ -59,7 +57,7 @@ func (c *h2Client) ask() {
 		c.left--
 		q := c.r.newRequest()
 		q.asH2(c.r)
-		if p, ok := c.p.(*loop.Peer); ok {
+		if p, ok := c.p.(link); ok {
 			q.From = p.Addr()
 		}
 		s := c.h2End.open(c.next)
@@ -96,7 +94,7 @@ func (c *h2Client) send1(s *h2Stream) {
 		c.connect(s)
 		return
 	}
-	fields := []string{":method", q.Method, ":scheme", "http", ":path", fmt.Sprintf("/r/%d?q=%d", q.ID, q.Body), ":authority", "sim.example",
+	fields := []string{":method", q.Method, ":scheme", c.r.scheme(), ":path", fmt.Sprintf("/r/%d?q=%d", q.ID, q.Body), ":authority", "sim.example",
 		"x-id", strconv.Itoa(q.ID), "x-fill", fill(q.ID, upward, q.Fill)}
 	if !q.Direct {
 		fields = append(fields, "x-forwarded-for", forged, "forwarded", "for="+forged, "x_forwarded_for", forged, "x-real-ip", forged)
@@ -114,7 +112,7 @@ func (c *h2Client) send1(s *h2Stream) {
 	switch twin := c.r.rng.IntN(6); { // the same in other words
 	case q.Direct: // a proxy makes one of them
 	case twin == 0:
-		fields = append(fields, "host", "sim.example:80")
+		fields = append(fields, "host", "sim.example:"+map[string]string{"http": "80", "https": "443"}[c.r.scheme()])
 	case twin == 1:
 		fields = append(fields, "host", "SIM.example:")
 	}

@@ -243,7 +243,7 @@ func (e *h2End) ahead() (n int64) {
 }
 
 func (e *h2End) trace(format string, args ...any) {
-	if p, ok := e.p.(*loop.Peer); ok {
+	if p, ok := e.p.(link); ok {
 		e.r.trace(p, e.side()+" "+format, args...)
 	}
 }

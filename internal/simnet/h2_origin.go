@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"golang.org/x/net/http2/hpack"
-
-	"zproxy/loop"
 )
 
 // h2Origin is one connection of HTTP/2 to an origin.
@@ -20,8 +18,6 @@ type h2Origin struct {
 	breakAt  int    // bytes written at which the connection ends, -1
 	breakHow howToEnd
 }
-
-func (r *Run) startH2Origin(p *loop.Peer) { newH2Origin(r, p) }
 
 func newH2Origin(r *Run, p socket) *h2Origin {
 	o := &h2Origin{breakAt: -1}

@@ -66,7 +66,7 @@ func (e *h2End) halfClose(s *h2Stream) {
 func (c *h2Client) connect(s *h2Stream) {
 	q := s.q
 	bare := q.Early && q.BreakAt == 0 && q.BreakHow == byHalfClose
-	c.headers(s, bare, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":path", fmt.Sprintf("/r/%d?q=%d", q.ID, q.Body),
+	c.headers(s, bare, ":method", "CONNECT", ":protocol", "websocket", ":scheme", c.r.scheme(), ":path", fmt.Sprintf("/r/%d?q=%d", q.ID, q.Body),
 		":authority", "sim.example", "sec-websocket-version", "13", "x-id", strconv.Itoa(q.ID), "x-fill", fill(q.ID, upward, q.Fill),
 		"x-forwarded-for", forged, "forwarded", "for="+forged)
 	c.say(&q.HeadSent)

@@ -12,7 +12,7 @@ import (
 // origin is one connection of the proxy to an origin.
 type origin struct {
 	r *Run
-	p *loop.Peer
+	p link
 	s stream
 
 	q        *Request // being received or answered
@@ -37,7 +37,7 @@ type origin struct {
 	gone    bool
 }
 
-func (r *Run) startOrigin(p *loop.Peer) {
+func (r *Run) startOrigin(p link) {
 	o := &origin{r: r, p: p, slow: chance(r.rng, r.Traits.Slow)}
 	o.s.to = o
 	p.OnChange(o.changed)
@@ -352,7 +352,7 @@ func (o *origin) write() {
 func (o *origin) cutOff() {
 	o.r.Cuts++
 	o.stopped = true
-	if p := &o.q.Reply; p.Framing == byClose && p.How != byReset {
+	if p := &o.q.Reply; p.Framing == byClose && p.How != byReset && !silent(o.p) {
 		o.q.ReplyEnded = true
 	}
 	switch o.q.Reply.How {
@@ -369,6 +369,7 @@ func (o *origin) cutOff() {
 func (o *origin) replied() {
 	q := o.q
 	q.Replied = true
+	q.Unclosed = q.Reply.Framing == byClose && silent(o.p)
 	if q.Tunnels() {
 		o.p.CloseWrite()
 		o.stopped = true

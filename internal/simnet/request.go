@@ -44,6 +44,11 @@ type Traits struct {
 	Tables      int // a peer wants another table for HPACK
 	NoConnect   int // an origin takes no WebSocket
 
+	// TLS alone.
+	SecureClients, SecureOrigins bool // they speak it
+	Silent                       int  // an end closes without close_notify
+	Stall                        int  // an end never finishes its handshake
+
 	Refused   bool // a client may find nobody listening
 	Direct    bool // no proxy is between the peers
 	NoInterim bool // the proxy passes no interim responses on but 100
@@ -90,6 +95,8 @@ type Request struct {
 	// Where only the end of a connection ends a body, who ends it early and in
 	// order has ended the body: nobody can see a cut.
 	ClientEnded, ReplyEnded bool
+	// ... but within TLS everybody can: the answer ended without close_notify.
+	Unclosed bool
 
 	H2        bool   // the client speaks HTTP/2
 	AbandonAt int    // body bytes of the answer at which it resets the stream; -1: never

@@ -19,6 +19,7 @@ type Run struct {
 
 	Leaves, Cuts, Stops, Earlies, HangUps int // what peers did, in all
 	Lingers                               int // streams whose client did not reset them when it had its answer early
+	Secured, KeyUpdates                   int // connections within TLS, and changes of keys that their peers made
 
 	// Trace, if set, is told what the peers do.
 	Trace func(format string, args ...any)
@@ -39,7 +40,7 @@ func (r *Run) fail(format string, args ...any) {
 	}
 }
 
-func (r *Run) trace(who *loop.Peer, format string, args ...any) {
+func (r *Run) trace(who link, format string, args ...any) {
 	if r.Trace != nil {
 		r.Trace("%12d %v - %v: %s", r.World.Now(), who.Addr(), who.FarAddr(), fmt.Sprintf(format, args...))
 	}
@@ -64,9 +65,9 @@ func (r *Run) Clients(addr netip.AddrPort) {
 
 // Origins serves each of the addresses, with h2 by HTTP/2.
 func (r *Run) Origins(addrs []string, h2 bool) {
-	serve := r.startOrigin
+	serve := func(p *loop.Peer) { r.startOrigin(r.secure(p, true, "http/1.1")) }
 	if h2 {
-		serve = r.startH2Origin
+		serve = func(p *loop.Peer) { newH2Origin(r, r.secure(p, true, "h2")) }
 	}
 	for _, addr := range addrs {
 		r.World.Serve(addr, serve)

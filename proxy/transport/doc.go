@@ -6,7 +6,7 @@
 //
 // Secure (for an accepted connection) and SecureDial (for one that Dial began) put
 // a connection into TLS. The handshake is crypto/tls's, on goroutines of package
-// handshake; while it lasts the owner hears nothing. Its end is a Connected event:
+// handshake; while it lasts the owner hears nothing but Timer. Its end is a Connected event:
 // with Errno 0 the connection is open, and what it was agreed to be can be asked
 // for; else Failure says why, and the owner calls Close, as after a failed Dial.
 //

@@ -137,14 +137,11 @@ func (t *Transport) Export(id loop.ConnID) {
 	t.Loop.Export(id)
 }
 
-// Deadline is the owner's; while a server's handshake lasts there is one of its
-// own, and after Close as well.
+// Deadline is the owner's. Secure sets one for the handshake; after Close there is
+// another.
 func (t *Transport) Deadline(id loop.ConnID, at int64) {
-	if i := t.entry(id); i != 0 {
-		c := t.conns.At(i)
-		if c.state >= stateClosing || c.has(flagServer) && c.state < stateOpen {
-			return
-		}
+	if i := t.entry(id); i != 0 && t.conns.At(i).state >= stateClosing {
+		return
 	}
 	t.Loop.Deadline(id, at)
 }

@@ -36,7 +36,8 @@ type Server struct {
 type Client struct{ Config *stdtls.Config }
 
 // Secure puts an accepted connection, from which nothing was received, into TLS.
-// The owner hears of it again by Connected. False: too many handshakes are under
+// The owner hears of it again by Connected, or by Timer when the time is over: it
+// calls Expire then, or sets another Deadline. False: too many handshakes are under
 // way, and nothing has changed.
 func (t *Transport) Secure(id loop.ConnID, s *Server) bool {
 	if t.stats.UnderWay >= t.most {
@@ -110,7 +111,7 @@ func (t *Transport) helloBytes(i uint32, c *conn) {
 	}
 	j := t.start(t.hello[i].Config, true, c.id)
 	t.hello[i] = nil
-	t.jobs[i].Job = j
+	t.jobs[i].Handshake = j
 	c.state = stateHandshake
 	for !c.in.Empty() {
 		v := t.pool.Pop(&c.in)
@@ -119,7 +120,7 @@ func (t *Transport) helloBytes(i uint32, c *conn) {
 	}
 }
 
-func (t *Transport) start(config *stdtls.Config, server bool, id loop.ConnID) *handshake.Job {
+func (t *Transport) start(config *stdtls.Config, server bool, id loop.ConnID) handshake.Handshake {
 	l := t.Loop
 	return t.workers.Start(config, server, func() bool { return l.Post(loop.Mail{Kind: mailHandshake, A: uint64(id)}) })
 }
@@ -127,7 +128,7 @@ func (t *Transport) start(config *stdtls.Config, server bool, id loop.ConnID) *h
 // beginClient: the connection to an origin stands.
 func (t *Transport) beginClient(i uint32, c *conn) {
 	config := t.jobs[i].config
-	t.jobs[i] = job{Job: t.start(config.Config, false, c.id)}
+	t.jobs[i] = job{Handshake: t.start(config.Config, false, c.id)}
 	c.state = stateHandshake
 	c.flags |= flagHeld
 	t.stats.UnderWay++
@@ -154,7 +155,7 @@ func (t *Transport) notTLS(i uint32, c *conn, b []byte) {
 // handshakeMail: a handshake has something to send, or is over.
 func (t *Transport) handshakeMail(id loop.ConnID) {
 	i := t.entry(id)
-	if i == 0 || t.jobs[i].Job == nil {
+	if i == 0 || t.jobs[i].Handshake == nil {
 		return
 	}
 	c := t.conns.At(i)

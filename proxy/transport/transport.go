@@ -94,7 +94,7 @@ type Transport struct {
 	starved []uint32 // connections with a record that there is no block for
 	touched []uint32 // connections with something to seal
 
-	workers *handshake.Workers
+	workers handshake.Starter
 	most    int // handshakes under way
 	ev      loop.Event
 	failure string
@@ -107,7 +107,7 @@ type Transport struct {
 }
 
 type job struct {
-	*handshake.Job
+	handshake.Handshake
 	config *Client // of a connection that is still being dialled
 	why    string  // what became of it, for Failure
 }
@@ -117,7 +117,7 @@ type job struct {
 type Config struct {
 	Loop          *loop.Loop
 	Pool          *buf.Pool
-	Workers       *handshake.Workers
+	Workers       handshake.Starter
 	MaxHandshakes int
 	Counts        *metrics.TLS
 }
@@ -287,7 +287,7 @@ func (t *Transport) event(i uint32, ev *loop.Event) bool {
 	case loop.Sent:
 		return t.sent(i, c, ev)
 	case loop.Timer:
-		return t.timer(i, c)
+		return t.timer(c)
 	case loop.Closed:
 		t.forget(i, c)
 	}
@@ -354,16 +354,22 @@ func (t *Transport) sent(i uint32, c *conn, ev *loop.Event) bool {
 	return false
 }
 
-func (t *Transport) timer(i uint32, c *conn) bool {
-	switch {
-	case c.state == stateClosing:
+// timer: the owner judges all deadlines but that of an end.
+func (t *Transport) timer(c *conn) bool {
+	if c.state == stateClosing {
 		t.gone(c)
-	case c.has(flagServer) && (c.state == stateHello || c.state == stateHandshake):
-		t.fail(i, c, "TLS handshake not finished in time", reasonTimeout, unix.ETIMEDOUT)
-	default:
-		return true
+		return false
 	}
-	return false
+	return c.state != stateGone
+}
+
+// Expire fails a handshake that has taken too long, behind the Timer that says so.
+func (t *Transport) Expire(id loop.ConnID) {
+	if i := t.entry(id); i != 0 {
+		if c := t.conns.At(i); c.state == stateHello || c.state == stateHandshake {
+			t.fail(i, c, "TLS handshake not finished in time", reasonTimeout, unix.ETIMEDOUT)
+		}
+	}
 }
 
 // gone ends a connection whose last bytes have left, or never will.
@@ -399,18 +405,20 @@ func forgetIn(list []uint32, i uint32) {
 func (t *Transport) drop(i uint32, c *conn) {
 	t.pool.Drop(&c.in)
 	t.pool.Drop(&c.out)
-	if t.jobs[i].Job != nil {
+	if t.jobs[i].Handshake != nil {
 		t.jobs[i].Abort()
 	}
 	t.jobs[i], t.hello[i] = job{}, nil
 	t.letGo(c)
 }
 
-// Destroy is the loop's; handshakes under way end as well.
+// Destroy is the loop's; handshakes under way end as well, and what connections
+// hold is given back.
 func (t *Transport) Destroy() error {
-	for i := range t.jobs {
-		if t.jobs[i].Job != nil {
-			t.jobs[i].Abort()
+	for i, left := uint32(1), t.conns.Len(); left > 0; i++ {
+		if t.conns.Live(i) {
+			left--
+			t.drop(i, t.conns.At(i))
 		}
 	}
 	return t.Loop.Destroy()

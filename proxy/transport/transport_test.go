@@ -171,6 +171,9 @@ func (o *owner) event(ev *loop.Event) {
 		o.Recv(ev.Conn)
 	case loop.RecvEnd:
 		o.ends = append(o.ends, ev.Errno)
+	case loop.Timer:
+		o.Expire(ev.Conn)
+		return
 	case loop.Closed:
 		o.closed++
 		return

@@ -34,8 +34,23 @@ type Result struct {
 // another goroutine and must not block; false: not now, it is tried again.
 type Waker func() bool
 
-// Job is one handshake under way. Feed, Take and Abort are the loop's, from one
-// goroutine; the rest is crypto/tls's.
+// Handshake is one under way as its loop sees it: a Job, or what stands for one in a
+// simulation. The loop calls Feed with what arrives, End when nothing more does, Take
+// when it is woken, and Abort when its connection is gone.
+type Handshake interface {
+	Feed(b []byte) (more bool)
+	Take(dst []byte) (out []byte, r *Result, over bool)
+	End()
+	Abort()
+}
+
+// Starter begins handshakes: Workers, or what stands for them in a simulation.
+type Starter interface {
+	Start(config *stdtls.Config, server bool, wake Waker) Handshake
+}
+
+// Job is a Handshake by crypto/tls on a goroutine. Feed, Take, End and Abort are the
+// loop's, from one goroutine; the rest is crypto/tls's.
 type Job struct {
 	workers *Workers
 	config  *stdtls.Config
@@ -112,7 +127,7 @@ func ServerConfig(store *credentials.Store) *stdtls.Config {
 
 // Start begins a handshake as a server, with what ServerConfig gave, or as a
 // client, with any configuration; config is shared by many.
-func (s *Workers) Start(config *stdtls.Config, server bool, wake Waker) *Job {
+func (s *Workers) Start(config *stdtls.Config, server bool, wake Waker) Handshake {
 	j := &Job{workers: s, config: config, server: server, wake: wake}
 	j.more.L = &j.mu
 	go j.run()
