@@ -173,6 +173,16 @@ func (p *Pool) Iovecs(c *Chain, dst []unix.Iovec) int {
 	return len(dst)
 }
 
+// CopyIn writes b over the chain's first bytes, which nobody else may hold; the
+// chain has as many.
+func (p *Pool) CopyIn(c *Chain, b []byte) {
+	for i := c.head; len(b) > 0; {
+		n := p.nodes.At(i)
+		b = b[copy(p.Bytes(n.view), b):]
+		i = n.next
+	}
+}
+
 // CopyOut joins the chain's first bytes in dst, as many as fit, and says how
 // many. Nothing is consumed. Reading from more than one view is counted as a
 // join: a proxy that often has to is given too small blocks.

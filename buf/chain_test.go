@@ -359,3 +359,26 @@ func BenchmarkBytes(b *testing.B) {
 		n += len(p.Bytes(v))
 	}
 }
+
+// CopyIn writes over a chain what CopyOut then reads, whatever its pieces are.
+func TestCopyIn(t *testing.T) {
+	p := NewPool(NewSliceMemory(16<<12, 16<<12), 1<<12)
+	var c Chain
+	for _, n := range []int{1, 700, 4096, 3} {
+		v, ok := p.Get()
+		if !ok {
+			t.Fatal("no block")
+		}
+		p.Push(&c, v.Slice(0, uint32(n)))
+	}
+	want := make([]byte, c.Bytes()-2)
+	for i := range want {
+		want[i] = byte(i * 7)
+	}
+	p.CopyIn(&c, want)
+	got := make([]byte, len(want))
+	if n := p.CopyOut(&c, got); n != len(want) || !bytes.Equal(got, want) {
+		t.Errorf("%d of %d bytes, or others", n, len(want))
+	}
+	p.Drop(&c)
+}

@@ -78,9 +78,12 @@ func (w *Worker) drainOrigins(now int64) bool {
 	return sent
 }
 
-// drainClients closes clients between requests, and resets all when the grace
-// is over.
+// drainClients closes clients between requests, and those that have not begun their
+// TLS handshake, and resets all when the grace is over.
 func (w *Worker) drainClients(now int64) {
+	if now >= w.drainFreshBy {
+		w.l.EndHandshakes(now >= w.drainBy)
+	}
 	if now >= w.drainBy {
 		if !w.cutting {
 			w.cutting, w.cut = true, w.underWay()

@@ -40,11 +40,13 @@ const (
 	codeAcceptQueue
 	codeMisdirected
 	codeGoAway
+	codeRecord
+	codeOriginRecord
 
 	// Each code has a counter, and no two kinds share one: a constant below zero
 	// is an error of the compiler.
 	_ = uint(int(codeConnect) - proto.FaultCount)
-	_ = uint(codeAbuse - codeGoAway - 1)
+	_ = uint(codeAbuse - codeOriginRecord - 1)
 	_ = uint(metrics.ReasonCount - int(codeAbuse) - http2.AbuseCount)
 )
 
@@ -85,6 +87,8 @@ var faultNames = map[proto.FaultCode]string{
 	codeStalled:          "stalled",
 	codeAcceptQueue:      "upstream_accept_queue",
 	codeGoAway:           "upstream_goaway",
+	codeRecord:           "tls_record",
+	codeOriginRecord:     "upstream_tls_record",
 }
 
 // FaultNames lists the names of all codes a worker counts, by code.

@@ -560,7 +560,9 @@ func (w *Worker) originCut(c *client, x *exchange, o *origin, errno unix.Errno) 
 			w.responseEnd(c, x, nil)
 			return
 		}
-		if f == nil {
+		if errno == unix.EPROTO {
+			f = &faultOriginRecord
+		} else if f == nil {
 			f = &faultOriginReset
 		}
 		w.failExchange(c, x, f)
@@ -578,6 +580,10 @@ func (w *Worker) originCut(c *client, x *exchange, o *origin, errno unix.Errno) 
 	}
 	if x.flags&xStreamReset != 0 {
 		w.failReset(c, x)
+		return
+	}
+	if errno == unix.EPROTO {
+		w.failExchange(c, x, &faultOriginRecord)
 		return
 	}
 	w.failExchange(c, x, &faultOriginClosed)

@@ -69,6 +69,7 @@ func (w *Worker) relieve() {
 		return // nothing could move while the loop did not run
 	}
 	w.refused = false
+	w.l.Relieve(patience)
 	w.endHolders(uint32(now/1e6), patience)
 }
 

@@ -89,6 +89,11 @@ func start(t *testing.T, io loop.IO, loops int, text string, log *accesslog.Logg
 	if err != nil {
 		t.Fatalf("configuration: %v", err)
 	}
+	for i := range cfg.Listeners {
+		if l := cfg.Listeners[i].TLS; l != nil {
+			l.Certificates[0] = simCertificate()
+		}
+	}
 	snap, err := Compile(cfg, loops, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"zproxy/loop"
 	"zproxy/metrics/accesslog"
 	"zproxy/proto"
+	"zproxy/proto/http2"
 	"zproxy/proto/tls"
 	"zproxy/proxy/transport"
 	"zproxy/proxy/transport/credentials"
@@ -188,12 +189,40 @@ func (w *Worker) handshakeFailed(conn loop.ConnID, errno unix.Errno) {
 		f = &faultHandshakeTimeout
 	}
 	w.countFault(f)
+	w.logConn(conn)
+	w.l.Close(conn)
+}
+
+// recordsEnd counts and logs clients whose connection ends for what is wrong with
+// their records; origins fail their exchanges by it.
+func (w *Worker) recordsEnd(ev *loop.Event) {
+	index := ev.Owner & ownerMask
+	switch {
+	case !w.l.IsSecure(ev.Conn):
+		return
+	case ev.Owner>>ownerShift == ownerClient:
+	case ev.Owner>>ownerShift == ownerSession && w.sessions[index].role == http2.Server:
+	default:
+		return
+	}
+	switch ev.Errno {
+	case unix.EPROTO:
+		w.countFault(&faultRecord)
+	case unix.ENOBUFS:
+		w.countFault(&faultRecordHeld)
+	default:
+		return
+	}
+	w.logConn(ev.Conn)
+}
+
+// logConn logs the client of a connection that ends for what Failure says.
+func (w *Worker) logConn(conn loop.ConnID) {
 	if w.log != nil {
 		w.record = accesslog.Record{WallMs: w.l.WallMs(), Client: w.l.Peer(conn), Reason: w.l.Failure()}
 		logTLS(w.l.Session(conn), &w.record)
 		w.log.Add(&w.record)
 	}
-	w.l.Close(conn)
 }
 
 // speaks is what a client's connection carries: as was agreed within TLS, else as
@@ -341,5 +370,8 @@ var (
 	faultHandshakeTimeout = proto.Fault{Status: 408, Code: codeHandshakeTimeout, Reason: "TLS handshake not finished in time"}
 	faultMisdirected      = proto.Fault{Status: 421, Code: codeMisdirected, Reason: "request is for a host that its TLS connection is not for"}
 	faultOriginHandshake  = proto.Fault{Status: 502, Code: codeOriginHandshake, Reason: "TLS handshake with the origin failed"}
+	faultRecord           = proto.Fault{Status: 400, Code: codeRecord, Reason: "client broke the rules of TLS records"}
+	faultRecordHeld       = proto.Fault{Status: 503, Code: codeHeld, Reason: "part of a TLS record is held, and others wait for memory"}
+	faultOriginRecord     = proto.Fault{Status: 502, Code: codeOriginRecord, Reason: "origin broke the rules of TLS records"}
 	faultNoH2             = proto.Fault{Status: 502, Code: codeOriginHandshake, Reason: "origin does not offer HTTP/2 (ALPN h2)"}
 )

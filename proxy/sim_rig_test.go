@@ -86,7 +86,11 @@ func newSimulation(seed uint64, dir string) (*simulation, error) {
 	if s.snap, err = Compile(cfg, loops, nil); err != nil {
 		return nil, err
 	}
-	s.snap.secure.workers = &simnet.Handshakes{World: s.world}
+	handshakes := &simnet.Handshakes{World: s.world, Protocols: alpn(cfg.Listeners[0].Protocols)}
+	for _, c := range s.snap.Credentials() {
+		handshakes.Terms, _ = c.Store.Choose("sim.example")
+	}
+	s.snap.secure.workers = handshakes
 	return s, s.start(loops)
 }
 

@@ -308,6 +308,9 @@ func (w *Worker) handle(ev *loop.Event) {
 	if ev.Kind == loop.Timer && w.excused(ev) {
 		return
 	}
+	if ev.Kind == loop.RecvEnd && ev.Errno != 0 {
+		w.recordsEnd(ev)
+	}
 	index := ev.Owner & ownerMask
 	switch ev.Owner >> ownerShift {
 	case ownerClient:

@@ -10,6 +10,7 @@ import (
 
 	"zproxy/loop"
 	"zproxy/proto/tls"
+	"zproxy/proxy/transport/credentials"
 	"zproxy/proxy/transport/handshake"
 )
 
@@ -183,13 +184,23 @@ func (h *hands) derive(client, server []byte) {
 
 // Handshakes stand for crypto/tls's in a simulation, where nothing may be on another
 // goroutine and no key come from elsewhere than the seed.
-type Handshakes struct{ World *loop.World }
+type Handshakes struct {
+	World *loop.World
+	// What servers have: ALPN, the best first, and terms, for clients that all ask for
+	// one name.
+	Protocols []string
+	Terms     *credentials.Terms
+}
+
+// clientsName is what clients ask for.
+const clientsName = "sim.example"
 
 // standIn is one of them, the proxy's end.
 type standIn struct {
 	hands
 	w       *loop.World
 	wake    handshake.Waker
+	terms   *credentials.Terms
 	planned bool
 	called  bool
 	full    bool
@@ -200,10 +211,14 @@ type standIn struct {
 // enough is how much may wait to be read.
 const enough = 64 << 10
 
-// Start begins a handshake. Of the configuration only NextProtos counts.
+// Start begins a handshake. Of a client's configuration only NextProtos counts.
 func (s *Handshakes) Start(config *stdtls.Config, server bool, wake handshake.Waker) handshake.Handshake {
 	j := &standIn{w: s.World, wake: wake}
-	j.rng, j.server, j.protocols = s.World.Rand(), server, config.NextProtos
+	j.protocols = config.NextProtos
+	if server {
+		j.protocols, j.terms = s.Protocols, s.Terms
+	}
+	j.rng, j.server = s.World.Rand(), server
 	j.begin()
 	j.soon()
 	return j
@@ -256,6 +271,9 @@ func (j *standIn) Take(dst []byte) ([]byte, *handshake.Result, bool) {
 		return dst, nil, false
 	}
 	r := &handshake.Result{Err: j.err, Secrets: j.secrets, Unread: j.in}
+	if j.server {
+		r.Name, r.Terms = clientsName, j.terms
+	}
 	r.State.NegotiatedProtocol = j.alpn
 	r.State.Version, r.State.CipherSuite = j.secrets.Version, j.secrets.Suite
 	return dst, r, true

@@ -1,6 +1,7 @@
 package simnet
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -270,6 +271,8 @@ func (s *secured) record(rec []byte) {
 		s.plain = append(s.plain, content...)
 	case typ == recordAlert && len(content) == 2 && content[1] == byte(tls.AlertCloseNotify):
 		s.ended = true
+	case typ == recordAlert && len(content) == 2 && content[1] == byte(tls.AlertInternalError) && !s.r.Traits.Calm:
+		s.broken = errHeld
 	case typ == recordHandshake && len(content) == 5 && content[0] == messageKeyUpdate && s.rx.secret != nil:
 		s.rx.update()
 		if content[4] == 1 {
@@ -281,6 +284,9 @@ func (s *secured) record(rec []byte) {
 		s.bad("record of type %d: %x", typ, content[:min(len(content), 20)])
 	}
 }
+
+// errHeld: the proxy had no memory for the rest of a record.
+var errHeld = errors.New("TLS alert internal_error")
 
 func (s *secured) bad(format string, args ...any) {
 	s.broken = fmt.Errorf(format, args...)

@@ -346,8 +346,9 @@ func (t *Conn) fail(a Alert, ev *Event) {
 	*ev = Event{Kind: EventFailed, Alert: a}
 }
 
+// sendAlert: what is said of a fault is not taken back for an end.
 func (t *Conn) sendAlert(a Alert) {
-	if t.flags&flagClosed == 0 {
+	if t.flags&flagClosed == 0 && (t.flags&flagAlert == 0 || t.alert == AlertNoRenegotiation) {
 		t.flags |= flagAlert
 		t.alert = a
 	}
@@ -367,6 +368,10 @@ func (t *Conn) Fail(a Alert) {
 func (t *Conn) Pending() bool {
 	return t.flags&(flagAlert|flagKeyUpdate) != 0 || t.out.seq >= t.limit && t.Version() == Version13 && t.flags&flagClosed == 0
 }
+
+// Closed says that nothing more may be sealed: the last record has left, or the
+// peer has ended the connection.
+func (t *Conn) Closed() bool { return t.flags&flagClosed != 0 }
 
 // Expired says that the key of a TLS 1.2 connection, which can not be changed,
 // has protected as much as it may: the connection is to be closed.

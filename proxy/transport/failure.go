@@ -16,6 +16,7 @@ const (
 	reasonNotTLS    = "not TLS"
 	reasonPlainHTTP = "plain HTTP"
 	reasonNoBuffers = "no buffers"
+	reasonShutdown  = "shutdown"
 	reasonOther     = "other"
 )
 

@@ -57,7 +57,7 @@ func (t *Transport) cipherOut(i uint32, c *conn) *tls.Cipher {
 // open opens records until one has content, which becomes Received in t.ev.
 // False: there is no whole record, or the connection's end was among them.
 func (t *Transport) open(i uint32, c *conn) bool {
-	for {
+	for c.opened == 0 {
 		var header [tls.HeaderLen]byte
 		if t.pool.CopyOut(&c.in, header[:]) < len(header) {
 			return false
@@ -66,43 +66,61 @@ func (t *Transport) open(i uint32, c *conn) bool {
 		if n > c.in.Bytes() {
 			return false
 		}
+		c.sinceMs = t.ms()
 		front := t.pool.Front(&c.in)
 		rec := t.pool.Bytes(front)
-		var room []byte
-		if len(rec) >= n {
-			rec = rec[:n]
-		} else {
-			// It lies in several blocks, or is a little longer than one: joined here,
-			// opened, and its content, which fits, copied to a block.
-			if room = t.pool.Reserve(min(n, tls.MaxPlaintext)); room == nil {
-				c.flags |= flagStarved
-				return false
-			}
+		split := len(rec) < n
+		if split {
 			rec = t.join(n)
 			t.pool.CopyOut(&c.in, rec)
+		} else {
+			rec = rec[:n]
 		}
 		at, size, ok := t.content(i, c, rec)
-		if !ok {
-			return false
-		}
 		switch {
+		case !ok:
+			return false
 		case size == 0:
 			t.pool.Consume(&c.in, n)
-			continue
-		case room != nil:
-			copy(room, rec[at:at+size])
-			t.ev.View = t.pool.Commit(size)
-			t.pool.Consume(&c.in, n)
+		case split:
+			// Its content goes back to where the record was, the first part of it: no
+			// block is needed, so none is waited for.
+			t.pool.CopyIn(&c.in, rec[at:at+size])
+			c.opened, c.rest = uint16(size), uint16(n-size)
 		case int(front.Len) == n:
 			t.ev.View = t.pool.Pop(&c.in).Slice(uint32(at), uint32(size)) // its reference goes along
+			return t.receives(size)
 		default:
 			t.pool.Retain(front)
 			t.ev.View = front.Slice(uint32(at), uint32(size))
 			t.pool.Consume(&c.in, n)
+			return t.receives(size)
 		}
-		t.ev.Kind, t.ev.N = loop.Received, uint32(size)
-		return true
 	}
+	return t.receives(t.openedPart(c))
+}
+
+func (t *Transport) receives(n int) bool {
+	t.ev.Kind, t.ev.N = loop.Received, uint32(n)
+	return true
+}
+
+// openedPart takes what the first block has of a record that is open.
+func (t *Transport) openedPart(c *conn) (n int) {
+	front := t.pool.Front(&c.in)
+	if n = int(c.opened); int(front.Len) <= n {
+		n = int(front.Len)
+		t.ev.View = t.pool.Pop(&c.in)
+	} else {
+		t.pool.Retain(front)
+		t.ev.View = front.Slice(0, uint32(n))
+		t.pool.Consume(&c.in, n)
+	}
+	if c.opened -= uint16(n); c.opened == 0 {
+		t.pool.Consume(&c.in, int(c.rest))
+		c.rest = 0
+	}
+	return n
 }
 
 // content opens rec: size bytes from at on; none where it is a message of the
@@ -123,8 +141,41 @@ func (t *Transport) content(i uint32, c *conn, rec []byte) (at, size int, ok boo
 	if c.tls.Pending() {
 		t.touch(i, c)
 	}
+	if size > 0 && !t.worth(c, size) {
+		c.tls.Fail(tls.AlertUnexpectedMessage)
+		t.broken(i, c, unix.EPROTO, whyTiny)
+		return 0, 0, false
+	}
 	return at, size, true
 }
+
+// What a record costs does not depend on its length. Many of them in a second that
+// have less content than a frame of HTTP/2 or WebSocket has in front of its own,
+// and none much longer among them, are an attack.
+const (
+	tinyBytes = 8
+	muchBytes = 256
+	mostTiny  = 1 << 14
+	whyTiny   = "too many TLS records of a few bytes"
+)
+
+// worth says whether the peer may go on after a record of size bytes of content.
+func (t *Transport) worth(c *conn, size int) bool {
+	if size >= tinyBytes {
+		if size >= muchBytes {
+			c.tiny = 0
+		}
+		return true
+	}
+	if now := t.ms(); c.tiny == 0 || now-c.tinyMs > 1000 {
+		c.tiny, c.tinyMs = 0, now
+	}
+	c.tiny++
+	return c.tiny <= mostTiny
+}
+
+// ms is the time in ms, its low bits.
+func (t *Transport) ms() uint32 { return uint32(t.Loop.Now() / 1e6) }
 
 func (t *Transport) join(n int) []byte {
 	if cap(t.joined) < n {
@@ -135,11 +186,21 @@ func (t *Transport) join(n int) []byte {
 
 // over: the peer has ended its direction, or broken the protocol.
 func (t *Transport) over(i uint32, c *conn, ev *tls.Event) {
-	c.errno = 0
-	if ev.Kind == tls.EventFailed {
-		c.errno = unix.EPROTO
-		t.jobs[i].why = "TLS alert " + ev.Alert.Name()
+	switch {
+	case ev.Kind == tls.EventClosed:
+		c.errno = 0
+		t.end(i, c)
+	case ev.Received:
+		t.broken(i, c, unix.EPROTO, "peer sent TLS alert "+ev.Alert.Name())
+	default:
+		t.broken(i, c, unix.EPROTO, "TLS record: "+ev.Alert.Name())
 	}
+}
+
+// broken has RecvEnd reported with errno, and Failure say why.
+func (t *Transport) broken(i uint32, c *conn, errno unix.Errno, why string) {
+	t.jobs[i].why = why
+	c.errno = uint16(errno)
 	t.end(i, c)
 }
 
@@ -181,6 +242,11 @@ func (t *Transport) seal(i uint32, c *conn) bool {
 	}
 	if !t.control(i, c) {
 		return false
+	}
+	if c.tls.Closed() && !c.out.Empty() { // Sent before an alert was to leave, or came
+		t.pool.Drop(&c.out)
+		c.flags |= flagUnsent
+		t.list(i, c)
 	}
 	for !c.out.Empty() {
 		lead, tail := c.tls.Lead(), c.tls.Tail()

@@ -135,6 +135,8 @@ func (t *Transport) beginClient(i uint32, c *conn) {
 	t.Loop.Recv(c.id)
 }
 
+const whyNoBuffers = "no buffers for a TLS handshake"
+
 // plainAnswer is for clients that speak HTTP where TLS is spoken.
 const plainAnswer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 49\r\n\r\n" +
 	"This port speaks HTTPS: use https:// in the URL.\n"
@@ -165,7 +167,7 @@ func (t *Transport) handshakeMail(id loop.ConnID) {
 		n := min(len(out), t.pool.BlockBytes())
 		b := t.pool.Reserve(n)
 		if b == nil {
-			t.fail(i, c, "no buffers for a TLS handshake", reasonNoBuffers, unix.ENOBUFS)
+			t.fail(i, c, whyNoBuffers, reasonNoBuffers, unix.ENOBUFS)
 			return
 		}
 		copy(b, out[:n])
@@ -219,8 +221,7 @@ func (t *Transport) keep(i uint32, c *conn, b []byte) {
 		n := min(len(b), t.pool.BlockBytes())
 		room := t.pool.Reserve(n)
 		if room == nil {
-			c.errno = unix.ENOBUFS
-			t.end(i, c)
+			t.broken(i, c, unix.ENOBUFS, whyNoBuffers)
 			return
 		}
 		copy(room, b[:n])
@@ -235,7 +236,7 @@ func (t *Transport) fail(i uint32, c *conn, why, reason string, errno unix.Errno
 	t.counts.CountFailure(metrics.HandshakeFailure{Side: c.side(), Reason: reason})
 	t.jobs[i].why = why
 	c.state = stateFailed
-	c.errno = errno
+	c.errno = uint16(errno)
 	c.flags = c.flags&^flagEOF | flagConnected
 	t.list(i, c)
 	if c.has(flagServer) {

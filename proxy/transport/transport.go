@@ -42,23 +42,28 @@ const (
 	flagFinish                // Shutdown was called
 	flagFinished              // and has been done
 	flagServer
-	flagHeld    // counts against maxHandshakes
-	flagStarved // no block for what its next record holds
-	flagLinger  // closes when the peer does, so that it reads why
+	flagHeld   // counts against maxHandshakes
+	flagLinger // closes when the peer does, so that it reads why
+	flagUnsent // Sent is to be reported, with an errno: what waited will not leave
 )
 
 // conn is one connection within TLS. No pointers.
 type conn struct {
-	tls   tls.Conn
-	in    buf.Chain // received, not opened
-	out   buf.Chain // Sent, not sealed
-	id    loop.ConnID
-	lull  int64  // when the last record was sealed; before, when the handshake began
-	burst uint32 // bytes sealed since there was none for a while
-	errno unix.Errno
-	flags uint16
-	state state
-	alpn  Protocol
+	tls     tls.Conn
+	in      buf.Chain // received; of its first record content may be open
+	out     buf.Chain // Sent, not sealed
+	id      loop.ConnID
+	lull    int64  // when the last record was sealed; before, when the handshake began
+	burst   uint32 // bytes sealed since there was none for a while
+	sinceMs uint32 // since when the record that in begins with is not whole
+	tinyMs  uint32 // when tiny began
+	tiny    uint16 // records with next to no content
+	opened  uint16 // bytes of content that in begins with
+	rest    uint16 // bytes of the same record behind them
+	errno   uint16
+	flags   uint16
+	state   state
+	alpn    Protocol
 }
 
 func (c *conn) has(f uint16) bool { return c.flags&f != 0 }
@@ -91,7 +96,6 @@ type Transport struct {
 
 	ready   []uint32 // connections with something to report
 	at      int      // those before have been worked off
-	starved []uint32 // connections with a record that there is no block for
 	touched []uint32 // connections with something to seal
 
 	workers handshake.Starter
@@ -165,20 +169,10 @@ func (t *Transport) newConn(id loop.ConnID) (uint32, *conn) {
 func (t *Transport) Poll(maxWait time.Duration) error {
 	t.ready = t.ready[:copy(t.ready, t.ready[t.at:])]
 	t.at = 0
-	short := len(t.starved) > 0
-	for _, i := range t.starved {
-		if i != 0 {
-			t.ready = append(t.ready, i) // it still is flagListed
-		}
-	}
-	t.starved = t.starved[:0]
-	if len(t.touched) > 0 && !t.flush() {
-		short = true
-	}
-	if short && (maxWait < 0 || maxWait > time.Millisecond) {
+	if len(t.touched) > 0 && !t.flush() && (maxWait < 0 || maxWait > time.Millisecond) {
 		maxWait = time.Millisecond // there was no memory: again soon
 	}
-	if len(t.ready) > 0 && !short {
+	if len(t.ready) > 0 {
 		maxWait = 0
 	}
 	return t.Loop.Poll(maxWait)
@@ -197,12 +191,7 @@ func (t *Transport) Next() *loop.Event {
 			if i == 0 {
 				continue
 			}
-			if c := t.conns.At(i); c.has(flagStarved) {
-				c.flags &^= flagStarved
-				t.starved = append(t.starved, i)
-			} else {
-				c.flags &^= flagListed
-			}
+			t.conns.At(i).flags &^= flagListed
 		}
 		ev := t.Loop.Next()
 		switch {
@@ -249,17 +238,20 @@ func (t *Transport) report(i uint32) bool {
 		c.flags &^= flagConnected
 		t.ev.Kind = loop.Connected
 		if c.state == stateFailed {
-			t.ev.Errno, t.failure = c.errno, t.jobs[i].why
+			t.ev.Errno, t.failure = unix.Errno(c.errno), t.jobs[i].why
 		}
-	case c.state != stateOpen || c.has(flagEnded):
+	case c.state != stateOpen:
+		return false
+	case c.has(flagUnsent):
+		c.flags &^= flagUnsent
+		t.ev.Kind, t.ev.Errno = loop.Sent, unix.EPIPE
+	case c.has(flagEnded):
 		return false
 	case c.has(flagSub) && t.open(i, c):
-	case c.has(flagStarved):
-		return false
 	case c.has(flagEOF) && (c.has(flagSub) || c.in.Empty()):
 		c.flags = c.flags&^flagEOF | flagEnded
 		t.pool.Drop(&c.in)
-		t.ev.Kind, t.ev.Errno = loop.RecvEnd, c.errno
+		t.ev.Kind, t.ev.Errno = loop.RecvEnd, unix.Errno(c.errno)
 		t.failure = t.jobs[i].why
 	default:
 		return false
@@ -297,6 +289,7 @@ func (t *Transport) event(i uint32, ev *loop.Event) bool {
 func (t *Transport) received(i uint32, c *conn, v buf.View) {
 	switch c.state {
 	case stateHello:
+		t.keepsMoving(c, v.Len)
 		t.pool.Coalesce(&c.in, v)
 		t.helloBytes(i, c)
 	case stateHandshake:
@@ -309,10 +302,21 @@ func (t *Transport) received(i uint32, c *conn, v buf.View) {
 			t.pool.Release(v) // behind close_notify, or an error
 			return
 		}
+		t.keepsMoving(c, v.Len)
 		t.pool.Coalesce(&c.in, v)
 		t.list(i, c)
 	default:
 		t.pool.Release(v)
+	}
+}
+
+// moves is what part of what is held of a record must come for it to count as moving.
+const moves = 16
+
+// keepsMoving notes that n more bytes of a record come.
+func (t *Transport) keepsMoving(c *conn, n uint32) {
+	if int(n)*moves >= c.in.Bytes() {
+		c.sinceMs = t.ms()
 	}
 }
 
@@ -323,9 +327,10 @@ func (t *Transport) ended(i uint32, c *conn, errno unix.Errno) {
 		t.fail(i, c, whyLeft, reasonLeft, unix.ECONNRESET)
 	case stateHandshake, stateOpen:
 		if !c.has(flagEOF | flagEnded) {
-			if c.errno = errno; errno == 0 {
-				c.errno = unix.ECONNRESET // no close_notify
+			if errno == 0 {
+				errno = unix.ECONNRESET // no close_notify
 			}
+			c.errno = uint16(errno)
 			c.flags |= flagEOF
 			t.list(i, c)
 		}
@@ -385,7 +390,6 @@ func (t *Transport) forget(i uint32, c *conn) {
 	t.secure[uint32(c.id)] = 0
 	if c.has(flagListed) {
 		forgetIn(t.ready[t.at:], i)
-		forgetIn(t.starved, i)
 	}
 	if c.has(flagTouched) {
 		forgetIn(t.touched, i)
