@@ -437,7 +437,7 @@ func forwardingFields() []field {
 		{key: "drop", kind: kindTexts, max: 256, def: defaultDrop, at: at(func(f *Forwarding) *[]string { return &f.Drop }),
 			elem: &field{kind: kindText, check: checkFieldName, want: wantFieldName, pattern: `^[A-Za-z0-9!#$%&'+.^_|~-]+[*]?$`},
 			doc: "Fields of requests that only trusted proxies may send: origins take what they say for the word of a proxy. They are dropped from the heads and trailers of all other clients. " +
-				"A `*` at the end stands for any end of a name; `_` and `-` are the same, as they are to CGI. A list written here replaces the default; `[]` drops none. What is said above of X-Forwarded-For, -Proto, -Host and Forwarded holds all the same."},
+				"A `*` at the end stands for any end of a name; `_` and `-` are the same, as they are to CGI. A list written here replaces the default; `[]` drops none. What is said above of X-Forwarded-For, -Proto, -Host and Forwarded holds all the same, and for Client-Cert and Client-Cert-Chain (RFC 9440)."},
 		{key: "via", kind: kindText, check: checkToken, want: "a name of letters, digits, and -._, e.g. edge1", pattern: "^[A-Za-z0-9._-]{1,64}$", at: at(func(f *Forwarding) *string { return &f.Via }),
 			zero: "no Via", doc: "Add this name to the Via field, in both directions; all instances of a tier may have the same. Requests also carry a name of this very process, as a comment, and one that comes back with it is answered 508 (loop detected)."},
 		{key: "max_hops", kind: kindCount, def: "32", max: 1024, at: at(func(f *Forwarding) *int { return &f.MaxHops }),

@@ -182,15 +182,17 @@ func startTelling(t *testing.T) *origin {
 	}))
 }
 
-// startListening runs a proxy whose listener has the tls section text.
-func startListening(t *testing.T, backend, text string) *zproxy {
+// startListening runs a proxy whose listener has the tls section text; more is of the file
+// as a whole.
+func startListening(t *testing.T, backend, text string, more ...string) *zproxy {
 	t.Helper()
 	return start(t, backend, fmt.Sprintf(`
 listeners: [{address: LISTEN, tls: %s}]
 upstreams: {app: {endpoints: [{address: %q}]}}
 routes: [{path: "/*", upstream: app}]
 access_log: {path: LOGFILE, flush: 10ms}
-`, text, startTelling(t).addr))
+%s
+`, text, startTelling(t).addr, strings.Join(more, "\n")))
 }
 
 // Clients show certificates, which are checked, and passed on (RFC 9440); what
@@ -252,6 +254,35 @@ func TestTLSClientCertificates(t *testing.T) {
 				}
 			}
 			z.logs(t, "the client's certificate is revoked", `"client_cert_subject":"CN=good"`, `"tls_sni":"a.example"`, `"tls_version":"1.2"`, `"tls_version":"1.3"`)
+		}
+	})
+}
+
+// Who may say in fields that a client has shown a certificate: a trusted proxy, where this
+// one does not ask itself.
+func TestTLSClaimedCertificates(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		ca := newAuthority(t, "ca", nil)
+		server := ca.issue(t, "ecdsa", nil, "a.example")
+		for _, c := range []struct {
+			auth, forwarding string
+			passes           bool
+		}{
+			{"", "{drop: []}", false}, {"", "{drop: [], trusted_proxies: [127.0.0.1]}", true},
+			{fmt.Sprintf(", client_auth: {mode: request, ca: %q}", ca.file), "{drop: [], trusted_proxies: [127.0.0.1]}", false},
+		} {
+			z := startListening(t, backend, fmt.Sprintf(`{certificates: [{cert: %q, key: %q}]%s}`, server.cert, server.key, c.auth), "forwarding: "+c.forwarding)
+			for _, h2 := range []bool{false, true} {
+				status, fields, _, err := told(z.secureClient(t, h2, &tls.Config{RootCAs: ca.pool()}), "a.example", func(r *http.Request) {
+					for _, name := range []string{"Client-Cert", "Client_Cert", "Client-Cert-Chain", "client_cert_chain"} {
+						r.Header[name] = []string{"said"}
+					}
+				})
+				said := strings.Count(fmt.Sprint(fields), "said")
+				if status != 200 || c.passes != (said > 0) {
+					t.Errorf("%s %s, h2 %v: %d, %v: %v", c.auth, c.forwarding, h2, status, err, fields)
+				}
+			}
 		}
 	})
 }
