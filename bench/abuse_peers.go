@@ -15,6 +15,7 @@ import (
 )
 
 const (
+	frameDataType     = byte(http2.FrameData)
 	frameHeadersType  = byte(http2.FrameHeaders)
 	frameResetType    = byte(http2.FrameRSTStream)
 	frameSettingsType = byte(http2.FrameSettings)
@@ -34,14 +35,19 @@ func greeting(window uint32) []byte {
 	return appendFrame([]byte(http2.ClientPreface), frameSettingsType, 0, 0, setting)
 }
 
-// headOf is a request of literals that go into no table, and more.
-func headOf(more []byte) []byte {
+// literals are fields that go into no table.
+func literals(fields ...[2]string) []byte {
 	var b strings.Builder
 	e := hpack.NewEncoder(&b)
-	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":path", "/"}, {":authority", "h"}} {
+	for _, f := range fields {
 		e.WriteField(hpack.HeaderField{Name: f[0], Value: f[1], Sensitive: true})
 	}
-	return append([]byte(b.String()), more...)
+	return []byte(b.String())
+}
+
+// headOf is a request of literals, and more.
+func headOf(more []byte) []byte {
+	return append(literals([2]string{":method", "GET"}, [2]string{":scheme", "http"}, [2]string{":path", "/"}, [2]string{":authority", "h"}), more...)
 }
 
 const bombCount = 4000

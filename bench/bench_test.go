@@ -368,3 +368,16 @@ func TestScenarios(t *testing.T) {
 		}
 	}
 }
+
+// One answer that is late stands for those that would have been asked for meanwhile.
+func TestMissedAnswersCount(t *testing.T) {
+	a := &asked{took: []time.Duration{time.Millisecond, 3*askEvery + time.Millisecond}}
+	a.addMissed()
+	want := []time.Duration{time.Millisecond, time.Millisecond, askEvery + time.Millisecond, 2*askEvery + time.Millisecond, 3*askEvery + time.Millisecond}
+	if !slices.Equal(a.took, want) {
+		t.Errorf("%v, want %v", a.took, want)
+	}
+	if p := percentile(a.took, 50); p != askEvery+time.Millisecond || percentile(nil, 99) != 0 {
+		t.Errorf("half in %v", p)
+	}
+}

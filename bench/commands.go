@@ -18,6 +18,7 @@ type subcommand struct {
 var subcommands = []subcommand{
 	{"abuse", abuse},
 	{"compare", compare},
+	{"greedy", greedy},
 	{"scale", scale},
 	{"uploaders", uploaders},
 }

@@ -38,7 +38,9 @@ type place struct {
 	OriginPath  string // the path alone
 	Dir         string // for temporary files
 	Connections int    // client and origin connections together
-	Pool        int    // connections to the origin to keep
+	Pool        int    // connections to the origin to keep; for zproxy, the most there may be
+	Limit       int    // that others may have open to the origin, 0: any number
+	Plain       string // where others listen for HTTP/1 besides, "": nowhere
 	Files       int
 	Tuned       bool
 	HTTP2Client bool // clients speak HTTP/2, without TLS

@@ -172,15 +172,8 @@ type besideRow struct {
 	after    int // blocks held goalWhole after they had left
 }
 
-func (r *besideRow) percentile(p int) time.Duration {
-	if len(r.took) == 0 {
-		return 0
-	}
-	return r.took[(len(r.took)-1)*p/100]
-}
-
 func (r *besideRow) met() bool {
-	return r.lost == 0 && len(r.took) > 0 && r.percentile(99) < goalOthersP99 && r.after == 0
+	return r.lost == 0 && len(r.took) > 0 && percentile(r.took, 99) < goalOthersP99 && r.after == 0
 }
 
 func (r *besideRow) String() string {
@@ -190,7 +183,7 @@ func (r *besideRow) String() string {
 		verdict += ": " + r.firstWhy
 	}
 	return fmt.Sprintf("| %s | %d | %s | %d | %d | %.1f | %.1f | %d, %d | %d | %d | %s |\n", r.backend, r.loops, mixName(r.mix), len(r.took), r.lost,
-		ms(r.percentile(50)), ms(r.percentile(99)), r.held, r.blocks, r.ended, r.after, verdict)
+		ms(percentile(r.took, 50)), ms(percentile(r.took, 99)), r.held, r.blocks, r.ended, r.after, verdict)
 }
 
 // besideMix starts a proxy and its origins, lets the allHolders of mix fill it, and asks

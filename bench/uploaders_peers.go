@@ -314,6 +314,14 @@ func askOnce(conn net.Conn, in *bufio.Reader) error {
 	return nil
 }
 
+// percentile of what is sorted.
+func percentile(took []time.Duration, p int) time.Duration {
+	if len(took) == 0 {
+		return 0
+	}
+	return took[(len(took)-1)*p/100]
+}
+
 func (a *asked) note(took time.Duration, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
