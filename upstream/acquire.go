@@ -56,26 +56,30 @@ func (p *Pool) Quick(now int64, tried, hash uint64) (d Decision, ok bool) {
 // them, unless NextWaiter has just named it.
 func (p *Pool) AcquireFor(now int64, r *Request) Decision {
 	named := p.woken == uint64(r.Waiter)+1
-	since := p.catchUp(now)
+	p.catchUp()
+	mine := p.queue.newcomer(now, r.Client.Addr)
 	if named {
-		p.woken, since = 0, p.wokenSince
+		p.woken = 0
+		if mine = p.wokenTurn; mine.since == 0 {
+			mine = p.queue.again(r.Client.Addr)
+		}
 	}
 	p.rested(now)
-	if named || p.mayProbe(now) || p.queue.Len() == 0 && p.oldest(since) {
+	if named || p.mayProbe(now) || p.queue.Len() == 0 && p.oldest(mine) {
 		if d := p.try(now, r.Tried, r.Hash); d.Kind != Wait {
 			return d
 		}
 	}
 	d := Decision{Kind: Wait}
 	var ok bool
-	if d.Displaced, ok = p.enqueue(now, since, r, named); !ok {
+	if d.Displaced, ok = p.enqueue(now, mine, r, named); !ok {
 		return p.refuse(QueueFull)
 	}
 	// A slot that came free on another loop before that loop could see this
 	// waiter has woken nobody: look once more, now that it can be seen. The
 	// other loop frees first and looks for waiters second, so one of the two
 	// sees the other (sync/atomic is sequentially consistent).
-	if named || p.queue.Len() == 1 && p.oldest(since) {
+	if named || p.queue.Len() == 1 && p.oldest(mine) {
 		if d := p.try(now, r.Tried, r.Hash); d.Kind != Wait {
 			p.dequeue(r.Waiter)
 			return d
@@ -85,16 +89,8 @@ func (p *Pool) AcquireFor(now int64, r *Request) Decision {
 	return d
 }
 
-// turnSlackNs is how much longer a waiter of another loop must have waited to go
-// first. To hand over a connection takes mail both ways: not for less.
-const turnSlackNs = 20 * turnNs
-
-// catchUp takes notice of the turns there were on all loops, and gives since when
-// one that comes now waits by that count.
-func (p *Pool) catchUp(now int64) int64 {
-	p.queue.round = max(p.queue.round, p.c.round.Load())
-	return now + p.queue.round
-}
+// catchUp takes notice of the turns there were on all loops.
+func (p *Pool) catchUp() { p.queue.round = max(p.queue.round, p.c.round.Load()) }
 
 // tell lets the other loops know of a turn.
 func (p *Pool) tell() {
@@ -106,14 +102,14 @@ func (p *Pool) tell() {
 	}
 }
 
-// oldest says that no other loop has a waiter that has waited for its turn since
-// clearly before since, and has not been called.
-func (p *Pool) oldest(since int64) bool {
+// oldest says that no other loop has a waiter that comes clearly before mine, and has
+// not been called.
+func (p *Pool) oldest(mine turn) bool {
 	if int(p.c.waiting.Load()) == p.queue.Len() {
 		return true
 	}
 	for _, o := range p.c.pools {
-		if s := o.pub.oldest.Load(); o != p && s != 0 && s < since-turnSlackNs && !o.pub.called.Load() {
+		if t, waits := o.pub.turn(); o != p && waits && t.before(mine) && !o.pub.called.Load() {
 			return false
 		}
 	}
@@ -403,7 +399,7 @@ func (p *Pool) servable(now int64) bool {
 // other loops see it. False when the queue is full; one that was named keeps its
 // place whatever came in between, and one whose client has few waiting takes the
 // place of the newest of whoever has most: that one is displaced (+1; 0: none).
-func (p *Pool) enqueue(now, since int64, r *Request, front bool) (displaced uint32, ok bool) {
+func (p *Pool) enqueue(now int64, mine turn, r *Request, front bool) (displaced uint32, ok bool) {
 	if p.queue.Has(r.Waiter) {
 		return 0, true
 	}
@@ -418,11 +414,11 @@ func (p *Pool) enqueue(now, since int64, r *Request, front bool) (displaced uint
 		displaced = id + 1
 	}
 	if front {
-		p.queue.PushFront(since, r.Waiter, r.Client)
+		p.queue.PushFront(mine, r.Waiter, r.Client)
 	} else {
 		p.queue.Push(now, r.Waiter, r.Client)
 	}
-	p.publishOldest()
+	p.publishTurn()
 	return displaced, true
 }
 
@@ -440,14 +436,17 @@ func (p *Pool) place(front bool) bool {
 	}
 }
 
-// publishOldest lets the other loops see since when the next waiter here waits.
-func (p *Pool) publishOldest() {
-	at := p.queue.Since()
+// publishTurn lets the other loops see the turn of the next waiter here.
+func (p *Pool) publishTurn() {
+	t := p.queue.turn()
 	if p.queue.Len() != 0 {
-		at = max(at, 1)
+		t.since = max(t.since, 1)
 	}
-	if at != p.pub.oldest.Load() {
-		p.pub.oldest.Store(at)
+	if t.back != p.pub.back.Load() {
+		p.pub.back.Store(t.back)
+	}
+	if t.since != p.pub.since.Load() {
+		p.pub.since.Store(t.since)
 	}
 }
 
@@ -461,7 +460,7 @@ func (p *Pool) dequeue(waiter uint32) bool {
 
 // left: one waiter has left the queue.
 func (p *Pool) left() {
-	p.publishOldest()
+	p.publishTurn()
 	p.c.waiting.Add(-1)
 	p.c.pressed.Add(-1)
 }
@@ -476,11 +475,12 @@ func (p *Pool) NextWaiter(now int64) (waiter uint32, ok bool) {
 		return 0, false
 	}
 	p.rested(now)
-	if !p.oldest(p.queue.Since()) || !p.servable(now) {
+	next := p.queue.turn()
+	if !p.oldest(next) || !p.servable(now) {
 		return 0, false
 	}
-	p.wokenSince = p.queue.Since()
-	p.catchUp(now)
+	p.wokenTurn = next
+	p.catchUp()
 	waiter, _ = p.queue.Pop(now)
 	p.tell()
 	p.left()
@@ -507,11 +507,11 @@ func (p *Pool) Pass(now int64) (h Handoff, ok bool) {
 	if p.c.waiting.Load() == 0 || !p.servable(now) {
 		return h, false
 	}
-	before := int64(math.MaxInt64)
+	mine := turn{math.MaxInt64, math.MaxInt64}
 	if p.queue.Len() != 0 {
-		before = p.queue.Since() - turnSlackNs
+		mine = p.queue.turn()
 	}
-	if h.Loop, ok = p.c.wake(p.loop, before); !ok {
+	if h.Loop, ok = p.c.wake(p.loop, mine); !ok {
 		return h, false
 	}
 	up, _ := p.survey(now)
@@ -543,7 +543,7 @@ func (p *Pool) RemoveWaiter(waiter uint32) bool {
 // empty, or there was no way to connect yet. If its next AcquireFor makes it
 // wait, it is at the front, even of a full queue.
 func (p *Pool) Again(waiter uint32) {
-	p.woken, p.wokenSince = uint64(waiter)+1, 1
+	p.woken, p.wokenTurn = uint64(waiter)+1, turn{}
 }
 
 // Waiting is the number of requests queued on this loop.

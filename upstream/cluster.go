@@ -28,6 +28,7 @@ type Cluster struct {
 	slow    slowClients
 	round   atomic.Int64 // the largest of the loops' queues, see Turns
 	waiting atomic.Int32 // over all loops, bounded by Config.Queue
+	lines   lines        // of those that wait
 	_       linePad
 }
 
@@ -35,9 +36,18 @@ type Cluster struct {
 type published struct {
 	_      linePad
 	idle   [MaxEndpoints]atomic.Int32
-	oldest atomic.Int64 // since when its next waiter waits for its turn, 0: nobody waits
+	since  atomic.Int64 // of the turn of its next waiter, 0: nobody waits
+	back   atomic.Int64 // ... stored before since
 	called atomic.Bool  // a wake is on its way: another would tell nothing new
 	_      linePad
+}
+
+// turn is that of the loop's next waiter. What changes while it is read makes it
+// neither of two turns: that misplaces one connection, and loses no call.
+func (p *published) turn() (t turn, waits bool) {
+	t.since = p.since.Load()
+	t.back = p.back.Load()
+	return t, t.since != 0
 }
 
 // NewCluster checks the configuration and builds the shares of `loops` loops.
@@ -129,15 +139,19 @@ func (c *Cluster) Resolved(ep int, addrs []string) (changed bool) {
 // ResolveFailed records why an endpoint's name did not resolve.
 func (c *Cluster) ResolveFailed(ep int, reason string) { c.eps[ep].cause.Store(&reason) }
 
-// wake calls the loop whose next waiter has waited longest, if since before then
-// and it was not called already: it is named once until Woken.
-func (c *Cluster) wake(self int, before int64) (loop int, ok bool) {
+// wake calls the loop whose next waiter comes first, if clearly before mine and it
+// was not called already: it is named once until Woken.
+func (c *Cluster) wake(self int, mine turn) (loop int, ok bool) {
 	for {
-		oldest := before
+		first := mine
 		ok = false
 		for i, p := range c.pools {
-			if at := p.pub.oldest.Load(); i != self && at != 0 && at < oldest && !p.pub.called.Load() {
-				loop, oldest, ok = i, at, true
+			t, waits := p.pub.turn()
+			if i == self || !waits || p.pub.called.Load() || !t.before(mine) {
+				continue
+			}
+			if !ok || t.before(first) || !first.before(t) && t.since < first.since {
+				loop, first, ok = i, t, true
 			}
 		}
 		if !ok {

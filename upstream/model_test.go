@@ -71,12 +71,16 @@ func newModel(t *testing.T, cfg Config, loops int, seed uint64) *model {
 			c.Resolved(e.ID, []string{"10.0.0.1:80", "10.0.0.2:80"})
 		}
 	}
-	return &model{
+	m := &model{
 		t: t, c: c, rng: rand.New(rand.NewPCG(seed, 1)), now: int64(time.Hour),
 		conns: map[uint64]*modelConn{}, queues: make([]plainTurns, loops),
 		clients: map[uint32]Client{},
 		steals:  map[uint32]bool{}, again: map[uint32]bool{},
 	}
+	for l := range m.queues {
+		m.queues[l].lines = m.lines
+	}
+	return m
 }
 
 func (m *model) failf(format string, args ...any) {
@@ -118,27 +122,42 @@ func (m *model) asker(waiter uint32) Client {
 	return c
 }
 
-// catchUp is since when one waits that comes now.
-func (m *model) catchUp(loop int) int64 {
+// catchUp has a loop know of all turns.
+func (m *model) catchUp(loop int) {
 	for l := range m.queues {
 		m.round = max(m.round, m.queues[l].round)
 	}
 	m.queues[loop].round = m.round
-	return m.now + m.round
+}
+
+// lines is how many lines an address has in all queues.
+func (m *model) lines(addr uint32) (n int) {
+	for l := range m.queues {
+		for _, a := range m.queues[l].addrs {
+			if a.addr == addr {
+				n += len(a.flows)
+			}
+		}
+	}
+	return n
 }
 
 func (m *model) request(loop int, waiter uint32, tried uint64, named bool) {
-	c, since := m.asker(waiter), m.catchUp(loop)
+	m.catchUp(loop)
+	c, p := m.asker(waiter), m.c.Pool(loop)
+	mine := m.queues[loop].newcomer(m.now, c.Addr)
 	if named {
-		since = m.c.Pool(loop).wokenSince
+		if mine = p.wokenTurn; mine.since == 0 {
+			mine = p.queue.again(c.Addr)
+		}
 	}
-	d := m.c.Pool(loop).AcquireFor(m.now, &Request{Waiter: waiter, Client: c, Tried: tried, Hash: m.rng.Uint64()})
+	d := p.AcquireFor(m.now, &Request{Waiter: waiter, Client: c, Tried: tried, Hash: m.rng.Uint64()})
 	m.note("loop %d acquire %d: %v", loop, waiter, d)
 	if !named && d.Kind != Wait && d.Kind != Refuse && !m.faulty {
 		if n := m.queues[loop].len(); n > 0 {
 			m.failf("request %d passed %d waiting ones", waiter, n)
 		}
-		if l := m.older(loop, since); l >= 0 {
+		if l := m.older(loop, mine); l >= 0 {
 			m.failf("request %d of loop %d passed older ones of loop %d", waiter, loop, l)
 		}
 	}
@@ -176,7 +195,7 @@ func (m *model) request(loop int, waiter uint32, tried uint64, named bool) {
 		}
 		if named {
 			m.again[waiter] = true
-			m.queues[loop].pushFront(since, waiter, c)
+			m.queues[loop].pushFront(mine, waiter, c)
 		} else {
 			m.queues[loop].push(m.now, waiter, c)
 		}
@@ -200,10 +219,10 @@ func (m *model) displace(loop int, waiter uint32, by Client) {
 	m.refused++
 }
 
-// older finds a loop whose next waiter has waited clearly longer than since then.
-func (m *model) older(loop int, since int64) int {
+// older finds a loop whose next waiter comes clearly before mine.
+func (m *model) older(loop int, mine turn) int {
 	for l := range m.queues {
-		if q := &m.queues[l]; l != loop && q.len() > 0 && q.addrs[0].since < since-turnSlackNs && !m.c.pools[l].pub.called.Load() {
+		if q := &m.queues[l]; l != loop && q.len() > 0 && q.addrs[0].before(mine) && !m.c.pools[l].pub.called.Load() {
 			return l
 		}
 	}
@@ -238,7 +257,7 @@ func (m *model) serve(loop int) {
 		if m.queues[loop].len() == 0 {
 			m.failf("loop %d: waiter %d named, nobody waits", loop, w)
 		}
-		if l := m.older(loop, m.queues[loop].addrs[0].since); l >= 0 {
+		if l := m.older(loop, m.queues[loop].addrs[0].turn); l >= 0 {
 			m.failf("loop %d: waiter %d named, loop %d has an older one", loop, w, l)
 		}
 		m.catchUp(loop)

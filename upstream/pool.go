@@ -69,9 +69,9 @@ type Pool struct {
 	idleMap uint64 // endpoints with idle connections here
 	eps     []poolEndpoint
 
-	queue      Turns
-	woken      uint64 // waiter that NextWaiter named last, +1; 0: none
-	wokenSince int64  // since when it was next
+	queue     Turns
+	woken     uint64 // waiter that NextWaiter named last, +1; 0: none
+	wokenTurn turn   // ... and what it was; none: it comes before all others
 
 	resting   uint64 // endpoints that take no new connection before restUntil
 	restUntil int64
@@ -109,6 +109,7 @@ func newPool(c *Cluster, loop, loops int, neighbours []int) *Pool {
 		step:   int32(max(1, c.cfg.MaxIdle/(8*loops))),
 		eps:    make([]poolEndpoint, len(c.eps)),
 		random: uint64(loop+1) * 0x9E3779B97F4A7C15,
+		queue:  Turns{lines: &c.lines},
 	}
 	p.idle.init(len(c.eps), !c.cfg.Anonymous)
 	var total int64

@@ -10,12 +10,13 @@ import (
 type plainTurns struct {
 	addrs []*plainAddr
 	round int64
+	past  map[uint32]int64
+	lines func(addr uint32) int // of all queues; nil: there is one
 }
 
 type plainAddr struct {
+	turn
 	addr  uint32
-	since int64
-	back  int64
 	flows []*plainFlow
 }
 
@@ -38,11 +39,27 @@ func (q *plainTurns) find(c Client) (a *plainAddr, f *plainFlow) {
 	return a, f
 }
 
+func (q *plainTurns) newcomer(now int64, addr uint32) turn {
+	if back, ok := q.past[addr]; ok {
+		return turn{now, max(back, q.round-pastNs)}
+	}
+	return turn{now, q.round}
+}
+
+// insert puts a before the first that is put back more or, with first, no less.
+func (q *plainTurns) insert(a *plainAddr, first bool) {
+	at := slices.IndexFunc(q.addrs, func(x *plainAddr) bool { return x.back > a.back || first && x.back == a.back })
+	if at < 0 {
+		at = len(q.addrs)
+	}
+	q.addrs = slices.Insert(q.addrs, at, a)
+}
+
 func (q *plainTurns) push(now int64, id uint32, c Client) {
 	a, f := q.find(c)
 	if a == nil {
-		a = &plainAddr{addr: c.Addr, since: now + q.round, back: q.round}
-		q.addrs = append(q.addrs, a)
+		a = &plainAddr{addr: c.Addr, turn: q.newcomer(now, c.Addr)}
+		q.insert(a, false)
 	}
 	if f == nil {
 		f = &plainFlow{conn: c.Conn}
@@ -51,10 +68,10 @@ func (q *plainTurns) push(now int64, id uint32, c Client) {
 	f.ids = append(f.ids, id)
 }
 
-func (q *plainTurns) pushFront(since int64, id uint32, c Client) {
+func (q *plainTurns) pushFront(t turn, id uint32, c Client) {
 	a, f := q.find(c)
 	if a == nil {
-		a = &plainAddr{addr: c.Addr, back: q.round}
+		a = &plainAddr{addr: c.Addr}
 	} else {
 		q.addrs = slices.DeleteFunc(q.addrs, func(x *plainAddr) bool { return x == a })
 	}
@@ -63,12 +80,8 @@ func (q *plainTurns) pushFront(since int64, id uint32, c Client) {
 	} else {
 		a.flows = slices.DeleteFunc(a.flows, func(x *plainFlow) bool { return x == f })
 	}
-	a.since = since
-	at := 0
-	for at < len(q.addrs) && q.addrs[at].since < since {
-		at++
-	}
-	q.addrs = slices.Insert(q.addrs, at, a)
+	a.turn = t
+	q.insert(a, true)
 	a.flows = slices.Insert(a.flows, 0, f)
 	f.ids = slices.Insert(f.ids, 0, id)
 }
@@ -114,11 +127,19 @@ func (q *plainTurns) pop(now int64) uint32 {
 	a := q.addrs[0]
 	f := a.flows[0]
 	id := f.ids[0]
-	q.addrs = append(q.addrs[1:], a)
-	a.flows = append(a.flows[1:], f)
 	q.round = max(q.round, a.back)
-	a.back += turnNs
-	a.since = now + a.back
+	cost := turnNs
+	if q.lines != nil {
+		cost = turnNs * int64(q.lines(a.addr)) / int64(len(a.flows))
+	}
+	if q.past == nil {
+		q.past = map[uint32]int64{}
+	}
+	q.past[a.addr] = a.back + cost
+	a.flows = append(a.flows[1:], f)
+	q.addrs = q.addrs[1:]
+	a.turn = turn{now, a.back + cost}
+	q.insert(a, false)
 	q.remove(id)
 	return id
 }
@@ -145,9 +166,12 @@ func TestTurnsAgainstPlainOnes(t *testing.T) {
 			case op < 5:
 				id++
 				owner[id] = c
-				since := now - rng.Int64N(50)
-				q.PushFront(since, id, c)
-				plain.pushFront(since, id, c)
+				t := turn{now - rng.Int64N(50), max(0, q.round-rng.Int64N(2)*turnNs)}
+				if rng.IntN(2) == 0 {
+					t = q.again(c.Addr)
+				}
+				q.PushFront(t, id, c)
+				plain.pushFront(t, id, c)
 			case op < 8 && q.Len() > 0:
 				next, _ := q.Next()
 				got, ok := q.Pop(now)
@@ -163,12 +187,12 @@ func TestTurnsAgainstPlainOnes(t *testing.T) {
 			case q.Len() > 0:
 				checkCrowd(t, &q, &plain, owner, c)
 			}
-			since := int64(0)
+			next := turn{}
 			if len(plain.addrs) > 0 {
-				since = plain.addrs[0].since
+				next = plain.addrs[0].turn
 			}
-			if q.Len() != plain.len() || q.Since() != since {
-				t.Fatalf("seed %d, step %d: %d wait since %d, want %d since %d", seed, step, q.Len(), q.Since(), plain.len(), since)
+			if q.Len() != plain.len() || q.turn() != next {
+				t.Fatalf("seed %d, step %d: %d wait, %+v, want %d, %+v", seed, step, q.Len(), q.turn(), plain.len(), next)
 			}
 		}
 		for q.Len() > 0 {
