@@ -343,7 +343,7 @@ func (w *Worker) awaitBody(c *client) {
 		return
 	}
 	x := w.xs.At(c.x)
-	if x.flags&xContentWaits != 0 && !w.bringsNothing(c, x) {
+	if x.flags&xContentWaits != 0 && !w.bringsNothing(c, x) && !w.mute(c, x) {
 		w.contentCame(c, x)
 		return
 	}

@@ -52,7 +52,7 @@ const (
 	xStreamReset                  // a side has reset its stream, with resetCode
 	xContinue                     // the client asked for a 100 and has not had it
 	xPerhapsDone                  // an origin that broke off may have acted on it
-	xContentWaits                 // connections are short, and no origin is looked for before more of the request has come
+	xContentWaits                 // connections are short, and no origin is looked for before more of the request has come (or, see mute, they are not)
 )
 
 // exchange is one request and its response: what joins a client to an origin.
@@ -473,6 +473,7 @@ func (w *Worker) finishExchange(c *client, x *exchange, reusable bool) {
 func (w *Worker) endExchange(c *client, x *exchange, why string) {
 	if x.state == xWaiting {
 		w.pools[x.cluster].RemoveWaiter(c.x)
+		w.muteNoMore(c, x)
 	}
 	if x.state == xTunnel {
 		w.m.Tunnels--

@@ -318,7 +318,7 @@ func (w *Worker) serveWaiters(cluster int) {
 	for {
 		h, ok := p.Pass(w.l.Now())
 		if !ok {
-			return
+			break
 		}
 		if h.Kept {
 			w.handOff(cluster, h.Endpoint, h.Loop, h.Conn, h.Addr, asked(cluster, 0, 0))
@@ -326,6 +326,9 @@ func (w *Worker) serveWaiters(cluster int) {
 			w.deliver(h.Loop, loop.Mail{Kind: mailWake, From: int32(w.index), A: uint64(cluster)})
 		}
 		w.serveHere(cluster)
+	}
+	if w.mutes[cluster].Len() > 0 {
+		w.serveMutes(cluster)
 	}
 }
 

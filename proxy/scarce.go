@@ -10,8 +10,9 @@ import (
 // Where connections to an upstream are short, a request that cannot go on by
 // itself must not hold one while others could use it. There, and only there, one
 // whose content has not begun waits for its first byte before it takes a
-// connection (lacksContent), and one that holds a connection without moving loses
-// it to those that wait (look).
+// connection (lacksContent), one whose origin may speak first leaves the last of them
+// to others (waitsMute), and one that holds a connection without moving loses it to
+// those that wait (look).
 
 const (
 	// stallNs is for how long a client may hold a connection that others wait for
@@ -20,6 +21,9 @@ const (
 	// talkNs is that time where the origin may be the one that is to speak, or the
 	// client is to take its answer.
 	talkNs = 4 * stallNs
+	// muteNs is for how long a request that brings nothing leaves the last connections
+	// to others: so long that those of a client that takes all it can have been lost.
+	muteNs = talkNs + stallNs
 	// lookEveryNs is how often stalled requests are looked for while others wait.
 	lookEveryNs = int64(100 * time.Millisecond)
 	// wholeBytes is how much of a request counts as all of it where its client is
@@ -62,12 +66,15 @@ func startsWith(b, what []byte) bool {
 // without moving is to send the request whole, whatever it is.
 func (w *Worker) lacksContent(c *client, x *exchange) bool {
 	p := w.pools[x.cluster]
-	if !p.Short() || !w.bringsNothing(c, x) {
+	if !p.Short() {
 		return false
 	}
-	p.RemoveWaiter(c.x)
-	w.awaitContent(c, x)
-	return true
+	if w.bringsNothing(c, x) {
+		p.RemoveWaiter(c.x)
+		w.awaitContent(c, x)
+		return true
+	}
+	return w.waitsMute(c, x)
 }
 
 // bringsNothing says that x would have to wait for its client if it had a
@@ -95,8 +102,85 @@ func (w *Worker) awaitContent(c *client, x *exchange) {
 	w.clientDeadline(c, x)
 }
 
+// mute says that nothing of x's content has come although its origin may be the one
+// to speak first.
+func (w *Worker) mute(c *client, x *exchange) bool {
+	return x.flags&(xRequestDone|xUpgrade) == 0 && (x.flags&xExpect != 0 || x.from.talks()) && x.reqBytes == 0 && (c.stream == 0 || c.in.Empty())
+}
+
+// waitsMute lets x, where it is mute, wait until connections are not short, and says so:
+// the last of them are for requests that bring something. It may be in earnest: it
+// need not wait for longer than muteNs, nor for more than half the queue's time.
+func (w *Worker) waitsMute(c *client, x *exchange) bool {
+	if !w.mute(c, x) || w.l.Now() >= w.muteUntil(x) {
+		return false
+	}
+	w.pools[x.cluster].RemoveWaiter(c.x)
+	w.snap.clusters[x.cluster].shared.Mute(1)
+	w.mutes[x.cluster].Push(w.l.Now(), c.x, w.asker(c, x))
+	x.flags |= xContentWaits
+	w.await(c, x, xWaiting)
+	w.wakeBy(w.l.Now() + lookEveryNs)
+	w.press(int(x.cluster))
+	return true
+}
+
+func (w *Worker) muteUntil(x *exchange) int64 {
+	return x.sought() + min(muteNs, w.snap.clusters[x.cluster].queueNs/2)
+}
+
+// muteNoMore takes x out of those that wait mute, if it is one.
+func (w *Worker) muteNoMore(c *client, x *exchange) {
+	if w.mutes[x.cluster].Remove(c.x) {
+		w.snap.clusters[x.cluster].shared.Mute(-1)
+		x.flags &^= xContentWaits
+	}
+}
+
+// serveMutes lets those that wait mute look for a connection, in turn, while
+// connections are not short, and those that have waited long enough.
+func (w *Worker) serveMutes(cluster int) {
+	if w.servesMutes {
+		return
+	}
+	w.servesMutes = true
+	q := &w.mutes[cluster]
+	for n := q.Len(); n > 0; n-- {
+		xi, ok := q.Next()
+		if !ok {
+			break
+		}
+		x := w.xs.At(xi)
+		if w.short(cluster) && w.l.Now() < w.muteUntil(x) {
+			break
+		}
+		q.Pop(w.l.Now())
+		w.snap.clusters[cluster].shared.Mute(-1)
+		x.flags &^= xContentWaits
+		w.dispatch(w.clients.At(x.client), x)
+	}
+	if q.Len() > 0 {
+		w.wakeBy(w.l.Now() + lookEveryNs)
+	}
+	w.servesMutes = false
+}
+
+// short is Pool.Short, and so where few streams are left at every endpoint.
+func (w *Worker) short(cluster int) bool {
+	if w.pools[cluster].Short() || !w.snap.clusters[cluster].h2 {
+		return w.pools[cluster].Short()
+	}
+	for ep := range w.groups[cluster] {
+		if !w.fewLeft(&w.groups[cluster][ep]) {
+			return false
+		}
+	}
+	return true
+}
+
 // contentCame looks for a connection for an exchange that waited for content.
 func (w *Worker) contentCame(c *client, x *exchange) {
+	w.muteNoMore(c, x)
 	x.flags &^= xContentWaits
 	x.soughtMs = x.sinceMs(w.l.Now())
 	w.dispatch(c, x)
@@ -106,6 +190,7 @@ func (w *Worker) contentCame(c *client, x *exchange) {
 func (w *Worker) press(cluster int) {
 	now := w.l.Now()
 	if !w.snap.clusters[cluster].shared.Look(now, lookEveryNs) {
+		w.wakeBy(now + lookEveryNs) // that was before it began to wait
 		return
 	}
 	w.wakeBy(now + 1)
@@ -119,7 +204,7 @@ func (w *Worker) press(cluster int) {
 // look takes connections from exchanges that hold them without moving, as many as
 // others wait for.
 func (w *Worker) look(cluster int, now int64) {
-	waiting := w.snap.clusters[cluster].shared.Waiting()
+	waiting := w.snap.clusters[cluster].shared.Waiting() + w.snap.clusters[cluster].shared.Mutes()
 	for ep := range w.groups[cluster] {
 		if g := &w.groups[cluster][ep]; w.full(g) {
 			waiting += g.pending.Len()
@@ -129,6 +214,7 @@ func (w *Worker) look(cluster int, now int64) {
 		return
 	}
 	w.wakeBy(now + lookEveryNs)
+	w.press(cluster)
 	for i := uint32(1); i <= uint32(w.xs.Cap()) && waiting > 0; i++ {
 		if w.xs.Live(i) {
 			if x := w.xs.At(i); int(x.cluster) == cluster && x.state == xForwarding && w.stalls(i, x, now) {
@@ -147,7 +233,7 @@ func (w *Worker) stalls(i uint32, x *exchange, now int64) bool {
 	}
 	c, o, h := w.clients.At(x.client), w.origins.At(x.origin), &w.watching[i]
 	down := o.flags&originPaused != 0
-	patience, moved := talkNs, uint64(0)
+	patience, moved, got := talkNs, uint64(0), x.start+int64(x.askedUs)*1000
 	switch {
 	case down:
 		moved = w.taken(c)
@@ -157,14 +243,14 @@ func (w *Worker) stalls(i uint32, x *exchange, now int64) bool {
 		return false
 	default:
 		moved = x.reqBytes
-		if x.flags&xExpect == 0 && !x.from.talks() {
-			patience = stallNs
+		if x.flags&xExpect == 0 && !x.from.talks() || got >= w.muteUntil(x) {
+			patience = stallNs // in earnest or not, it was let in for its patience alone
 		}
 	}
 	if h.start != x.start || h.down != down {
 		*h = watch{start: x.start, at: now, seen: moved, down: down}
 		if !down { // since it has its connection nothing need have come
-			h.at, h.seen = x.start+int64(x.askedUs)*1000, 0
+			h.at, h.seen = got, 0
 		}
 	}
 	if n := moved - h.seen; n > 0 && n >= leastBytes(w.snap.limits.minRate, now-h.at) {

@@ -37,9 +37,13 @@ func (w *Worker) returnLeave(cluster, endpoint int, addr uint32) {
 // there as soon as a connection has room.
 func (w *Worker) joinGroup(c *client, x *exchange, endpoint int) {
 	g := &w.groups[x.cluster][endpoint]
-	if w.full(g) && w.bringsNothing(c, x) {
+	switch {
+	case w.full(g) && w.bringsNothing(c, x):
 		w.returnLeave(int(x.cluster), endpoint, 0)
 		w.awaitContent(c, x)
+		return
+	case w.fewLeft(g) && w.waitsMute(c, x):
+		w.returnLeave(int(x.cluster), endpoint, 0)
 		return
 	}
 	oi, o := w.origins.Alloc()
@@ -69,6 +73,21 @@ func (w *Worker) joinGroup(c *client, x *exchange, endpoint int) {
 // full says that all the streams there may be are taken.
 func (w *Worker) full(g *group) bool {
 	return len(g.sessions) >= w.snap.http2.upstreamSessions && !w.connecting(g) && w.roomIn(g, false) == nil
+}
+
+// fewLeft says that no more than a quarter of the streams there may be is left.
+func (w *Worker) fewLeft(g *group) bool {
+	most, taken := (w.snap.http2.upstreamSessions-len(g.sessions))*w.snap.http2.upstreamStreams, g.pending.Len()
+	for _, i := range g.sessions {
+		se := w.sessions[i]
+		if se.state != sessionOpen {
+			most += w.snap.http2.upstreamStreams
+			continue
+		}
+		most += min(w.snap.http2.upstreamStreams, se.h2.Active()+se.h2.Capacity())
+		taken += se.h2.Active()
+	}
+	return 4*taken >= 3*most
 }
 
 // hasBody says that content is to be sent, or may come.

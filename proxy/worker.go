@@ -133,10 +133,12 @@ type Worker struct {
 	untimed      bool          // the loop had no slot for one of them
 	h2streams    http2.Streams
 	h2scratch    http2.Scratch
-	ahead        http2.Ahead // in the block that a client's session is reading
-	groups       [][]group   // by cluster and endpoint
-	touched      []uint32    // sessions with frames to send
-	endedClients []uint32    // entries that are free at the end of the turn
+	ahead        http2.Ahead      // in the block that a client's session is reading
+	groups       [][]group        // by cluster and endpoint
+	mutes        []upstream.Turns // by cluster, see mute
+	servesMutes  bool
+	touched      []uint32 // sessions with frames to send
+	endedClients []uint32 // entries that are free at the end of the turn
 	endedOrigins []uint32
 	block        []byte // a field block on its way out
 	frames       []byte // a field block too long for one frame
@@ -219,6 +221,7 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 	w.held = make([]int, 1+len(s.clusters))
 	for _, cl := range s.clusters {
 		w.groups = append(w.groups, make([]group, len(cl.shared.Endpoints())))
+		w.mutes = append(w.mutes, upstream.Turns{})
 		w.pools = append(w.pools, cl.shared.Pool(w.index))
 		w.remotes = append(w.remotes, make([]remoteSet, len(cl.shared.Endpoints())))
 	}

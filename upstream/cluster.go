@@ -29,6 +29,7 @@ type Cluster struct {
 	round   atomic.Int64 // the largest of the loops' queues, see Turns
 	waiting atomic.Int32 // over all loops, bounded by Config.Queue
 	lines   lines        // of those that wait
+	mutes   atomic.Int32
 	_       linePad
 }
 
@@ -173,6 +174,13 @@ func (c *Cluster) Look(now, every int64) bool {
 
 // Waiting is the number of queued requests over all loops.
 func (c *Cluster) Waiting() int { return int(c.waiting.Load()) }
+
+// Mute counts requests, over all loops, that want connections and leave the last of
+// them to others: they are in no queue here.
+func (c *Cluster) Mute(d int32) { c.mutes.Add(d) }
+
+// Mutes is how many there are.
+func (c *Cluster) Mutes() int { return int(c.mutes.Load()) }
 
 // Idle is the number of idle connections of an endpoint over all loops.
 func (c *Cluster) Idle(ep int) int {
