@@ -3,6 +3,7 @@ package proxy
 import (
 	"time"
 
+	"zproxy/internal/plant"
 	"zproxy/loop"
 	"zproxy/proto"
 )
@@ -210,7 +211,7 @@ func (w *Worker) look(cluster int, now int64) {
 			waiting += g.pending.Len()
 		}
 	}
-	if waiting == 0 {
+	if waiting == 0 || plant.Is(plant.Stall) {
 		return
 	}
 	w.wakeBy(now + lookEveryNs)

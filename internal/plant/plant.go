@@ -30,5 +30,12 @@ const (
 // Held is found by a test of its own: who holds memory without moving keeps it.
 const Held = "held"
 
+// These are found by another one: one client has what is others'.
+const (
+	Line  = "line"  // who waits for a connection waits in one line, whoever asks for it
+	Each  = "each"  // an address has a turn on each loop
+	Stall = "stall" // who holds a connection without moving keeps it
+)
+
 // All lists the others.
 var All = []string{Release, Byte, Swap, Cut, Pause, Log, Twice, Leak, Slot, Bound, Credit, Stream, End, Leave, Half, Early, Connect}
