@@ -65,7 +65,10 @@ func until(t *testing.T) chan bool {
 // reset.
 func narrowDial(ctx context.Context, network, addr string) (net.Conn, error) {
 	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
-		return raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<10) })
+		return raw.Control(func(fd uintptr) {
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<10)
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 16<<10) // or the kernel's memory for TCP is used up first
+		})
 	}}
 	c, err := d.DialContext(ctx, network, addr)
 	if err == nil {
@@ -94,6 +97,12 @@ var holderTable = []holders{
 	{"h2 uploads to h2c", true, true, deafH2(false), 5, 64},
 	{"h2 uploads to h2c with wide windows", true, true, deafH2(true), 5, 64},
 	{"h2 downloads from h2c", true, true, nil, 5, 64},
+	{"h2 downloads from h1", true, false, nil, 5, 64},
+	{"h1 uploads to h1", false, false, deafH1, 200, 1},
+	{"h1 uploads to h2c", false, true, deafH2(false), 200, 1},
+	{"h1 uploads to h2c with wide windows", false, true, deafH2(true), 200, 1},
+	{"h1 downloads from h1", false, false, nil, 200, 1},
+	{"h1 downloads from h2c", false, true, nil, 50, 1},
 }
 
 // start lets them begin. The result ends them.
@@ -193,7 +202,10 @@ func TestOthersAreServed(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				origin := &http.Server{Handler: healthy, Protocols: protocols(false)}
+				origin := &http.Server{Handler: healthy, Protocols: protocols(false), ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+					c.(*net.TCPConn).SetWriteBuffer(16 << 10)
+					return ctx
+				}}
 				origin.Protocols.SetUnencryptedHTTP2(true)
 				go origin.Serve(l)
 				t.Cleanup(func() { origin.Close() })
