@@ -2,7 +2,8 @@
 # Go's HTTP/2 server drops request trailers that no Trailer field announced; its HTTP/1.1 server keeps them.
 #
 # Seen with: net/http of Go 1.26.8, HTTP/1.1 and cleartext HTTP/2.
-# http.Request.Trailer is documented without regard to the version, as holding after the end of Body what the client sent.
+# http.Request.Trailer is documented for both versions alike: at first the keys that the client declared, after the end of Body
+# the values that it sent. What becomes of others is not said, so one expects the same for both.
 # RFC 9110 section 6.6.2 only asks a sender to announce trailers (SHOULD), RFC 9113 section 8.1 nothing of the kind. One
 # handler, one request with the trailer X-Sum that was not announced: over HTTP/1.1 the handler finds it in r.Trailer, over
 # HTTP/2 the map has only what was announced, and nobody is told.

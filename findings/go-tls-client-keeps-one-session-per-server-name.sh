@@ -2,9 +2,9 @@
 # A Go TLS client that talks to two servers of one name in turn never resumes, however large its session cache is.
 #
 # Seen with: crypto/tls of Go 1.26.8, TLS 1.2 and 1.3.
-# ClientSessionCache is documented as being asked with a key that identifies a server uniquely, and NewLRUClientSessionCache
-# takes a capacity. The key is ServerName alone, without the address or port that was dialled, and there is one session per
-# key: two servers that share a name but no ticket keys take each other's place, whatever the capacity.
+# ClientSessionCache is documented as what a client resumes a session with a given server from, by a key that is not said, and
+# NewLRUClientSessionCache takes a capacity. The key is ServerName alone, without the address or port that was dialled, and there
+# is one session per key: two servers that share a name but no ticket keys take each other's place, whatever the capacity.
 # Why a proxy cares: the endpoints of one upstream have one name and, unless somebody shares ticket keys among them, keys of
 # their own. Balanced round robin over n of them, about one connection in n resumes, and with n = 2 none; a cache in front,
 # or a configuration for each endpoint, is needed to make resumption work at all.

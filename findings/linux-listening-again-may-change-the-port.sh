@@ -3,7 +3,7 @@
 #
 # Seen with: Linux 6.18.
 # shutdown(SHUT_RD) is the one way to stop a TCP listener without closing it; HAProxy pauses so, and listen(2) on the same socket goes
-# on. bind(2) says that a socket's address is assigned once, and getsockname gives the same one for as long as the pause lasts.
+# on. Neither shutdown(2) nor listen(2) speaks of the address, and getsockname gives the same one for as long as the pause lasts.
 # Bound to an explicit port the listener comes back there. Bound to port 0, so that the kernel chose, it comes back somewhere
 # else, without an error: the choice is forgotten at the shutdown and made anew.
 # Why a proxy cares: listeners on port 0 are those of its tests, and of origins that register the port they got. A pause that was only
