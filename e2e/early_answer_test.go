@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"zproxy/internal/longtest"
 )
 
 // burn keeps the CPUs busy until the test ends.
@@ -62,9 +64,15 @@ func early413H2(t *testing.T) string {
 
 // An answer that comes before its upload has ended reaches curl, by HTTP/2 and
 // by HTTP/1.1, whoever gives it, also when the CPUs are busy.
-func TestEarlyAnswerReachesCurl(t *testing.T) {
+func TestEarlyAnswerReachesCurl(t *testing.T) { earlyAnswerReachesCurl(t, 4) }
+
+func TestLengthyEarlyAnswerReachesCurl(t *testing.T) {
+	longtest.Need(t)
+	earlyAnswerReachesCurl(t, 50)
+}
+
+func earlyAnswerReachesCurl(t *testing.T, tries int) {
 	need(t, "curl")
-	const tries = 12
 	body := writeFile(t, filepath.Join(t.TempDir(), "body"), string(make([]byte, 3_000_000)))
 	eachBackend(t, func(t *testing.T, backend string) {
 		burn(t, 2)

@@ -399,7 +399,7 @@ func allOver(h *h2conn) bool {
 // careful ones do all the time, is no attack.
 func TestH2OrdinaryBursts(t *testing.T) {
 	onlyZproxy(t)
-	eachBackend(t, func(t *testing.T, backend string) {
+	besides(t, func(t *testing.T, backend string) {
 		f := startFront(t, backend, site{origin: "http1", addr: attackSite(t), pool: "pool: {max_connections: 2000}"})
 		healthy := func(t *testing.T, h *h2conn, id uint32) {
 			t.Helper()

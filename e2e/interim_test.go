@@ -13,7 +13,7 @@ import (
 // one never reaches it.
 func TestUnaskedContinueToNode(t *testing.T) {
 	need(t, "node")
-	eachBackend(t, func(t *testing.T, backend string) {
+	besides(t, func(t *testing.T, backend string) {
 		origin := startOrigin(t, func(c *originConn) {
 			for c.request() != nil {
 				c.write("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + ok("from the origin"))

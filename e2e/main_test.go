@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"zproxy/internal/beside"
 )
 
 // zproxyBin is the binary under test; backends are those it can use here.
@@ -52,6 +54,7 @@ func testMain(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "testing epoll only; %s version says:\n%s", zproxyBin, out)
 	}
 	bodyDir = dir
+	beside.AtOnce(4)
 	return m.Run()
 }
 

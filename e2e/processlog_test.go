@@ -38,7 +38,7 @@ func TestProcessLog(t *testing.T) {
 }
 
 func processLog(t *testing.T, backend, format string) {
-	silent := startOrigin(t, func(c *originConn) { time.Sleep(5 * time.Second) })
+	silent := startSilent(t)
 	z := start(t, backend, fmt.Sprintf(`
 log: {format: %s}
 listeners: [{address: LISTEN, protocols: [http1, h2c]}]
@@ -52,7 +52,7 @@ routes:
   - {path: "/*", upstream: app}
   - {path: "/dead", upstream: dead}
   - {path: "/odd", upstream: odd}
-`, format, silent.addr, freeAddr(t)))
+`, format, silent, freeAddr(t)))
 	c, err := net.Dial("tcp", z.addr)
 	if err != nil {
 		t.Fatal(err)

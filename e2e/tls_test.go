@@ -63,7 +63,7 @@ func (z *zproxy) secureURL(path string) string {
 // curl, wrk and h2load over TLS, every version, kind of certificate and protocol;
 // bodies of many records both ways.
 func TestTLSPeers(t *testing.T) {
-	eachBackend(t, func(t *testing.T, backend string) {
+	besides(t, func(t *testing.T, backend string) {
 		root := t.TempDir()
 		big := strings.Repeat("0123456789abcdef", 3<<16)
 		writeFile(t, filepath.Join(root, "big"), big)
@@ -106,7 +106,7 @@ func TestTLSPeers(t *testing.T) {
 // To an nginx within TLS, by HTTP/1.1 and by HTTP/2; and to one whose certificate
 // is from nobody that is trusted.
 func TestTLSOrigin(t *testing.T) {
-	eachBackend(t, func(t *testing.T, backend string) {
+	besides(t, func(t *testing.T, backend string) {
 		cert, key := selfSigned(t, p256...)
 		root := t.TempDir()
 		big := strings.Repeat("fedcba9876543210", 3<<16)
@@ -183,7 +183,7 @@ func TestTLSWebSocketAndFailures(t *testing.T) {
 
 // Origins are told that the client came by TLS, whatever it spoke within.
 func TestTLSForwarded(t *testing.T) {
-	eachBackend(t, func(t *testing.T, backend string) {
+	besides(t, func(t *testing.T, backend string) {
 		cert, key := selfSigned(t, p256...)
 		origin := startOrigin(t, answering(func(c *originConn, r *http.Request) {
 			c.write(ok(r.Header.Get("X-Forwarded-Proto") + " " + r.Header.Get("Forwarded")))

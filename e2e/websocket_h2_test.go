@@ -73,7 +73,7 @@ var socketPlaces = []string{"before", "behind", "between"}
 func TestWebSocketHTTP2WithHAProxy(t *testing.T) {
 	need(t, "haproxy")
 	servers := map[string]http.HandlerFunc{"gorilla": gorillaEcho, "coder": coderEcho}
-	eachBackend(t, func(t *testing.T, backend string) {
+	besides(t, func(t *testing.T, backend string) {
 		for _, where := range socketPlaces {
 			for server, echo := range servers {
 				z, addr := socketChain(t, backend, where, webOrigin(t, echo))
