@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"io"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -14,14 +13,7 @@ import (
 // requests that other loops have still to finish need the connections.
 func TestDrainedLoopGivesItsConnectionsBack(t *testing.T) {
 	besides(t, func(t *testing.T, io_ loop.IO) {
-		origin := startOrigin(t, func(n int, c net.Conn) {
-			for {
-				if _, err := readHead(c); err != nil {
-					return
-				}
-				c.Write([]byte(ok2))
-			}
-		})
+		origin := answeringOrigin(t, ok2)
 		r := start(t, io_, 2, yaml(origin, "upstreams: {app: {endpoints: [{address: \"ORIGIN\"}], pool: {max_connections: 1, max_idle: 1, queue_timeout: 1s}}}\n"), nil)
 		of := r.onEachLoop()
 		io.WriteString(of[1], simpleGet)

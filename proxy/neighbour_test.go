@@ -38,14 +38,7 @@ func (h halt) Deliver(*Report) { h <- true; <-h }
 // A neighbour that has no time to read its mail has a connection all the same.
 func TestNeighbourIsAskedUntilItHears(t *testing.T) {
 	besides(t, func(t *testing.T, io_ loop.IO) {
-		origin := startOrigin(t, func(n int, c net.Conn) {
-			for {
-				if _, err := readHead(c); err != nil {
-					return
-				}
-				c.Write([]byte(ok2))
-			}
-		})
+		origin := answeringOrigin(t, ok2)
 		r := start(t, io_, 2, yaml(origin, "upstreams: {app: {endpoints: [{address: \"ORIGIN\"}], pool: {max_connections: 1, max_idle: 1}}}\n"), nil)
 		of := r.onEachLoop()
 		io.WriteString(of[1], simpleGet)

@@ -239,6 +239,19 @@ func serveOn(t *testing.T, l net.Listener, serve func(n int, c net.Conn)) string
 	return l.Addr().String()
 }
 
+// answeringOrigin gives every request, which has no content, the same answer.
+func answeringOrigin(t *testing.T, answer string) (addr string) {
+	t.Helper()
+	return startOrigin(t, func(_ int, c net.Conn) {
+		for {
+			if _, err := readHead(c); err != nil {
+				return
+			}
+			io.WriteString(c, answer)
+		}
+	})
+}
+
 // readHead reads up to and including the empty line; what follows stays in the
 // socket.
 func readHead(c net.Conn) (string, error) {

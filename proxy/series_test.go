@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"testing"
 
@@ -14,14 +13,7 @@ import (
 // number together; routes of one host and path share a series.
 func TestSeries(t *testing.T) {
 	besides(t, func(t *testing.T, io_ loop.IO) {
-		origin := startOrigin(t, func(n int, c net.Conn) {
-			for {
-				if _, err := readHead(c); err != nil {
-					return
-				}
-				c.Write([]byte(ok2))
-			}
-		})
+		origin := answeringOrigin(t, ok2)
 		text := yaml(origin, "admin: {address: \"127.0.0.1:9901\", series: 2}\nroutes:\n- {path: \"/*\", upstream: app}\n"+
 			"- {path: /a, methods: [GET], respond: {status: 404, body: none}}\n- {path: /a, methods: [POST], respond: {status: 200}}\n"+
 			"- {path: /b, respond: {status: 200, body: b}}\n- {path: /c, respond: {status: 200, body: c}}\n")

@@ -252,39 +252,40 @@ func TestRequestIDs(t *testing.T) {
 	})
 }
 
+// loggedLines are those that requests on one connection, whose address is peer,
+// leave in a log.
+func loggedLines(t *testing.T, io_ loop.IO, o accesslog.Options, extra string, requests ...string) (peer string, lines []string) {
+	t.Helper()
+	o.Path, o.Loops = filepath.Join(t.TempDir(), "log"), 1
+	log, err := accesslog.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := start(t, io_, 1, yaml(answeringOrigin(t, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), extra), log)
+	c := r.dial()
+	for _, request := range requests {
+		io.WriteString(c, request)
+		readHead(c)
+	}
+	r.settled()
+	peer = c.LocalAddr().String()
+	r.stop()
+	log.Close()
+	b, err := os.ReadFile(o.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return peer, strings.Split(string(b), "\n")
+}
+
 // TestLogSaysWhatWasAskedFor: the line of a request has what was received, and what
 // was sent on beside it where that differs.
 func TestLogSaysWhatWasAskedFor(t *testing.T) {
 	besides(t, func(t *testing.T, io_ loop.IO) {
-		origin := startOrigin(t, func(n int, c net.Conn) {
-			for {
-				if _, err := readHead(c); err != nil {
-					return
-				}
-				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-			}
-		})
-		path := filepath.Join(t.TempDir(), "log")
-		log, err := accesslog.Open(accesslog.Options{Path: path, Loops: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := start(t, io_, 1, yaml(origin, "forwarding: {trusted_proxies: [127.0.0.1]}\nupstreams: {app: {host: internal.example, endpoints: [{address: \"ORIGIN\"}], pool: {prewarm: 0}}}\n"), log)
-		c := r.dial()
-		fmt.Fprint(c, "GET /a/../b%7e?q HTTP/1.1\r\nHost: public.example.com\r\nX-Forwarded-For: 192.0.2.7\r\nX-Request-ID: req-7\r\nUser-Agent: ua\r\nReferer: re\"f\r\n\r\n")
-		readHead(c)
-		long := strings.Repeat("x", 20_000)
-		fmt.Fprintf(c, "GET /plain HTTP/1.1\r\nHost: internal.example\r\nX: %s\r\n\r\n", long)
-		readHead(c)
-		r.settled()
-		peer := c.LocalAddr().String()
-		r.stop()
-		log.Close()
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines := strings.Split(string(b), "\n")
+		peer, lines := loggedLines(t, io_, accesslog.Options{},
+			"forwarding: {trusted_proxies: [127.0.0.1]}\nupstreams: {app: {host: internal.example, endpoints: [{address: \"ORIGIN\"}], pool: {prewarm: 0}}}\n",
+			"GET /a/../b%7e?q HTTP/1.1\r\nHost: public.example.com\r\nX-Forwarded-For: 192.0.2.7\r\nX-Request-ID: req-7\r\nUser-Agent: ua\r\nReferer: re\"f\r\n\r\n",
+			"GET /plain HTTP/1.1\r\nHost: internal.example\r\nX: "+strings.Repeat("x", 20_000)+"\r\n\r\n")
 		for i, wants := range [][]string{
 			{`"client":"192.0.2.7","peer":"` + peer + `"`, `"target":"/a/../b%7e?q"`, `"host":"public.example.com"`, `"request_id":"req-7"`,
 				`"upstream_host":"internal.example"`, `"upstream_target":"/b~?q"`, `"user_agent":"ua"`, `"referer":"re\"f"`},
@@ -306,37 +307,14 @@ func TestLogSaysWhatWasAskedFor(t *testing.T) {
 // has, in a format of named fields.
 func TestLogSaysCut(t *testing.T) {
 	besides(t, func(t *testing.T, io_ loop.IO) {
-		origin := startOrigin(t, func(n int, c net.Conn) {
-			for {
-				if _, err := readHead(c); err != nil {
-					return
-				}
-				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-			}
-		})
-		path := filepath.Join(t.TempDir(), "log")
 		layout, wrong := variables.ParseLog(`{cut} {target} "{user_agent}" {upstream_target} {status}`)
 		if wrong != nil {
 			t.Fatal(wrong)
 		}
-		log, err := accesslog.Open(accesslog.Options{Path: path, Loops: 1, Format: accesslog.Custom, Layout: layout})
-		if err != nil {
-			t.Fatal(err)
+		request := func(n int) string {
+			return "GET /" + strings.Repeat("x", n) + " HTTP/1.1\r\nHost: h\r\nUser-Agent: a \"\xff|b\r\n\r\n"
 		}
-		r := start(t, io_, 1, yaml(origin, "buffers: {block: 4KiB}\n"), log)
-		c := r.dial()
-		for _, n := range []int{2900, 3500} {
-			fmt.Fprintf(c, "GET /%s HTTP/1.1\r\nHost: h\r\nUser-Agent: a \"\xff|b\r\n\r\n", strings.Repeat("x", n))
-			readHead(c)
-		}
-		r.settled()
-		r.stop()
-		log.Close()
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines := strings.Split(string(b), "\n")
+		_, lines := loggedLines(t, io_, accesslog.Options{Format: accesslog.Custom, Layout: layout}, "buffers: {block: 4KiB}\n", request(2900), request(3500))
 		if want := "false /" + strings.Repeat("x", 2900) + ` "a \x22\xFF|b" - 200`; lines[0] != want {
 			t.Errorf("got  %s\nwant %s", lines[0], want)
 		}

@@ -137,8 +137,10 @@ func onSmallDisk(t *testing.T, path string, room int) (*Logger, *small) {
 	return l, disk
 }
 
-func TestShortLineIsCompleted(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "access.log")
+// tenOnSmallDisk is onSmallDisk with ten records, for which there is not enough
+// room.
+func tenOnSmallDisk(t *testing.T, path string) (*Logger, *small) {
+	t.Helper()
 	l, disk := onSmallDisk(t, path, 1000)
 	b := l.NewBuffer(nil)
 	for n := range 10 { // below the mark: one block
@@ -146,6 +148,12 @@ func TestShortLineIsCompleted(t *testing.T) {
 	}
 	b.Close()
 	eventually(t, "a full disk", func() bool { return l.Stats().Failing })
+	return l, disk
+}
+
+func TestShortLineIsCompleted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "access.log")
+	l, disk := tenOnSmallDisk(t, path)
 	content, _ := os.ReadFile(path)
 	if len(content) != 1000 || content[999] == '\n' {
 		t.Fatalf("the disk should have ended in the middle of a line: %d bytes", len(content))
@@ -160,13 +168,7 @@ func TestShortLineIsCompleted(t *testing.T) {
 
 func TestShortLineIsRemovedOnClose(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
-	l, _ := onSmallDisk(t, path, 1000)
-	b := l.NewBuffer(nil)
-	for n := range 10 {
-		add(b, 0, n)
-	}
-	b.Close()
-	eventually(t, "a full disk", func() bool { return l.Stats().Failing })
+	l, _ := tenOnSmallDisk(t, path)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -179,13 +181,7 @@ func TestShortLineIsRemovedOnClose(t *testing.T) {
 
 func TestShortLineMovesToTheNewFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
-	l, _ := onSmallDisk(t, path, 1000)
-	b := l.NewBuffer(nil)
-	for n := range 10 {
-		add(b, 0, n)
-	}
-	b.Close()
-	eventually(t, "a full disk", func() bool { return l.Stats().Failing })
+	l, _ := tenOnSmallDisk(t, path)
 	if err := os.Rename(path, path+".1"); err != nil {
 		t.Fatal(err)
 	}
@@ -207,13 +203,7 @@ func TestShortLineMovesToTheNewFile(t *testing.T) {
 // Another process appends to the file too: its lines must survive.
 func TestTrimLeavesOthersLinesAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
-	l, _ := onSmallDisk(t, path, 1000)
-	b := l.NewBuffer(nil)
-	for n := range 10 {
-		add(b, 0, n)
-	}
-	b.Close()
-	eventually(t, "a full disk", func() bool { return l.Stats().Failing })
+	l, _ := tenOnSmallDisk(t, path)
 	other, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
