@@ -319,3 +319,20 @@ func clientsOf(reports []*Report) (n int) {
 	}
 	return n
 }
+
+// Who begins to wait shortly after loops have looked for what stalls, and found
+// nobody waiting, is looked for in time, and not when something else wakes the loop.
+func TestWhoBeginsToWaitIsLookedFor(t *testing.T) {
+	world := loop.NewWorld(1, loop.Faults{})
+	w := simWorkerOf(t, world, yaml("10.2.0.1:80", ""), 0)
+	for range 2 {
+		w.press(0)
+		if at := w.timerAt; at > w.l.Now()+lookEveryNs {
+			t.Errorf("the next look is in %d ms", (at-w.l.Now())/1e6)
+		}
+		w.wake() // nobody waits
+	}
+	if err := w.l.Destroy(); err != nil {
+		t.Error(err)
+	}
+}

@@ -42,7 +42,7 @@ func (w *Worker) joinGroup(c *client, x *exchange, endpoint int) {
 		w.returnLeave(int(x.cluster), endpoint, 0)
 		w.awaitContent(c, x)
 		return
-	case w.fewLeft(g) && w.waitsMute(c, x):
+	case w.mute(c, x) && w.fewLeft(g) && w.waitsMute(c, x):
 		w.returnLeave(int(x.cluster), endpoint, 0)
 		return
 	}
