@@ -244,8 +244,10 @@ func (w *Worker) stalls(i uint32, x *exchange, now int64) bool {
 		return false
 	default:
 		moved = x.reqBytes
-		if x.flags&xExpect == 0 && !x.from.talks() || got >= w.muteUntil(x) {
-			patience = stallNs // in earnest or not, it was let in for its patience alone
+		// (Who was let in for its patience alone has been patient; but a 100 takes as
+		// long as its origin, or timeouts.continue.)
+		if x.flags&xExpect == 0 && (!x.from.talks() || got >= w.muteUntil(x)) {
+			patience = stallNs
 		}
 	}
 	if h.start != x.start || h.down != down {

@@ -39,7 +39,7 @@ limits: {request_body_timeout: 600s}
 const (
 	simRivalTurns = 1500
 	// settleNs is what greedy clients have until they must have lost what they hold.
-	settleNs = muteNs + stallNs + 3*lookEveryNs + int64(5e8)
+	settleNs = muteNs + talkNs + 3*lookEveryNs + int64(5e8)
 )
 
 func newRivalsRun(t *testing.T, seed uint64) *rivalsRun {
