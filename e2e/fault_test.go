@@ -295,6 +295,9 @@ routes: [{path: "/*", upstream: app}]
 `, down))
 		c := dial(t, z.addr)
 		fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		if res, _ := c.response("GET"); res.StatusCode < 500 { // it no longer waits for the endpoint
+			t.Errorf("without an endpoint: %s", res.Status)
+		}
 		eventually(t, 5*time.Second, "the endpoint is down", func() (bool, string) {
 			return z.metrics(t).sum("zproxy_endpoint_up", down) == 0, ""
 		})
