@@ -390,7 +390,7 @@ func limitFields() []field {
 		{key: "lingering_timeout", kind: kindDuration, def: "5s", min: ms, max: hour, at: at(func(l *Limits) *time.Duration { return &l.LingeringTimeout }),
 			doc: "A client that still sends when its last answer has left, because the request was refused or answered early, is read on, and what comes is thrown away: closed at once, its connection would be reset, and the answer may be lost with it (RFC 9112 9.6). It is closed once nothing has come for this time; within 2 s during a shutdown."},
 		{key: "lingering_time", kind: kindDuration, def: "30s", min: ms, max: hour, at: at(func(l *Limits) *time.Duration { return &l.LingeringTime }),
-			doc: "The longest that such a client is read in all, from when its answer has left; 64 MiB at the most. Those that have been read the longest are closed sooner where seven eighths of `connections` are in use."},
+			doc: "The longest that such a client is read in all, from when its answer has left; 64 MiB at the most. All such clients of a loop together are read at up to 100 MiB a second, in turns. Those that have been read the longest are closed sooner where seven eighths of `connections` are in use."},
 		{key: "connections", kind: kindCount, def: "0", max: 1 << 24, at: at(func(l *Limits) *int { return &l.Connections }),
 			zero: "the loop's share of the limit on open files, less what the pools may need", doc: "Connections of clients to one loop. More are accepted and reset at once, and counted as `zproxy_shed_total`."},
 		{key: "requests_per_connection", kind: kindCount, def: "0", max: 1 << 30, at: at(func(l *Limits) *int { return &l.RequestsPerConnection }),

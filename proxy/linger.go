@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"zproxy/buf"
+	"zproxy/loop"
 	"zproxy/proto/http2"
 )
 
@@ -16,11 +17,27 @@ import (
 // the same.
 //
 // Such a connection holds nothing but its place. Where places become few, those
-// that have lingered the longest go.
+// that have lingered the longest go. Many of them may send as fast as they can, and
+// others are not to wait for that: no loop throws away more than discardBytes in
+// discardNs, and who has his turn after that is not read before it.
 
 // lingererNs is how often it is looked at who lingers where places are few: all
 // clients are walked.
 const lingererNs = int64(50 * time.Millisecond)
+
+const (
+	discardNs    = int64(10 * time.Millisecond)
+	discardBytes = 1 << 20
+	discardTurns = 4 // so many are read on after each discardNs
+)
+
+// discarding is what has come behind last answers since a time, and the
+// connections that are not read for it, those first that have not been for longest.
+type discarding struct {
+	since  int64
+	bytes  int
+	unread []loop.ConnID
+}
 
 // closeAfterFlush closes once the queued bytes have left. With linger the
 // write side is closed first and input discarded, lest a reset overtake the
@@ -84,14 +101,17 @@ func (w *Worker) lingerDeadline(c *client) {
 	if c.takeFrom == 0 {
 		c.takeFrom = w.l.Now()
 	}
-	w.clientDue(c, w.lingerBy(c.takeFrom))
+	w.clientDue(c, w.lingerBy(c.takeFrom, c.flags&clientPaused == 0))
 }
 
 // lingerBy is the deadline of a client that has just sent something, or has only
-// begun to linger.
-func (w *Worker) lingerBy(since int64) int64 {
+// begun to linger. Who is not read has not fallen silent.
+func (w *Worker) lingerBy(since int64, read bool) int64 {
 	lim := &w.snap.limits
 	pause := lim.lingerTimeoutNs
+	if !read {
+		pause = lim.lingerTimeNs
+	}
 	if w.draining {
 		pause = min(pause, lingerNs)
 	}
@@ -102,12 +122,59 @@ func (w *Worker) lingerBy(since int64) int64 {
 func (w *Worker) discard(c *client, v buf.View) {
 	c.requests += v.Len
 	w.pool.Release(v)
-	switch {
-	case c.requests > lingerBytes:
+	if c.requests > lingerBytes {
 		w.closeClient(c)
-	case c.state == clientLinger && w.clientQueued(c) == 0:
+		return
+	}
+	if w.discards(v.Len) && c.flags&clientPaused == 0 {
+		w.pauseClient(c)
+		w.discarding.unread = append(w.discarding.unread, c.conn)
+	}
+	if c.state == clientLinger && w.clientQueued(c) == 0 {
 		w.lingerDeadline(c)
 	}
+}
+
+// discards counts n bytes that are thrown away; true: no more for now.
+func (w *Worker) discards(n uint32) bool {
+	d := &w.discarding
+	if now := w.l.Now(); now-d.since >= discardNs {
+		d.since, d.bytes = now, 0
+	}
+	d.bytes += int(n)
+	return d.bytes > discardBytes
+}
+
+// discardOn has those read whose turn it is.
+func (w *Worker) discardOn() {
+	d := &w.discarding
+	if len(d.unread) == 0 || w.l.Now()-d.since < discardNs {
+		return
+	}
+	d.since, d.bytes = w.l.Now(), 0
+	k := 0
+	for turns := 0; k < len(d.unread) && turns < discardTurns; k++ {
+		owner := w.l.Owner(d.unread[k])
+		switch i := owner & ownerMask; {
+		case owner == 0: // it is gone
+		case owner>>ownerShift == ownerSession:
+			if se := w.sessions[i]; se.state == sessionFlush && se.paused {
+				turns++
+				se.paused = false
+				w.l.Recv(se.conn)
+				w.lingerSession(se)
+			}
+		default:
+			if c := w.clients.At(i); c.state == clientFlush || c.state == clientLinger {
+				turns++
+				w.resumeClient(c)
+				if c.state == clientLinger && w.clientQueued(c) == 0 {
+					w.lingerDeadline(c)
+				}
+			}
+		}
+	}
+	d.unread = d.unread[:copy(d.unread, d.unread[k:])]
 }
 
 // lingersNoMore comes before a client's state changes for the last time.
@@ -139,15 +206,21 @@ func (w *Worker) lingerSession(se *session) {
 	if se.leaveAt == 0 {
 		se.leaveAt = w.l.Now()
 	}
-	w.l.Deadline(se.conn, w.lingerBy(se.leaveAt))
+	w.l.Deadline(se.conn, w.lingerBy(se.leaveAt, !se.paused))
 }
 
 func (w *Worker) lingeringSessionReceived(se *session, n uint32) {
 	se.discarded += n
-	switch {
-	case se.discarded > lingerBytes:
+	if se.discarded > lingerBytes {
 		w.dropSession(se)
-	case w.l.Queued(se.conn) == 0:
+		return
+	}
+	if w.discards(n) && !se.paused {
+		se.paused = true
+		w.l.Pause(se.conn)
+		w.discarding.unread = append(w.discarding.unread, se.conn)
+	}
+	if w.l.Queued(se.conn) == 0 {
 		w.lingerSession(se)
 	}
 }

@@ -173,3 +173,59 @@ func TestLingeringSessionHoldsNoCredit(t *testing.T) {
 		t.Errorf("%d sessions linger, and %d bytes are promised to them", s.w.lingering, all-left)
 	}
 }
+
+// However many send on behind their last answers, and however fast, what is thrown
+// away is bounded. All have their turns, and those that come to an end are closed in
+// order.
+func TestLingerersShareABound(t *testing.T) {
+	const peers, millisecond = 24, int64(1e6)
+	for name, first := range map[string]string{
+		"HTTP/1": "BAD\r\n\r\n",
+		"HTTP/2": http2.Preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00" + "\x00\x00\x01\x00\x00\x00\x00\x00\x00x", // RFC 9113 6.1
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, "listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\nroutes: [{path: \"/*\", respond: {body: x}}]\n", nil)
+			var all [peers]*loop.Peer
+			var sent [peers]int
+			stop := false
+			for i := range all {
+				all[i] = s.world.Connect(simListen, simListen)
+				all[i].Write([]byte(first))
+			}
+			s.until(100*millisecond, func() bool { return s.w.lingering == peers })
+			chunk := make([]byte, 1<<20)
+			var write func()
+			write = func() {
+				for i, p := range all {
+					n, _ := p.Write(chunk)
+					sent[i] += n
+				}
+				if !stop {
+					s.world.After(millisecond/10, write)
+				}
+			}
+			write()
+			from, before := s.world.Now(), s.w.m.BytesIn
+			s.until(300*millisecond, func() bool { return false })
+			stop = true
+			spans := (s.world.Now()-from)/discardNs + 1
+			if got := int64(s.w.m.BytesIn - before); got > spans*2*discardBytes {
+				t.Errorf("%d bytes were read in %d ms", got, (s.world.Now()-from)/1e6)
+			}
+			for i, p := range all {
+				if sent[i] < discardBytes/4 {
+					t.Errorf("peer %d could send %d bytes in all that time, all of them %d", i, sent[i], sent)
+					break
+				}
+				p.CloseWrite()
+			}
+			s.until(10_000*millisecond, func() bool { return s.w.m.ClientConns == 0 })
+			if n := s.w.m.ClientConns; n != 0 || s.w.lingering != 0 || s.w.paused != 0 {
+				t.Errorf("%d connections are left, %d linger, %d are paused", n, s.w.lingering, s.w.paused)
+			}
+			if n := s.world.Tally.LostToReset; n != 0 {
+				t.Errorf("%d were closed by a reset", n)
+			}
+		})
+	}
+}

@@ -73,8 +73,8 @@ func (w *Worker) relieve() {
 	w.endHolders(uint32(now/1e6), patience)
 }
 
-// reliefWait bounds how long the loop may wait by when it is time to, and to look
-// for clients that are gone.
+// reliefWait bounds how long the loop may wait by when it is time to, to look
+// for clients that are gone, and to read those on that linger.
 func (w *Worker) reliefWait(maxWait time.Duration) time.Duration {
 	at := int64(0)
 	if _, ok := w.needy(); ok {
@@ -82,6 +82,9 @@ func (w *Worker) reliefWait(maxWait time.Duration) time.Duration {
 	}
 	if w.paused > 0 && (at == 0 || w.brokenAt < at) {
 		at = w.brokenAt
+	}
+	if on := w.discarding.since + discardNs; len(w.discarding.unread) > 0 && (at == 0 || on < at) {
+		at = on
 	}
 	if at == 0 {
 		return maxWait

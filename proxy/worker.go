@@ -149,6 +149,7 @@ type Worker struct {
 	// looked at next whether they can stay.
 	lingering  int
 	lingererAt int64
+	discarding discarding
 	lookedMs   uint32 // when it was
 	refused    bool   // data that came in frames found no place since it was looked at
 	holds      []hold // of each client
@@ -295,6 +296,7 @@ func (w *Worker) endTurn() {
 	w.relieve()
 	w.endBroken()
 	w.endLingerers()
+	w.discardOn()
 	w.flushSessions()
 	w.freeEnded()
 	if len(w.letters) > 0 {
