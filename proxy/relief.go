@@ -65,12 +65,35 @@ func (w *Worker) relieve() {
 		return
 	}
 	w.reliefAt = now + reliefNs
-	if now-w.l.Leap().At < int64(patience)*1e6 {
-		return // nothing could move while the loop did not run
-	}
 	w.refused = false
-	w.l.Relieve(patience)
+	leap := w.l.Leap()
+	if leap.At != w.forgivenAt {
+		w.forgivenAt = leap.At
+		w.forgive(uint32(leap.Ns/1e6), uint32(now/1e6))
+	}
+	if now-leap.At >= int64(patience)*1e6 { // the rest of a record may lie in the socket since
+		w.l.Relieve(patience)
+	}
 	w.endHolders(uint32(now/1e6), patience)
+}
+
+// forgive does not count lost ms, in which nothing could move, for the loop did not
+// run. All other time counts: on a machine that never gives the loop enough CPU,
+// memory must come back all the same.
+func (w *Worker) forgive(lost, ms uint32) {
+	w.lookedMs += min(lost, ms-w.lookedMs)
+	for i := range w.holds {
+		for dir, since := range w.holds[i].since {
+			if since != 0 {
+				w.holds[i].since[dir] = since + min(lost, ms-since)
+			}
+		}
+	}
+	for _, se := range w.sessions {
+		if se != nil {
+			se.heldSince += min(lost, ms-se.heldSince)
+		}
+	}
 }
 
 // reliefWait bounds how long the loop may wait by when it is time to, to look

@@ -10,33 +10,45 @@ import (
 	"zproxy/metrics"
 )
 
-// Who holds memory is not looked at for a while when the loop has not run. It
-// waits meanwhile.
-func TestReliefRestsBehindALeap(t *testing.T) {
-	s := newScene(t, "listeners: [{address: \"127.0.0.1:8080\"}]\nroutes: [{path: \"/*\", respond: {body: x}}]\n", nil)
-	var held []buf.View
+// holdAll takes all blocks that are left of a scene's pool.
+func (s *scene) holdAll() (held []buf.View) {
+	s.t.Helper()
 	for s.w.pool.Spare() > 0 {
 		v, ok := s.w.pool.Get()
 		if !ok {
-			t.Fatal("a spare block is none")
+			s.t.Fatal("a spare block is none")
 		}
 		held = append(held, v)
 	}
-	s.until(4*reliefNs, func() bool { return false })
-	if s.w.reliefAt == 0 {
-		t.Fatal("nobody has looked who holds memory")
-	}
-	for i := 0; s.w.l.Leap().At == 0; i++ {
+	return held
+}
+
+// leap has the clock leap.
+func (s *scene) leap() {
+	s.t.Helper()
+	for i, before := 0, s.w.l.Leap().At; s.w.l.Leap().At == before; i++ {
 		if i == 1000 {
-			t.Fatal("the clock does not leap")
-		}
-		if err := s.w.turn(0); err != nil {
-			t.Fatal(err)
+			s.t.Fatal("the clock does not leap")
 		}
 		s.world.Jump = 100
 		s.world.Advance()
 		s.world.Jump = 0
+		if err := s.w.turn(0); err != nil {
+			s.t.Fatal(err)
+		}
 	}
+}
+
+// Behind a leap the loop waits as before for when it is looked at again who holds
+// memory.
+func TestReliefRestsBehindALeap(t *testing.T) {
+	s := newScene(t, "listeners: [{address: \"127.0.0.1:8080\"}]\nroutes: [{path: \"/*\", respond: {body: x}}]\n", nil)
+	held := s.holdAll()
+	s.until(4*reliefNs, func() bool { return false })
+	if s.w.reliefAt == 0 {
+		t.Fatal("nobody has looked who holds memory")
+	}
+	s.leap()
 	from := s.world.Now()
 	for turns := 0; s.world.Now()-from < 4*reliefNs; turns++ {
 		if turns == 100 {
@@ -49,6 +61,43 @@ func TestReliefRestsBehindALeap(t *testing.T) {
 		if !s.world.Busy() {
 			s.world.Advance()
 		}
+	}
+	for _, v := range held {
+		s.w.pool.Release(v)
+	}
+}
+
+// The time in which the loop did not run is not counted against who holds memory,
+// but the time between is, however little there is of it at once.
+func TestReliefBetweenLeaps(t *testing.T) {
+	s := newScene(t, yaml("10.2.0.1:80", ""), func(*loop.Peer) {})
+	p := s.world.Connect(simListen, simListen)
+	p.Write([]byte("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"))
+	chunk := make([]byte, 64<<10)
+	var write func()
+	write = func() {
+		p.Write(chunk)
+		s.world.After(1e6, write)
+	}
+	write()
+	s.until(1e9, func() bool { return false })
+	if s.w.holding(s.w.clients.At(1), toOrigin) == 0 {
+		t.Fatal("nothing waits for the origin")
+	}
+	held := s.holdAll()
+	ended := func() bool { return s.w.m.RefusedByReason[faultRequestHeld.Code] > 0 }
+	s.until(waitedMs*1e6/2, ended)
+	s.leap()
+	s.until(1e6, ended)
+	if ended() {
+		t.Error("it was ended for time in which the loop did not run")
+	}
+	for i := 0; i < 20 && !ended(); i++ {
+		s.leap()
+		s.until(waitedMs*1e6/10, ended)
+	}
+	if !ended() {
+		t.Error("who stood still for 2 s in which the loop did run was not ended")
 	}
 	for _, v := range held {
 		s.w.pool.Release(v)

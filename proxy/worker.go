@@ -151,6 +151,7 @@ type Worker struct {
 	lingererAt int64
 	discarding discarding
 	lookedMs   uint32 // when it was
+	forgivenAt int64  // the last leap of the loop that was taken into account then
 	refused    bool   // data that came in frames found no place since it was looked at
 	holds      []hold // of each client
 	paused     int    // clients with a connection of their own that is not read
