@@ -1,6 +1,8 @@
 package http2
 
 import (
+	"slices"
+
 	"zproxy/internal/assert"
 	"zproxy/proto"
 )
@@ -83,6 +85,9 @@ func (s *Session) beginCredit() {
 func (s *Session) returnCredit() {
 	if s.credit != nil {
 		s.credit.free += s.recvWindow + s.recvHeld
+		if i := slices.Index(s.credit.waiting, s.Owner); i >= 0 { // the next session may have the same Owner
+			s.credit.waiting = slices.Delete(s.credit.waiting, i, i+1)
+		}
 		s.credit = nil
 	}
 	s.recvWindow, s.recvHeld = 0, 0

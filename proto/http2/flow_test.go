@@ -226,6 +226,15 @@ func TestWaitingForCredit(t *testing.T) {
 	if rest.s.recvWindow == had || credit.Waiters() != 0 {
 		t.Errorf("a window of %d is not opened with credit, %d wait", had, credit.Waiters())
 	}
+	credit.free -= total
+	for credit.Waiters() == 0 {
+		rest.post(rest.s.maxID + 2)
+		upload(rest, 1)
+	}
+	rest.s.Release()
+	if owner, ok := credit.Waiting(); ok {
+		t.Errorf("%d waits, although it has ended", owner)
+	}
 }
 
 // upload sends data on the last stream, as fast as its windows allow.
