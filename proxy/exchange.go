@@ -196,6 +196,30 @@ func (w *Worker) admit(c *client, h *proto.Head) *proto.Fault {
 	return nil
 }
 
+// seek has x look for an origin. Requests of HTTP/2 do so when the block they came
+// in has been read: what ends them may be in it, a reset of the client's or
+// something the session resets them for, and an origin that was asked costs a
+// connection, which who attacks does not pay for (CVE-2023-44487, CVE-2025-8671).
+func (w *Worker) seek(c *client, x *exchange) {
+	if w.reading && c.stream != 0 {
+		w.begun = append(w.begun, x.client)
+		return
+	}
+	w.dispatch(c, x)
+}
+
+// dispatchBegun ends the reading of a block: who has not ended in it goes on.
+func (w *Worker) dispatchBegun() {
+	w.reading = false
+	for _, i := range w.begun {
+		// Clients that have ended keep their entries until the turn ends.
+		if c := w.clients.At(i); c.state == clientBusy {
+			w.dispatch(c, w.xs.At(c.x))
+		}
+	}
+	w.begun = w.begun[:0]
+}
+
 // dispatch finds the exchange an origin connection: a kept-alive one, a new
 // one, a neighbour's, or a place in the queue.
 func (w *Worker) dispatch(c *client, x *exchange) {

@@ -135,11 +135,8 @@ func (w *Worker) forward(c *client, x *exchange, h *proto.Head, cluster int32, p
 		w.clientDeadline(c, x)
 		return
 	}
-	if w.takenBack(c) {
-		return
-	}
 	w.limitStream(c, x)
-	w.dispatch(c, x)
+	w.seek(c, x)
 	if c.x == 0 || c.state != clientBusy || w.xs.At(c.x) != x || x.flags&xRequestDone != 0 {
 		return
 	}
@@ -176,12 +173,6 @@ func (w *Worker) keepHead(x *exchange, h *proto.Head, cl *cluster, line *http2.R
 	n := len(w.requestHead(append(b[:0], w.note...), h, cl, line, x.flags&xUpgrade != 0))
 	x.head = w.pool.Commit(n).Slice(uint32(noted), uint32(n-noted))
 	return true
-}
-
-// takenBack says that the client has reset the stream of its request already.
-// The reset is read next, and ends the exchange: no origin is to hear of it.
-func (w *Worker) takenBack(c *client) bool {
-	return c.stream != 0 && w.ahead.Has(w.h2streams.At(w.streams.At(c.stream).id).ID)
 }
 
 // requestHead appends the head of a request as the origins of cl take it. upgrade:

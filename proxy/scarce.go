@@ -184,7 +184,7 @@ func (w *Worker) contentCame(c *client, x *exchange) {
 	w.muteNoMore(c, x)
 	x.flags &^= xContentWaits
 	x.soughtMs = x.sinceMs(w.l.Now())
-	w.dispatch(c, x)
+	w.seek(c, x)
 }
 
 // press has every loop look for stalled requests, since x has begun to wait.

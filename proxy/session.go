@@ -120,7 +120,7 @@ func (w *Worker) sessionReceived(se *session, v buf.View) {
 	b := w.pool.Bytes(v)
 	now := w.l.Now()
 	var ev http2.Event
-	looked := false
+	w.reading = se.role == http2.Server
 	for off := 0; se.state < sessionFlush; {
 		n := se.h2.Next(b[off:], now, &ev)
 		if ev.Kind == http2.EventNone {
@@ -131,10 +131,6 @@ func (w *Worker) sessionReceived(se *session, v buf.View) {
 			data = v.Slice(uint32(off+ev.Off), uint32(ev.N))
 		}
 		off += n
-		if ev.Kind == http2.EventHead && se.role == http2.Server && !looked {
-			looked = true
-			w.ahead.Look(b[off:], w.h2streams.At(ev.Stream).ID)
-		}
 		if ev.Kind == http2.EventClosed {
 			w.sessionFailed(se, &ev)
 		} else if se.role == http2.Server {
@@ -146,7 +142,7 @@ func (w *Worker) sessionReceived(se *session, v buf.View) {
 	if se.state == sessionFlush && se.role == http2.Server {
 		w.lingeringSessionReceived(se, v.Len)
 	}
-	w.ahead.Forget()
+	w.dispatchBegun()
 	w.pool.Release(v)
 	w.touch(se)
 }

@@ -133,7 +133,8 @@ type Worker struct {
 	untimed      bool          // the loop had no slot for one of them
 	h2streams    http2.Streams
 	h2scratch    http2.Scratch
-	ahead        http2.Ahead      // in the block that a client's session is reading
+	begun        []uint32         // clients whose requests a block has brought, see seek
+	reading      bool             // a client's session is reading a block
 	groups       [][]group        // by cluster and endpoint
 	mutes        []upstream.Turns // by cluster, see mute
 	servesMutes  bool
