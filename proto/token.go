@@ -214,7 +214,7 @@ func LookupToken[T text](name T) Token { return lookupToken(name, ^uint64(0)) }
 
 // LookupLower finds the token of a field name that is in lower case; any other
 // spelling has none.
-func LookupLower(name string) Token { return lookupToken(name, 0) }
+func LookupLower[T text](name T) Token { return lookupToken(name, 0) }
 
 // lookupToken folds the letters that both fold and a token's mask have.
 func lookupToken[T text](name T, fold uint64) Token {

@@ -135,15 +135,10 @@ func (s *Session) acked() {
 		st.recvWindow -= less
 		s.creditStream(st, 0) // what it has sent may have been given back while the window was wider
 	}
-	if s.decoder != nil {
-		s.boundTable()
-	}
 }
 
-// boundTable limits the table the peer may choose: until it knows our setting
+// tableLimit bounds the table the peer may choose: until it knows our setting
 // it may take the default for it (RFC 7541 section 4.2).
-func (s *Session) boundTable() { s.decoder.SetAllowedMaxDynamicTableSize(s.tableLimit()) }
-
 func (s *Session) tableLimit() uint32 {
 	if s.flags&flagAcked == 0 {
 		return max(s.cfg.HeaderTable, defaultTable)

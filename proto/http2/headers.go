@@ -1,10 +1,6 @@
 package http2
 
-import (
-	"golang.org/x/net/http2/hpack"
-
-	"zproxy/proto"
-)
+import "zproxy/proto"
 
 // Field blocks as they come in: HEADERS and CONTINUATION are joined, decoded,
 // and become the head or the trailers of a stream.
@@ -145,8 +141,7 @@ func (s *Session) modeOf(st *Stream) sectionMode {
 // connection.
 func (s *Session) decode(block []byte, mode sectionMode) bool {
 	if s.decoder == nil {
-		s.decoder = hpack.NewDecoder(defaultTable, nil)
-		s.setDecoder()
+		s.decoder = &decoder{max: defaultTable}
 	}
 	whole := len(block)
 	block, ok := s.tableUpdates(block)
@@ -157,13 +152,10 @@ func (s *Session) decode(block []byte, mode sectionMode) bool {
 	if !updated && s.again(block, mode) {
 		return true
 	}
-	s.watchTable(block)
 	x := &s.scratch.section
-	x.begin(mode, s.cfg, s.decoder)
-	_, err := s.decoder.Write(block)
-	if err == nil {
-		err = s.decoder.Close()
-	}
+	x.begin(mode, s.cfg)
+	err := s.decoder.decode(block, x)
+	s.watchTable()
 	if x.over != nil {
 		s.suspect(AbuseHeadTooLarge)
 	}
@@ -172,13 +164,6 @@ func (s *Session) decode(block []byte, mode sectionMode) bool {
 	}
 	s.keep(block, mode, updated)
 	return true
-}
-
-// setDecoder tells the decoder what this connection and its worker want.
-func (s *Session) setDecoder() {
-	s.decoder.SetEmitFunc(s.scratch.emitter())
-	s.decoder.SetMaxStringLength(2 * s.blockMax()) // no string of a block decodes to more
-	s.boundTable()
 }
 
 func (s *Session) request(id uint32, x *section, ev *Event) {

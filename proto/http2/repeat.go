@@ -49,7 +49,8 @@ func (s *Session) again(block []byte, mode sectionMode) bool {
 }
 
 // keep is told of a block that was decoded: one that comes a second time is
-// kept. updated: it began with updates of the table's size.
+// kept, unless it has done something to the table. updated: it began with updates of
+// the table's size.
 func (s *Session) keep(block []byte, mode sectionMode, updated bool) {
 	i := repeatOf(mode)
 	hint := repeatHint(block)
@@ -58,7 +59,7 @@ func (s *Session) keep(block []byte, mode sectionMode, updated bool) {
 	if s.repeats == nil && !second {
 		return
 	}
-	if updated || !steady(block) {
+	if updated || s.decoder.inserted > 0 {
 		s.hints[i] = 0
 		s.repeats = nil
 		return
@@ -85,13 +86,12 @@ func (s *Session) keepEnded(x *section) {
 	s.repeats.kept[repeatOf(sectionRequest)].section.take(x)
 }
 
-// take makes x a copy of y. Its bytes and fields are its own, and so is what
-// decoders call.
+// take makes x a copy of y. Its bytes and fields are its own.
 func (x *section) take(y *section) {
-	emit, buf, fields := x.emit, x.buf, x.head.Fields
+	words, buf, fields := x.words, x.buf, x.head.Fields
 	*x = *y
-	x.emit, x.buf, x.head.Fields = emit, append(buf[:0], y.buf...), append(fields[:0], y.head.Fields...)
-	x.decoder, x.head.Buf, x.kept = nil, nil, false
+	x.words, x.buf, x.head.Fields = words, append(buf[:0], y.buf...), append(fields[:0], y.head.Fields...)
+	x.head.Buf, x.kept = nil, false
 }
 
 // repeatHint is the same for equal blocks, and most often not for others; it is
@@ -109,11 +109,3 @@ func repeatHint(b []byte) uint32 {
 }
 
 func load64(b []byte) uint64 { return uint64(load32(b))<<32 | uint64(load32(b[4:])) }
-
-// steady says that a block which begins with no update of the table's size leaves
-// the table as it is. (The decoder takes one elsewhere while there is nothing in
-// the table: then it makes no difference whether it comes again.)
-func steady(b []byte) bool {
-	e := tableEffects(b)
-	return e.whole && e.inserted == 0
-}

@@ -1,10 +1,6 @@
 package http2
 
-import (
-	"golang.org/x/net/http2/hpack"
-
-	"zproxy/proto"
-)
+import "zproxy/proto"
 
 // A decoded field section becomes a proto.Head here, and what would mean
 // something else to a recipient that speaks HTTP/1 is refused: RFC 9113
@@ -22,12 +18,11 @@ const (
 
 // section gathers the fields of one section: bytes in buf, spans in head.
 type section struct {
-	head    proto.Head
-	buf     []byte
-	emit    func(hpack.HeaderField)
-	decoder *hpack.Decoder
-	fault   *proto.Fault // the message is malformed
-	over    *proto.Fault // or over a limit
+	head  proto.Head
+	buf   []byte
+	words words
+	fault *proto.Fault // the message is malformed
+	over  *proto.Fault // or over a limit
 
 	size, sizeMax      int // RFC 9113 section 6.5.2
 	fieldsLeft         int
@@ -36,6 +31,7 @@ type section struct {
 	status, prior      proto.Span
 	cookies            int
 	mode               sectionMode
+	wants              bool // more fields
 	pseudo             uint8
 	regular, expect    bool
 	hasLength, hasHost bool
@@ -55,34 +51,25 @@ const (
 
 func pseudoFault() *proto.Fault { return proto.RequestFault(proto.FaultPseudoField) }
 
-// emitter is what decoders call for each field: one for all of them.
-func (x *Scratch) emitter() func(hpack.HeaderField) {
-	fields := &x.section
-	if fields.emit == nil {
-		fields.emit = func(f hpack.HeaderField) { fields.field(f.Name, f.Value) }
-	}
-	return fields.emit
-}
-
-// begin makes x ready for a section from d.
-func (x *section) begin(mode sectionMode, c *Config, d *hpack.Decoder) {
+// begin makes x ready for a section.
+func (x *section) begin(mode sectionMode, c *Config) {
 	x.head.Reset(nil)
 	x.head.H2, x.head.KeepAlive = true, true
 	x.buf = x.buf[:0]
-	x.decoder, x.fault, x.over = d, nil, nil
+	x.fault, x.over = nil, nil
 	x.size, x.sizeMax, x.fieldsLeft = 0, c.HeadBytes, c.Fields
 	x.authority, x.host, x.path, x.protocol, x.status, x.prior = none, none, none, none, none, none
 	x.cookies, x.mode, x.pseudo = 0, mode, 0
 	x.regular, x.expect, x.hasLength, x.hasHost = false, false, false, false
 	x.kept, x.ended = false, false
-	d.SetEmitEnabled(mode != sectionDiscard)
+	x.wants = mode != sectionDiscard
 }
 
 var none proto.Span
 
-// field takes one field. Behind a fault or a limit nothing is looked at any
+// field takes one field, which is lent. Behind a fault or a limit nothing is looked at any
 // more; the decoder goes on for the table's sake.
-func (x *section) field(name, value string) {
+func (x *section) field(name, value []byte) {
 	x.size += len(name) + len(value) + 32
 	switch {
 	case x.size > x.sizeMax:
@@ -97,11 +84,11 @@ func (x *section) field(name, value string) {
 		x.fault = x.regularField(name, value)
 	}
 	if x.fault != nil || x.over != nil {
-		x.decoder.SetEmitEnabled(false)
+		x.wants = false
 	}
 }
 
-func (x *section) store(v string) proto.Span {
+func (x *section) store(v []byte) proto.Span {
 	off := len(x.buf)
 	x.buf = append(x.buf, v...)
 	return proto.Span{Off: uint32(off), Len: uint32(len(v))}
@@ -110,13 +97,13 @@ func (x *section) store(v string) proto.Span {
 func (x *section) bytes(s proto.Span) []byte { return x.buf[s.Off:s.End()] }
 
 // pseudoField: known, once, before the others (RFC 9113 section 8.3).
-func (x *section) pseudoField(name, value string) *proto.Fault {
+func (x *section) pseudoField(name, value []byte) *proto.Fault {
 	if x.regular || x.mode == sectionTrailers {
 		return pseudoFault()
 	}
 	bit := uint8(0)
 	span := &x.status
-	switch name {
+	switch string(name) {
 	case ":method":
 		bit, span = pseudoMethod, &x.head.MethodName
 	case ":scheme":
@@ -140,7 +127,7 @@ func (x *section) pseudoField(name, value string) *proto.Fault {
 
 // regularField checks a field (RFC 9113 section 8.2.1) and keeps it, unless it
 // is about the connection (8.2.2).
-func (x *section) regularField(name, value string) *proto.Fault {
+func (x *section) regularField(name, value []byte) *proto.Fault {
 	token := proto.LookupLower(name)
 	if token == proto.TokenOther && !lowerToken(name) {
 		return nameFault(name)
@@ -416,7 +403,7 @@ func (x *section) endTrailers() *proto.Fault {
 }
 
 // lowerToken checks an unknown name (RFC 9113 section 8.2.1: in lower case).
-func lowerToken(name string) bool {
+func lowerToken(name []byte) bool {
 	for i := range len(name) {
 		if !lowerChars[name[i]] {
 			return false
@@ -425,8 +412,8 @@ func lowerToken(name string) bool {
 	return len(name) > 0
 }
 
-func nameFault(name string) *proto.Fault {
-	if proto.IsToken([]byte(name)) {
+func nameFault(name []byte) *proto.Fault {
+	if proto.IsToken(name) {
 		return &faultUpperCase
 	}
 	return proto.RequestFault(proto.FaultFieldName)

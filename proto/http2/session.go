@@ -1,8 +1,6 @@
 package http2
 
 import (
-	"golang.org/x/net/http2/hpack"
-
 	"zproxy/internal/index"
 	"zproxy/proto"
 )
@@ -82,9 +80,9 @@ type Session struct {
 	cfg     *Config
 	streams *Streams
 	scratch *Scratch
-	decoder *hpack.Decoder // from the first field block on
-	repeats *repeats       // from the first block on that came twice in a row
-	hints   [2]uint32      // of the last block of a head, and of trailers
+	decoder *decoder  // from the first field block on
+	repeats *repeats  // from the first block on that came twice in a row
+	hints   [2]uint32 // of the last block of a head, and of trailers
 	byID    index.Map[uint32]
 	out     []byte // control frames that wait
 	held    []byte // what has arrived of the frame, or of the field block, that has not all arrived
@@ -116,7 +114,6 @@ type Session struct {
 	blockID   uint32 // the stream an unfinished field block is for, 0 without one
 	blockEnd  bool   // it has END_STREAM
 	blockSelf bool   // it depends on itself
-	table     uint32 // size of the table for decoding, as the peer has chosen it
 	inserted  uint32 // by blocks that put many fields into it, see watchTable
 
 	// Streams.
@@ -205,12 +202,11 @@ func (s *Session) Start(role Role, c *Config, streams *Streams, scratch *Scratch
 		Owner: owner, cfg: c, streams: streams, scratch: scratch, decoder: decoder, byID: byID, out: out,
 		role: role, now: now, scoreAt: now, earned: earnedStart,
 		goAwayID: maxStreamID, sendWindow: defaultWindow, sendMost: defaultWindow,
-		peerStreams: trustStreams, peerWindow: defaultWindow, peerFrame: minMaxFrame, table: defaultTable,
+		peerStreams: trustStreams, peerWindow: defaultWindow, peerFrame: minMaxFrame,
 	}
 	if decoder != nil { // of the connection before
-		decoder.SetMaxDynamicTableSize(0)
-		decoder.SetMaxDynamicTableSize(defaultTable)
-		s.setDecoder()
+		decoder.setMax(0)
+		decoder.setMax(defaultTable)
 	}
 	if role == Server {
 		s.phase = phasePreface
@@ -233,9 +229,6 @@ func (s *Session) Release() {
 	s.returnCredit()
 	s.dropHeld()
 	s.Flushed()
-	if s.flags&flagClosed != 0 {
-		s.decoder = nil // it may have stopped within a field
-	}
 	s.flags |= flagClosed
 }
 
