@@ -369,7 +369,7 @@ func limitFields() []field {
 		{key: "header_bytes", kind: kindSize, def: "64KiB", min: kib, max: mib, at: at(func(l *Limits) *Size { return &l.HeaderBytes }),
 			doc: "Request line and fields together. A longer request is answered 431 (414 if its target alone is longer than 8KiB); a longer answer of an origin becomes 502."},
 		{key: "headers", kind: kindCount, def: "128", min: 8, max: 1024, at: at(func(l *Limits) *int { return &l.Headers }),
-			doc: "Number of fields in one message. More are answered 431; 502 for an origin's."},
+			doc: "Number of fields in one message. More are answered 431; 502 for an origin's. The crumbs of a cookie of HTTP/2 (RFC 9113 section 8.2.3) count as one."},
 		{key: "body_bytes", kind: kindSize, def: "0", max: 1 << 50, at: at(func(l *Limits) *Size { return &l.BodyBytes }),
 			zero: "no limit", doc: "Size of a request's body; a larger one is answered 413. Bodies are passed on as they come and never held in memory, so there is no need for a limit on the proxy's own account."},
 		{key: "request_header_timeout", kind: kindDuration, def: "10s", min: ms, max: hour, at: at(func(l *Limits) *time.Duration { return &l.RequestHeaderTimeout }),

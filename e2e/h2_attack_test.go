@@ -81,6 +81,16 @@ func streamAttacks() []attack {
 		{name: "window beyond 31 bits", cause: "forced_reset", turns: 20_000, turn: func(h *h2conn, n int) {
 			h.raw(http2.FrameWindowUpdate, 0, open(h, n), binary.BigEndian.AppendUint32(nil, 1<<31-1))
 		}},
+		{name: "HEADERS behind the end", cause: "forced_reset", turns: 20_000, turn: func(h *h2conn, n int) {
+			h.headers(open(h, n), true, "x", "y")
+		}},
+		{name: "PRIORITY on itself", cause: "forced_reset priority", turns: 20_000, turn: func(h *h2conn, n int) {
+			h.raw(http2.FramePriority, 0, open(h, n), append(binary.BigEndian.AppendUint32(nil, odd(n)), 1))
+		}},
+		{name: "second HEADERS without an end", cause: "forced_reset", turns: 20_000, turn: func(h *h2conn, n int) {
+			h.headers(odd(n), false, attackHead...)
+			h.headers(odd(n), false, "x", "y")
+		}},
 		{name: "DATA behind the end", cause: "forced_reset", turns: 20_000, turn: func(h *h2conn, n int) { h.data(open(h, n), true, "x") }},
 		{name: "malformed trailers", cause: "forced_reset", turns: 20_000, turn: func(h *h2conn, n int) {
 			h.headers(odd(n), false, attackHead...)
@@ -157,8 +167,25 @@ func frameAttacks() []attack {
 			h.rst(1, http2.ErrCodeCancel)
 		}},
 		{name: "HPACK bomb", cause: "head_too_large", turns: 2_000, turn: hpackBomb},
+		{name: "fields of a byte behind a closed window", cause: "head_too_large", turns: 2_000, turn: func(h *h2conn, n int) {
+			bytesOfFields(h, n, "\x8f", "\x8f") // accept-charset, which has no value
+		}},
+		{name: "crumbs of a byte behind a closed window", cause: "head_too_large", turns: 2_000, turn: func(h *h2conn, n int) {
+			bytesOfFields(h, n, "\x60\x01a", "\xbe")
+		}},
 		{name: "table churn", cause: "table_churn", turns: 2_000, turn: tableChurn},
 	}
+}
+
+// bytesOfFields asks with 4000 fields, of which the first is another one in the first
+// request, and opens no window for the answers.
+func bytesOfFields(h *h2conn, n int, first, next string) {
+	block := "\x82\x86\x84\x01\x03e2e"
+	if n == 0 {
+		h.raw(http2.FrameSettings, 0, 0, []byte{0, 4, 0, 0, 0, 0})
+		block += first
+	}
+	h.raw(http2.FrameHeaders, http2.FlagHeadersEndHeaders|http2.FlagHeadersEndStream, odd(n), []byte(block+strings.Repeat(next, 4000)))
 }
 
 // hpackBomb puts a field of 3 KB into the table and names it 16 000 times.

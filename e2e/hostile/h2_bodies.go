@@ -106,11 +106,19 @@ func h2Sizes() []H2Request {
 	for i := range 5000 {
 		crumbs = append(crumbs, "cookie", fmt.Sprintf("c%d=0123456789", i))
 	}
+	bytes, bits := []string{}, []string{}
+	for range 4000 {
+		bytes = append(bytes, "accept-charset", "")
+		bits = append(bits, "cookie", "a")
+	}
 	return []H2Request{
 		h2Row("h2 size/value of 40 KB", "10.5.1", h2Head("GET", "/a", "x", strings.Repeat("a", 40000)), passes(get("/a"))),
 		h2Row("h2 size/value of 100 KB", "10.5.1", h2Head("GET", "/a", "x", strings.Repeat("a", 100000)), refused(431).goesOn()),
 		h2Row("h2 size/name of 100 KB", "10.5.1", h2Head("GET", "/a", strings.Repeat("a", 100000), "x"), refused(431).goesOn()),
 		h2Row("h2 size/500 fields", "10.5.1", h2Head("GET", "/a", many...), refused(431).goesOn()),
+		h2Row("h2 size/180 crumbs", "8.2.3", h2Head("GET", "/a", crumbs[:2*180]...), passes(get("/a"))),
+		h2Row("h2 size/4000 fields of one byte", "10.5.1", h2Head("GET", "/a", bytes...), refused(431).goesOn()),
+		h2Row("h2 size/4000 crumbs of one byte", "10.5.1", h2Head("GET", "/a", bits...), refused(431).goesOn()),
 		h2Row("h2 size/5000 crumbs", "10.5.1", h2Head("GET", "/a", crumbs...), refused(431).goesOn()),
 		h2Row("h2 size/path of 20 KB", "9112 3-5", h2Head("GET", "/"+strings.Repeat("a", 20000)), refused(414).goesOn()),
 	}

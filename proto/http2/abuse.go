@@ -95,6 +95,10 @@ const (
 	rapidMs = 10
 	cutsMax = 100
 
+	// unwantedFree is how many fields behind a limit cost a point more: each may be a
+	// byte, but has to be read for the table's sake.
+	unwantedFree = 32
+
 	longPastNs = 1e12 // every score is gone by then
 )
 

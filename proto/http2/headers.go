@@ -157,7 +157,7 @@ func (s *Session) decode(block []byte, mode sectionMode) bool {
 	err := s.decoder.decode(block, x)
 	s.watchTable()
 	if x.over != nil {
-		s.suspect(AbuseHeadTooLarge)
+		s.suspectOf(AbuseHeadTooLarge, abuses[AbuseHeadTooLarge].points+uint32(x.unwanted/unwantedFree))
 	}
 	if err != nil {
 		return false

@@ -114,6 +114,7 @@ func (d *decoder) decode(b []byte, x *section) error {
 		case c >= indexed && c < 0xff && !x.wants:
 			i := uint64(c &^ indexed)
 			b, ok = b[1:], i > 0 && i < d.known()
+			x.unwanted++
 		case c >= indexed:
 			b, ok = d.indexed(b, x)
 		case c >= insert:
@@ -134,8 +135,12 @@ func (d *decoder) indexed(b []byte, x *section) (rest []byte, ok bool) {
 	if !ok {
 		return b, false
 	}
+	if !x.wants {
+		x.unwanted++
+		return b, i > 0 && i < d.known()
+	}
 	name, value, ok := d.at(&x.words, i)
-	if ok && x.wants {
+	if ok {
 		x.field(name, value)
 	}
 	return b, ok
@@ -166,6 +171,8 @@ func (d *decoder) literal(b []byte, prefix int, x *section, kept bool) (rest []b
 	}
 	if x.wants {
 		x.field(name, value)
+	} else {
+		x.unwanted++
 	}
 	if kept {
 		d.insert(name, value)

@@ -11,8 +11,9 @@ import "bytes"
 // not kept, and ends what was kept before.
 
 const (
-	repeatMax    = 512 // bytes of a block that is kept
-	repeatMisses = 16  // blocks in a row that are others, and nothing is kept any more
+	repeatMax    = 512     // bytes of a block that is kept
+	repeatText   = 4 << 10 // of what it says, which may be much more
+	repeatMisses = 16      // blocks in a row that are others, and nothing is kept any more
 )
 
 // repeats is what a session keeps of the blocks of its heads, and of trailers.
@@ -71,7 +72,7 @@ func (s *Session) keep(block []byte, mode sectionMode, updated bool) {
 		s.repeats = nil
 		return
 	}
-	if x := &s.scratch.section; second && mode != sectionDiscard && len(block) <= repeatMax && x.over == nil {
+	if x := &s.scratch.section; second && mode != sectionDiscard && len(block) <= repeatMax && len(x.buf)+len(x.crumbs) <= repeatText && x.over == nil {
 		r := &s.repeats.kept[i]
 		r.block = append(r.block[:0], block...)
 		r.section.take(x)
@@ -88,9 +89,10 @@ func (s *Session) keepEnded(x *section) {
 
 // take makes x a copy of y. Its bytes and fields are its own.
 func (x *section) take(y *section) {
-	words, buf, fields := x.words, x.buf, x.head.Fields
+	words, crumbs, buf, fields := x.words, x.crumbs, x.buf, x.head.Fields
 	*x = *y
-	x.words, x.buf, x.head.Fields = words, append(buf[:0], y.buf...), append(fields[:0], y.head.Fields...)
+	x.words, x.crumbs = words, append(crumbs[:0], y.crumbs...)
+	x.buf, x.head.Fields = append(buf[:0], y.buf...), append(fields[:0], y.head.Fields...)
 	x.head.Buf, x.kept = nil, false
 }
 

@@ -18,18 +18,21 @@ const (
 
 // section gathers the fields of one section: bytes in buf, spans in head.
 type section struct {
-	head  proto.Head
-	buf   []byte
-	words words
-	fault *proto.Fault // the message is malformed
-	over  *proto.Fault // or over a limit
+	head   proto.Head
+	buf    []byte
+	words  words
+	crumbs []byte       // the cookie that they make together
+	fault  *proto.Fault // the message is malformed
+	over   *proto.Fault // or over a limit
 
 	size, sizeMax      int // RFC 9113 section 6.5.2
 	fieldsLeft         int
 	authority, host    proto.Span
 	path, protocol     proto.Span
 	status, prior      proto.Span
+	cookie             uint32 // the field of the first crumb of a request
 	cookies            int
+	unwanted           int // fields behind a fault or a limit
 	mode               sectionMode
 	wants              bool // more fields
 	pseudo             uint8
@@ -55,11 +58,11 @@ func pseudoFault() *proto.Fault { return proto.RequestFault(proto.FaultPseudoFie
 func (x *section) begin(mode sectionMode, c *Config) {
 	x.head.Reset(nil)
 	x.head.H2, x.head.KeepAlive = true, true
-	x.buf = x.buf[:0]
+	x.buf, x.crumbs = x.buf[:0], x.crumbs[:0]
 	x.fault, x.over = nil, nil
 	x.size, x.sizeMax, x.fieldsLeft = 0, c.HeadBytes, c.Fields
 	x.authority, x.host, x.path, x.protocol, x.status, x.prior = none, none, none, none, none, none
-	x.cookies, x.mode, x.pseudo = 0, mode, 0
+	x.cookies, x.unwanted, x.mode, x.pseudo = 0, 0, mode, 0
 	x.regular, x.expect, x.hasLength, x.hasHost = false, false, false, false
 	x.kept, x.ended = false, false
 	x.wants = mode != sectionDiscard
@@ -76,10 +79,7 @@ func (x *section) field(name, value []byte) {
 		x.over = proto.RequestFault(proto.FaultHeadTooLarge)
 	case len(name) > 0 && name[0] == ':':
 		x.fault = x.pseudoField(name, value)
-	case x.fieldsLeft == 0:
-		x.over = proto.RequestFault(proto.FaultTooManyFields)
 	default:
-		x.fieldsLeft--
 		x.regular = true
 		x.fault = x.regularField(name, value)
 	}
@@ -136,16 +136,25 @@ func (x *section) regularField(name, value []byte) *proto.Fault {
 		len(value) > 0 && (space(value[0]) || space(value[len(value)-1])) {
 		return proto.RequestFault(proto.FaultFieldValue)
 	}
+	if token == proto.TokenCookie && x.mode == sectionRequest {
+		if x.cookies++; x.cookies > 1 {
+			x.crumb(value)
+			return nil
+		}
+		x.cookie = uint32(len(x.head.Fields))
+	}
+	if x.fieldsLeft == 0 {
+		x.over = proto.RequestFault(proto.FaultTooManyFields)
+		return nil
+	}
+	x.fieldsLeft--
 	n, v := x.store(name), x.store(value)
 	if token <= proto.TokenProxyConnection && token != proto.TokenOther {
 		if keep, fault := x.special(token, v); !keep {
 			return fault
 		}
 	}
-	switch {
-	case token == proto.TokenCookie:
-		x.cookies++
-	case token == proto.TokenPriority:
+	if token == proto.TokenPriority {
 		x.prior = v
 	}
 	h := &x.head
@@ -325,33 +334,30 @@ func (x *section) effectiveHost() *proto.Fault {
 	return nil
 }
 
-// joinCookies makes one field of the crumbs (RFC 9113 section 8.2.3), where the
-// first one was: what follows may not know that there can be several.
-func (x *section) joinCookies() {
-	if x.cookies < 2 {
+// crumbsMax is how many crumbs one cookie may come in: browsers keep at most 180 for
+// a site, and send each by itself.
+const crumbsMax = 256
+
+// crumb takes one more of a cookie, of which one field is made where the first one was
+// (RFC 9113 section 8.2.3): what follows may not know that there can be several. So
+// they count as one, but not more than crumbsMax of them.
+func (x *section) crumb(value []byte) {
+	if x.cookies > crumbsMax {
+		x.over = proto.RequestFault(proto.FaultTooManyFields)
 		return
 	}
-	h := &x.head
-	first, kept := -1, 0
-	off := len(x.buf)
-	for i := range h.Fields {
-		f := h.Fields[i]
-		if f.Token == proto.TokenCookie {
-			if first >= 0 {
-				x.buf = append(x.buf, "; "...)
-			}
-			x.buf = append(x.buf, x.bytes(f.Value)...)
-			if first >= 0 {
-				continue
-			}
-			first = kept
-		}
-		h.Fields[kept] = f
-		kept++
+	if x.cookies == 2 {
+		x.crumbs = append(x.crumbs, x.bytes(x.head.Fields[x.cookie].Value)...)
 	}
-	h.Fields = h.Fields[:kept]
-	h.Fields[first].Value = proto.Span{Off: uint32(off), Len: uint32(len(x.buf) - off)}
-	h.Buf = x.buf
+	x.crumbs = append(append(x.crumbs, "; "...), value...)
+}
+
+// joinCookies makes one field of the crumbs.
+func (x *section) joinCookies() {
+	if x.cookies > 1 {
+		x.head.Fields[x.cookie].Value = x.store(x.crumbs)
+		x.head.Buf = x.buf
+	}
 }
 
 // endResponse checks the section as the head of a response (RFC 9113 section
