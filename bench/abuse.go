@@ -23,30 +23,46 @@ type abuser struct {
 	polite bool // goes on when the server has read that, and ends at its GOAWAY
 	wait   bool // stays when it has asked
 	append func(b []byte, id uint32) []byte
+
+	late func(b []byte, id uint32) []byte // of each request, when the server has read all of them
+	// patience is how long a contender is to wait for a client that takes nothing, ""
+	// for as long as it does by itself. The client stays for longer.
+	patience string
 }
+
+const (
+	shortPatience = "2s"
+	// outstay is how long a client stays that is to be sent away after shortPatience.
+	outstay = 6 * time.Second
+)
 
 // abusers are bounded: each has a connection of its own for a certain time, and
 // nothing is sent that a server could not refuse by the letter of RFC 9113.
 var abusers = []abuser{
-	{"rapid-reset", "HEADERS and RST_STREAM at once; ends at the GOAWAY", 4, 100, true, false, func(b []byte, id uint32) []byte {
-		b = appendFrame(b, frameHeadersType, 5, id, plainHead)
-		return appendFrame(b, frameResetType, 0, id, []byte{0, 0, 0, 8})
+	{name: "rapid-reset", why: "HEADERS and RST_STREAM at once; ends at the GOAWAY", conns: 4, heads: 100, polite: true, append: func(b []byte, id uint32) []byte {
+		return appendFrame(appendAsk(b, id), frameResetType, 0, id, []byte{0, 0, 0, 8})
 	}},
-	{"made-you-reset", "HEADERS and a WINDOW_UPDATE by 0, which the server must answer with a reset; ends at its GOAWAY", 4, 100, true, false, madeYouReset},
-	{"made-you-reset-on", "the same, going on behind its GOAWAY until the connection ends", 4, 100, false, false, madeYouReset},
-	{"bomb-fields", "4000 indexed fields of one byte in each of 100 requests, behind a window that stays closed", 20, 100, false, true, func(b []byte, id uint32) []byte {
+	{name: "made-you-reset", why: "HEADERS and a WINDOW_UPDATE by 0, which the server must answer with a reset; ends at its GOAWAY", conns: 4, heads: 100, polite: true,
+		append: func(b []byte, id uint32) []byte { return addNothing(appendAsk(b, id), id) }},
+	{name: "made-you-reset-on", why: "the same, going on behind its GOAWAY until the connection ends", conns: 4, heads: 100,
+		append: func(b []byte, id uint32) []byte { return addNothing(appendAsk(b, id), id) }},
+	{name: "made-you-reset-late", why: "the same, each WINDOW_UPDATE when the server has read the HEADERS of all; ends at its GOAWAY", conns: 4, heads: 100, polite: true, append: appendAsk, late: addNothing},
+	{name: "bomb-fields", why: "4000 indexed fields of one byte in each of 100 requests, behind a window that stays closed", conns: 20, heads: 100, wait: true, append: func(b []byte, id uint32) []byte {
 		return appendFrame(b, frameHeadersType, 5, id, bombFields)
 	}},
-	{"bomb-crumbs", "4000 cookie crumbs of one byte in each of 100 requests, behind a window that stays closed", 20, 100, false, true, func(b []byte, id uint32) []byte {
+	{name: "bomb-crumbs", why: "4000 cookie crumbs of one byte in each of 100 requests, behind a window that stays closed", conns: 20, heads: 100, wait: true, append: func(b []byte, id uint32) []byte {
 		return appendFrame(b, frameHeadersType, 5, id, bombCrumbs(id))
 	}},
-	{"closed-window", "100 ordinary requests, behind a window that stays closed", 20, 100, false, true, func(b []byte, id uint32) []byte {
-		return appendFrame(b, frameHeadersType, 5, id, plainHead)
+	{name: "bomb-within", why: "15 fields of 1000 bytes, of a byte each, in each of 100 requests, behind a window that stays closed", conns: 20, heads: 100, wait: true, append: func(b []byte, id uint32) []byte {
+		return appendFrame(b, frameHeadersType, 5, id, bombWithin(id))
 	}},
+	{name: "closed-window", why: "100 ordinary requests, behind a window that stays closed", conns: 20, heads: 100, wait: true, append: appendAsk},
+	{name: "never-taken", why: "the same for " + outstay.String() + ", where whoever takes nothing for " + shortPatience + " is to be sent away", conns: 20, heads: 100, wait: true, append: appendAsk, patience: shortPatience},
 }
 
-func madeYouReset(b []byte, id uint32) []byte {
-	b = appendFrame(b, frameHeadersType, 5, id, plainHead)
+func appendAsk(b []byte, id uint32) []byte { return appendFrame(b, frameHeadersType, 5, id, plainHead) }
+
+func addNothing(b []byte, id uint32) []byte {
 	return appendFrame(b, frameWindowType, 0, id, []byte{0, 0, 0, 0})
 }
 
@@ -119,7 +135,7 @@ func runAbuse(ctx context.Context, set settings, chosen []*abuser, out, progress
 		}
 	}
 	for _, a := range chosen {
-		fmt.Fprintf(out, "\n%s: %s; %d connections.\n\n| contender | streams | connections ended | CPU us for a stream, least, median | CPU s | memory before, most MiB | MiB 1 s after |\n|---|---|---|---|---|---|---|\n", a.name, a.why, a.conns)
+		fmt.Fprintf(out, "\n%s: %s; %d connections.\n\n| contender | streams | connections ended | streams reset, the last after s | CPU us for a stream, least, median | CPU s | memory before, most, with the clients still there MiB | MiB 1 s after |\n|---|---|---|---|---|---|---|---|\n", a.name, a.why, a.conns)
 		rows, err := b.abuseRows(a)
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.name, err)
@@ -135,17 +151,19 @@ func runAbuse(ctx context.Context, set settings, chosen []*abuser, out, progress
 type abuseRow struct {
 	name           string
 	streams, ended int64
-	cpu            uint64    // ns
-	each           []float64 // us for a stream, of each round
-	before, most   uint64    // bytes
-	after          uint64
+	reset          int64
+	lastReset      time.Duration // since the round began
+	cpu            uint64        // ns
+	each           []float64     // us for a stream, of each round
+	before, most   uint64        // bytes
+	last, after    uint64        // with the clients still there, and without
 }
 
 func (r *abuseRow) String() string {
 	const mib = 1 << 20
 	slices.Sort(r.each)
-	return fmt.Sprintf("| %s | %d | %d | %.2f, %.2f | %.2f | %.1f, %.1f | %.1f |\n", r.name, r.streams, r.ended, r.each[0], r.each[len(r.each)/2],
-		float64(r.cpu)/1e9, float64(r.before)/mib, float64(r.most)/mib, float64(r.after)/mib)
+	return fmt.Sprintf("| %s | %d | %d | %d, %.1f | %.2f, %.2f | %.2f | %.1f, %.1f, %.1f | %.1f |\n", r.name, r.streams, r.ended, r.reset, r.lastReset.Seconds(),
+		r.each[0], r.each[len(r.each)/2], float64(r.cpu)/1e9, float64(r.before)/mib, float64(r.most)/mib, float64(r.last)/mib, float64(r.after)/mib)
 }
 
 // abuseRows has the contenders take turns, each started anew for each round.
@@ -167,12 +185,13 @@ func (b *bench) abuseRows(a *abuser) (rows []*abuseRow, err error) {
 
 func (b *bench) abuseRound(a *abuser, r *abuseRow) error {
 	defer b.stopAll()
-	s := scenarioNamed("h2-h1")
-	origin, err := b.origin(s)
+	s := *scenarioNamed("h2-h1")
+	s.patience = a.patience
+	origin, err := b.origin(&s)
 	if err != nil {
 		return err
 	}
-	st, err := b.start(contenderNamed(r.name), s, origin)
+	st, err := b.start(contenderNamed(r.name), &s, origin)
 	if err != nil {
 		return err
 	}
@@ -189,19 +208,25 @@ func (b *bench) abuseRound(a *abuser, r *abuseRow) error {
 		return err
 	}
 	r.before = max(r.before, pss)
-	ctx, leave := context.WithTimeout(b.ctx, b.set.duration)
+	stay := b.set.duration
+	if a.patience != "" {
+		stay = outstay
+	}
+	ctx, leave := context.WithTimeout(b.ctx, stay)
 	defer leave()
 	tally := a.start(ctx, address(st.url))
+	last := uint64(0)
 	for watch := true; watch; {
 		select {
 		case <-tally.done:
 			watch = false
 		case <-time.After(20 * time.Millisecond):
-		}
-		if _, pss, err := memoryOf(family); err == nil {
-			r.most = max(r.most, pss)
+			if _, pss, err := memoryOf(family); err == nil {
+				r.most, last = max(r.most, pss), pss
+			}
 		}
 	}
+	r.last = max(r.last, last)
 	b.sleep(time.Second)
 	after, err := cpuOf(family)
 	if err != nil {
@@ -217,6 +242,8 @@ func (b *bench) abuseRound(a *abuser, r *abuseRow) error {
 	}
 	r.streams += streams
 	r.ended += tally.ended.Load()
+	r.reset += tally.reset.Load()
+	r.lastReset = max(r.lastReset, time.Duration(tally.lastReset.Load()))
 	r.cpu += after.total - before.total
 	r.each = append(r.each, float64(after.total-before.total)/1e3/float64(streams))
 	return b.ctx.Err()

@@ -50,6 +50,16 @@ func headOf(more []byte) []byte {
 	return append(literals([2]string{":method", "GET"}, [2]string{":scheme", "http"}, [2]string{":path", "/"}, [2]string{":authority", "h"}), more...)
 }
 
+// bombWithin is a request that is within everybody's limits, of fields that are put
+// into the table by the first stream, and named by all of them.
+func bombWithin(id uint32) []byte {
+	more := strings.Repeat("\xbe", 15)
+	if id == 1 {
+		more = "\x40\x01x\x7f\xe9\x06" + strings.Repeat("a", 1000) + more[1:]
+	}
+	return headOf([]byte(more))
+}
+
 const bombCount = 4000
 
 var (
@@ -79,12 +89,15 @@ func readFrame(c io.Reader) (kind, flags byte, stream uint32, err error) {
 // tally is what the connections of an abuser have done.
 type tally struct {
 	streams, ended atomic.Int64
+	reset          atomic.Int64 // streams
+	lastReset      atomic.Int64 // ns since begin
+	begin          time.Time
 	done           chan struct{}
 }
 
 // start abuses addr until ctx ends.
 func (a *abuser) start(ctx context.Context, addr string) *tally {
-	t := &tally{done: make(chan struct{})}
+	t := &tally{begin: time.Now(), done: make(chan struct{})}
 	var all sync.WaitGroup
 	for range a.conns {
 		all.Go(func() {
@@ -101,6 +114,28 @@ func (a *abuser) start(ctx context.Context, addr string) *tally {
 	return t
 }
 
+// listen reads what the server says until that ends, or the abuser has heard enough.
+func (a *abuser) listen(c net.Conn, t *tally, heard, over chan struct{}) {
+	defer close(over)
+	for {
+		kind, flags, _, err := readFrame(c)
+		if err != nil {
+			return
+		}
+		switch {
+		case kind == frameGoAwayType && a.polite:
+			return
+		case kind == framePingType && flags == 1:
+			heard <- struct{}{}
+		case kind == frameResetType:
+			t.reset.Add(1)
+			t.lastReset.Store(int64(time.Since(t.begin)))
+		case kind == frameSettingsType && flags == 0:
+			c.Write(appendFrame(nil, frameSettingsType, 1, 0, nil))
+		}
+	}
+}
+
 // connection is one, until the server ends it or the time is over.
 func (a *abuser) connection(ctx context.Context, addr string, t *tally) {
 	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
@@ -111,50 +146,44 @@ func (a *abuser) connection(ctx context.Context, addr string, t *tally) {
 	gone := context.AfterFunc(ctx, func() { c.Close() })
 	defer gone()
 	over, heard := make(chan struct{}), make(chan struct{}, 1)
-	go func() {
-		defer close(over)
-		for {
-			kind, flags, _, err := readFrame(c)
-			if err != nil {
-				return
-			}
-			switch {
-			case kind == frameGoAwayType && a.polite:
-				return
-			case kind == framePingType && flags == 1:
-				heard <- struct{}{}
-			case kind == frameSettingsType && flags == 0:
-				c.Write(appendFrame(nil, frameSettingsType, 1, 0, nil))
-			}
-		}
-	}()
+	go a.listen(c, t, heard, over)
 	window := uint32(65535)
 	if a.wait {
 		window = 0
 	}
+	// read has the server read b, and says whether there is more to be had of it.
+	read := func(b []byte) bool {
+		if a.polite {
+			b = appendFrame(b, framePingType, 0, 0, make([]byte, 8))
+		}
+		if _, err := c.Write(b); err != nil || !a.polite {
+			return err == nil
+		}
+		select {
+		case <-heard:
+			return true
+		case <-over:
+			return false
+		}
+	}
 	b := greeting(window)
-	for id, ends := uint32(1), false; !ends; b = b[:0] {
+	for id, more := uint32(1), true; more; b = b[:0] {
+		first := id
 		for range a.heads {
 			b = a.append(b, id)
 			id += 2
 		}
-		if a.polite {
-			b = appendFrame(b, framePingType, 0, 0, make([]byte, 8))
-		}
-		if _, err := c.Write(b); err != nil {
-			break
-		}
+		more = read(b)
 		t.streams.Add(int64(a.heads))
-		switch {
-		case a.wait:
-			<-over
-			ends = true
-		case a.polite:
-			select {
-			case <-heard: // the server has been through all of that
-			case <-over:
-				ends = true
+		if more && a.late != nil {
+			for b = b[:0]; first < id; first += 2 {
+				b = a.late(b, first)
 			}
+			more = read(b)
+		}
+		if more && a.wait {
+			<-over
+			more = false
 		}
 	}
 	if ctx.Err() == nil {

@@ -45,7 +45,8 @@ type place struct {
 	Tuned       bool
 	HTTP2Client bool // clients speak HTTP/2, without TLS
 	HTTP2Origin bool
-	Upgrades    bool // to WebSocket
+	Upgrades    bool   // to WebSocket
+	Patience    string // with who takes nothing; "": what is usual
 	IO          string
 	Loops       string // list of CPUs; "": one loop on any
 	Admin       string // address of the metrics page; "": none
@@ -168,7 +169,7 @@ func (b *bench) start(c *contender, s *scenario, origin string) (*started, error
 	}
 	p := &place{Listen: listen, Origin: origin, OriginPath: strings.TrimPrefix(origin, "unix:"), Dir: dir, Pool: max(1024, b.originConnections(s)),
 		Connections: max(4096, b.connections(s)+b.originConnections(s)+1024), Tuned: c.tuned, IO: c.io, Root: os.Geteuid() == 0,
-		HTTP2Client: s.http2Clients(), HTTP2Origin: s.http2Origin && !c.plain, Upgrades: s.upgrades()}
+		HTTP2Client: s.http2Clients(), HTTP2Origin: s.http2Origin && !c.plain, Upgrades: s.upgrades(), Patience: s.patience}
 	p.Files = 2 * p.Connections
 	if !s.unixOrigin {
 		p.OriginPath = ""

@@ -18,8 +18,9 @@ type scenario struct {
 	http2Origin bool // the proxy speaks HTTP/2 with the origin, without TLS
 	message     int  // clients talk on WebSockets: bytes of a message
 	memory      memoryKind
-	own         bool // bench/load, where it is wrk otherwise: for parts of a second
-	openLoop    bool // at fixed rates, to see how long answers take
+	own         bool   // bench/load, where it is wrk otherwise: for parts of a second
+	openLoop    bool   // at fixed rates, to see how long answers take
+	patience    string // with clients that take nothing; "": what is usual
 	contenders  []string
 	goals       []goal
 }
