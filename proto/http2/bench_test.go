@@ -2,6 +2,7 @@ package http2
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -146,26 +147,66 @@ func BenchmarkReadBlock(b *testing.B) {
 	}
 }
 
-// BenchmarkDecoderAlone is the part of BenchmarkExchangeBrowser that is not ours.
-func BenchmarkDecoderAlone(b *testing.B) {
+// BenchmarkDecoders has both decoders read what browsers send once the table has it,
+// the same with paths of their own, and 4000 fields of which nobody wants the most.
+func BenchmarkDecoders(b *testing.B) {
 	var blk bytes.Buffer
 	enc := hpack.NewEncoder(&blk)
-	write := func() {
+	browser := func(path string, sensitive bool) []byte {
 		blk.Reset()
 		for i := 0; i < len(browserFields); i += 2 {
-			enc.WriteField(hpack.HeaderField{Name: browserFields[i], Value: browserFields[i+1]})
+			f := hpack.HeaderField{Name: browserFields[i], Value: browserFields[i+1]}
+			if f.Name == ":path" {
+				f.Value, f.Sensitive = path, sensitive
+			}
+			enc.WriteField(f)
 		}
+		return bytes.Clone(blk.Bytes())
 	}
-	n := 0
-	dec := hpack.NewDecoder(4096, func(hpack.HeaderField) { n++ })
-	write()
-	dec.Write(blk.Bytes())
-	dec.Close()
-	write()
-	b.ReportAllocs()
-	for b.Loop() {
-		dec.Write(blk.Bytes())
-		dec.Close()
+	first := browser("/", false)
+	var paths [][]byte
+	for i := range 100 {
+		paths = append(paths, browser(fmt.Sprint("/item/", i), true))
+	}
+	cfg := DefaultConfig()
+	for _, c := range []struct {
+		name   string
+		blocks [][]byte
+	}{
+		{"same", [][]byte{browser("/", false)}},
+		{"paths", paths},
+		{"bomb", [][]byte{[]byte(strings.Repeat("\x8f", 4000))}},
+	} {
+		b.Run(c.name+"/own", func(b *testing.B) {
+			d, x := decoder{max: defaultTable}, section{}
+			x.begin(sectionRequest, &cfg)
+			d.decode(first, &x)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				x.begin(sectionRequest, &cfg)
+				if d.decode(c.blocks[i%len(c.blocks)], &x) != nil {
+					b.Fatal("refused")
+				}
+			}
+		})
+		b.Run(c.name+"/library", func(b *testing.B) {
+			x := section{}
+			var d *hpack.Decoder
+			d = hpack.NewDecoder(defaultTable, func(f hpack.HeaderField) {
+				x.field([]byte(f.Name), []byte(f.Value))
+				d.SetEmitEnabled(x.wants)
+			})
+			x.begin(sectionRequest, &cfg)
+			d.Write(first)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				x.begin(sectionRequest, &cfg)
+				d.SetEmitEnabled(true)
+				if _, err := d.Write(c.blocks[i%len(c.blocks)]); err != nil || d.Close() != nil {
+					b.Fatal("refused")
+				}
+			}
+		})
 	}
 }
 

@@ -112,9 +112,9 @@ func (d *decoder) decode(b []byte, x *section) error {
 		ok := false
 		switch c := b[0]; {
 		case c >= indexed && c < 0xff && !x.wants:
-			i := uint64(c &^ indexed)
-			b, ok = b[1:], i > 0 && i < d.known()
-			x.unwanted++
+			n := d.skip(b)
+			x.unwanted += n
+			b, ok = b[n:], n > 0
 		case c >= indexed:
 			b, ok = d.indexed(b, x)
 		case c >= insert:
@@ -127,6 +127,15 @@ func (d *decoder) decode(b []byte, x *section) error {
 		}
 	}
 	return nil
+}
+
+// skip is how many fields b begins with that are there and are a byte each.
+func (d *decoder) skip(b []byte) (n int) {
+	end := byte(min(indexed+d.known(), 0xff))
+	for n < len(b) && b[n] > indexed && b[n] < end {
+		n++
+	}
+	return n
 }
 
 // indexed reads a field of a table (section 6.1).
