@@ -122,7 +122,7 @@ func writeEnded(t *testing.T, c net.Conn, write func(*xnet.Framer, asking), rest
 func TestRequestsEndedAtOnce(t *testing.T) {
 	t.Parallel()
 	var heard, served atomic.Int64
-	onPairs(t, "", func(w http.ResponseWriter, r *http.Request) {
+	onPairs(t, "http2: {abuse_score: 1048576}", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/stays" {
 			heard.Add(1)
 		}

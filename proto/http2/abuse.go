@@ -95,6 +95,9 @@ const (
 	rapidMs = 10
 	cutsMax = 100
 
+	// madePoints is for frames that nobody sends by mistake, or has to be told of twice.
+	madePoints = 100
+
 	// unwantedFree is how many fields behind a limit cost a point more: each may be a
 	// byte, but has to be read for the table's sake.
 	unwantedFree = 32
@@ -141,6 +144,19 @@ func (s *Session) endCalmly(ev *Event) {
 		s.doomed = AbuseOutput
 	}
 	s.fail(ev, ErrEnhanceYourCalm, &abuses[s.doomed].fault)
+}
+
+// forced counts a stream that a peer makes this side reset. From an origin it is
+// never taken for intent: others' requests are on its connection.
+func (s *Session) forced(fault *proto.Fault) {
+	points := abuses[AbuseForcedReset].points
+	switch fault {
+	case &faultWindowZero, &faultWindowMax, &faultSelf, &faultStreamClosed:
+		if s.role == Server {
+			points = madePoints
+		}
+	}
+	s.suspectOf(AbuseForcedReset, points)
 }
 
 // earn allows for the WINDOW_UPDATEs that a frame sent will cause.

@@ -43,10 +43,13 @@ func TestFloodsEndTheConnection(t *testing.T) {
 		min, max int
 	}{
 		{AbuseRapidReset, nil, func(r *rig, i int) { r.get(id(i)); r.fr.WriteRSTStream(id(i), xnet.ErrCodeCancel) }, 900, 1100},
-		{AbuseForcedReset, nil, func(r *rig, i int) { r.get(id(i)); r.fr.WriteWindowUpdate(id(i), 0) }, 150, 250},
+		{AbuseForcedReset, nil, func(r *rig, i int) { r.get(id(i)); r.fr.WriteWindowUpdate(id(i), 0) }, 15, 25},
+		{AbuseForcedReset, nil, func(r *rig, i int) { r.get(id(i)); r.fr.WriteWindowUpdate(id(i), maxWindow) }, 15, 25},
+		{AbuseForcedReset, nil, func(r *rig, i int) { r.get(id(i)); r.fr.WritePriority(id(i), xnet.PriorityParam{StreamDep: id(i)}) }, 15, 25},
+		{AbuseForcedReset, nil, func(r *rig, i int) { r.get(id(i)); r.headers(id(i), true, "x", "y") }, 15, 25},
 		{AbuseForcedReset, nil, func(r *rig, i int) { r.headers(id(i), true, ":method", "GET") }, 150, 250},
 		{AbuseForcedReset, nil, func(r *rig, i int) { r.post(id(i), "content-length", "1"); r.fr.WriteData(id(i), true, nil) }, 150, 250},
-		{AbuseForcedReset, nil, func(r *rig, i int) { r.get(id(i)); r.fr.WriteData(id(i), true, nil) }, 150, 250},
+		{AbuseForcedReset, nil, func(r *rig, i int) { r.get(id(i)); r.fr.WriteData(id(i), true, nil) }, 15, 25},
 		{AbuseRefused, func(r *rig) {
 			for i := range 512 {
 				r.get(id(i))

@@ -274,7 +274,7 @@ func (s *Session) streamError(i, id uint32, code ErrCode, fault *proto.Fault, ev
 	if s.role == Client {
 		ev.Fault = asResponse(fault)
 	}
-	s.suspect(AbuseForcedReset)
+	s.forced(fault)
 	s.appendReset(id, code)
 	if i != 0 {
 		ev.User = s.streams.At(i).User
