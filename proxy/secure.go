@@ -109,7 +109,6 @@ func compileOrigins(u *config.Upstream) ([]*transport.Client, error) {
 	base := &stdtls.Config{
 		MinVersion: tlsVersion(u.TLS.MinVersion), CipherSuites: suites12,
 		NextProtos: alpn([]string{u.Protocol}), InsecureSkipVerify: !u.TLS.Verify,
-		ClientSessionCache: stdtls.NewLRUClientSessionCache(2 * len(u.Endpoints)),
 	}
 	if u.TLS.CAPEM != nil {
 		base.RootCAs = x509.NewCertPool()
@@ -127,6 +126,7 @@ func compileOrigins(u *config.Upstream) ([]*transport.Client, error) {
 	var clients []*transport.Client
 	for i := range u.Endpoints {
 		own := base.Clone()
+		own.ClientSessionCache = stdtls.NewLRUClientSessionCache(1) // of this endpoint: what names the session is the server's name
 		if own.ServerName = u.TLS.ServerName; own.ServerName == "" {
 			own.ServerName = nameOf(u.Endpoints[i].Address)
 		}

@@ -285,3 +285,6 @@ func (j *standIn) End() {
 }
 
 func (j *standIn) Abort() { j.dead = true }
+
+// Ticket is never called: no result asks for it.
+func (j *standIn) Ticket([]byte) {}

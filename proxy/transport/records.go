@@ -126,17 +126,27 @@ func (t *Transport) openedPart(c *conn) (n int) {
 // content opens rec: size bytes from at on; none where it is a message of the
 // record layer. False: the peer's direction is over.
 func (t *Transport) content(i uint32, c *conn, rec []byte) (at, size int, ok bool) {
+	raw := t.beforeFirst(c, rec)
 	for used := 0; used < len(rec); {
 		var ev tls.Event
 		n := c.tls.Next(t.cipherIn(i, c), rec[used:], &ev)
 		switch ev.Kind {
 		case tls.EventData:
 			at, size = used+ev.Off, ev.N
+		case tls.EventTicket:
+			if ev.End && raw != nil {
+				t.jobs[i].Ticket(raw)
+				raw = nil
+			}
 		case tls.EventClosed, tls.EventFailed:
 			t.over(i, c, &ev)
 			return 0, 0, false
 		}
 		used += n
+	}
+	if c.has(flagTicket) {
+		c.flags &^= flagTicket
+		t.jobs[i] = job{}
 	}
 	if c.tls.Pending() {
 		t.touch(i, c)
@@ -147,6 +157,18 @@ func (t *Transport) content(i uint32, c *conn, rec []byte) (at, size int, ok boo
 		return 0, 0, false
 	}
 	return at, size, true
+}
+
+// mostTicket bounds the record that a session ticket may be.
+const mostTicket = 8 << 10
+
+// beforeFirst copies the first record, for the handshake, if it may be a ticket.
+func (t *Transport) beforeFirst(c *conn, rec []byte) []byte {
+	if !c.has(flagTicket) || len(rec) > mostTicket {
+		return nil
+	}
+	t.raw = append(t.raw[:0], rec...)
+	return t.raw
 }
 
 // What a record costs does not depend on its length. Many of them in a second that

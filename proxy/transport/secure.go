@@ -157,7 +157,7 @@ func (t *Transport) notTLS(i uint32, c *conn, b []byte) {
 // handshakeMail: a handshake has something to send, or is over.
 func (t *Transport) handshakeMail(id loop.ConnID) {
 	i := t.entry(id)
-	if i == 0 || t.jobs[i].Handshake == nil {
+	if i == 0 || t.conns.At(i).state != stateHandshake {
 		return
 	}
 	c := t.conns.At(i)
@@ -187,7 +187,11 @@ func (t *Transport) handshakeMail(id loop.ConnID) {
 		return
 	}
 	t.agreed[i].Version, t.agreed[i].Suite, t.agreed[i].Resumed = r.State.Version, r.State.CipherSuite, r.State.DidResume
-	t.jobs[i] = job{}
+	if r.Ticket {
+		c.flags |= flagTicket
+	} else {
+		t.jobs[i] = job{}
+	}
 	t.letGo(c)
 	t.counts.Count(metrics.Handshake{
 		Side: c.side(), Version: tls.VersionName(r.State.Version), Suite: tls.SuiteName(r.State.CipherSuite),

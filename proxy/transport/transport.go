@@ -45,6 +45,7 @@ const (
 	flagHeld   // counts against maxHandshakes
 	flagLinger // closes when the peer does, so that it reads why
 	flagUnsent // Sent is to be reported, with an errno: what waited will not leave
+	flagTicket // the next record may be a session ticket, for the handshake
 )
 
 // conn is one connection within TLS. No pointers.
@@ -104,6 +105,7 @@ type Transport struct {
 	failure string
 	joined  []byte // a record that does not lie in one piece
 	wire    []byte // what a handshake has to send
+	raw     []byte // a record as it came
 
 	ciphers [cipherSlots]*ciphers
 	stats   Stats

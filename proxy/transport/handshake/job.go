@@ -23,6 +23,7 @@ type Result struct {
 	Secrets tls.Secrets
 	State   stdtls.ConnectionState
 	Unread  []byte // what was fed behind the handshake's end
+	Ticket  bool   // the first record from there on, if it has a session ticket, is for Ticket
 
 	// Of servers.
 	Name   string             // that the client has asked for, in lower case; "": none
@@ -36,12 +37,14 @@ type Waker func() bool
 
 // Handshake is one under way as its loop sees it: a Job, or what stands for one in a
 // simulation. The loop calls Feed with what arrives, End when nothing more does, Take
-// when it is woken, and Abort when its connection is gone.
+// when it is woken, and Abort when its connection is gone. Where the result says so
+// Ticket may be called behind it.
 type Handshake interface {
 	Feed(b []byte) (more bool)
 	Take(dst []byte) (out []byte, r *Result, over bool)
 	End()
 	Abort()
+	Ticket(rec []byte)
 }
 
 // Starter begins handshakes: Workers, or what stands for them in a simulation.
@@ -49,8 +52,8 @@ type Starter interface {
 	Start(config *stdtls.Config, server bool, wake Waker) Handshake
 }
 
-// Job is a Handshake by crypto/tls on a goroutine. Feed, Take, End and Abort are the
-// loop's, from one goroutine; the rest is crypto/tls's.
+// Job is a Handshake by crypto/tls on a goroutine. Feed, Take, End, Abort and Ticket
+// are the loop's, from one goroutine; the rest is crypto/tls's.
 type Job struct {
 	workers *Workers
 	config  *stdtls.Config
@@ -69,6 +72,8 @@ type Job struct {
 	over    bool
 	working bool // holds a place among the workers
 	result  Result
+	conn    *stdtls.Conn // where Result.Ticket says so
+	ticket  bool         // Ticket was called
 
 	// Of the goroutine alone.
 	left      int    // bytes of the record that is being read
@@ -196,6 +201,9 @@ func (j *Job) run() {
 	if r.Err = err; err == nil {
 		r.State = c.ConnectionState()
 		r.Secrets, r.Err = j.found(r.State)
+		if r.Err == nil && j.keepsForTicket(r.State) {
+			j.conn, r.Ticket = c, true
+		}
 	}
 	if r.Err == nil && j.server {
 		r.Client, r.Err = credentials.Identify(&r.State)
@@ -244,6 +252,10 @@ func (j *Job) tell() {
 // last one of the handshake is not its any more.
 func (j *Job) Read(b []byte) (int, error) {
 	j.mu.Lock()
+	if j.ticket && len(j.in) == 0 {
+		j.mu.Unlock()
+		return 0, errNothingFollows
+	}
 	if len(j.in) == 0 && !j.dead && !j.ended {
 		j.full, j.hungry = false, j.full
 		j.mu.Unlock()
