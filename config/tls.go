@@ -1,7 +1,10 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -21,6 +24,7 @@ type UpstreamTLS struct {
 	CA         string // file, "": the system's
 	CAPEM      []byte // filled in by Load
 	Verify     bool
+	Pins       []string
 	MinVersion string // "1.2" or "1.3"
 	Client     *Certificate
 }
@@ -44,12 +48,25 @@ func upstreamTLSFields() []field {
 			zero: "those of the system", doc: "A PEM file, relative to the configuration file, with the certificates of the authorities that are trusted to vouch for endpoints."},
 		{key: "verify", kind: kindBool, def: "true", at: at(func(t *UpstreamTLS) *bool { return &t.Verify }),
 			doc: "Check the endpoint's certificate. Without it anybody on the way can read and change everything."},
+		{key: "pins", kind: kindTexts, max: 64, at: at(func(t *UpstreamTLS) *[]string { return &t.Pins }),
+			elem: &field{kind: kindText, check: checkPin, want: wantPin, pattern: "^sha256//[A-Za-z0-9+/]{43}=$"},
+			zero: "any key", doc: "Public keys, one of which a certificate of the verified chain must have (with `verify: false` the endpoint's own certificate): the SHA-256 sums of their SubjectPublicKeyInfo, written as for curl's --pinnedpubkey. List the next key before it is used."},
 		{key: "min_version", kind: kindEnum, def: "1.2", enum: tlsVersions, at: at(func(t *UpstreamTLS) *string { return &t.MinVersion }),
 			doc: "The oldest version that is spoken."},
 		{key: "certificate", kind: kindSection, optional: true, fields: certificateFields(),
 			at:  at(func(t *UpstreamTLS) *Certificate { t.Client = new(Certificate); return t.Client }),
 			doc: "Shown to endpoints that ask for one."},
 	}
+}
+
+const wantPin = "sha256// and 44 characters of base64"
+
+func checkPin(text string, _ int64) (want, hint string) {
+	b64, ok := strings.CutPrefix(text, "sha256//")
+	if b, err := base64.StdEncoding.DecodeString(b64); !ok || err != nil || len(b) != sha256.Size {
+		return wantPin, "openssl x509 -in cert.pem -noout -pubkey | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64"
+	}
+	return "", ""
 }
 
 func checkServerName(text string, _ int64) (want, hint string) {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -130,7 +131,7 @@ func TestTLSOrigin(t *testing.T) {
 		if got := curl(t, "--cacert", cert, "-o", "/dev/null", "-w", "%{http_code}", z.secureURL("/hello")); got != "502" {
 			t.Errorf("an origin that nobody vouches for: %s", got)
 		}
-		z.logs(t, `"reason":"TLS handshake with the origin failed"`)
+		z.logs(t, `"reason":"origin's certificate is refused: certificate is self-signed, and not among the trusted ones"`)
 	})
 }
 
@@ -200,5 +201,103 @@ forwarding: {forwarded: true}
 				t.Errorf("%s: %q", version, got)
 			}
 		}
+	})
+}
+
+// startCutting is an origin within TLS whose answers end with the connection: with
+// close_notify, or for /cut without.
+func startCutting(t *testing.T, cert, key, body string) string {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				req, err := http.ReadRequest(bufio.NewReader(c))
+				if err != nil {
+					return
+				}
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n"+body)
+				if req.URL.Path == "/cut" {
+					c.(*tls.Conn).NetConn().Close()
+				}
+			}()
+		}
+	}()
+	return ln.Addr().String()
+}
+
+// An answer that ends with its origin's connection is whole with close_notify and cut
+// short without, and each client is told which, in the way of its protocol.
+func TestTLSTruncation(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		cert, key := selfSigned(t, p256...)
+		body := strings.Repeat("0123456789", 20_000)
+		z := startSecure(t, backend, cert, key, fmt.Sprintf("{tls: {ca: %q, server_name: localhost}, endpoints: [{address: %q}]}", cert, startCutting(t, cert, key, body)))
+		pem, err := os.ReadFile(cert)
+		if err != nil {
+			t.Fatal(err)
+		}
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(pem)
+		config := &tls.Config{RootCAs: roots, ServerName: "localhost"}
+		for _, path := range []string{"/whole", "/cut"} {
+			for _, h2 := range []bool{false, true} {
+				client := http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: config.Clone(), ForceAttemptHTTP2: h2}}
+				res, err := client.Get(z.secureURL(path))
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := io.ReadAll(res.Body)
+				res.Body.Close()
+				client.CloseIdleConnections()
+				if want := map[bool]int{false: 1, true: 2}[h2]; res.ProtoMajor != want {
+					t.Errorf("%s: HTTP/%d, want %d", path, res.ProtoMajor, want)
+				}
+				if whole := err == nil; whole != (path == "/whole") || whole && string(got) != body {
+					t.Errorf("%s, HTTP/%d: %d of %d bytes, then %v", path, res.ProtoMajor, len(got), len(body), err)
+				}
+			}
+			// The answer to a client of HTTP/1.0 ends with the connection as well.
+			c, err := tls.Dial("tcp", z.addr, config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			_, _ = io.WriteString(c, "GET "+path+" HTTP/1.0\r\nHost: localhost\r\n\r\n")
+			got, err := io.ReadAll(c)
+			c.Close()
+			if whole := err == nil; whole != (path == "/whole") || whole && !strings.HasSuffix(string(got), "\r\n\r\n"+body) {
+				t.Errorf("%s, HTTP/1.0: %d bytes, then %v", path, len(got), err)
+			}
+		}
+	})
+}
+
+// Connections to an nginx resume its sessions, in both versions.
+func TestTLSOriginSessions(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		cert, key := selfSigned(t, p256...)
+		origin := startNginxFor(t, "tls", t.TempDir(), cert, key)
+		z := startSecure(t, backend, cert, key, fmt.Sprintf("{tls: {ca: %q, server_name: localhost}, pool: {max_idle: 0, prewarm: 0}, endpoints: [{address: %q}]}", cert, origin.addr))
+		eventually(t, 10*time.Second, "a session is resumed", func() (bool, string) {
+			if got := curl(t, "--cacert", cert, z.secureURL("/hello")); got != "hello\n" {
+				t.Fatalf("%q", got)
+			}
+			n := z.metrics(t).sum("zproxy_tls_handshakes_total", `side="upstream"`, `resumed="true"`)
+			return n > 0, fmt.Sprint(n, " sessions resumed")
+		})
 	})
 }

@@ -101,7 +101,7 @@ func (w *Worker) busyTimeout(c *client, x *exchange) {
 	case w.overdue(c, x):
 	case x.state == xWaiting || x.state == xStealing:
 		w.m.QueueTimeouts++
-		w.failExchange(c, x, x.noConnection(&faultQueueTimeout))
+		w.failExchange(c, x, w.noConnection(x, &faultQueueTimeout))
 	case w.clientQueued(c) > 0:
 		if w.stillTakes(c) {
 			return
@@ -129,7 +129,7 @@ func (w *Worker) originTimeout(o *origin) {
 		if o.stream != 0 { // no connection has had room for it
 			x := w.xs.At(o.x)
 			w.m.QueueTimeouts++
-			w.failExchange(w.clients.At(x.client), x, x.noConnection(&faultQueueTimeout))
+			w.failExchange(w.clients.At(x.client), x, w.noConnection(x, &faultQueueTimeout))
 			return
 		}
 		w.dialFailed(o, &faultConnectTimeout)

@@ -8,7 +8,7 @@ import (
 )
 
 // connectFault is what an exchange is told whose dial ended with errno.
-func (w *Worker) connectFault(errno unix.Errno) *proto.Fault {
+func (w *Worker) connectFault(cluster int, errno unix.Errno) *proto.Fault {
 	switch {
 	case loop.Ours(errno):
 		w.dialLack[loop.LackOf(errno)]++
@@ -16,10 +16,37 @@ func (w *Worker) connectFault(errno unix.Errno) *proto.Fault {
 	case errno == unix.EAGAIN: // a unix socket says so where TCP would let the dial wait
 		return &faultAcceptQueue
 	}
-	if errno == unix.EPROTO {
-		return &faultOriginHandshake
+	switch errno {
+	case unix.EPROTO:
+		return w.refusal(cluster, &faultOriginHandshake)
+	case unix.EKEYREJECTED:
+		return w.refusal(cluster, &faultOriginCertificate)
 	}
 	return &faultConnectFailed
+}
+
+// refusal is f with the reason that the handshake at hand failed for. It is kept, for
+// requests that are told later.
+func (w *Worker) refusal(cluster int, f *proto.Fault) *proto.Fault {
+	reason := f.Reason + ": " + w.l.Failure()
+	if w.refusals[cluster].Reason != reason {
+		own := *f
+		own.Reason = reason
+		w.refusals[cluster] = &own
+	}
+	return w.refusals[cluster]
+}
+
+// publicReason is what a client hears of f: what is wrong with an origin's certificate is for
+// the log.
+func publicReason(f *proto.Fault) string {
+	switch f.Code {
+	case codeOriginCertificate:
+		return faultOriginCertificate.Reason
+	case codeOriginHandshake:
+		return faultOriginHandshake.Reason
+	}
+	return f.Reason
 }
 
 // reportDial tells the pool that a dial failed with f, unless that says nothing
@@ -75,10 +102,10 @@ func (w *Worker) dialAgain(c *client, x *exchange, endpoint int, f *proto.Fault)
 	}
 	x.tried |= 1 << uint(endpoint)
 	x.flags = x.flags&^(xConnectTimedOut|xHandshakeFailed) | xConnectFailed
-	switch f {
-	case &faultConnectTimeout:
+	switch f.Code {
+	case codeConnectTimeout:
 		x.flags |= xConnectTimedOut
-	case &faultOriginHandshake:
+	case codeOriginHandshake, codeOriginCertificate:
 		x.flags |= xHandshakeFailed
 	}
 	if cl.retries > 0 && w.l.Now() < x.sought()+cl.queueNs {

@@ -42,11 +42,12 @@ const (
 	codeGoAway
 	codeRecord
 	codeOriginRecord
+	codeOriginCertificate
 
 	// Each code has a counter, and no two kinds share one: a constant below zero
 	// is an error of the compiler.
 	_ = uint(int(codeConnect) - proto.FaultCount)
-	_ = uint(codeAbuse - codeOriginRecord - 1)
+	_ = uint(codeAbuse - codeOriginCertificate - 1)
 	_ = uint(metrics.ReasonCount - int(codeAbuse) - http2.AbuseCount)
 )
 
@@ -89,6 +90,8 @@ var faultNames = map[proto.FaultCode]string{
 	codeGoAway:           "upstream_goaway",
 	codeRecord:           "tls_record",
 	codeOriginRecord:     "upstream_tls_record",
+
+	codeOriginCertificate: "upstream_certificate",
 }
 
 // FaultNames lists the names of all codes a worker counts, by code.
@@ -156,12 +159,12 @@ var (
 
 // noConnection is why an exchange got no connection: f, unless an endpoint was
 // tried and could not be connected to, which says more.
-func (x *exchange) noConnection(f *proto.Fault) *proto.Fault {
+func (w *Worker) noConnection(x *exchange, f *proto.Fault) *proto.Fault {
 	switch {
 	case x.flags&xConnectTimedOut != 0:
 		return &faultConnectTimeout
 	case x.flags&xHandshakeFailed != 0:
-		return &faultOriginHandshake
+		return w.refusals[x.cluster]
 	case x.flags&xConnectFailed != 0:
 		return &faultConnectFailed
 	}

@@ -390,11 +390,11 @@ func (w *Worker) refuseDispatch(c *client, x *exchange, r upstream.Reason) {
 	switch r {
 	case upstream.QueueFull:
 		w.m.QueueFull++
-		w.failExchange(c, x, x.noConnection(&faultQueueFull))
+		w.failExchange(c, x, w.noConnection(x, &faultQueueFull))
 	case upstream.NotResolved:
-		w.failExchange(c, x, x.noConnection(&faultUnresolved))
+		w.failExchange(c, x, w.noConnection(x, &faultUnresolved))
 	default:
-		w.failExchange(c, x, x.noConnection(&faultNoEndpoint))
+		w.failExchange(c, x, w.noConnection(x, &faultNoEndpoint))
 	}
 }
 

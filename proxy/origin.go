@@ -89,7 +89,7 @@ func (w *Worker) originEvent(oi uint32, ev *loop.Event) {
 
 func (w *Worker) originConnected(oi uint32, o *origin, errno unix.Errno) {
 	if errno != 0 {
-		w.dialFailed(o, w.connectFault(errno))
+		w.dialFailed(o, w.connectFault(int(o.cluster), errno))
 		return
 	}
 	w.pools[o.cluster].DialOK(w.l.Now(), int(o.endpoint))

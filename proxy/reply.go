@@ -116,7 +116,7 @@ func (w *Worker) replyFault(c *client, x *exchange, f *proto.Fault) {
 		x.flags &^= xKeepAlive
 	}
 	if x.flags&xGRPC != 0 {
-		w.giveGRPCAnswer(c, x, grpcStatusOf(f), f.Reason, f.Reason)
+		w.giveGRPCAnswer(c, x, grpcStatusOf(f), publicReason(f), f.Reason)
 		return
 	}
 	w.giveAnswer(c, x, w.snap.page(f.Status), allow, f.Reason)

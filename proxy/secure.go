@@ -110,6 +110,9 @@ func compileOrigins(u *config.Upstream) ([]*transport.Client, error) {
 		MinVersion: tlsVersion(u.TLS.MinVersion), CipherSuites: suites12,
 		NextProtos: alpn([]string{u.Protocol}), InsecureSkipVerify: !u.TLS.Verify,
 	}
+	if len(u.TLS.Pins) > 0 {
+		base.VerifyConnection = credentials.Pinned(u.TLS.Pins)
+	}
 	if u.TLS.CAPEM != nil {
 		base.RootCAs = x509.NewCertPool()
 		if !base.RootCAs.AppendCertsFromPEM(u.TLS.CAPEM) {
@@ -366,12 +369,13 @@ var (
 )
 
 var (
-	faultHandshake        = proto.Fault{Status: 400, Code: codeHandshake, Reason: "TLS handshake failed"}
-	faultHandshakeTimeout = proto.Fault{Status: 408, Code: codeHandshakeTimeout, Reason: "TLS handshake not finished in time"}
-	faultMisdirected      = proto.Fault{Status: 421, Code: codeMisdirected, Reason: "request is for a host that its TLS connection is not for"}
-	faultOriginHandshake  = proto.Fault{Status: 502, Code: codeOriginHandshake, Reason: "TLS handshake with the origin failed"}
-	faultRecord           = proto.Fault{Status: 400, Code: codeRecord, Reason: "client broke the rules of TLS records"}
-	faultRecordHeld       = proto.Fault{Status: 503, Code: codeHeld, Reason: "part of a TLS record is held, and others wait for memory"}
-	faultOriginRecord     = proto.Fault{Status: 502, Code: codeOriginRecord, Reason: "origin broke the rules of TLS records"}
-	faultNoH2             = proto.Fault{Status: 502, Code: codeOriginHandshake, Reason: "origin does not offer HTTP/2 (ALPN h2)"}
+	faultHandshake         = proto.Fault{Status: 400, Code: codeHandshake, Reason: "TLS handshake failed"}
+	faultHandshakeTimeout  = proto.Fault{Status: 408, Code: codeHandshakeTimeout, Reason: "TLS handshake not finished in time"}
+	faultMisdirected       = proto.Fault{Status: 421, Code: codeMisdirected, Reason: "request is for a host that its TLS connection is not for"}
+	faultOriginCertificate = proto.Fault{Status: 502, Code: codeOriginCertificate, Reason: "origin's certificate is refused"}
+	faultOriginHandshake   = proto.Fault{Status: 502, Code: codeOriginHandshake, Reason: "TLS handshake with the origin failed"}
+	faultRecord            = proto.Fault{Status: 400, Code: codeRecord, Reason: "client broke the rules of TLS records"}
+	faultRecordHeld        = proto.Fault{Status: 503, Code: codeHeld, Reason: "part of a TLS record is held, and others wait for memory"}
+	faultOriginRecord      = proto.Fault{Status: 502, Code: codeOriginRecord, Reason: "origin broke the rules of TLS records"}
+	faultNoH2              = proto.Fault{Status: 502, Code: codeOriginHandshake, Reason: "origin does not offer HTTP/2 (ALPN h2)"}
 )

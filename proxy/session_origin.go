@@ -178,10 +178,11 @@ func (w *Worker) growGroup(cluster, endpoint int) {
 
 func (w *Worker) sessionConnected(se *session, errno unix.Errno) {
 	if errno != 0 {
-		w.sessionNotConnected(se, w.connectFault(errno))
+		w.sessionNotConnected(se, w.connectFault(int(se.cluster), errno))
 		return
 	}
 	if !w.agreed(se) {
+		w.refusals[se.cluster] = &faultNoH2
 		w.sessionNotConnected(se, &faultNoH2)
 		return
 	}

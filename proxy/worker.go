@@ -103,6 +103,8 @@ type Worker struct {
 	sockets slab.Slab[socket]
 	pools   []*upstream.Pool
 	remotes [][]remoteSet
+	// refusals say for each upstream why the last TLS handshake failed that did.
+	refusals []*proto.Fault
 
 	match   router.Match
 	caches  []*router.Cache // by listener
@@ -227,6 +229,7 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 		w.mutes = append(w.mutes, upstream.Turns{})
 		w.pools = append(w.pools, cl.shared.Pool(w.index))
 		w.remotes = append(w.remotes, make([]remoteSet, len(cl.shared.Endpoints())))
+		w.refusals = append(w.refusals, &faultOriginHandshake)
 	}
 	return w
 }

@@ -29,6 +29,7 @@ var reasons = [...]struct{ text, reason string }{
 	{"application protocol", "no shared ALPN protocol"},
 	{"strict_sni", "unknown name"},
 	{"didn't provide a certificate", "no client certificate"},
+	{"pinned keys", "key not pinned"},
 	{"is revoked", "certificate revoked"},
 	{"revocation list", "no current revocation list"},
 	{"too long to be passed on", "client certificate too long"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"time"
 	"unique"
 
 	"golang.org/x/sys/unix"
@@ -183,7 +184,11 @@ func (t *Transport) handshakeMail(id loop.ConnID) {
 	}
 	t.agreed[i] = Session{Name: r.Name, Terms: r.Terms, Client: r.Client}
 	if err != nil {
-		t.fail(i, c, describe(err), reasonOf(err), unix.EPROTO)
+		if why, ok := refused(err, time.UnixMilli(t.Loop.WallMs())); ok && !c.has(flagServer) {
+			t.fail(i, c, why, reasonOf(err), unix.EKEYREJECTED)
+		} else {
+			t.fail(i, c, describe(err), reasonOf(err), unix.EPROTO)
+		}
 		return
 	}
 	t.agreed[i].Version, t.agreed[i].Suite, t.agreed[i].Resumed = r.State.Version, r.State.CipherSuite, r.State.DidResume
@@ -256,6 +261,9 @@ func describe(err error) string {
 	var record stdtls.RecordHeaderError
 	if errors.As(err, &record) {
 		return "TLS handshake: " + record.Msg
+	}
+	if alert, ok := strings.CutPrefix(err.Error(), "remote error: tls: "); ok {
+		return "peer refused the TLS handshake: " + alert
 	}
 	return "TLS handshake: " + strings.TrimPrefix(err.Error(), "tls: ")
 }
