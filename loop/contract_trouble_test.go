@@ -16,7 +16,56 @@ var _ = contract(
 	contractTest{"more at once than any queue holds", testManyAtOnce},
 	contractTest{"a descriptor used again", testDescriptorReuse},
 	contractTest{"receives cancelled in mid-stream", testCancelledReceives},
+	contractTest{"bytes and a reset that came together", testBytesAndReset},
 )
+
+// testBytesAndReset: of more connections than a tick has blocks for, each is heard of
+// to its end.
+func testBytesAndReset(r *rig) {
+	const conns = 60
+	ln := r.origin()
+	defer ln.Close()
+	sent := strings.Repeat("x", 2*r.pool.BlockBytes()+100)
+	ids := map[ConnID]int{}
+	for range conns {
+		id := r.l.Dial(r.remote(ln.Addr().String(), SockOpts{}), 0)
+		r.expect(Connected, id)
+		r.l.Recv(id)
+		ids[id] = 0
+	}
+	r.quiet(10 * time.Millisecond)
+	for range conns {
+		c, err := ln.Accept()
+		if err != nil {
+			r.Fatal(err)
+		}
+		r.write(c, sent)
+		c.(tcpConn).SetLinger(0)
+		c.Close()
+	}
+	for deadline := time.Now().Add(10 * time.Second); len(ids) > 0; {
+		if time.Now().After(deadline) {
+			r.Fatalf("%d of %d connections have not ended", len(ids), conns)
+		}
+		if err := r.l.Poll(100 * time.Millisecond); err != nil {
+			r.Fatal(err)
+		}
+		for ev := r.l.Next(); ev != nil; ev = r.l.Next() {
+			switch ev.Kind {
+			case Received:
+				ids[ev.Conn] += int(ev.View.Len)
+				r.pool.Release(ev.View)
+			case RecvEnd:
+				if n := ids[ev.Conn]; n > len(sent) || ev.Errno == 0 {
+					r.Errorf("%d bytes of %d, and an end with %v; want a reset", n, len(sent), ev.Errno)
+				}
+				delete(ids, ev.Conn)
+			default:
+				r.Fatalf("unexpected %v", ev)
+			}
+		}
+	}
+}
 
 // testResets: whatever a connection is about when its peer resets it, it has at
 // most one RecvEnd, with an error, nothing after it, and one Closed.

@@ -18,7 +18,7 @@ const (
 	urReceiving  = flagBackend << iota // a multishot receive is in the ring
 	urRecvEnds                         // its cancellation is, too
 	urStream                           // the last receive filled its block: more is likely to follow
-	urPollFirst                        // a receive is not tried before there are bytes, or their end
+	urUnsure                           // a receive found no buffer, and nobody knows whether there are bytes
 	urConnecting                       // a connect is in the ring
 )
 
@@ -38,7 +38,7 @@ func (u *uring) dial(id ConnID, c *conn, r *Remote) {
 	c.fd = int32(fd)
 	prepConnect(u.sqe(), c.fd, r.sockaddr(), connData(urConnect, id))
 	u.remotes = append(u.remotes, r)
-	c.flags |= urConnecting | urPollFirst // on a fresh connection it would be in vain
+	c.flags |= urConnecting
 	u.begin(c)
 }
 
@@ -57,26 +57,24 @@ func (u *uring) recvOn(id ConnID, c *conn) {
 // receive submits a receive that goes on by itself, but ends in time for
 // others to have their turn: the next one is submitted in the next Poll.
 //
-// A receive that is tried asks for a buffer first, and fails without one although
-// no bytes are there. So where there are none, or others wait for blocks, it is
-// known to be for bytes before c asks for one.
+// A receive asks for a buffer first, and fails without one although no bytes are
+// there. So where there is none, or others wait for blocks, a poll finds out whether
+// there are bytes before c asks for a block. (The ring could do both in one, with
+// IORING_RECVSEND_POLL_FIRST. But where bytes and a reset are there when it begins to
+// wait, a multishot receive gives the bytes and says nothing of the reset, ever:
+// Linux 6.18.)
 func (u *uring) receive(id ConnID, c *conn) {
 	if c.has(flagSpliceFrom) && !u.relay(id, c) {
 		return
 	}
-	pollFirst := c.has(urPollFirst) || u.bufs.dry()
-	c.flags &^= urPollFirst
 	switch {
-	case u.l.mustWait(c):
+	case c.has(urUnsure) || u.bufs.dry() || u.l.mustWait(c):
 		u.awaitBytes(id, c)
 		return
 	case u.recvLimit == 0 && c.has(urStream) || c.has(flagTurn|flagBrief):
-		prepRecv(u.sqe(), c.fd, recvBufGroup, pollFirst, connData(urRecv, id))
+		prepRecv(u.sqe(), c.fd, recvBufGroup, connData(urRecv, id))
 	default:
-		prepRecvMultishot(u.sqe(), c.fd, recvBufGroup, u.recvLimit, pollFirst, connData(urRecv, id))
-	}
-	if pollFirst {
-		c.flags |= urPollFirst
+		prepRecvMultishot(u.sqe(), c.fd, recvBufGroup, u.recvLimit, connData(urRecv, id))
 	}
 	u.receiving(c)
 	u.l.stats.RecvCalls++
@@ -89,6 +87,7 @@ func (u *uring) receiving(c *conn) {
 
 // awaitBytes lets the ring say that there are some.
 func (u *uring) awaitBytes(id ConnID, c *conn) {
+	c.flags &^= urUnsure
 	prepPollOnce(u.sqe(), c.fd, unix.POLLIN, connData(urRecv, id))
 	u.receiving(c)
 }
@@ -202,7 +201,7 @@ func (u *uring) connComplete(ud userData, res int32, cflags uint32) {
 func (u *uring) recvComplete(id ConnID, c *conn, res int32, cflags uint32) {
 	if cflags&cqeBuffer != 0 {
 		v := u.bufs.take(uint16(cflags>>cqeBufferShift), uint32(max(0, res)))
-		c.flags &^= flagTurn | urPollFirst
+		c.flags &^= flagTurn
 		if res > 0 {
 			u.tookBytes(id, c, res)
 			u.l.received(id, c, v)
@@ -221,7 +220,7 @@ func (u *uring) recvComplete(id ConnID, c *conn, res int32, cflags uint32) {
 	case res > 0 || res == -int32(unix.ECANCELED) || res == -int32(unix.EINTR) || res == -int32(unix.EAGAIN):
 	case res == -int32(unix.ENOBUFS):
 		u.starved++
-		again = u.starve(id, c, c.has(urPollFirst))
+		again = u.starve(id, c, false)
 	default:
 		u.l.recvEnded(id, c, unix.Errno(-res))
 		again = false
@@ -258,7 +257,7 @@ func (u *uring) starve(id ConnID, c *conn, readable bool) bool {
 		u.l.stats.Enobufs++
 	case !readable:
 		u.l.stats.Enobufs++
-		c.flags |= urPollFirst
+		c.flags |= urUnsure
 	case c.flags&(flagSub|flagClosing) != flagSub:
 	case u.l.grant(c, 1) == 0:
 		u.l.park(id, c)
@@ -287,7 +286,7 @@ func (u *uring) receiveNow(id ConnID, c *conn) bool {
 		return true
 	case errno == unix.EAGAIN || errno == unix.EINTR:
 		l.pool.Release(v)
-		c.flags |= urPollFirst
+		c.flags |= urUnsure
 		return true
 	}
 	l.pool.Release(v)

@@ -158,7 +158,7 @@ func recvTwo(g *ring, b *pbufRing, fds [2]int) error {
 	}
 	b.publish()
 	u := packUserData(urRecv, 1, 1)
-	prepRecvMultishot(g.sqe(), int32(fds[0]), b.group, 0, false, u)
+	prepRecvMultishot(g.sqe(), int32(fds[0]), b.group, 0, u)
 	for _, want := range []byte("ab") {
 		if _, err := unix.Write(fds[1], []byte{want}); err != nil {
 			return err
@@ -186,7 +186,7 @@ func recvLimited(g *ring, b *pbufRing, fds [2]int) bool {
 	}
 	b.publish()
 	u := packUserData(urRecv, 2, 1)
-	prepRecvMultishot(g.sqe(), int32(fds[0]), b.group, 4, false, u)
+	prepRecvMultishot(g.sqe(), int32(fds[0]), b.group, 4, u)
 	for _, goesOn := range []bool{true, false} {
 		if _, err := unix.Write(fds[1], []byte("ab")); err != nil {
 			return false

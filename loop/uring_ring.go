@@ -50,7 +50,6 @@ const (
 
 	acceptMultishot = giouring.AcceptMultishot
 	recvMultishot   = giouring.RecvMultishot
-	recvPollFirst   = giouring.RecvsendPollFirst
 	pollMultishot   = giouring.PollAddMulti
 	cancelAll       = giouring.AsyncCancelAll
 	cancelAny       = giouring.AsyncCancelAny

@@ -156,7 +156,7 @@ func TestPbufRingWraps(t *testing.T) {
 	}
 	r.publish()
 	u := packUserData(urRecv, 9, 7)
-	prepRecvMultishot(g.sqe(), int32(a), 3, 0, true, u)
+	prepRecvMultishot(g.sqe(), int32(a), 3, 0, u)
 	for i := range 5 * entries {
 		if _, err := unix.Write(b, []byte{byte(i)}); err != nil {
 			t.Fatal(err)

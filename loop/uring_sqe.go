@@ -53,22 +53,18 @@ func prepAccept(e *sqe, fd int32, u userData) {
 	}
 }
 
-// prepRecv receives once into a buffer of the group. pollFirst: don't try before
-// bytes are there, or their end. A receive that is tried and finds no buffer ends
-// with ENOBUFS, whether bytes are there or not; Linux asks for the buffer first.
-func prepRecv(e *sqe, fd int32, group uint16, pollFirst bool, u userData) {
+// prepRecv receives once into a buffer of the group. Without a buffer it ends with
+// ENOBUFS, whether bytes are there or not: Linux asks for the buffer first.
+func prepRecv(e *sqe, fd int32, group uint16, u userData) {
 	*e = sqe{OpCode: opRecv, Flags: sqeBufferSelect, Fd: fd, BufIG: group, UserData: uint64(u)}
-	if pollFirst {
-		e.IoPrio = recvPollFirst
-	}
 }
 
 // prepRecvMultishot receives into buffers of the group, one completion each,
 // until a completion without cqeMore. limit: that comes after so many bytes at
 // the latest; 0: no limit, the only one there is before Linux 6.17.
-func prepRecvMultishot(e *sqe, fd int32, group uint16, limit uint32, pollFirst bool, u userData) {
-	prepRecv(e, fd, group, pollFirst, u)
-	e.IoPrio |= recvMultishot
+func prepRecvMultishot(e *sqe, fd int32, group uint16, limit uint32, u userData) {
+	prepRecv(e, fd, group, u)
+	e.IoPrio = recvMultishot
 	e.SpliceFdIn = int32(limit) // shares its place with optlen
 }
 
