@@ -56,7 +56,7 @@ func tryRefusal(c net.Conn, r *refusal, n int) error {
 	wrote := make(chan bool)
 	go func() {
 		defer close(wrote)
-		if _, err := io.WriteString(c, "POST "+r.path+" HTTP/1.1\r\nHost: h\r\n"+r.extra+framing+"\r\n"); err != nil {
+		if _, err := io.WriteString(c, "POST "+r.path+" HTTP/1.1\r\nHost: localhost\r\n"+r.extra+framing+"\r\n"); err != nil {
 			return
 		}
 		body := make([]byte, piece)
