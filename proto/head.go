@@ -13,6 +13,9 @@ type FieldFlags uint8
 const (
 	// FlagDrop: do not forward.
 	FlagDrop FieldFlags = 1 << iota
+	// FlagNeverIndex: it came as a literal that is never indexed, and goes on as one
+	// (RFC 7541 section 6.2.3). HTTP/1 has no such thing.
+	FlagNeverIndex
 )
 
 // Field is one field line (RFC 9110 section 5). Value has no surrounding
@@ -86,6 +89,8 @@ type Head struct {
 	Method Method     // requests
 	Form   TargetForm // requests
 	Body   BodyKind
+
+	NeverIndex uint8 // HTTP/2: what came as literals that are never indexed, as package http2 has it
 
 	H2            bool // came as HTTP/2; Minor says nothing then
 	Lines         bool // Fields are HTTP/1 lines in Buf ("name: value CRLF"), so runs of them may be copied

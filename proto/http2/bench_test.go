@@ -193,7 +193,7 @@ func BenchmarkDecoders(b *testing.B) {
 			x := section{}
 			var d *hpack.Decoder
 			d = hpack.NewDecoder(defaultTable, func(f hpack.HeaderField) {
-				x.field([]byte(f.Name), []byte(f.Value))
+				x.field([]byte(f.Name), []byte(f.Value), 0)
 				d.SetEmitEnabled(x.wants)
 			})
 			x.begin(sectionRequest, &cfg)

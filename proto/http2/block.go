@@ -13,7 +13,7 @@ import (
 const (
 	indexed     = 0x80 // and an index of the static table
 	literal     = 0x00 // without indexing
-	neverIndex  = 0x10 // literal; no intermediary may compress it either (section 7.1.3)
+	neverIndex  = 0x10 // literal; no intermediary may index it either (section 7.1.3)
 	tableUpdate = 0x20 // to size 0
 	insert      = 0x40 // literal that goes into the table
 	nameIndexIn = 0x0f // of the first byte of a literal
@@ -47,8 +47,12 @@ type RequestLine struct {
 // from r, the fields of h without FlagDrop, content-length unless length is
 // negative, and extras. Names are in lower case whatever they were; fields
 // that belong to a connection, Host and Content-Length of h are never copied:
-// a TE: trailers that is to be passed on is one of the extras.
+// a TE: trailers that is to be passed on is one of the extras. What came as a
+// literal that is never indexed is one again, whatever has become of its value.
 func AppendRequestBlock(dst []byte, h *proto.Head, r *RequestLine, length int64, extras []proto.Extra) []byte {
+	if h.NeverIndex&^regularFields != 0 {
+		return appendRest(appendLiteralLine(dst, h.NeverIndex, r), h, length, extras)
+	}
 	switch string(r.Method) { // first: blockMethod looks for it
 	case "GET":
 		dst = append(dst, indexed|indexGET)
@@ -81,6 +85,31 @@ func AppendRequestBlock(dst []byte, h *proto.Head, r *RequestLine, length int64,
 	return appendRest(dst, h, length, extras)
 }
 
+// appendLiteralLine spells out the pseudo-fields of r. Those in never are not to be
+// indexed.
+func appendLiteralLine(dst []byte, never uint8, r *RequestLine) []byte {
+	for _, p := range [...]struct {
+		bit, index uint8
+		value      []byte
+	}{
+		{pseudoMethod, indexGET, r.Method}, {pseudoScheme, indexHTTP, r.Scheme},
+		{pseudoAuthority, indexAuthority, r.Authority}, {pseudoPath, indexSlash, r.Path}, {pseudoProtocol, 0, r.Protocol},
+	} {
+		if len(p.value) == 0 {
+			continue
+		}
+		kind := byte(literal)
+		if never&p.bit != 0 {
+			kind = neverIndex
+		}
+		if dst = append(dst, kind|p.index); p.index == 0 {
+			dst = append(append(dst, byte(len(protocolName))), protocolName...)
+		}
+		dst = appendString(dst, p.value)
+	}
+	return dst
+}
+
 // RequestBlockBound is a length AppendRequestBlock does not exceed.
 func RequestBlockBound(h *proto.Head, r *RequestLine, extras []proto.Extra) int {
 	return len(r.Method) + len(r.Scheme) + len(r.Authority) + len(r.Path) + len(r.Protocol) + pseudoBound + restBound(h, extras)
@@ -88,7 +117,11 @@ func RequestBlockBound(h *proto.Head, r *RequestLine, extras []proto.Extra) int 
 
 // AppendResponseBlock is AppendRequestBlock for a response with h.Status.
 func AppendResponseBlock(dst []byte, h *proto.Head, length int64, extras []proto.Extra) []byte {
-	return appendRest(AppendStatus(dst, int(h.Status)), h, length, extras)
+	at := len(dst)
+	if dst = AppendStatus(dst, int(h.Status)); h.NeverIndex&pseudoStatus != 0 {
+		dst = appendStatusLiteral(dst[:at], neverIndex, int(h.Status))
+	}
+	return appendRest(dst, h, length, extras)
 }
 
 // ResponseBlockBound is a length AppendResponseBlock does not exceed.
@@ -121,7 +154,11 @@ func AppendStatus(dst []byte, status int) []byte {
 	case 500:
 		return append(dst, indexed|index200+6)
 	}
-	return append(dst, literal|index200, 3, byte('0'+status/100%10), byte('0'+status/10%10), byte('0'+status%10))
+	return appendStatusLiteral(dst, literal, status)
+}
+
+func appendStatusLiteral(dst []byte, kind byte, status int) []byte {
+	return append(dst, kind|index200, 3, byte('0'+status/100%10), byte('0'+status/10%10), byte('0'+status%10))
 }
 
 // AppendField appends one field to such a block, under the name in lower case.
@@ -158,13 +195,32 @@ func appendRest(dst []byte, h *proto.Head, length int64, extras []proto.Extra) [
 	dst = appendFields(dst, h)
 	if length >= 0 {
 		var digits [lengthDigitsMax]byte
+		at := len(dst)
 		dst = append(dst, namePrefixes[proto.TokenContentLength]...)
+		dst[at] |= neverBit(h, proto.TokenContentLength)
 		dst = appendString(dst, strconv.AppendInt(digits[:0], length, 10))
 	}
 	for i := range extras {
-		dst = AppendField(dst, &extras[i])
+		at := len(dst)
+		if dst = AppendField(dst, &extras[i]); len(dst) > at {
+			dst[at] |= neverBit(h, extras[i].Token)
+		}
 	}
 	return dst
+}
+
+// neverBit is what makes a literal one that is never indexed, where h has a field t
+// that came as one: what is written stands in its place.
+func neverBit(h *proto.Head, t proto.Token) byte {
+	if h.NeverIndex&regularFields == 0 || t == proto.TokenOther {
+		return 0
+	}
+	for i := range h.Fields {
+		if f := &h.Fields[i]; f.Token == t && f.Flags&proto.FlagNeverIndex != 0 {
+			return neverIndex
+		}
+	}
+	return 0
 }
 
 func restBound(h *proto.Head, extras []proto.Extra) int {
@@ -186,10 +242,12 @@ func appendFields(dst []byte, h *proto.Head) []byte {
 			continue
 		}
 		value := h.Bytes(f.Value)
-		if f.Token == proto.TokenAcceptEncoding && string(value) == gzipDeflate {
+		never := f.Flags&proto.FlagNeverIndex != 0
+		if f.Token == proto.TokenAcceptEncoding && string(value) == gzipDeflate && !never {
 			dst = append(dst, indexed|indexGzip)
 			continue
 		}
+		at := len(dst)
 		if f.Token != proto.TokenOther {
 			dst = append(dst, namePrefixes[f.Token]...)
 		} else {
@@ -197,6 +255,9 @@ func appendFields(dst []byte, h *proto.Head) []byte {
 			begin := len(dst)
 			dst = append(dst, h.Bytes(f.Name)...)
 			lower(dst[begin:])
+		}
+		if never {
+			dst[at] |= neverIndex
 		}
 		dst = appendString(dst, value)
 	}
@@ -252,7 +313,7 @@ func appendLength(dst []byte, n int) []byte {
 
 // blockMethod is the method of a request's block of ours, "" for GET and POST.
 func blockMethod(b []byte) string {
-	if len(b) < 2 || b[0] != literal|indexGET || len(b) < 2+int(b[1]) {
+	if len(b) < 2 || b[0]&^neverIndex != literal|indexGET || len(b) < 2+int(b[1]) {
 		return ""
 	}
 	switch string(b[2 : 2+int(b[1])]) {
@@ -265,7 +326,9 @@ func blockMethod(b []byte) string {
 }
 
 // interimBlock reports a response's block of ours with a status below 200.
-func interimBlock(b []byte) bool { return len(b) > 2 && b[0] == literal|index200 && b[2] == '1' }
+func interimBlock(b []byte) bool {
+	return len(b) > 2 && b[0]&^neverIndex == literal|index200 && b[2] == '1'
+}
 
 // namePrefixes are what a literal with a token's name begins with: an index, or
 // the name itself.

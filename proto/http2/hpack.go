@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"golang.org/x/net/http2/hpack"
+
+	"zproxy/proto"
 )
 
 // decoder reads field blocks (RFC 7541). Fields that come new with each message are
@@ -118,9 +120,11 @@ func (d *decoder) decode(b []byte, x *section) error {
 		case c >= indexed:
 			b, ok = d.indexed(b, x)
 		case c >= insert:
-			b, ok = d.literal(b, 6, x, true)
+			b, ok = d.literal(b, 6, x, true, 0)
+		case c < neverIndex:
+			b, ok = d.literal(b, 4, x, false, 0)
 		case c < tableUpdate:
-			b, ok = d.literal(b, 4, x, false)
+			b, ok = d.literal(b, 4, x, false, proto.FlagNeverIndex)
 		}
 		if !ok { // or an update of the size that is not at the beginning (section 4.2)
 			return errBlock
@@ -150,13 +154,13 @@ func (d *decoder) indexed(b []byte, x *section) (rest []byte, ok bool) {
 	}
 	name, value, ok := d.at(&x.words, i)
 	if ok {
-		x.field(name, value)
+		x.field(name, value, 0)
 	}
 	return b, ok
 }
 
 // literal reads a field that is spelled out (section 6.2). kept: it goes into the table.
-func (d *decoder) literal(b []byte, prefix int, x *section, kept bool) (rest []byte, ok bool) {
+func (d *decoder) literal(b []byte, prefix int, x *section, kept bool, flags proto.FieldFlags) (rest []byte, ok bool) {
 	w := &x.words
 	i, b, ok := integer(b, prefix)
 	if !ok {
@@ -179,7 +183,7 @@ func (d *decoder) literal(b []byte, prefix int, x *section, kept bool) (rest []b
 		return b, false
 	}
 	if x.wants {
-		x.field(name, value)
+		x.field(name, value, flags)
 	} else {
 		x.unwanted++
 	}

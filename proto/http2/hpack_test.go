@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2/hpack"
+
+	"zproxy/proto"
 )
 
 // twoDecoders gives blocks to this package's decoder and to that of x/net.
@@ -118,6 +120,9 @@ func (p *twoDecoders) read(b []byte, wants bool) bool {
 func (p *twoDecoders) sameFields() {
 	p.t.Helper()
 	for i, f := range p.x.head.Fields {
+		if i < len(p.want) && (f.Flags&proto.FlagNeverIndex != 0) != p.want[i].Sensitive {
+			p.t.Fatalf("field %d: flags %d, want %v", i, f.Flags, p.want)
+		}
 		if got := string(p.x.bytes(f.Name)) + ": " + string(p.x.bytes(f.Value)); i >= len(p.want) || got != p.want[i].Name+": "+p.want[i].Value {
 			p.t.Fatalf("field %d: got %q, want %v", i, got, p.want)
 		}

@@ -43,6 +43,7 @@ type section struct {
 	endStream          bool
 }
 
+// The pseudo-fields, as section.pseudo and proto.Head.NeverIndex have them.
 const (
 	pseudoMethod = 1 << iota
 	pseudoScheme
@@ -50,6 +51,7 @@ const (
 	pseudoPath
 	pseudoProtocol
 	pseudoStatus
+	regularFields // of NeverIndex: fields that have proto.FlagNeverIndex
 )
 
 func pseudoFault() *proto.Fault { return proto.RequestFault(proto.FaultPseudoField) }
@@ -72,16 +74,16 @@ var none proto.Span
 
 // field takes one field, which is lent. Behind a fault or a limit nothing is looked at any
 // more; the decoder goes on for the table's sake.
-func (x *section) field(name, value []byte) {
+func (x *section) field(name, value []byte, flags proto.FieldFlags) {
 	x.size += len(name) + len(value) + 32
 	switch {
 	case x.size > x.sizeMax:
 		x.over = proto.RequestFault(proto.FaultHeadTooLarge)
 	case len(name) > 0 && name[0] == ':':
-		x.fault = x.pseudoField(name, value)
+		x.fault = x.pseudoField(name, value, flags)
 	default:
 		x.regular = true
-		x.fault = x.regularField(name, value)
+		x.fault = x.regularField(name, value, flags)
 	}
 	if x.fault != nil || x.over != nil {
 		x.wants = false
@@ -97,7 +99,7 @@ func (x *section) store(v []byte) proto.Span {
 func (x *section) bytes(s proto.Span) []byte { return x.buf[s.Off:s.End()] }
 
 // pseudoField: known, once, before the others (RFC 9113 section 8.3).
-func (x *section) pseudoField(name, value []byte) *proto.Fault {
+func (x *section) pseudoField(name, value []byte, flags proto.FieldFlags) *proto.Fault {
 	if x.regular || x.mode == sectionTrailers {
 		return pseudoFault()
 	}
@@ -121,13 +123,16 @@ func (x *section) pseudoField(name, value []byte) *proto.Fault {
 		return pseudoFault()
 	}
 	x.pseudo |= bit
+	if flags != 0 {
+		x.head.NeverIndex |= bit
+	}
 	*span = x.store(value)
 	return nil
 }
 
 // regularField checks a field (RFC 9113 section 8.2.1) and keeps it, unless it
 // is about the connection (8.2.2).
-func (x *section) regularField(name, value []byte) *proto.Fault {
+func (x *section) regularField(name, value []byte, flags proto.FieldFlags) *proto.Fault {
 	token := proto.LookupLower(name)
 	if token == proto.TokenOther && !lowerToken(name) {
 		return nameFault(name)
@@ -149,6 +154,9 @@ func (x *section) regularField(name, value []byte) *proto.Fault {
 	}
 	x.fieldsLeft--
 	n, v := x.store(name), x.store(value)
+	if flags != 0 {
+		x.noteNever(token)
+	}
 	if token <= proto.TokenProxyConnection && token != proto.TokenOther {
 		if keep, fault := x.special(token, v); !keep {
 			return fault
@@ -164,11 +172,19 @@ func (x *section) regularField(name, value []byte) *proto.Fault {
 		h.Fields = append(h.Fields, proto.Field{})
 	}
 	f := &h.Fields[len(h.Fields)-1]
-	f.Name, f.Value, f.End, f.Token, f.Flags = n, v, 0, token, 0
+	f.Name, f.Value, f.End, f.Token, f.Flags = n, v, 0, token, flags
 	if x.mode == sectionTrailers && proto.ForbiddenTrailer(token) {
-		f.Flags = proto.FlagDrop
+		f.Flags |= proto.FlagDrop
 	}
 	return nil
+}
+
+// noteNever notes a field that came as such a literal. Host goes on as :authority.
+func (x *section) noteNever(t proto.Token) {
+	x.head.NeverIndex |= regularFields
+	if t == proto.TokenHost {
+		x.head.NeverIndex |= pseudoAuthority
+	}
 }
 
 func space(c byte) bool { return c == ' ' || c == '\t' }
