@@ -366,14 +366,22 @@ func (c *h2Client) rest() {
 	if c.r.rng.IntN(4) == 0 && !c.r.Traits.Calm {
 		return
 	}
-	c.r.World.After(c.r.rng.Int64N(100e6), func() {
-		if !c.done && chance(c.r.rng, c.r.Traits.GoAway) {
-			c.goAway(0, h2NoError)
-			c.r.World.After(10e6, func() { c.finish(false) })
-			return
-		}
-		c.finish(false)
-	})
+	c.r.World.After(c.r.rng.Int64N(100e6), c.leave)
+}
+
+// leave ends the connection; in a calm run not before all that was to be said is
+// on its way: an answer may be there before the end of its request is written.
+func (c *h2Client) leave() {
+	if c.r.Traits.Calm && !c.done && len(c.out) > 0 {
+		c.r.World.After(1e6, c.leave)
+		return
+	}
+	if !c.done && chance(c.r.rng, c.r.Traits.GoAway) {
+		c.goAway(0, h2NoError)
+		c.r.World.After(10e6, func() { c.finish(false) })
+		return
+	}
+	c.finish(false)
 }
 
 func (c *h2Client) onClosed(err error) {
