@@ -436,6 +436,8 @@ func (w *Worker) clientTimeout(i uint32, c *client) {
 			}
 		} else if w.l.Starved(c.conn) {
 			w.shedClient(i, c)
+		} else if part, _ := w.l.Partial(c.conn); part > 0 {
+			w.awaitHead(i, c) // it has begun
 		} else {
 			w.closeClient(c)
 		}

@@ -143,6 +143,10 @@ func (w *Worker) originTimeout(o *origin) {
 			w.failExchange(w.clients.At(x.client), x, &faultMemory)
 			return
 		}
+		if x.flags&xResponseBegun != 0 && w.brings(o.conn, w.snap.clusters[o.cluster].idleNs) {
+			w.originDeadline(x, o) // it goes on answering
+			return
+		}
 		w.responseTimeout(w.clients.At(x.client), x, o)
 	case originTunnel:
 		w.socketPing(o)

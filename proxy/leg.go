@@ -68,6 +68,17 @@ func (w *Worker) bulk(conn loop.ConnID, class loop.Class, on bool) {
 	w.l.Bulk(conn, class)
 }
 
+// clientConn is the connection that a client sends on, 0: its stream is over.
+func (w *Worker) clientConn(c *client) loop.ConnID {
+	if c.stream == 0 {
+		return c.conn
+	}
+	if st := w.streams.At(c.stream); st.id != 0 {
+		return w.sessionOf(st).conn
+	}
+	return 0
+}
+
 // clientPeer is the client's address; not valid for unix sockets. A stream whose
 // ends have both passed may be a tunnel that still has something for its origin,
 // and has no part in a session any more.

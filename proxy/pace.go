@@ -70,16 +70,37 @@ func (w *Worker) giveBy(x *exchange) int64 {
 
 // stillGives judges a client whose deadline has come in mid-body; true: it has
 // not paused for too long, is fast enough and has got another deadline.
+//
+// Content within TLS comes when its record is whole. Who needs it has what has come of
+// one counted, once: it is in bodyMark then. Of HTTP/2 it may be another stream's: a
+// record is not long, so that does not go on.
 func (w *Worker) stillGives(c *client, x *exchange) bool {
-	now, lim := w.l.Now(), &w.snap.limits
-	pausedNs := int64(x.sinceMs(now)-x.bodyAtMs) * 1e6
-	slow := x.reqBytes-x.bodyMark < leastBytes(lim.minRate, x.watched(now)) && w.l.Leap().At < now-x.watched(now)
-	if x.bodyFromMs == 0 || pausedNs >= lim.requestBodyNs || slow {
-		return false
+	part := uint64(0)
+	if !w.gives(x, 0) {
+		n, idleMs := w.l.Partial(w.clientConn(c))
+		part = uint64(n)
+		if int64(idleMs)*1e6 >= w.snap.limits.requestBodyNs || c.stream != 0 && x.bodyFromMs == 0 || !w.gives(x, part) {
+			return false
+		}
 	}
 	x.bodyFromMs = 0
 	w.busyDue(c, x, w.giveBy(x))
+	x.bodyMark += part
 	return true
+}
+
+// gives says that x has not paused for too long and is fast enough. It has not paused
+// where part of a record has come.
+func (w *Worker) gives(x *exchange, part uint64) bool {
+	now, lim := w.l.Now(), &w.snap.limits
+	if x.bodyFromMs == 0 { // without a least rate the deadline is that of the pause
+		return part > 0
+	}
+	if part == 0 && int64(x.sinceMs(now)-x.bodyAtMs)*1e6 >= lim.requestBodyNs {
+		return false
+	}
+	came := int64(x.reqBytes - x.bodyMark + part) // below 0 where a record that is whole by now had less content
+	return came >= int64(leastBytes(lim.minRate, x.watched(now))) || w.l.Leap().At >= now-x.watched(now)
 }
 
 // leastBytes is what rate (bytes/s) makes in ns.

@@ -19,8 +19,9 @@ const (
 	// stallNs is for how long a client may hold a connection that others wait for
 	// without sending anything to speak of.
 	stallNs = int64(500 * time.Millisecond)
-	// talkNs is that time where the origin may be the one that is to speak, or the
-	// client is to take its answer.
+	// talkNs is that time where the origin may be the one that is to speak, where the
+	// client is to take its answer, and for a stream of a connection on which others
+	// have their turn.
 	talkNs = 4 * stallNs
 	// muteNs is for how long a request that brings nothing leaves the last connections
 	// to others: so long that those of a client that takes all it can have been lost.
@@ -244,6 +245,8 @@ func (w *Worker) stalls(i uint32, x *exchange, now int64) bool {
 		return false
 	default:
 		moved = x.reqBytes
+		part, _ := w.l.Partial(c.conn) // of a stream's none: it has no connection of its own
+		moved += uint64(part)
 		// (Who was let in for its patience alone has been patient; but a 100 takes as
 		// long as its origin, or timeouts.continue.)
 		if x.flags&xExpect == 0 && (!x.from.talks() || got >= w.muteUntil(x)) {
@@ -256,12 +259,36 @@ func (w *Worker) stalls(i uint32, x *exchange, now int64) bool {
 			h.at, h.seen = got, 0
 		}
 	}
+	if moved < h.seen { // part of a record was more than the content of the whole
+		h.seen = moved
+	}
 	if n := moved - h.seen; n > 0 && n >= leastBytes(w.snap.limits.minRate, now-h.at) {
 		h.at, h.seen = now, moved
 		return false
 	}
 	// While the loop did not run it took nothing, and gave no credit.
-	return now-max(h.at, w.l.Leap().At) >= patience
+	idle := now - max(h.at, w.l.Leap().At)
+	if patience == stallNs && idle >= stallNs && w.sharesItsTurn(c) {
+		patience = talkNs
+	}
+	return idle >= patience
+}
+
+// sharesItsTurn says that something comes on the connection of a client that is a stream:
+// frames of others, or a TLS record that is not whole, and what it may be waiting for
+// lies behind them, or in it.
+func (w *Worker) sharesItsTurn(c *client) bool {
+	if c.stream == 0 || w.streams.At(c.stream).id == 0 {
+		return false
+	}
+	se := w.sessionOf(w.streams.At(c.stream))
+	return int64(uint32(w.l.Now()/1e6)-se.cameMs)*1e6 < stallNs || w.brings(se.conn, stallNs)
+}
+
+// brings says that within ns part of a TLS record has come on conn that is not whole.
+func (w *Worker) brings(conn loop.ConnID, ns int64) bool {
+	part, idleMs := w.l.Partial(conn)
+	return part > 0 && int64(idleMs)*1e6 < ns
 }
 
 // evict ends an exchange that stalls. Of its client no more is taken on trust.

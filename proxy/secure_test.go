@@ -34,6 +34,11 @@ func (c *heldBack) Write(b []byte) (int, error) {
 // secureClient is a client within TLS and what is under it.
 func secureClient(t *testing.T, addr string) (*tls.Conn, *heldBack) {
 	t.Helper()
+	return secureClientOf(t, addr, "http/1.1")
+}
+
+func secureClientOf(t *testing.T, addr, protocol string) (*tls.Conn, *heldBack) {
+	t.Helper()
 	raw, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +46,7 @@ func secureClient(t *testing.T, addr string) (*tls.Conn, *heldBack) {
 	_ = raw.SetDeadline(time.Now().Add(30 * time.Second))
 	t.Cleanup(func() { raw.Close() })
 	under := &heldBack{Conn: raw}
-	c := tls.Client(under, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}, DynamicRecordSizingDisabled: true})
+	c := tls.Client(under, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}, DynamicRecordSizingDisabled: true})
 	if err := c.Handshake(); err != nil {
 		t.Fatal(err)
 	}

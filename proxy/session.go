@@ -67,6 +67,7 @@ type session struct {
 	final     bool   // it was sent
 	heldMark  uint64 // sent at heldSince
 	heldSince uint32 // ms: see breakHolders
+	cameMs    uint32 // when something came last
 }
 
 func (w *Worker) newSession(role http2.Role, conn loop.ConnID) *session {
@@ -119,6 +120,7 @@ func (w *Worker) sessionEvent(i uint32, ev *loop.Event) {
 func (w *Worker) sessionReceived(se *session, v buf.View) {
 	b := w.pool.Bytes(v)
 	now := w.l.Now()
+	se.cameMs = uint32(now / 1e6)
 	var ev http2.Event
 	w.reading = se.role == http2.Server
 	for off := 0; se.state < sessionFlush; {

@@ -46,7 +46,7 @@ func (w *Worker) socketPing(o *origin) {
 		return
 	}
 	for dir := range 2 {
-		if k.flags&(socketAwaits<<dir) != 0 && w.listening(c, o, dir) {
+		if k.flags&(socketAwaits<<dir) != 0 && w.listening(c, o, dir, w.rulesOf(x).pingNs) {
 			w.failSocket(c, x, o, k, socketSilent[dir])
 			return
 		}
@@ -60,13 +60,14 @@ func (w *Worker) socketPing(o *origin) {
 	w.socketPingLater(x, o)
 }
 
-// listening tells whether a side that was sent a ping had the chance to be
-// heard: the ping has left, and what the side sends is read.
-func (w *Worker) listening(c *client, o *origin, dir int) bool {
+// listening tells whether a side that was sent a ping ns ago had the chance to be
+// heard: the ping has left, what the side sends is read, and it is not in the middle of
+// a TLS record.
+func (w *Worker) listening(c *client, o *origin, dir int, ns int64) bool {
 	if dir == fromClient {
-		return w.clientQueued(c) == 0 && w.reached(c.stream) && c.flags&clientPaused == 0
+		return w.clientQueued(c) == 0 && w.reached(c.stream) && c.flags&clientPaused == 0 && !w.brings(c.conn, ns)
 	}
-	return w.originQueued(o) == 0 && w.reached(o.stream) && o.flags&originPaused == 0
+	return w.originQueued(o) == 0 && w.reached(o.stream) && o.flags&originPaused == 0 && !w.brings(o.conn, ns)
 }
 
 // reached tells whether what a stream has sent has left by its connection, where

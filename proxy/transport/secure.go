@@ -94,6 +94,17 @@ func (t *Transport) Session(id loop.ConnID) *Session {
 // IsSecure says that id is within TLS.
 func (t *Transport) IsSecure(id loop.ConnID) bool { return t.entry(id) != 0 }
 
+// Partial is how many bytes have come of a record that is not whole, of which nothing
+// was Received, and for how many ms next to none has. In clear there are none.
+func (t *Transport) Partial(id loop.ConnID) (n int, idleMs uint32) {
+	if i := t.entry(id); i != 0 {
+		if c := t.conns.At(i); c.state == stateOpen && c.opened == 0 && !c.in.Empty() {
+			return c.in.Bytes(), t.ms() - c.sinceMs
+		}
+	}
+	return 0, 0
+}
+
 // Failure says why the handshake failed whose Connected event, with an Errno, is at
 // hand; likewise for a RecvEnd with EPROTO.
 func (t *Transport) Failure() string { return t.failure }
