@@ -148,6 +148,14 @@ func testResponsesGoFurther(r *rig) {
 	r.equal("spare blocks when a response has taken all it may", r.pool.Spare(), reserve-reserve/4)
 	r.equal("room for a response", r.l.Room(Responses), false)
 	r.equal("room for a head", r.l.Room(Heads), true)
+	r.holdTo(reserve-reserve/4-reserve/8, func() {
+		r.equal("room for data that passes", r.l.Room(Passing), false)
+		r.equal("room for an answer", r.l.Room(Answers), true)
+	})
+	r.holdTo(reserve/2, func() {
+		r.equal("room for one more answer", r.l.Room(Answers), false)
+		r.equal("crowded by answers", r.l.Crowded(), false)
+	})
 	got := [2]int{}
 	for begun := time.Now(); time.Since(begun) < testTimeout && (got[0] < 20 || got[1] < 20); {
 		r.release(held[:reserve/2])
@@ -166,6 +174,21 @@ func testResponsesGoFurther(r *rig) {
 	if got[0] < 20 || got[1] < 20 {
 		r.Errorf("%d blocks went to requests, %d to a response", got[0], got[1])
 	}
+	r.release(held)
+}
+
+// holdTo does do while no more than spare blocks are left.
+func (r *rig) holdTo(spare int, do func()) {
+	r.Helper()
+	var held []buf.View
+	for r.pool.Spare() > spare {
+		v, ok := r.pool.Get()
+		if !ok {
+			r.Fatalf("%d blocks are spare, and none is there", r.pool.Spare())
+		}
+		held = append(held, v)
+	}
+	do()
 	r.release(held)
 }
 

@@ -122,7 +122,7 @@ func (l *Loop) Pause(id ConnID) {
 // A view holds its whole block, however few its bytes are. So views of at most
 // smallBytes that join a queue of at least smallBehind are copied together:
 // a peer that sends bytes one by one to one that takes none would use up the
-// pool otherwise.
+// pool otherwise. They get no block of their own out of the reserve.
 const (
 	smallBytes  = 2 << 10
 	smallBehind = 8
@@ -137,7 +137,7 @@ func (l *Loop) Send(id ConnID, v buf.View) {
 		return
 	}
 	if v.Len <= smallBytes && c.sendq.Len() >= smallBehind {
-		l.pool.Pack(&c.sendq, v)
+		l.pool.Pack(&c.sendq, v, l.Room(Requests))
 	} else {
 		l.pool.Push(&c.sendq, v)
 	}

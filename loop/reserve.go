@@ -2,10 +2,12 @@ package loop
 
 // The last blocks of the pool are not for everybody. There is an order of who
 // may go how far (see least): bodies of requests leave all of Config.Reserve,
-// those of responses three quarters of it, heads a quarter, from which the owner
-// writes its answers. So
+// those of responses three quarters of it, what responses begin with half, heads a
+// quarter, from which the owner writes its answers. So
 //
 //   - a head is read and answered however much data waits;
+//   - a short answer is passed on although others hold all that data of frames may
+//     take: what leaves as far as anybody knows, and then does not, stops before it;
 //   - responses move while requests fill all that they may: an origin that takes
 //     more of a request only as its response is taken goes on, and nobody waits
 //     for somebody who waits for him.
@@ -22,6 +24,7 @@ type Class uint8
 
 const (
 	Heads     Class = iota // heads, or frames of which each may be anything
+	Answers                // see Room: what a response begins with, for a peer that has taken all before it
 	Passing                // see Room: data of frames that leaves at once
 	Responses              // bodies from origins
 	Requests               // bodies from clients
@@ -63,6 +66,8 @@ func (l *Loop) least(class Class) int {
 		return r - r/4
 	case Passing:
 		return r - r/4 - r/8
+	case Answers:
+		return r / 2
 	}
 	return r / 4
 }

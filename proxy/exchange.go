@@ -411,6 +411,9 @@ func (w *Worker) failExchange(c *client, x *exchange, f *proto.Fault) {
 	if x.flags&xResponseBegun != 0 {
 		w.m.OriginAborts++
 		w.breakClient(c, x, f.Reason)
+		if f == &faultMemory && c.stream == 0 && w.clientQueued(c) > 0 {
+			w.abortClient(c) // what waits for it is what others lack
+		}
 		return
 	}
 	w.detachOrigin(x, false)

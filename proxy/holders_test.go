@@ -102,7 +102,7 @@ var holderTable = []holders{
 	{"h1 uploads to h2c", false, true, deafH2(false), 200, 1},
 	{"h1 uploads to h2c with wide windows", false, true, deafH2(true), 200, 1},
 	{"h1 downloads from h1", false, false, nil, 200, 1},
-	{"h1 downloads from h2c", false, true, nil, 50, 1},
+	{"h1 downloads from h2c", false, true, nil, 200, 1},
 }
 
 // start lets them begin. The result ends them.

@@ -318,7 +318,7 @@ func (w *Worker) finalHead(c *client, x *exchange, o *origin, h *proto.Head, v b
 		o.flags |= originDirty
 	}
 	scarce := v.ID != 0 && !w.l.Room(loop.Responses)
-	if scarce && int(v.Len)-n > w.little() && !w.keepsResponse(c) {
+	if scarce && int(v.Len)-n > w.little() && !w.keepsResponse(c, 0) {
 		w.release(&v)
 		w.failExchange(c, x, &faultMemory)
 		return
@@ -435,7 +435,7 @@ func (w *Worker) feedResponse(c *client, x *exchange, o *origin, v buf.View) {
 func (w *Worker) responseData(c *client, x *exchange, v buf.View) bool {
 	x.respBytes += uint64(v.Len)
 	if c.stream != 0 {
-		if !w.keepsResponse(c) {
+		if !w.keepsResponse(c, x.respBytes-uint64(v.Len)) {
 			x.flags |= xBroken
 		}
 		w.streamPush(w.streams.At(c.stream), v)

@@ -290,6 +290,23 @@ func (w *Worker) clientFlows(c *client) bool {
 	return w.streamFlows(w.streams.At(c.stream))
 }
 
+// clientTakes says that less than a block of what a client was sent waits, here or
+// in the kernel: what it is sent now leaves at once. It asks the kernel.
+func (w *Worker) clientTakes(c *client) bool {
+	conn, waits := c.conn, 0
+	if c.stream != 0 {
+		st := w.streams.At(c.stream)
+		if st.id == 0 {
+			return true // it is dropped
+		}
+		se := w.sessionOf(st)
+		if conn, waits = se.conn, st.out.Bytes(); se.h2.Sendable(st.id) <= waits {
+			return false
+		}
+	}
+	return waits+w.l.Queued(conn)+w.l.Unacked(conn) < w.pool.BlockBytes()
+}
+
 func (w *Worker) streamFlows(st *stream) bool {
 	if st.id == 0 {
 		return true // they are dropped
@@ -305,9 +322,8 @@ func (w *Worker) originFlows(o *origin) bool {
 }
 
 // keepsRequest says whether there is a place for more of a request that came in
-// frames, keepsResponse whether for more of a response. What has to be read with
-// all that is on its connection is not stopped by having no block: where there is
-// none it is not kept, unless it leaves at once.
+// frames. What has to be read with all that is on its connection is not stopped by
+// having no block: where there is none it is not kept, unless it leaves at once.
 func (w *Worker) keepsRequest(x *exchange) bool {
 	if w.l.Room(loop.Requests) || plant.Is(plant.Held) {
 		return true
@@ -317,12 +333,18 @@ func (w *Worker) keepsRequest(x *exchange) bool {
 	return (flows || x.flags&xOriginDeaf != 0) && w.l.Room(loop.Passing)
 }
 
-func (w *Worker) keepsResponse(c *client) bool {
+// keepsResponse says it of a response of which had bytes came before. What it begins
+// with finds a place, if its client takes what it is sent, also where those have used up
+// theirs of which nothing waited here, and then did.
+func (w *Worker) keepsResponse(c *client, had uint64) bool {
 	if w.l.Room(loop.Responses) || plant.Is(plant.Held) {
 		return true
 	}
 	w.refused = true
-	return w.clientFlows(c) && w.l.Room(loop.Passing)
+	if w.clientFlows(c) && w.l.Room(loop.Passing) {
+		return true
+	}
+	return had < uint64(w.pool.BlockBytes()) && w.l.Room(loop.Answers) && w.clientTakes(c)
 }
 
 // keepsBehind says whether there is a place for what was received behind a head,
@@ -336,7 +358,7 @@ func (w *Worker) keepsBehind(in *buf.Chain) bool {
 		return false
 	}
 	v := w.pool.Pop(in)
-	w.pool.Pack(in, v)
+	w.pool.Pack(in, v, false)
 	return true
 }
 
@@ -366,7 +388,7 @@ func (w *Worker) queue(c *buf.Chain, v buf.View) {
 		small = copyBytes
 	}
 	if v.Len <= small {
-		w.pool.Pack(c, v)
+		w.pool.Pack(c, v, true)
 	} else {
 		w.pool.Push(c, v)
 	}

@@ -367,7 +367,7 @@ func (w *Worker) originStream(se *session, ev *http2.Event, data buf.View) {
 
 // originStreamData takes content of a response. data is lent.
 func (w *Worker) originStreamData(c *client, x *exchange, o *origin, st *stream, data buf.View, end bool) {
-	if data.Len > 0 && !w.keepsResponse(c) {
+	if data.Len > 0 && !w.keepsResponse(c, x.respBytes) {
 		w.refuseResponse(c, x, o)
 	} else if o.state == originTunnel {
 		w.retain(data)

@@ -30,13 +30,17 @@ upstreams:
   deaf2: {protocol: h2c, endpoints: [{address: "%s"}], pool: {prewarm: 0}}
   echo1: {endpoints: [{address: "%s"}], pool: {prewarm: 0}}
   echo2: {protocol: h2c, endpoints: [{address: "%s"}], pool: {prewarm: 0}}
-  files: {endpoints: [{address: "%s"}], pool: {prewarm: 0}}
+  files1: {endpoints: [{address: "%s"}], pool: {prewarm: 0}}
+  files2: {protocol: h2c, endpoints: [{address: "%s"}], pool: {prewarm: 0}}
 routes:
   - {path: "/deaf1", upstream: deaf1}
   - {path: "/deaf2", upstream: deaf2}
   - {path: "/echo1", upstream: echo1}
   - {path: "/echo2", upstream: echo2}
-  - {path: "/*", upstream: files}
+  - {path: "/small1", upstream: files1}
+  - {path: "/large1", upstream: files1}
+  - {path: "/small2", upstream: files2}
+  - {path: "/large2", upstream: files2}
 `
 
 func newHoldersRun(t *testing.T, seed uint64, blocks, block int) *holdersRun {
@@ -45,7 +49,7 @@ func newHoldersRun(t *testing.T, seed uint64, blocks, block int) *holdersRun {
 	world := loop.NewWorld(seed, loop.Faults{ShortIO: 20, Late: 20, Overshoot: 20, Offset: 20})
 	r.Holders = &simnet.Holders{World: world, Proxy: simListen}
 	r.Origins()
-	text := fmt.Sprintf(holdersConfig, simListen, simnet.DeafOrigin, simnet.DeafH2Origin, simnet.EchoOrigin, simnet.EchoH2Origin, simnet.FileOrigin)
+	text := fmt.Sprintf(holdersConfig, simListen, simnet.DeafOrigin, simnet.DeafH2Origin, simnet.EchoOrigin, simnet.EchoH2Origin, simnet.FileOrigin, simnet.FileH2Origin)
 	cfg, err := config.Parse("holders.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +124,7 @@ func (r *holdersRun) hold(most int) (mix string) {
 		}
 		mix += fmt.Sprintf("%d downloads, h2 %v, %d streams; ", conns, h2, streams)
 		for range conns {
-			r.Download("/large", h2, streams)
+			r.Download("/large1", h2, streams)
 		}
 	}
 	return mix
@@ -135,8 +139,8 @@ func TestSimHolders(t *testing.T) {
 		blocks := config.MinPoolBlocks << (1 + seed%3)
 		r := newHoldersRun(t, seed, blocks, block)
 		mix := r.hold(blocks / 8)
-		r.Witness(20e6, true)
-		r.Witness(20e6, false)
+		r.Witness("/small1", 20e6, true)
+		r.Witness("/small1", 20e6, false)
 		r.pass(4e9)
 		r.Judge()
 		r.Leave()
@@ -158,6 +162,66 @@ func TestSimHolders(t *testing.T) {
 	if ended == 0 {
 		t.Error("nobody was ended for what he held")
 	}
+}
+
+// holdTo takes blocks until no more than spare are left.
+func (r *holdersRun) holdTo(t *testing.T, spare int) (held []buf.View) {
+	t.Helper()
+	for r.pool.Spare() > spare {
+		v, ok := r.pool.Get()
+		if !ok {
+			t.Fatal("a spare block is none")
+		}
+		held = append(held, v)
+	}
+	return held
+}
+
+// Answers pass though others hold all that data of frames may take, which leaves at
+// once as far as anybody knows.
+func TestAnswersPassBesideHolders(t *testing.T) {
+	const blocks = 256
+	for _, path := range []string{"/small1", "/small2"} {
+		for _, keeps := range []bool{true, false} {
+			r := newHoldersRun(t, 1, blocks, 4096)
+			r.World.Faults = loop.Faults{} // an answer comes in one piece
+			r.Witness(path, 20e6, keeps)
+			r.pass(100e6)
+			before, reserve := r.Served, ReserveBlocks(blocks)
+			held := r.holdTo(t, reserve-reserve/4-reserve/8)
+			r.pass(1e9)
+			r.Judge()
+			if n := r.Served - before; before == 0 || n < 20 {
+				t.Errorf("%s, on one connection: %v: %d were answered before, then %d", path, keeps, before, n)
+			}
+			for _, v := range held {
+				r.pool.Release(v)
+			}
+			r.end(t)
+		}
+	}
+}
+
+// Who is refused more of his download for want of memory, for he takes nothing of what
+// there is, does not go on holding that.
+func TestRefusedDownloadHoldsNothing(t *testing.T) {
+	r := newHoldersRun(t, 1, 256, 4096)
+	r.Download("/large2", false, 1)
+	if !r.until(10e9, func() bool { return r.w.clients.Len() > 0 && r.w.clientQueued(r.w.clients.At(1)) > 64<<10 }) {
+		t.Fatal("nothing waits for the client")
+	}
+	held := r.holdTo(t, 20)
+	if !r.until(1e9, func() bool { return r.m.RefusedByReason[codeMemory] > 0 }) {
+		t.Fatal("nothing is refused")
+	}
+	r.pass(50e6)
+	if n := r.pool.InUse() - len(held); n > 1 {
+		t.Errorf("%d blocks are in use", n)
+	}
+	for _, v := range held {
+		r.pool.Release(v)
+	}
+	r.end(t)
 }
 
 // Ordinary bodies both ways move in pools down to the smallest: what a response

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"zproxy/loop"
 )
@@ -27,17 +28,17 @@ type Holders struct {
 }
 
 // The addresses of origins: two that read nothing, two that send back what they get
-// while their answer is taken, and one with small and large answers.
+// while their answer is taken, and two with small and large answers.
 const (
 	DeafOrigin, DeafH2Origin = "10.3.0.1:80", "10.3.0.2:80"
 	EchoOrigin, EchoH2Origin = "10.3.0.3:80", "10.3.0.4:80"
-	FileOrigin               = "10.3.0.5:80"
+	FileOrigin, FileH2Origin = "10.3.0.5:80", "10.3.0.6:80"
 )
 
 const (
 	witnessNs    = int64(1e9) // a small answer takes that long at most
-	smallAnswer  = 100
-	echoPatience = 64 << 10 // bytes that wait for their reader, beyond which an origin reads no more
+	smallAnswer  = 700        // more than is copied of blocks of 4 and 8 KiB
+	echoPatience = 64 << 10   // bytes that wait for their reader, beyond which an origin reads no more
 	endlessBytes = 1 << 30
 )
 
@@ -50,6 +51,7 @@ func (h *Holders) Origins() {
 	h.World.Serve(EchoOrigin, func(p *loop.Peer) { newEcho(p) })
 	h.World.Serve(EchoH2Origin, func(p *loop.Peer) { newPlainEnd(p, true, h2FirstWindow, echoScript{}) })
 	h.World.Serve(FileOrigin, func(p *loop.Peer) { newFiles(p) })
+	h.World.Serve(FileH2Origin, func(p *loop.Peer) { newPlainEnd(p, true, h2FirstWindow, fileScript{}) })
 }
 
 func (h *Holders) fail(format string, args ...any) {
@@ -196,35 +198,54 @@ func newFiles(p *loop.Peer) {
 	e.begin()
 }
 
+// fileScript is newFiles over HTTP/2.
+type fileScript struct{}
+
+func (fileScript) head(e *plainEnd, s *plainStream, _ bool) {
+	if !strings.HasPrefix(s.path, "/small") {
+		e.headers(s, false, ":status", "200")
+		s.endless = true
+		return
+	}
+	e.headers(s, false, ":status", "200", "content-length", strconv.Itoa(smallAnswer))
+	s.send, s.end = smallAnswer, true
+}
+
+func (fileScript) data(*plainEnd, *plainStream, int, bool)      {}
+func (fileScript) sent(*plainEnd, *plainStream, int)            {}
+func (fileScript) over(e *plainEnd, s *plainStream, reset bool) { e.forget(s) }
+
 // witness asks for small answers, one after the other.
 type witness struct {
 	h     *Holders
+	path  string
 	every int64
 	keeps bool
 	e     *plainText
 	since int64 // when it asked what is not answered, 0: nothing is
 }
 
-// Witness lets one ask every so many ns, on one connection or on new ones.
-func (h *Holders) Witness(every int64, keeps bool) {
-	w := &witness{h: h, every: every, keeps: keeps}
+// Witness lets one ask for path every so many ns, on one connection or on new ones.
+func (h *Holders) Witness(path string, every int64, keeps bool) {
+	w := &witness{h: h, path: path, every: every, keeps: keeps}
 	h.asked = append(h.asked, w)
 	h.World.After(every, w.ask)
 }
 
 func (w *witness) ask() {
 	w.since = w.h.World.Now()
+	ask := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: h\r\n\r\n", w.path)
 	if w.e == nil {
 		p := w.h.connect()
 		if p == nil {
 			return
 		}
 		w.e = &plainText{p: p, most: echoPatience, got: w.got, ended: w.ended}
-		w.e.out = []byte("GET /small HTTP/1.1\r\nHost: h\r\n\r\n")
+		w.e.out = []byte(ask)
 		w.e.begin()
 		return
 	}
-	w.e.out = append(w.e.out, "GET /small HTTP/1.1\r\nHost: h\r\n\r\n"...)
+	w.e.out = append(w.e.out, ask...)
 	w.e.flush()
 }
 
