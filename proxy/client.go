@@ -434,7 +434,7 @@ func (w *Worker) clientTimeout(i uint32, c *client) {
 			if !w.stillTakes(c) {
 				w.abortClient(c) // its last answer is cut: that must be seen
 			}
-		} else if w.l.Starved(c.conn) {
+		} else if w.clientStarves(c) {
 			w.shedClient(i, c)
 		} else if part, _ := w.l.Partial(c.conn); part > 0 {
 			w.awaitHead(i, c) // it has begun
@@ -442,6 +442,10 @@ func (w *Worker) clientTimeout(i uint32, c *client) {
 			w.closeClient(c)
 		}
 	case clientHead:
+		if w.clientStarves(c) { // the rest may be there, unread
+			w.shedClient(i, c)
+			return
+		}
 		w.m.Timeouts408++
 		w.replyBare(i, c, &faultHeadTimeout)
 	case clientBusy:

@@ -113,7 +113,7 @@ func (w *Worker) busyTimeout(c *client, x *exchange) {
 		if w.stillGives(c, x) {
 			return
 		}
-		if w.l.Starved(c.conn) {
+		if w.clientStarves(c) {
 			w.requestFault(c, x, &faultMemory)
 			return
 		}
@@ -139,7 +139,7 @@ func (w *Worker) originTimeout(o *origin) {
 			w.sendContinue(w.clients.At(x.client), x, o)
 			return
 		}
-		if w.l.Starved(o.conn) { // its answer may be there, unread
+		if w.originStarves(o) { // its answer may be there, unread
 			w.failExchange(w.clients.At(x.client), x, &faultMemory)
 			return
 		}
@@ -165,7 +165,7 @@ func (w *Worker) responseTimeout(c *client, x *exchange, o *origin) {
 	}
 	if x.flags&(xRequestDone|xResponseBegun) == xResponseBegun && w.originQueued(o) == 0 { // neither side has said anything
 		f := &faultStreamIdle
-		if w.l.Starved(c.conn) { // what it said may be there, unread
+		if w.clientStarves(c) { // what it said may be there, unread
 			f = &faultMemory
 		}
 		w.giveUp(c, x, f)

@@ -79,6 +79,23 @@ func (w *Worker) clientConn(c *client) loop.ConnID {
 	return 0
 }
 
+// clientStarves says that there is no block for what a client has sent, or for what
+// is before it on its connection; originStarves says it of an origin. They ask the
+// kernel.
+func (w *Worker) clientStarves(c *client) bool { return w.l.Starved(w.clientConn(c)) }
+
+func (w *Worker) originStarves(o *origin) bool {
+	conn := o.conn
+	if o.stream != 0 {
+		st := w.streams.At(o.stream)
+		if st.id == 0 {
+			return false
+		}
+		conn = w.sessionOf(st).conn
+	}
+	return w.l.Starved(conn)
+}
+
 // clientPeer is the client's address; not valid for unix sockets. A stream whose
 // ends have both passed may be a tunnel that still has something for its origin,
 // and has no part in a session any more.

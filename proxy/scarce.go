@@ -240,7 +240,7 @@ func (w *Worker) stalls(i uint32, x *exchange, now int64) bool {
 	case down:
 		moved = w.taken(c)
 	case x.flags&(xRequestDone|xOriginDeaf|xResponseBegun) != 0 || c.flags&clientPaused != 0 ||
-		w.originQueued(o) > 0 || w.l.Starved(c.conn):
+		w.originQueued(o) > 0 || w.clientStarves(c):
 		h.start = 0 // it does not wait for its client
 		return false
 	default:

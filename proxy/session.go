@@ -331,6 +331,9 @@ func (w *Worker) sessionTimeout(se *session) {
 			}
 			w.m.ClientAborts++
 			w.breakSession(se, "peer did not take its frames in time")
+		case se.h2.Held() > 0 && w.l.Starved(se.conn): // the rest may be there, unread
+			w.countFault(&faultMemory)
+			w.breakSession(se, faultMemory.Reason)
 		case se.h2.Held() > 0:
 			if se.role == http2.Client {
 				w.m.Timeouts504++

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"zproxy/loop"
+	"zproxy/proto/http2"
 )
 
 // narrow listens for connections that hold few bytes on their way in, so that
@@ -186,4 +187,38 @@ func TestSendTimeoutOutlastsTheUpload(t *testing.T) {
 		io.WriteString(c, "0\r\n\r\n")
 		r.settled()
 	})
+}
+
+// Whose head is cut in two because there is no memory for the rest of it is told so,
+// and not that he was too slow.
+func TestHeadsThatStarve(t *testing.T) {
+	h2 := http2.Preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00" // SETTINGS
+	for name, heads := range map[string][2]string{
+		"HTTP/1": {"GET / HTTP/1.1\r\nHo", "st: h\r\n\r\n"},
+		"HTTP/2": {h2 + "\x00\x00\x64\x01\x05\x00\x00\x00\x01\x82", strings.Repeat("\x84", 99)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, "listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\nroutes: [{path: \"/*\", respond: {body: x}}]\n"+
+				"limits: {request_header_timeout: 1s}\n", nil)
+			p := s.world.Connect(simListen, simListen)
+			p.Write([]byte(heads[0]))
+			s.until(1e8, func() bool { return false })
+			readAll(p)
+			s.w.pool.Reserve(1) // there is room for an answer
+			held := append(s.holdAll(), s.w.pool.Commit(1))
+			p.Write([]byte(heads[1]))
+			ended := func() bool { return s.w.m.RefusedByReason[codeMemory]+s.w.m.RefusedByReason[codeHeadTimeout] > 0 }
+			s.until(3e9, ended)
+			s.until(1e8, func() bool { return false })
+			if m := s.w.m; m.RefusedByReason[codeMemory] != 1 || m.Timeouts408 != 0 {
+				t.Errorf("%d were refused for want of memory, %d for being slow; want 1, 0", m.RefusedByReason[codeMemory], m.Timeouts408)
+			}
+			if got := readAll(p); name == "HTTP/1" && !strings.HasPrefix(got, "HTTP/1.1 503 ") {
+				t.Errorf("the client is told %q", got)
+			}
+			for _, v := range held {
+				s.w.pool.Release(v)
+			}
+		})
+	}
 }
