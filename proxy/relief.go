@@ -71,9 +71,7 @@ func (w *Worker) relieve() {
 		w.forgivenAt = leap.At
 		w.forgive(uint32(leap.Ns/1e6), uint32(now/1e6))
 	}
-	if now-leap.At >= int64(patience)*1e6 { // the rest of a record may lie in the socket since
-		w.l.Relieve(patience)
-	}
+	w.l.Relieve(patience)
 	w.endHolders(uint32(now/1e6), patience)
 }
 
@@ -81,6 +79,7 @@ func (w *Worker) relieve() {
 // run. All other time counts: on a machine that never gives the loop enough CPU,
 // memory must come back all the same.
 func (w *Worker) forgive(lost, ms uint32) {
+	w.l.Forgive(lost)
 	w.lookedMs += min(lost, ms-w.lookedMs)
 	for i := range w.holds {
 		for dir, since := range w.holds[i].since {

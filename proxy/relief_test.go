@@ -104,6 +104,35 @@ func TestReliefBetweenLeaps(t *testing.T) {
 	}
 }
 
+// So it is with parts of records, of which the rest does not come.
+func TestReliefOfRecordsBetweenLeaps(t *testing.T) {
+	s := newScene(t, "listeners: [{address: \"127.0.0.1:8443\", tls: {certificates: [{cert: cert.pem, key: key.pem}], handshake_timeout: 1h}}]\n"+
+		"routes: [{path: \"/*\", respond: {body: x}}]\n", nil)
+	p := s.world.Connect(simListen, simListen)
+	p.Write([]byte("\x16\x03\x01\x28\x00\x01")) // the first bytes of a ClientHello
+	s.until(1e8, func() bool { return false })
+	held := s.holdAll()
+	ended := func() bool {
+		_, err := p.Read(make([]byte, 1))
+		return err != loop.ErrWouldBlock
+	}
+	s.leap()
+	s.until(1e6, ended)
+	if ended() {
+		t.Error("it was ended for time in which the loop did not run")
+	}
+	for i := 0; i < 20 && !ended(); i++ {
+		s.leap()
+		s.until(waitedMs*1e6/10, ended)
+	}
+	if !ended() {
+		t.Error("who held a part of a record for 1 s in which the loop did run was not ended")
+	}
+	for _, v := range held {
+		s.w.pool.Release(v)
+	}
+}
+
 // Blocks that io_uring has for bytes to come are nobody's: memory is as short, or
 // not, as on epoll.
 func TestPostedBlocksAreNoPressure(t *testing.T) {

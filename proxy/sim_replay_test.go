@@ -20,6 +20,9 @@ func simWorkerOf(t *testing.T, world *loop.World, configuration string, slots in
 	if err != nil {
 		t.Fatal(err)
 	}
+	if l := cfg.Listeners[0].TLS; l != nil {
+		l.Certificates[0] = simCertificate()
+	}
 	snap, err := Compile(cfg, 1, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -36,6 +36,19 @@ func (t *Transport) Relieve(patienceMs uint32) {
 	}
 }
 
+// Forgive does not count lostMs in which the loop did not run as time in which the rest
+// of a record did not come.
+func (t *Transport) Forgive(lostMs uint32) {
+	now := t.ms()
+	for i, left := uint32(1), t.conns.Len(); left > 0; i++ {
+		if t.conns.Live(i) {
+			left--
+			c := t.conns.At(i)
+			c.sinceMs += min(lostMs, now-c.sinceMs)
+		}
+	}
+}
+
 // EndHandshakes ends those of clients that have not begun, or all of them.
 func (t *Transport) EndHandshakes(all bool) {
 	for i, left := uint32(1), t.conns.Len(); left > 0; i++ {
