@@ -132,8 +132,8 @@ func (h *holders) start(addr string) (leave func()) {
 	return func() { cancel(); all.Wait() }
 }
 
-// others ask for small answers of another upstream, each on a connection of its own and
-// one after the other on one, and tell how long it takes.
+// others ask for small answers of two other upstreams in turn, each on a connection of
+// its own and one after the other on one, and tell how long it takes.
 type others struct {
 	stop   atomic.Bool
 	all    sync.WaitGroup
@@ -148,10 +148,10 @@ func startOthers(addr string) *others {
 		tr := &http.Transport{DisableKeepAlives: i == 0, Protocols: protocols(i == 2)}
 		client := &http.Client{Transport: tr, Timeout: 20 * time.Second}
 		o.all.Go(func() {
-			for !o.stop.Load() {
+			for n := 1; !o.stop.Load(); n++ {
 				begun := time.Now()
-				status, why := 0, ""
-				if resp, err := client.Get("http://" + addr + "/other"); err != nil {
+				status, why, path := 0, "", fmt.Sprintf("/other%d", 1+n%2)
+				if resp, err := client.Get("http://" + addr + path); err != nil {
 					why = err.Error()
 				} else {
 					if _, err := io.Copy(io.Discard, resp.Body); err != nil {
@@ -163,7 +163,7 @@ func startOthers(addr string) *others {
 				took := time.Since(begun)
 				o.mu.Lock()
 				if o.took = append(o.took, took); status != 200 || why != "" {
-					o.failed = append(o.failed, fmt.Sprintf("client %d: %d %s", i, status, why))
+					o.failed = append(o.failed, fmt.Sprintf("client %d, %s: %d %s", i, path, status, why))
 				}
 				o.mu.Unlock()
 				time.Sleep(5 * time.Millisecond)
@@ -218,9 +218,9 @@ func TestOthersAreServed(t *testing.T) {
 				}
 				r := start(t, io, 1, fmt.Sprintf("listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c], socket: {send_buffer: 16KiB, receive_buffer: 16KiB}}]\n"+
 					"upstreams:\n  held: {socket: {send_buffer: 8KiB, receive_buffer: 8KiB}, protocol: %s, endpoints: [{address: %q}], pool: {prewarm: 0}}\n"+
-					"  other: {endpoints: [{address: %q}], pool: {prewarm: 0}}\n"+
-					"routes: [{path: \"/held/*\", upstream: held}, {path: \"/other\", upstream: other}]\n"+
-					"buffers: {max_per_loop: 8MiB}\n", protocol, held, l.Addr()), nil)
+					"  other1: {endpoints: [{address: %q}], pool: {prewarm: 0}}\n  other2: {protocol: h2c, endpoints: [{address: %q}], pool: {prewarm: 0}}\n"+
+					"routes: [{path: \"/held/*\", upstream: held}, {path: \"/other1\", upstream: other1}, {path: \"/other2\", upstream: other2}]\n"+
+					"buffers: {max_per_loop: 8MiB}\n", protocol, held, l.Addr(), l.Addr()), nil)
 				leave := h.start(r.addr)
 				time.Sleep(500 * time.Millisecond)
 				o := startOthers(r.addr)
