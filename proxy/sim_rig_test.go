@@ -86,11 +86,7 @@ func newSimulation(seed uint64, dir string) (*simulation, error) {
 	if s.snap, err = Compile(cfg, loops, nil); err != nil {
 		return nil, err
 	}
-	handshakes := &simnet.Handshakes{World: s.world, Protocols: alpn(cfg.Listeners[0].Protocols)}
-	for _, c := range s.snap.Credentials() {
-		handshakes.Terms, _ = c.Store.Choose("sim.example")
-	}
-	s.snap.secure.workers = handshakes
+	standIn(s.world, cfg, s.snap)
 	return s, s.start(loops)
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"zproxy/config"
+	"zproxy/internal/simnet"
+	"zproxy/loop"
 )
 
 // What a simulation needs for TLS. Handshakes are stood in for
@@ -36,6 +38,15 @@ var simCertificate = sync.OnceValue(func() config.Certificate {
 		CertPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		KeyPEM:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})}
 })
+
+// standIn has the handshakes of snap's connections stood in for.
+func standIn(world *loop.World, cfg *config.Config, snap *Snapshot) {
+	h := &simnet.Handshakes{World: world, Protocols: alpn(cfg.Listeners[0].Protocols)}
+	for _, c := range snap.Credentials() {
+		h.Terms, _ = c.Store.Choose("sim.example")
+	}
+	snap.secure.workers = h
+}
 
 func (s *simulation) secured() bool { return s.tls[fromClient] || s.tls[fromOrigin] }
 

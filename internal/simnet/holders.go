@@ -14,6 +14,7 @@ import (
 type Holders struct {
 	World      *loop.World
 	Proxy      netip.AddrPort
+	TLS        *Run // has which of the peers are within TLS, and what was wrong with that
 	Violations []string
 
 	Served int   // small requests of witnesses
@@ -44,14 +45,18 @@ const (
 
 // Origins brings them up.
 func (h *Holders) Origins() {
-	h.World.Serve(DeafOrigin, func(p *loop.Peer) {})
-	h.World.Serve(DeafH2Origin, func(p *loop.Peer) {
-		newPlainEnd(p, true, h2FirstWindow, deafScript{})
-	})
-	h.World.Serve(EchoOrigin, func(p *loop.Peer) { newEcho(p) })
-	h.World.Serve(EchoH2Origin, func(p *loop.Peer) { newPlainEnd(p, true, h2FirstWindow, echoScript{}) })
-	h.World.Serve(FileOrigin, func(p *loop.Peer) { newFiles(p) })
-	h.World.Serve(FileH2Origin, func(p *loop.Peer) { newPlainEnd(p, true, h2FirstWindow, fileScript{}) })
+	serve := func(addr string, begin func(p socket)) {
+		h.World.Serve(addr, func(p *loop.Peer) { begin(h.TLS.secure(p, true, "http/1.1")) })
+	}
+	serveH2 := func(addr string, to plainScript) {
+		h.World.Serve(addr, func(p *loop.Peer) { newPlainEnd(h.TLS.secure(p, true, "h2"), true, h2FirstWindow, to) })
+	}
+	serve(DeafOrigin, func(socket) {})
+	serveH2(DeafH2Origin, deafScript{})
+	serve(EchoOrigin, newEcho)
+	serveH2(EchoH2Origin, echoScript{})
+	serve(FileOrigin, newFiles)
+	serveH2(FileH2Origin, fileScript{})
 }
 
 func (h *Holders) fail(format string, args ...any) {
@@ -60,19 +65,25 @@ func (h *Holders) fail(format string, args ...any) {
 	}
 }
 
-func (h *Holders) connect() *loop.Peer {
+// connect gives a connection for HTTP/1 or HTTP/2, nil when nobody listens.
+func (h *Holders) connect(h2 bool) socket {
 	h.next++
 	from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 4, byte(h.next >> 8), byte(h.next)}), 40000)
 	p := h.World.Connect(from, h.Proxy)
 	if p == nil {
 		h.fail("nobody listens")
+		return nil
 	}
-	return p
+	protocol := "http/1.1"
+	if h2 {
+		protocol = "h2"
+	}
+	return h.TLS.secure(p, false, protocol)
 }
 
 // Upload opens a connection that uploads to path without end, h2 with so many streams.
 func (h *Holders) Upload(path string, h2 bool, streams int) {
-	p := h.connect()
+	p := h.connect(h2)
 	if p == nil {
 		return
 	}
@@ -86,14 +97,14 @@ func (h *Holders) Upload(path string, h2 bool, streams int) {
 		return
 	}
 	e := &plainText{p: p, endless: true, got: func(b []byte) int { return len(b) }}
-	e.out = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", path, endlessBytes)
+	e.out = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: sim.example\r\nContent-Length: %d\r\n\r\n", path, endlessBytes)
 	h.leave = append(h.leave, func() { e.leave(nil) })
 	e.begin()
 }
 
 // Download opens a connection that asks for path and takes nothing of the answer.
 func (h *Holders) Download(path string, h2 bool, streams int) {
-	p := h.connect()
+	p := h.connect(h2)
 	if p == nil {
 		return
 	}
@@ -107,7 +118,7 @@ func (h *Holders) Download(path string, h2 bool, streams int) {
 		return
 	}
 	e := &plainText{p: p, deaf: true}
-	e.out = fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", path)
+	e.out = fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: sim.example\r\n\r\n", path)
 	h.leave = append(h.leave, func() { e.leave(nil) })
 	e.begin()
 }
@@ -158,7 +169,7 @@ func (echoScript) over(e *plainEnd, s *plainStream, _ bool) {
 }
 
 // newEcho is echoScript over HTTP/1.
-func newEcho(p *loop.Peer) {
+func newEcho(p socket) {
 	left := 0
 	e := &plainText{p: p, most: echoPatience}
 	e.got = func(b []byte) int {
@@ -179,7 +190,7 @@ func newEcho(p *loop.Peer) {
 }
 
 // newFiles answers /small and, with anything else, without end.
-func newFiles(p *loop.Peer) {
+func newFiles(p socket) {
 	e := &plainText{p: p, most: echoPatience}
 	e.got = func(b []byte) int {
 		n, _ := headOf(b, "content-length")
@@ -234,9 +245,9 @@ func (h *Holders) Witness(path string, every int64, keeps bool) {
 
 func (w *witness) ask() {
 	w.since = w.h.World.Now()
-	ask := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: h\r\n\r\n", w.path)
+	ask := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: sim.example\r\n\r\n", w.path)
 	if w.e == nil {
-		p := w.h.connect()
+		p := w.h.connect(false)
 		if p == nil {
 			return
 		}
@@ -313,7 +324,7 @@ func (h *Holders) Talk(path string, h2 bool, times, streams, size int) {
 }
 
 func (t *talker) connect() {
-	p := t.h.connect()
+	p := t.h.connect(t.h2)
 	if p == nil || t.times == 0 {
 		return
 	}
@@ -391,7 +402,7 @@ func (t talkScript) over(e *plainEnd, s *plainStream, reset bool) {
 }
 
 // text is a talker over HTTP/1.
-func (t *talker) text(p *loop.Peer) {
+func (t *talker) text(p socket) {
 	got, inBody := 0, false
 	e := &plainText{p: p, most: 1 << 30, ended: func(error) { t.lost() }}
 	e.got = func(b []byte) int {
@@ -417,7 +428,7 @@ func (t *talker) text(p *loop.Peer) {
 	}
 	t.times--
 	t.open++
-	e.out = fmt.Appendf(e.out, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", t.path, t.size)
+	e.out = fmt.Appendf(e.out, "POST %s HTTP/1.1\r\nHost: sim.example\r\nContent-Length: %d\r\n\r\n", t.path, t.size)
 	e.out = append(e.out, make([]byte, t.size)...)
 	e.begin()
 }

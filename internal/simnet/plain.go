@@ -14,7 +14,7 @@ import (
 // plainEnd is one end of an HTTP/2 connection that does as it should and no more:
 // for scripts that are about how much is on its way, not about what.
 type plainEnd struct {
-	p       *loop.Peer
+	p       socket
 	in, out []byte
 	enc     *hpack.Encoder
 	block   bytes.Buffer
@@ -54,7 +54,7 @@ type plainScript interface {
 }
 
 // newPlainEnd greets with a receive window for streams of window.
-func newPlainEnd(p *loop.Peer, server bool, window uint32, to plainScript) *plainEnd {
+func newPlainEnd(p socket, server bool, window uint32, to plainScript) *plainEnd {
 	e := &plainEnd{p: p, server: server, next: 1, window: h2FirstWindow, initial: h2FirstWindow, streams: map[uint32]*plainStream{}, to: to}
 	e.enc = hpack.NewEncoder(&e.block)
 	e.enc.SetMaxDynamicTableSizeLimit(0)
@@ -85,7 +85,11 @@ func (e *plainEnd) ask(method, path string, more ...string) *plainStream {
 	s := e.open(e.next)
 	e.next += 2
 	s.path = path
-	e.headers(s, method == "GET", append([]string{":method", method, ":scheme", "http", ":path", path, ":authority", "sim.example"}, more...)...)
+	scheme := "http"
+	if _, ok := e.p.(*secured); ok {
+		scheme = "https"
+	}
+	e.headers(s, method == "GET", append([]string{":method", method, ":scheme", scheme, ":path", path, ":authority", "sim.example"}, more...)...)
 	return s
 }
 
@@ -283,7 +287,7 @@ func (e *plainEnd) fill() (some bool) {
 // plainText is one end of an HTTP/1 connection: heads are told apart from bytes
 // by the empty line, which is all it knows.
 type plainText struct {
-	p       *loop.Peer
+	p       socket
 	in, out []byte
 	endless bool
 	deaf    bool
