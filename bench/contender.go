@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"embed"
 	"errors"
 	"fmt"
@@ -47,6 +48,7 @@ type place struct {
 	HTTP2Origin bool
 	Upgrades    bool   // to WebSocket
 	Patience    string // with who takes nothing; "": what is usual
+	TLS         *keyFiles
 	IO          string
 	Loops       string // list of CPUs; "": one loop on any
 	Admin       string // address of the metrics page; "": none
@@ -170,6 +172,9 @@ func (b *bench) start(c *contender, s *scenario, origin string) (*started, error
 	p := &place{Listen: listen, Origin: origin, OriginPath: strings.TrimPrefix(origin, "unix:"), Dir: dir, Pool: max(1024, b.originConnections(s)),
 		Connections: max(4096, b.connections(s)+b.originConnections(s)+1024), Tuned: c.tuned, IO: c.io, Root: os.Geteuid() == 0,
 		HTTP2Client: s.http2Clients(), HTTP2Origin: s.http2Origin && !c.plain, Upgrades: s.upgrades(), Patience: s.patience}
+	if p.TLS, err = b.keyFiles(s.tls); err != nil {
+		return nil, err
+	}
 	p.Files = 2 * p.Connections
 	if !s.unixOrigin {
 		p.OriginPath = ""
@@ -189,7 +194,7 @@ func (b *bench) start(c *contender, s *scenario, origin string) (*started, error
 	if err != nil {
 		return nil, err
 	}
-	st := &started{contender: c, process: proc, url: "http://" + listen + "/"}
+	st := &started{contender: c, process: proc, url: s.scheme() + listen + "/"}
 	if err := proc.waitFor(b.ctx, func() error { return tryConnect(listen) }); err != nil {
 		return nil, err
 	}
@@ -223,7 +228,7 @@ func (n notYet) Error() string { return n.why }
 
 // knows asks zproxy whether it can do what is not in every version of it.
 func (b *bench) knows(c *contender, s *scenario, config string) error {
-	if !s.http2Clients() && !s.http2Origin {
+	if !s.http2Clients() && !s.http2Origin && s.tls == noKey {
 		return nil
 	}
 	text, err := exec.CommandContext(b.ctx, b.programs[c.program], "check", "-c", config).CombinedOutput()
@@ -275,7 +280,9 @@ func (b *bench) keep(name, who string, text []byte, p *place) {
 func (st *started) answers(s *scenario) error {
 	transport := &http.Transport{DisableKeepAlives: true, Protocols: new(http.Protocols)}
 	transport.Protocols.SetHTTP1(!s.http2Clients())
-	transport.Protocols.SetUnencryptedHTTP2(s.http2Clients())
+	transport.Protocols.SetUnencryptedHTTP2(s.http2Clients() && s.tls == noKey)
+	transport.Protocols.SetHTTP2(s.http2Clients() && s.tls != noKey)
+	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // of our own, made for this run
 	client := http.Client{Timeout: 5 * time.Second, Transport: transport}
 	r, err := client.Get(st.url)
 	if err != nil {

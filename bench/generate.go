@@ -31,8 +31,8 @@ func (s *scenario) generator() string {
 	switch {
 	case s.memory != noMemory:
 		return ""
-	// wrk would need a script for these, and waits whole seconds.
-	case s.message > 0 || s.pipeline > 0 || s.upload > 0 || s.own && s.streams == 0:
+	// wrk would need a script for these, does not resume sessions, and waits whole seconds.
+	case s.message > 0 || s.pipeline > 0 || s.upload > 0 || s.tls != noKey && s.closing || s.own && s.streams == 0 && s.tls == noKey:
 		return "load"
 	case s.streams > 0:
 		return "h2load"
@@ -80,6 +80,12 @@ func ownArgs(s *scenario, url string, d time.Duration) []string {
 	switch {
 	case s.closing:
 		args = append(args, "-closing")
+		if s.tls != noKey {
+			args = append(args, "-tls")
+		}
+		if s.resumed {
+			args = append(args, "-resume")
+		}
 	case s.pipeline > 0:
 		args = append(args, "-pipeline", strconv.Itoa(s.pipeline))
 	case s.upload > 0:
@@ -90,7 +96,10 @@ func ownArgs(s *scenario, url string, d time.Duration) []string {
 
 // address takes the scheme off a URL.
 func address(url string) string {
-	return strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/")
+	if _, rest, ok := strings.Cut(url, "://"); ok {
+		url = rest
+	}
+	return strings.TrimSuffix(url, "/")
 }
 
 // generate loads url once.

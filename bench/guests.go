@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +35,7 @@ func newGuests(s *scenario, addr string) guests {
 	case webSockets:
 		return &webSocketGuests{crowd: c}
 	}
-	return &keepAliveGuests{crowd: c}
+	return &keepAliveGuests{crowd: c, tls: s.tls != noKey}
 }
 
 // crowd is what all kinds have: connections.
@@ -95,11 +96,24 @@ func (g *crowd) leave() {
 	}
 }
 
-// keepAliveGuests speak HTTP/1.1 and ask once.
-type keepAliveGuests struct{ crowd }
+// keepAliveGuests speak HTTP/1.1, within TLS perhaps, and ask once.
+type keepAliveGuests struct {
+	crowd
+	tls bool
+}
+
+// secured is the next connection, as requests see it.
+func (g *keepAliveGuests) secured() (net.Conn, error) {
+	c, err := g.connect()
+	if err != nil || !g.tls {
+		return c, err
+	}
+	t := tls.Client(c, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
+	return t, t.Handshake()
+}
 
 func (g *keepAliveGuests) warm() error {
-	c, err := g.connect()
+	c, err := g.secured()
 	for n := 0; err == nil && n < warmRequests; n++ {
 		err = g.ask(c)
 	}
@@ -107,7 +121,7 @@ func (g *keepAliveGuests) warm() error {
 }
 
 func (g *keepAliveGuests) add() error {
-	c, err := g.connect()
+	c, err := g.secured()
 	if err != nil {
 		return err
 	}

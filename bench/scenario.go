@@ -16,6 +16,8 @@ type scenario struct {
 	fileOrigin  bool // nginx with sendfile instead of bench/origin
 	streams     int  // of each connection at once, and clients speak HTTP/2 then
 	http2Origin bool // the proxy speaks HTTP/2 with the origin, without TLS
+	tls         keyKind
+	resumed     bool // with closing: each connection resumes a session, where it is a full handshake otherwise
 	message     int  // clients talk on WebSockets: bytes of a message
 	memory      memoryKind
 	own         bool   // bench/load, where it is wrk otherwise: for parts of a second
@@ -123,6 +125,21 @@ var scenarios = []scenario{
 		message: message, body: smallBody, contenders: []string{"zproxy-epoll", "zproxy-uring", "zproxy-epoll" + atOnce, "zproxy-uring" + atOnce, "haproxy"}, goals: []goal{{bestZproxy, "haproxy", 0.60}}},
 	{name: "ws-idle", title: "Idle WebSockets, after one message each", body: smallBody, memory: webSockets, contenders: parsers,
 		goals: []goal{{bestZproxy, "nginx", 0.25}}},
+	{name: "tls-small", title: "128 B answers within TLS 1.3, keep-alive, 64 connections", connections: loadConns, body: smallBody, tls: keyP256, contenders: parsers,
+		goals: []goal{{bestZproxy, "nginx", 0.75}, {bestZproxy, "haproxy", 0.75}}},
+	{name: "tls-connect", title: "128 B answers, a full handshake of TLS 1.3 for every request, 64 at a time, P-256 certificate", connections: loadConns, body: smallBody, closing: true,
+		tls: keyP256, contenders: parsers, goals: []goal{{bestZproxy, "nginx", 0.95}}},
+	{name: "tls-resumed", title: "128 B answers, a resumed handshake of TLS 1.3 for every request, 64 at a time", connections: loadConns, body: smallBody, closing: true, resumed: true,
+		tls: keyP256, contenders: parsers, goals: []goal{{bestZproxy, "nginx", 0.90}}},
+	{name: "tls-rsa", title: "128 B answers, a full handshake of TLS 1.3 for every request, 64 at a time, RSA certificate of 2048 bits", connections: loadConns, body: smallBody, closing: true,
+		tls: keyRSA, contenders: parsers},
+	{name: "tls-64k", title: "64 KiB answers within TLS 1.3, 16 connections", connections: bodyConns, body: 64 << 10, fileOrigin: true, tls: keyP256, contenders: parsers,
+		goals: []goal{{bestZproxy, "nginx", 0.60}, {bestZproxy, "haproxy", 0.60}}},
+	{name: "tls-1m", title: "1 MiB answers within TLS 1.3, 16 connections", connections: bodyConns, body: 1 << 20, fileOrigin: true, long: true, tls: keyP256, contenders: parsers,
+		goals: []goal{{bestZproxy, "nginx", 0.40}, {bestZproxy, "haproxy", 0.50}}},
+	{name: "tls-h2", title: "128 B answers within TLS 1.3, HTTP/2 clients: 8 connections with 32 streams each", connections: h2Conns, streams: h2Streams, body: smallBody, tls: keyP256, contenders: parsers,
+		goals: []goal{{bestZproxy, "nginx", 0.50}, {bestZproxy, "haproxy", 0.50}}},
+	{name: "tls-idle", title: "Idle keep-alive connections within TLS 1.3, after one request each", body: smallBody, memory: keepAlive, tls: keyP256, contenders: parsers},
 	{name: "latency", title: "128 B answers, keep-alive, 64 connections, at fixed rates", connections: loadConns, body: smallBody, openLoop: true, contenders: everyone},
 	{name: "pipelined", title: "128 B answers, 16 requests in one write, 64 connections", connections: loadConns, body: smallBody, pipeline: 16, contenders: everyone},
 	{name: "small-1", title: "128 B answers, keep-alive, 1 connection", connections: 1, body: smallBody, contenders: everyone},
@@ -130,8 +147,7 @@ var scenarios = []scenario{
 	{name: "16k", title: "16 KiB answers, 16 connections", connections: bodyConns, body: 16 << 10, fileOrigin: true, contenders: bodies},
 }
 
-// Limits on memory, from the idle scenario.
-const (
-	goalIdleBytes  = 512
-	goalStartBytes = 12 << 20
-)
+// Limits on memory: of an idle connection by scenario, and at start.
+var goalIdleBytes = map[string]float64{"idle": 512, "tls-idle": 1536}
+
+const goalStartBytes = 12 << 20

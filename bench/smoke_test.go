@@ -107,6 +107,47 @@ func TestSmoke(t *testing.T) {
 	}
 }
 
+// All loads within TLS, with one peer.
+func TestLengthyTLS(t *testing.T) {
+	longtest.Need(t)
+	canMeasure(t)
+	hastily(t)
+	for _, p := range [][2]string{{"nginx", "nginx"}, {"h2load", "nghttp2-client"}} {
+		if find(p[0]) == "" {
+			t.Skipf("%s is not installed: apt-get install %s", p[0], p[1])
+		}
+	}
+	t.Setenv("TMPDIR", t.TempDir())
+	var names []string
+	for _, s := range scenarios {
+		if s.tls != noKey {
+			names = append(names, s.name)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "results")
+	var out, errOut bytes.Buffer
+	status := command([]string{"-rounds", "1", "-duration", "1s", "-idle", "100", "-scenarios", strings.Join(names, ","), "-busy", "-install=false", "-out", dir,
+		"-contenders", "zproxy-epoll,nginx"}, &out, &errOut)
+	if status != 0 {
+		t.Fatalf("status %d:\n%s", status, errOut.String())
+	}
+	noneLeft(t)
+	r, err := readResults(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Scenarios)+1 != len(names) || len(r.Memory) != 2 {
+		t.Errorf("%d scenarios and memory of %d, want %d and 2", len(r.Scenarios), len(r.Memory), len(names)-1)
+	}
+	for _, s := range r.Scenarios {
+		for _, who := range []string{"zproxy-epoll", "nginx"} {
+			if c := s.find(who); c == nil || c.CPUMicros.Median < 0.5 {
+				t.Errorf("%s: %s: %+v", s.Name, who, c)
+			}
+		}
+	}
+}
+
 // The peers under HTTP/2 and WebSocket loads; zproxy as far as this one can.
 func TestLengthyHTTP2AndWebSockets(t *testing.T) {
 	longtest.Need(t)

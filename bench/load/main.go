@@ -5,6 +5,7 @@
 //	load -connect 127.0.0.1:8080 -rate 10000 -origin 127.0.0.1:8081 -size 128
 //	load -connect 127.0.0.1:8080 -rate 0 -loop 0/2
 //	load -connect 127.0.0.1:8080 -rate 0 [-closing | -pipeline 16 | -upload 1048576]
+//	load -connect 127.0.0.1:8443 -rate 0 -warm-up 0s -closing -tls [-resume]
 //	load -connect 127.0.0.1:8080 -websocket 64 -connections 100 [-http2]
 //
 // The time of an answer counts from when its request was due, not from when a
@@ -90,36 +91,63 @@ func main() {
 	json.NewEncoder(os.Stdout).Encode(r)
 }
 
+// kinds are the options of which not all go together.
+type kinds struct {
+	own, loop                string
+	hold, tls, resume, http2 bool
+}
+
+func (k *kinds) check(p *plan, t *talks) error {
+	switch {
+	case t.size > 0 && (k.own != "" || k.loop != "" || k.hold):
+		return errors.New("-origin, -loop and -hold do not go with -websocket")
+	case t.size < 0 || t.size > maxMessage:
+		return fmt.Errorf("-websocket must be 1 to %d", maxMessage)
+	case k.http2 && t.size == 0:
+		return errors.New("-http2 goes with -websocket")
+	case k.tls && (!p.closing || p.rate > 0 || p.warmUp > 0 || k.own != "" || k.loop != "" || k.hold):
+		return errors.New("-tls goes with -closing, -rate 0 and -warm-up 0s, and not with -origin, -loop or -hold")
+	case k.resume && !k.tls:
+		return errors.New("-resume goes with -tls")
+	case t.size == 0 && p.warmUp >= p.duration:
+		return errors.New("-warm-up must be shorter than -duration")
+	}
+	return nil
+}
+
 // parse makes of the command line what is to be done.
 func parse(args []string) (func() (*Result, error), error) {
 	var p plan
 	var t talks
+	var k kinds
 	fs := flag.NewFlagSet("load", flag.ContinueOnError)
 	connect := fs.String("connect", "127.0.0.1:8080", "`IP:PORT` of the server")
 	fs.Float64Var(&p.rate, "rate", 1000, "requests per `second`; 0: the next as soon as there is an answer")
-	own := fs.String("origin", "", "also answer what is forwarded to this `IP:PORT`")
+	fs.StringVar(&k.own, "origin", "", "also answer what is forwarded to this `IP:PORT`")
 	fs.IntVar(&p.size, "size", 128, "with -origin: `bytes` of an answer")
 	fs.IntVar(&p.connections, "connections", 64, "kept-alive `connections`, or WebSockets")
-	loop := fs.String("loop", "", "`I/N`: over the loopback interface, connect from ports that zproxy gives to loop I of N, one each millisecond")
+	fs.StringVar(&k.loop, "loop", "", "`I/N`: over the loopback interface, connect from ports that zproxy gives to loop I of N, one each millisecond")
 	fs.BoolVar(&p.closing, "closing", false, "a new connection for each request, which the server is to close")
 	fs.IntVar(&p.pipeline, "pipeline", 1, "`requests` in one write; needs -rate 0 when there are several")
 	fs.IntVar(&p.upload, "upload", 0, "send `bytes` with each request")
-	hold := fs.Bool("hold", false, "connect only when standard input has ended")
+	fs.BoolVar(&k.hold, "hold", false, "connect only when standard input has ended")
 	fs.DurationVar(&p.duration, "duration", 5*time.Second, "how `long` to send")
 	fs.DurationVar(&p.warmUp, "warm-up", 500*time.Millisecond, "first `part` of it that does not count; not for WebSockets")
 	fs.DurationVar(&p.patience, "patience", 5*time.Second, "how `long` to wait for answers in the end")
 	fs.StringVar(&p.path, "path", "/", "`path` to ask for")
 	fs.IntVar(&t.size, "websocket", 0, "talk on WebSockets, with messages of so many `bytes`")
-	overHTTP2 := fs.Bool("http2", false, "with -websocket: on streams of one HTTP/2 connection")
+	fs.BoolVar(&k.tls, "tls", false, "with -closing: within TLS 1.3, each connection with a full handshake")
+	fs.BoolVar(&k.resume, "resume", false, "with -tls: each connection resumes a session")
+	fs.BoolVar(&k.http2, "http2", false, "with -websocket: on streams of one HTTP/2 connection")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
-	if *loop != "" {
-		if _, err := fmt.Sscanf(*loop, "%d/%d", &p.steered, &p.loops); err != nil || p.steered < 0 || p.steered >= p.loops {
-			return nil, fmt.Errorf("-loop %s: want I/N, with I from 0 to N-1", *loop)
+	if k.loop != "" {
+		if _, err := fmt.Sscanf(k.loop, "%d/%d", &p.steered, &p.loops); err != nil || p.steered < 0 || p.steered >= p.loops {
+			return nil, fmt.Errorf("-loop %s: want I/N, with I from 0 to N-1", k.loop)
 		}
 	}
-	if *hold {
+	if k.hold {
 		p.hold = os.Stdin
 	}
 	addr, err := netip.ParseAddrPort(*connect)
@@ -136,26 +164,24 @@ func parse(args []string) (func() (*Result, error), error) {
 		return nil, errors.New("-pipeline must be above 0, -upload at least 0")
 	case p.pipeline > 1 && (p.rate > 0 || p.closing || p.upload > 0):
 		return nil, errors.New("-pipeline goes with -rate 0, and not with -closing or -upload")
-	case t.size > 0 && (*own != "" || *loop != "" || *hold):
-		return nil, errors.New("-origin, -loop and -hold do not go with -websocket")
-	case t.size < 0 || t.size > maxMessage:
-		return nil, fmt.Errorf("-websocket must be 1 to %d", maxMessage)
-	case *overHTTP2 && t.size == 0:
-		return nil, errors.New("-http2 goes with -websocket")
-	case t.size == 0 && p.warmUp >= p.duration:
-		return nil, errors.New("-warm-up must be shorter than -duration")
+	}
+	if err := k.check(&p, &t); err != nil {
+		return nil, err
 	}
 	p.addr = addr
-	if *own != "" {
-		if p.origin, err = netip.ParseAddrPort(*own); err != nil || !p.origin.Addr().Is4() {
-			return nil, fmt.Errorf("-origin %s is not IPv4:PORT", *own)
+	if k.own != "" {
+		if p.origin, err = netip.ParseAddrPort(k.own); err != nil || !p.origin.Addr().Is4() {
+			return nil, fmt.Errorf("-origin %s is not IPv4:PORT", k.own)
 		}
+	}
+	if k.tls {
+		return (&handshakes{plan: p, resume: k.resume}).run, nil
 	}
 	if t.size == 0 {
 		return p.run, nil
 	}
 	t.addr, t.path, t.sockets, t.duration, t.patience = addr, p.path, p.connections, p.duration, p.patience
-	if *overHTTP2 {
+	if k.http2 {
 		return t.runHTTP2, nil
 	}
 	return t.run, nil
