@@ -32,6 +32,8 @@ func (s *Server) handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		serve := routes[r.URL.Path]
 		switch {
+		case r.URL.Path == reloadPath || r.URL.Path == configPath:
+			s.change(w, r)
 		case serve == nil:
 			reply(w, http.StatusNotFound, plainText, []byte("not found; / lists the pages\n"))
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:

@@ -1,6 +1,7 @@
 // Package admin shows a running proxy to people and to monitoring: metrics,
-// health, readiness and status over a small HTTP server of its own. It is off
-// the data path, reads only, and knows the proxy through Source.
+// health, readiness and status over a small HTTP server of its own, which also
+// takes changes of the configuration. It is off the data path, and knows the proxy
+// through Source.
 package admin
 
 import (
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"zproxy/loop"
 	"zproxy/metrics"
 )
@@ -25,13 +28,16 @@ type Source interface {
 	Snapshot() (metrics.Snapshot, error) // everything for /metrics; the caller may keep it
 	Ready() (ready bool, reason string)  // reason: why not, e.g. "draining"
 	Status() any                         // for encoding/json
+	// Change serves by another configuration. The result, for encoding/json, says what has changed,
+	// the error why nothing at all has. It may take minutes.
+	Change(c Change) (result any, err error)
 }
 
 // Limits of the server. They keep a careless or hostile client of the admin
 // address from costing the proxy more than a corner of its memory.
 const (
 	maxConnections = 128
-	maxConcurrent  = 4 // answers of /metrics and /status under way
+	maxConcurrent  = 4 // answers of /metrics and /status under way, and changes
 	maxHeaderBytes = 8 << 10
 	readTimeout    = 5 * time.Second
 	writeTimeout   = 15 * time.Second
@@ -44,6 +50,7 @@ type Server struct {
 	listener net.Listener
 	http     http.Server
 	slots    chan struct{}
+	changes  chan struct{} // slots of changes, which take turns
 	served   chan struct{} // closed when Serve has returned
 	file     *loop.SocketFile
 }
@@ -56,10 +63,16 @@ func Serve(addr string, file *loop.FileAccess, src Source, log *slog.Logger) (*S
 	if err != nil {
 		return nil, err
 	}
+	return ServeOn(listener, addr, src, log)
+}
+
+// ServeOn is Serve on a socket that listens on addr already.
+func ServeOn(listener net.Listener, addr string, src Source, log *slog.Logger) (*Server, error) {
 	s := &Server{
 		src:      src,
 		listener: listener,
 		slots:    make(chan struct{}, maxConcurrent),
+		changes:  make(chan struct{}, maxConcurrent),
 		served:   make(chan struct{}),
 	}
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
@@ -101,6 +114,39 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	<-s.served
 	return errors.Join(err, s.removeFile())
+}
+
+// Release is Shutdown, and leaves the socket's file to another process that listens on the socket.
+func (s *Server) Release(ctx context.Context) error {
+	s.file = nil
+	return s.Shutdown(ctx)
+}
+
+// Dup duplicates the descriptor that is listened on, for another process.
+func (s *Server) Dup() (fd int, err error) {
+	l, ok := s.listener.(syscall.Conn)
+	if !ok {
+		return -1, errors.New("no socket is listened on")
+	}
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	fd = -1
+	if e := raw.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }); e != nil {
+		err = e
+	}
+	return fd, err
+}
+
+// Leave stops listening at once, and lets requests under way have the time that a change may take:
+// one of them may be what asked for it.
+func (s *Server) Leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), changeLimit)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		s.http.ErrorLog.Printf("stopped: %v", err)
+	}
 }
 
 // Close stops at once.

@@ -112,25 +112,18 @@ func chooseAbusers(names string) (chosen []*abuser, unknown string) {
 }
 
 func runAbuse(ctx context.Context, set settings, chosen []*abuser, out, progress io.Writer) error {
-	root, err := moduleRoot(ctx)
-	if err != nil {
-		return err
-	}
 	b, end, err := newBench(ctx, set, progress)
 	if err != nil {
 		return err
 	}
 	defer end()
-	if err := b.gather(root); err != nil {
-		return err
-	}
-	e := b.environment(root)
+	e := b.environment()
 	fmt.Fprintf(out, "zproxy %s, kernel %s, %d CPUs, load average before %s; %d rounds of %v.\n", e.Revision, e.Kernel, e.CPUs, loadAverage(), set.rounds, set.duration)
 	for _, name := range set.contenders {
-		if why := b.missing[name]; why != "" {
+		if why := b.programs.missing[name]; why != "" {
 			fmt.Fprintf(out, "%s does not take part: %s\n", name, why)
 		} else {
-			version, _, _ := strings.Cut(b.versions[contenderNamed(name).program], "\n")
+			version, _, _ := strings.Cut(b.programs.versions[contenderNamed(name).program], "\n")
 			fmt.Fprintf(out, "%s: %s\n", name, version)
 		}
 	}
@@ -169,7 +162,7 @@ func (r *abuseRow) String() string {
 // abuseRows has the contenders take turns, each started anew for each round.
 func (b *bench) abuseRows(a *abuser) (rows []*abuseRow, err error) {
 	for _, name := range b.set.contenders {
-		if b.missing[name] == "" {
+		if b.programs.missing[name] == "" {
 			rows = append(rows, &abuseRow{name: name})
 		}
 	}

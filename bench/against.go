@@ -146,23 +146,16 @@ func (c *comparison) check(names string) error {
 
 // run measures everything and prints the table.
 func (c *comparison) run(ctx context.Context, out, progress io.Writer) (quiet *Quiet, failed bool, err error) {
-	root, err := moduleRoot(ctx)
-	if err != nil {
-		return nil, false, err
-	}
 	b, end, err := newBench(ctx, c.settings, progress)
 	if err != nil {
 		return nil, false, err
 	}
 	defer end()
-	revision, err := b.buildBase(root, c.base)
+	revision, err := b.buildBase(c.base)
 	if err != nil {
 		return nil, false, err
 	}
-	if err := b.gather(root); err != nil {
-		return nil, false, err
-	}
-	e := b.environment(root)
+	e := b.environment()
 	if err := b.openGate(); err != nil {
 		return nil, false, err
 	}
@@ -175,7 +168,7 @@ func (c *comparison) run(ctx context.Context, out, progress io.Writer) (quiet *Q
 		rows = append(rows, some...)
 		failed = failed || slices.ContainsFunc(some, func(r *comparedRow) bool { return r.failed != "" })
 	}
-	quiet, err = b.closeGate(knownFloor(filepath.Join(root, "bench", "results"), &e))
+	quiet, err = b.closeGate(knownFloor(filepath.Join(b.root, "bench", "results"), &e))
 	if err == nil {
 		c.write(out, rows, quiet, &e, revision)
 	}
@@ -184,8 +177,8 @@ func (c *comparison) run(ctx context.Context, out, progress io.Writer) (quiet *Q
 
 // buildBase builds zproxy as it is in a commit, from an archive of it, which
 // leaves the repository alone. It returns the commit's name.
-func (b *bench) buildBase(root, commit string) (revision string, err error) {
-	text, err := exec.CommandContext(b.ctx, "git", "-C", root, "rev-parse", "--verify", "--short=12", commit+"^{commit}").CombinedOutput()
+func (b *bench) buildBase(commit string) (revision string, err error) {
+	text, err := exec.CommandContext(b.ctx, "git", "-C", b.root, "rev-parse", "--verify", "--short=12", commit+"^{commit}").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("-base %s: %s", commit, bytes.TrimSpace(text))
 	}
@@ -194,12 +187,12 @@ func (b *bench) buildBase(root, commit string) (revision string, err error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
 	}
-	for _, args := range [][]string{{"git", "-C", root, "archive", "--format=tar", "-o", archive, revision}, {"tar", "-xf", archive, "-C", dir}} {
+	for _, args := range [][]string{{"git", "-C", b.root, "archive", "--format=tar", "-o", archive, revision}, {"tar", "-xf", archive, "-C", dir}} {
 		if text, err := exec.CommandContext(b.ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
 			return "", fmt.Errorf("%s: %w: %s", args[0], err, bytes.TrimSpace(text))
 		}
 	}
-	return revision, b.buildZproxy(dir, "zproxy-base", revision)
+	return revision, b.programs.buildZproxy(dir, "zproxy-base", revision)
 }
 
 // pair is the contender of a backend as it was and as it is.
@@ -214,7 +207,7 @@ func (c *comparison) scenario(b *bench, s scenario) (rows []*comparedRow, err er
 	s.own = c.own
 	var part []*comparedRow // those that can be measured
 	for _, io := range c.backends {
-		r := &comparedRow{scenario: s.name, backend: io, what: "us/request", failed: b.missing["zproxy-"+io]}
+		r := &comparedRow{scenario: s.name, backend: io, what: "us/request", failed: b.programs.missing["zproxy-"+io]}
 		if s.memory != noMemory {
 			r.what = "bytes/" + s.memory.what()
 		}

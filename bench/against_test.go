@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"zproxy/internal/longtest"
 )
 
 func TestComparisonJudges(t *testing.T) {
@@ -46,7 +48,8 @@ func TestComparisonUsage(t *testing.T) {
 }
 
 // This tree against its own last commit: both are built, loaded in turns, and weighed.
-func TestSmokeCompare(t *testing.T) {
+func TestLengthySmokeCompare(t *testing.T) {
+	longtest.Need(t)
 	canMeasure(t)
 	if err := exec.Command("git", "rev-parse", "HEAD^{commit}").Run(); err != nil {
 		t.Skip("this is no git repository with a commit to compare with")

@@ -23,7 +23,8 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func testBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{ctx: t.Context(), dir: t.TempDir(), launcher: newLauncher(), progress: io.Discard, programs: map[string]string{}, configs: map[string][]byte{}, kept: map[string][]string{}}
+	b := emptyBench(t.Context(), settings{}, io.Discard)
+	b.dir = t.TempDir()
 	b.outside = b.launcher
 	t.Cleanup(b.stopAll)
 	return b

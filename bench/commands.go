@@ -19,15 +19,20 @@ var subcommands = []subcommand{
 	{"abuse", abuse},
 	{"compare", compare},
 	{"greedy", greedy},
+	{"handshakes", handshakes},
 	{"scale", scale},
 	{"uploaders", uploaders},
 }
 
-// newBench prepares a run and returns what has to be called at its end.
+// newBench prepares a run, with all programs that it starts, and returns what has to be
+// called at its end.
 func newBench(ctx context.Context, set settings, progress io.Writer) (*bench, func(), error) {
-	b := &bench{ctx: ctx, set: set, progress: progress, launcher: newLauncher(),
-		programs: map[string]string{}, versions: map[string]string{}, missing: map[string]string{}, configs: map[string][]byte{}, kept: map[string][]string{}}
-	var err error
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	b := emptyBench(ctx, set, progress)
+	b.root = root
 	if b.dir, err = os.MkdirTemp("", "zproxy-bench-"); err != nil {
 		return nil, nil, err
 	}
@@ -44,9 +49,19 @@ func newBench(ctx context.Context, set settings, progress io.Writer) (*bench, fu
 		end()
 		return nil, nil, err
 	}
-	if err := b.furnish(); err != nil {
+	if err = b.furnish(); err == nil {
+		err = b.programs.gather(root)
+	}
+	if err != nil {
 		end()
 		return nil, nil, err
 	}
 	return b, end, nil
+}
+
+// emptyBench has nothing prepared.
+func emptyBench(ctx context.Context, set settings, progress io.Writer) *bench {
+	b := &bench{ctx: ctx, set: set, progress: progress, launcher: newLauncher(), configs: map[string][]byte{}, kept: map[string][]string{}}
+	b.programs = programs{b: b, paths: map[string]string{}, versions: map[string]string{}, missing: map[string]string{}}
+	return b
 }

@@ -114,7 +114,7 @@ func (b *bench) origin(s *scenario) (string, error) {
 			return "", err
 		}
 	}
-	p, err := b.startProcess("origin", b.set.loadCPU, b.programs["origin"], "-listen", addr, "-size", fmt.Sprint(s.body))
+	p, err := b.startProcess("origin", b.set.loadCPU, b.programs.paths["origin"], "-listen", addr, "-size", fmt.Sprint(s.body))
 	if err != nil {
 		return "", err
 	}
@@ -151,7 +151,7 @@ func (b *bench) fileOrigin(s *scenario) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	proc, err := b.startProcess("origin", b.set.loadCPU, append(b.argv("nginx"), nginxArgs(config, p)...)...)
+	proc, err := b.startProcess("origin", b.set.loadCPU, append(b.programs.argv("nginx"), nginxArgs(config, p)...)...)
 	if err != nil {
 		return "", err
 	}
@@ -190,7 +190,7 @@ func (b *bench) start(c *contender, s *scenario, origin string) (*started, error
 			return nil, err
 		}
 	}
-	proc, err := b.startProcess(c.name, b.set.proxyCPU, append(b.argv(c.program), c.args(config, p)...)...)
+	proc, err := b.startProcess(c.name, b.set.proxyCPU, append(b.programs.argv(c.program), c.args(config, p)...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +231,7 @@ func (b *bench) knows(c *contender, s *scenario, config string) error {
 	if !s.http2Clients() && !s.http2Origin && s.tls == noKey {
 		return nil
 	}
-	text, err := exec.CommandContext(b.ctx, b.programs[c.program], "check", "-c", config).CombinedOutput()
+	text, err := exec.CommandContext(b.ctx, b.programs.paths[c.program], "check", "-c", config).CombinedOutput()
 	if exit := new(exec.ExitError); errors.As(err, &exit) {
 		return notYet{"this zproxy refuses the configuration: " + strings.ReplaceAll(string(bytes.TrimSpace(text)), b.dir+"/", "")}
 	}

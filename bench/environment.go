@@ -40,8 +40,8 @@ func (b *bench) describe() Settings {
 	return Settings{b.set.rounds, b.set.duration.String(), b.set.proxyCPU, b.set.loadCPU, b.set.idle}
 }
 
-func (b *bench) environment(root string) Environment {
-	e := Environment{CPUs: runtime.NumCPU(), Go: runtime.Version(), Versions: b.versions, Terms: b.terms, Peers: b.set.peers, Sysctls: map[string]string{}}
+func (b *bench) environment() Environment {
+	e := Environment{CPUs: runtime.NumCPU(), Go: runtime.Version(), Versions: b.programs.versions, Terms: b.terms, Peers: b.set.peers, Sysctls: map[string]string{}}
 	e.Host, _ = os.Hostname()
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
@@ -61,7 +61,7 @@ func (b *bench) environment(root string) Environment {
 	if v, err := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled"); err == nil {
 		e.Sysctls["transparent_hugepage"] = strings.TrimSpace(string(v))
 	}
-	e.Revision = revision(root)
+	e.Revision = revision(b.root)
 	return e
 }
 

@@ -107,7 +107,7 @@ func (b *bench) generate(s *scenario, url string, d time.Duration) (*generated, 
 	program := s.generator()
 	ctx, cancel := context.WithTimeout(b.ctx, d+20*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, b.argv(program)[0], loadArgs(s, url, d)...)
+	cmd := exec.CommandContext(ctx, b.programs.argv(program)[0], loadArgs(s, url, d)...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := b.launcher.start(cmd, b.set.loadCPU); err != nil {

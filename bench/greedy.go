@@ -62,19 +62,12 @@ func greedy(args []string, out, errOut io.Writer) int {
 }
 
 func runGreedy(ctx context.Context, set settings, most, limit int, out, progress io.Writer) (met bool, err error) {
-	root, err := moduleRoot(ctx)
-	if err != nil {
-		return false, err
-	}
 	b, end, err := newBench(ctx, set, progress)
 	if err != nil {
 		return false, err
 	}
 	defer end()
-	if err := b.gather(root); err != nil {
-		return false, err
-	}
-	e := b.environment(root)
+	e := b.environment()
 	fmt.Fprintf(out, "zproxy %s, kernel %s, %d CPUs, load average before %s; %d connections to the origin at most; %v without and %v beside each.\n\n",
 		e.Revision, e.Kernel, e.CPUs, loadAverage(), limit, set.duration, set.duration)
 	fmt.Fprintf(out, "| contender | loops | origin | beside | open at the end | others' requests | lost | p50 ms without, beside | p99 ms without, beside | longest ms at first, then | met |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
@@ -89,7 +82,7 @@ func runGreedy(ctx context.Context, set settings, most, limit int, out, progress
 			fmt.Fprint(out, row)
 		}
 	}
-	for name, why := range b.missing {
+	for name, why := range b.programs.missing {
 		if slices.Contains(set.contenders, name) {
 			fmt.Fprintf(out, "\n%s does not take part: %s\n", name, why)
 		}
@@ -101,7 +94,7 @@ func runGreedy(ctx context.Context, set settings, most, limit int, out, progress
 // origins, whatever they speak.
 func (b *bench) greedySettings(most int) (all []greedySetting) {
 	for _, name := range b.set.contenders {
-		if b.missing[name] != "" {
+		if b.programs.missing[name] != "" {
 			continue
 		}
 		loops := []int{1}
@@ -200,7 +193,7 @@ func (b *bench) startLimited(s greedySetting, limit int) (proxy *process, h2, pl
 	if err != nil {
 		return nil, "", "", err
 	}
-	proxy, err = b.startProcess(c.name, b.set.proxyCPU, append(b.argv(c.program), c.args(config, p)...)...)
+	proxy, err = b.startProcess(c.name, b.set.proxyCPU, append(b.programs.argv(c.program), c.args(config, p)...)...)
 	if err != nil {
 		return nil, "", "", err
 	}

@@ -57,7 +57,7 @@ func (b *bench) idle(s *scenario) ([]*MemoryResult, error) {
 		if !b.takesPart(name) {
 			continue
 		}
-		m := &MemoryResult{Scenario: s.name, Name: name, What: s.memory.what(), Connections: b.guestCount(s), Failed: b.missing[name]}
+		m := &MemoryResult{Scenario: s.name, Name: name, What: s.memory.what(), Connections: b.guestCount(s), Failed: b.programs.missing[name]}
 		out = append(out, m)
 		for run := 1; run <= min(memoryRuns, b.set.rounds) && m.Failed == ""; run++ {
 			r, err := b.idleRun(s, contenderNamed(name))

@@ -120,7 +120,7 @@ func (b *bench) latency(s *scenario) (*LatencyResult, error) {
 			continue
 		}
 		names = append(names, name)
-		if failed[name] = b.missing[name]; failed[name] != "" {
+		if failed[name] = b.programs.missing[name]; failed[name] != "" {
 			continue
 		}
 		st, err := b.prepare(contenderNamed(name), s, origin)
@@ -269,7 +269,7 @@ func (b *bench) openLoopFor(d time.Duration, st *started, s *scenario, origin st
 	if err != nil {
 		return r, err
 	}
-	cmd := exec.CommandContext(ctx, b.programs["load"], args...)
+	cmd := exec.CommandContext(ctx, b.programs.paths["load"], args...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := b.launcher.start(cmd, b.set.loadCPU); err != nil {

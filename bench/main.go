@@ -70,21 +70,19 @@ type bench struct {
 	dir      string // temporary files
 	launcher *launcher
 	running  []*process
-	programs map[string]string   // program to path
-	versions map[string]string   // program to what it says of itself
-	missing  map[string]string   // contender to why it does not take part
+	root     string // of the source
+	programs programs
 	configs  map[string][]byte   // for the results, by file name
 	kept     map[string][]string // what is in configs, by contender
 	failures []string
 
-	outside    *launcher // for programs that need the network beyond this machine
-	terms      string    // that all contenders have alike
-	peerPrefix []string  // before the name of a peer that is in a root of its own
-	undo       []func()  // at the end, the last first
-	standing   int       // of running: they stay for the whole run
-	gate       *gate
-	behind     *process // the origin
-	origins    []member // it and its children
+	outside  *launcher // for programs that need the network beyond this machine
+	terms    string    // that all contenders have alike
+	undo     []func()  // at the end, the last first
+	standing int       // of running: they stay for the whole run
+	gate     *gate
+	behind   *process // the origin
+	origins  []member // it and its children
 }
 
 func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -271,10 +269,6 @@ func (b *bench) takesPart(name string) bool {
 
 // run does everything between command line and report.
 func run(ctx context.Context, set settings, progress io.Writer) (*Results, error) {
-	root, err := moduleRoot(ctx)
-	if err != nil {
-		return nil, err
-	}
 	b, end, err := newBench(ctx, set, progress)
 	if err != nil {
 		return nil, err
@@ -285,10 +279,7 @@ func run(ctx context.Context, set settings, progress io.Writer) (*Results, error
 			return nil, err
 		}
 	}
-	if err := b.gather(root); err != nil {
-		return nil, err
-	}
-	res := &Results{Format: resultsFormat, Started: time.Now().UTC().Truncate(time.Second), Environment: b.environment(root), Settings: b.describe()}
+	res := &Results{Format: resultsFormat, Started: time.Now().UTC().Truncate(time.Second), Environment: b.environment(), Settings: b.describe()}
 	if err := b.openGate(); err != nil {
 		return nil, err
 	}
@@ -303,7 +294,7 @@ func run(ctx context.Context, set settings, progress io.Writer) (*Results, error
 		}
 	}
 	res.Failures = b.failures
-	results := filepath.Join(root, "bench", "results")
+	results := filepath.Join(b.root, "bench", "results")
 	if res.Quiet, err = b.closeGate(knownFloor(results, &res.Environment)); err != nil {
 		return nil, err
 	}
@@ -340,7 +331,7 @@ func (b *bench) estimate() (total time.Duration) {
 			one = warmUp + time.Duration(min(capacityRounds, b.set.rounds)+len(b.set.shares)*b.set.rounds)*b.round(s)
 		}
 		for _, name := range s.contenders {
-			if b.takesPart(name) && b.missing[name] == "" {
+			if b.takesPart(name) && b.programs.missing[name] == "" {
 				total += one
 			}
 		}

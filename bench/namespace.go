@@ -138,15 +138,3 @@ func bringUp(name string) error {
 	_, err = net.InterfaceByName(name)
 	return err
 }
-
-// output runs a command that may need the network beyond this machine, and
-// returns all it says.
-func (b *bench) output(cmd *exec.Cmd) ([]byte, error) {
-	text := new(strings.Builder)
-	cmd.Stdout, cmd.Stderr = text, text
-	if err := b.outside.start(cmd, -1); err != nil {
-		return nil, err
-	}
-	err := cmd.Wait()
-	return []byte(text.String()), err
-}

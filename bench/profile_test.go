@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -15,16 +14,9 @@ import (
 func TestLengthyProfile(t *testing.T) {
 	longtest.Need(t)
 	canMeasure(t)
-	t.Setenv("TMPDIR", t.TempDir())
 	t.Setenv("ZPROXY_CPUPROFILE", "") // set again by the run, and put back behind the test
 	file := filepath.Join(t.TempDir(), "zproxy.pgo")
-	var out, errOut bytes.Buffer
-	status := command([]string{"-rounds", "1", "-duration", "1s", "-scenarios", "small", "-contenders", "zproxy-epoll", "-busy", "-install=false",
-		"-out", filepath.Join(t.TempDir(), "results"), "-profile", file}, &out, &errOut)
-	if status != 0 {
-		t.Fatalf("status %d:\n%s", status, errOut.String())
-	}
-	noneLeft(t)
+	measured(t, []string{"small"}, []string{"zproxy-epoll"}, "-profile", file)
 	for _, profile := range []string{file, "zproxy.pgo"} { // and the one that make build uses
 		top, err := exec.Command("go", "tool", "pprof", "-top", profile).CombinedOutput()
 		if err != nil || !strings.Contains(string(top), "zproxy/proxy.(*Worker).Run") || !strings.Contains(string(top), "zproxy/loop.(*epoll).wait") {

@@ -25,6 +25,15 @@ var peers = []peer{
 	{"haproxy", "haproxy", []string{"-v"}},
 }
 
+// programs are what a run starts: where each is, and which contenders lack theirs.
+type programs struct {
+	b        *bench
+	paths    map[string]string // of those that were built
+	prefix   []string          // before the name of a peer that is in a root of its own
+	versions map[string]string // program to what it says of itself
+	missing  map[string]string // contender to why it does not take part
+}
+
 // moduleRoot is where go.mod is: what is built is the tree we are run in.
 func moduleRoot(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Path}} {{.Dir}}").Output()
@@ -39,59 +48,59 @@ func moduleRoot(ctx context.Context) (string, error) {
 }
 
 // build makes a program of the tree at root.
-func (b *bench) build(root, name, pkg string, flags ...string) error {
-	b.say("building %s\n", name)
-	out := filepath.Join(b.dir, name+".bin")
+func (ps *programs) build(root, name, pkg string, flags ...string) error {
+	ps.b.say("building %s\n", name)
+	out := filepath.Join(ps.b.dir, name+".bin")
 	args := append(append([]string{"build", "-trimpath", "-buildvcs=false"}, flags...), "-o", out, pkg)
-	cmd := exec.CommandContext(b.ctx, "go", args...)
+	cmd := exec.CommandContext(ps.b.ctx, "go", args...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := b.output(cmd); err != nil {
+	if text, err := ps.output(cmd); err != nil {
 		return fmt.Errorf("building %s: %w\n%s", name, err, text)
 	}
-	b.programs[name] = out
+	ps.paths[name] = out
 	return nil
 }
 
 // buildZproxy does it as make build of that tree does.
-func (b *bench) buildZproxy(root, name, revision string) error {
+func (ps *programs) buildZproxy(root, name, revision string) error {
 	tags, profile := "giouring", filepath.Join(root, profileFile)
 	if _, err := os.Stat(profile); err != nil {
 		profile = "off" // a tree from before there was one
 	}
-	if b.set.profile != "" {
+	if ps.b.set.profile != "" {
 		tags, profile = "giouring,cpuprofile", "off"
 	}
-	return b.build(root, name, "./cmd/zproxy", "-tags", tags, "-pgo", profile, "-ldflags", "-checklinkname=0 -s -w -X 'main.buildVersion="+revision+"'")
+	return ps.build(root, name, "./cmd/zproxy", "-tags", tags, "-pgo", profile, "-ldflags", "-checklinkname=0 -s -w -X 'main.buildVersion="+revision+"'")
 }
 
 // gather builds our programs and finds those of the system.
-func (b *bench) gather(root string) error {
-	if err := b.buildZproxy(root, "zproxy", revision(root)); err != nil {
+func (ps *programs) gather(root string) error {
+	if err := ps.buildZproxy(root, "zproxy", revision(root)); err != nil {
 		return err
 	}
 	for _, name := range []string{"origin", "floor", "load"} {
-		if err := b.build(root, name, "./bench/"+name); err != nil {
+		if err := ps.build(root, name, "./bench/"+name); err != nil {
 			return err
 		}
 	}
-	if b.set.peers == currentPeers {
-		if err := b.peerRoot(); err != nil {
+	if ps.b.set.peers == currentPeers {
+		if err := ps.peerRoot(); err != nil {
 			return err
 		}
 	}
-	if err := b.findPeers(); err != nil {
+	if err := ps.findPeers(); err != nil {
 		return err
 	}
-	version, err := exec.CommandContext(b.ctx, b.programs["zproxy"], "version").Output()
+	version, err := exec.CommandContext(ps.b.ctx, ps.paths["zproxy"], "version").Output()
 	if err != nil {
 		return fmt.Errorf("zproxy version: %w", err)
 	}
-	b.versions["zproxy"] = strings.TrimSpace(string(version))
-	if _, why, ok := strings.Cut(b.versions["zproxy"], "io_uring not usable, "); ok {
+	ps.versions["zproxy"] = strings.TrimSpace(string(version))
+	if _, why, ok := strings.Cut(ps.versions["zproxy"], "io_uring not usable, "); ok {
 		for _, name := range []string{"zproxy-uring", "zproxy-uring" + atOnce} {
-			b.missing[name] = "io_uring not usable here: " + why
-			b.say("%s does not take part: io_uring not usable, %s\n", name, why)
+			ps.missing[name] = "io_uring not usable here: " + why
+			ps.b.say("%s does not take part: io_uring not usable, %s\n", name, why)
 		}
 	}
 	return nil
@@ -99,36 +108,36 @@ func (b *bench) gather(root string) error {
 
 // findPeers notes which contenders cannot take part; without a load generator
 // or an origin nobody can.
-func (b *bench) findPeers() error {
+func (ps *programs) findPeers() error {
 	var lacking []string
 	for _, p := range peers {
-		if b.needs(p.program) && b.argv(p.program)[0] == "" {
+		if ps.needs(p.program) && ps.argv(p.program)[0] == "" {
 			lacking = append(lacking, p.pkg)
 		}
 	}
-	if len(lacking) > 0 && b.set.install && os.Geteuid() == 0 {
-		if err := b.aptInstall(lacking); err != nil {
-			b.say("%v\n", err)
+	if len(lacking) > 0 && ps.b.set.install && os.Geteuid() == 0 {
+		if err := ps.aptInstall(lacking); err != nil {
+			ps.b.say("%v\n", err)
 		}
 	}
 	for _, p := range peers {
-		if !b.needs(p.program) {
+		if !ps.needs(p.program) {
 			continue
 		}
-		if argv := append(b.argv(p.program), p.version...); argv[0] != "" {
+		if argv := append(ps.argv(p.program), p.version...); argv[0] != "" {
 			// wrk ends with status 1 after it has told its version.
-			text, _ := exec.CommandContext(b.ctx, argv[0], argv[1:]...).CombinedOutput()
-			b.versions[p.program], _, _ = strings.Cut(string(text), "\n")
+			text, _ := exec.CommandContext(ps.b.ctx, argv[0], argv[1:]...).CombinedOutput()
+			ps.versions[p.program], _, _ = strings.Cut(string(text), "\n")
 			continue
 		}
 		hint := fmt.Sprintf("%s is not installed: apt-get install %s", p.program, p.pkg)
-		if p.program == "wrk" || p.program == "h2load" || p.program == "nginx" && b.wantsFileOrigin() {
+		if p.program == "wrk" || p.program == "h2load" || p.program == "nginx" && ps.wantsFileOrigin() {
 			return errors.New(hint + ", or leave out the scenarios that need it with -scenarios")
 		}
-		b.say("%s\n", hint)
+		ps.b.say("%s\n", hint)
 		for i := range contenders {
 			if contenders[i].program == p.program {
-				b.missing[contenders[i].name] = hint
+				ps.missing[contenders[i].name] = hint
 			}
 		}
 	}
@@ -136,17 +145,17 @@ func (b *bench) findPeers() error {
 }
 
 // needs says whether a program has a part in what was asked for.
-func (b *bench) needs(program string) bool {
-	for _, name := range b.set.scenarios {
-		if scenarioNamed(name).generatorFor(b.set.own) == program {
+func (ps *programs) needs(program string) bool {
+	for _, name := range ps.b.set.scenarios {
+		if scenarioNamed(name).generatorFor(ps.b.set.own) == program {
 			return true
 		}
 	}
-	if program == "nginx" && b.wantsFileOrigin() {
+	if program == "nginx" && ps.wantsFileOrigin() {
 		return true
 	}
 	for i := range contenders {
-		if contenders[i].program == program && b.takesPart(contenders[i].name) {
+		if contenders[i].program == program && ps.b.takesPart(contenders[i].name) {
 			return true
 		}
 	}
@@ -154,9 +163,9 @@ func (b *bench) needs(program string) bool {
 }
 
 // wantsFileOrigin says whether a scenario has nginx for an origin.
-func (b *bench) wantsFileOrigin() bool {
+func (ps *programs) wantsFileOrigin() bool {
 	for i := range scenarios {
-		if scenarios[i].fileOrigin && slices.Contains(b.set.scenarios, scenarios[i].name) {
+		if scenarios[i].fileOrigin && slices.Contains(ps.b.set.scenarios, scenarios[i].name) {
 			return true
 		}
 	}
@@ -165,12 +174,12 @@ func (b *bench) wantsFileOrigin() bool {
 
 // argv is how a program is called, "" where it is missing. Peers may be in a root
 // of their own; chroot becomes the program, which keeps its id.
-func (b *bench) argv(program string) []string {
+func (ps *programs) argv(program string) []string {
 	switch {
-	case b.programs[program] != "":
-		return []string{b.programs[program]}
-	case len(b.peerPrefix) > 0 && slices.Contains(peerPackages, program):
-		return append(slices.Clone(b.peerPrefix), "/usr/sbin/"+program)
+	case ps.paths[program] != "":
+		return []string{ps.paths[program]}
+	case len(ps.prefix) > 0 && slices.Contains(peerPackages, program):
+		return append(slices.Clone(ps.prefix), "/usr/sbin/"+program)
 	}
 	return []string{find(program)}
 }
@@ -185,14 +194,26 @@ func find(program string) string {
 	return ""
 }
 
-func (b *bench) aptInstall(packages []string) error {
+func (ps *programs) aptInstall(packages []string) error {
 	for _, args := range [][]string{{"update", "-q"}, append([]string{"install", "-qy", "--no-install-recommends"}, packages...)} {
-		b.say("apt-get %s\n", strings.Join(args, " "))
-		cmd := exec.CommandContext(b.ctx, "apt-get", args...)
+		ps.b.say("apt-get %s\n", strings.Join(args, " "))
+		cmd := exec.CommandContext(ps.b.ctx, "apt-get", args...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if text, err := b.output(cmd); err != nil {
+		if text, err := ps.output(cmd); err != nil {
 			return fmt.Errorf("apt-get %s: %w\n%s", args[0], err, text)
 		}
 	}
 	return nil
+}
+
+// output runs a command that may need the network beyond this machine, and
+// returns all it says.
+func (ps *programs) output(cmd *exec.Cmd) ([]byte, error) {
+	text := new(strings.Builder)
+	cmd.Stdout, cmd.Stderr = text, text
+	if err := ps.b.outside.start(cmd, -1); err != nil {
+		return nil, err
+	}
+	err := cmd.Wait()
+	return []byte(text.String()), err
 }

@@ -65,7 +65,7 @@ func (b *bench) load(s *scenario) (*ScenarioResult, error) {
 		if !b.takesPart(name) {
 			continue
 		}
-		c := &Contestant{Name: name, Failed: b.missing[name]}
+		c := &Contestant{Name: name, Failed: b.programs.missing[name]}
 		res.Contenders = append(res.Contenders, c)
 		if c.Failed != "" {
 			field = append(field, nil)

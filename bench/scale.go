@@ -96,20 +96,13 @@ func scale(args []string, out, errOut io.Writer) int {
 }
 
 func runScale(ctx context.Context, set settings, mask unix.CPUSet, most, connections int, backend string, out, progress io.Writer) (err error) {
-	root, err := moduleRoot(ctx)
-	if err != nil {
-		return err
-	}
 	set.contenders = []string{"zproxy-" + backend}
 	b, end, err := newBench(ctx, set, progress)
 	if err != nil {
 		return err
 	}
 	defer end()
-	if err := b.gather(root); err != nil {
-		return err
-	}
-	if why := b.missing[set.contenders[0]]; why != "" {
+	if why := b.programs.missing[set.contenders[0]]; why != "" {
 		return errors.New(why)
 	}
 	var cpus []int
@@ -137,7 +130,7 @@ func runScale(ctx context.Context, set settings, mask unix.CPUSet, most, connect
 			}
 		}
 	}
-	writeScale(out, rows, backend, connections, b.environment(root))
+	writeScale(out, rows, backend, connections, b.environment())
 	return nil
 }
 
@@ -148,7 +141,7 @@ func (b *bench) originsOn(cpus []int) (string, error) {
 		return "", err
 	}
 	for i, cpu := range cpus {
-		p, err := b.startProcess(fmt.Sprintf("origin-%d", cpu), cpu, b.programs["origin"], "-listen", addr, "-cpu", strconv.Itoa(cpu))
+		p, err := b.startProcess(fmt.Sprintf("origin-%d", cpu), cpu, b.programs.paths["origin"], "-listen", addr, "-cpu", strconv.Itoa(cpu))
 		if err != nil {
 			return "", err
 		}
@@ -212,7 +205,7 @@ func (b *bench) startLoops(r *scaleRow, cpus []int, backend, origin string) erro
 	if err := os.WriteFile(config, text.Bytes(), 0o644); err != nil {
 		return err
 	}
-	proc, err := b.startProcess(name, -1, b.programs["zproxy"], "run", "-c", config)
+	proc, err := b.startProcess(name, -1, b.programs.paths["zproxy"], "run", "-c", config)
 	if err != nil {
 		return err
 	}
@@ -315,7 +308,7 @@ func (b *bench) loadLoops(r *scaleRow, cpus []int, first, connections int) ([]*g
 	outputs, waits := make([]bytes.Buffer, r.loops), make([]func() error, r.loops)
 	for i := range r.loops {
 		loop, each := first+i, r.loopsEach()
-		cmd := exec.CommandContext(ctx, b.programs["load"], "-connect", r.ports[loop/each], "-loop", fmt.Sprintf("%d/%d", loop%each, each),
+		cmd := exec.CommandContext(ctx, b.programs.paths["load"], "-connect", r.ports[loop/each], "-loop", fmt.Sprintf("%d/%d", loop%each, each),
 			"-hold", "-rate", "0", "-warm-up", "0s", "-connections", strconv.Itoa(connections), "-duration", b.set.duration.String())
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = hold, &outputs[i], &outputs[i]
 		if err := b.launcher.start(cmd, cpus[loop]); err != nil {

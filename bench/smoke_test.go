@@ -50,26 +50,40 @@ func noneLeft(t *testing.T) {
 	}
 }
 
-func TestSmoke(t *testing.T) {
-	canMeasure(t)
+// hasty is a run with one round of a second, and what is in its directory.
+type hasty struct {
+	*Results
+	dir         string
+	out, errOut bytes.Buffer
+}
+
+// measured makes one, which must succeed and leave nothing behind.
+func measured(t *testing.T, scenarios, contenders []string, more ...string) *hasty {
+	t.Helper()
 	hastily(t)
 	t.Setenv("TMPDIR", t.TempDir())
+	h := &hasty{dir: filepath.Join(t.TempDir(), "results")}
+	args := append([]string{"-rounds", "1", "-duration", "1s", "-idle", "100", "-busy", "-install=false", "-out", h.dir,
+		"-scenarios", strings.Join(scenarios, ","), "-contenders", strings.Join(contenders, ",")}, more...)
+	if status := command(args, &h.out, &h.errOut); status != 0 {
+		t.Fatalf("status %d:\n%s", status, h.errOut.String())
+	}
+	noneLeft(t)
+	var err error
+	if h.Results, err = readResults(h.dir); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestLengthySmoke(t *testing.T) {
+	longtest.Need(t)
+	canMeasure(t)
 	who, loads := []string{"zproxy-epoll", "floor"}, []string{"small", "upload"}
 	if find("nginx") != "" {
 		who, loads = append(who, "nginx"), append(loads, "16k") // for which it is the origin, too
 	}
-	dir := filepath.Join(t.TempDir(), "results")
-	var out, errOut bytes.Buffer
-	status := command([]string{"-rounds", "1", "-duration", "1s", "-idle", "100", "-scenarios", "idle," + strings.Join(loads, ","), "-busy", "-install=false", "-out", dir,
-		"-contenders", strings.Join(who, ",")}, &out, &errOut)
-	if status != 0 {
-		t.Fatalf("status %d:\n%s", status, errOut.String())
-	}
-	noneLeft(t)
-	r, err := readResults(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := measured(t, append([]string{"idle"}, loads...), who)
 	if len(r.Scenarios) != len(loads) || len(r.Memory) != len(who)-1 { // the floor keeps no idle connections of its own
 		t.Fatalf("%d scenarios, memory of %d; want %d, %d", len(r.Scenarios), len(r.Memory), len(loads), len(who)-1)
 	}
@@ -92,7 +106,7 @@ func TestSmoke(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"report.md", "cpu.svg", "throughput.svg", "memory.svg", "configs/*-zproxy-epoll.yaml"} {
-		files, _ := filepath.Glob(filepath.Join(dir, name)) // a configuration is named after the first scenario that has it
+		files, _ := filepath.Glob(filepath.Join(r.dir, name)) // a configuration is named after the first scenario that has it
 		if len(files) == 0 {
 			t.Errorf("there is no %s", name)
 		}
@@ -102,8 +116,8 @@ func TestSmoke(t *testing.T) {
 			}
 		}
 	}
-	if !strings.Contains(out.String(), "| zproxy-epoll |") {
-		t.Errorf("the report on standard output has no row of zproxy-epoll:\n%s", out.String())
+	if !strings.Contains(r.out.String(), "| zproxy-epoll |") {
+		t.Errorf("the report on standard output has no row of zproxy-epoll:\n%s", r.out.String())
 	}
 }
 
@@ -111,31 +125,18 @@ func TestSmoke(t *testing.T) {
 func TestLengthyTLS(t *testing.T) {
 	longtest.Need(t)
 	canMeasure(t)
-	hastily(t)
 	for _, p := range [][2]string{{"nginx", "nginx"}, {"h2load", "nghttp2-client"}} {
 		if find(p[0]) == "" {
 			t.Skipf("%s is not installed: apt-get install %s", p[0], p[1])
 		}
 	}
-	t.Setenv("TMPDIR", t.TempDir())
 	var names []string
 	for _, s := range scenarios {
 		if s.tls != noKey {
 			names = append(names, s.name)
 		}
 	}
-	dir := filepath.Join(t.TempDir(), "results")
-	var out, errOut bytes.Buffer
-	status := command([]string{"-rounds", "1", "-duration", "1s", "-idle", "100", "-scenarios", strings.Join(names, ","), "-busy", "-install=false", "-out", dir,
-		"-contenders", "zproxy-epoll,nginx"}, &out, &errOut)
-	if status != 0 {
-		t.Fatalf("status %d:\n%s", status, errOut.String())
-	}
-	noneLeft(t)
-	r, err := readResults(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := measured(t, names, []string{"zproxy-epoll", "nginx"})
 	if len(r.Scenarios)+1 != len(names) || len(r.Memory) != 2 {
 		t.Errorf("%d scenarios and memory of %d, want %d and 2", len(r.Scenarios), len(r.Memory), len(names)-1)
 	}
@@ -152,31 +153,18 @@ func TestLengthyTLS(t *testing.T) {
 func TestLengthyHTTP2AndWebSockets(t *testing.T) {
 	longtest.Need(t)
 	canMeasure(t)
-	hastily(t)
 	for _, p := range [][2]string{{"haproxy", "haproxy"}, {"h2load", "nghttp2-client"}} {
 		if find(p[0]) == "" {
 			t.Skipf("%s is not installed: apt-get install %s", p[0], p[1])
 		}
 	}
-	t.Setenv("TMPDIR", t.TempDir())
-	dir := filepath.Join(t.TempDir(), "results")
-	var out, errOut bytes.Buffer
-	status := command([]string{"-rounds", "1", "-duration", "1s", "-idle", "100", "-scenarios", "h2-h2c,ws-echo,ws-h2,h2-idle,h2-waiting,ws-idle", "-busy", "-install=false", "-out", dir,
-		"-contenders", "zproxy-epoll,haproxy"}, &out, &errOut)
-	if status != 0 {
-		t.Fatalf("status %d:\n%s", status, errOut.String())
-	}
-	noneLeft(t)
-	r, err := readResults(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := measured(t, []string{"h2-h2c", "ws-echo", "ws-h2", "h2-idle", "h2-waiting", "ws-idle"}, []string{"zproxy-epoll", "haproxy"})
 	for _, s := range r.Scenarios {
 		if c := s.find("haproxy"); c == nil || c.CPUMicros.Median < 0.5 || c.CPUMicros.Median > 1e6 {
 			t.Errorf("%s: HAProxy: %+v", s.Name, c)
 		}
-		if c := s.find("zproxy-epoll"); c == nil && (s.Name == "ws-echo" || !strings.Contains(errOut.String(), "zproxy-epoll    out: ")) {
-			t.Errorf("%s: nothing of zproxy, and no word why:\n%s", s.Name, errOut.String())
+		if c := s.find("zproxy-epoll"); c == nil && (s.Name == "ws-echo" || !strings.Contains(r.errOut.String(), "zproxy-epoll    out: ")) {
+			t.Errorf("%s: nothing of zproxy, and no word why:\n%s", s.Name, r.errOut.String())
 		}
 	}
 	for _, m := range r.Memory {
@@ -190,18 +178,7 @@ func TestLengthyHTTP2AndWebSockets(t *testing.T) {
 func TestLengthyLatency(t *testing.T) {
 	longtest.Need(t)
 	canMeasure(t)
-	t.Setenv("TMPDIR", t.TempDir())
-	dir := filepath.Join(t.TempDir(), "results")
-	var out, errOut bytes.Buffer
-	status := command([]string{"-rounds", "1", "-duration", "1s", "-scenarios", "latency", "-busy", "-out", dir, "-contenders", "zproxy-epoll"}, &out, &errOut)
-	if status != 0 {
-		t.Fatalf("status %d:\n%s", status, errOut.String())
-	}
-	noneLeft(t)
-	r, err := readResults(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := measured(t, []string{"latency"}, []string{"zproxy-epoll"})
 	if r.Latency == nil || len(r.Latency.Rates) != 3 {
 		t.Fatalf("latency: %+v, want %d rates", r.Latency, 3)
 	}
@@ -234,7 +211,8 @@ func TestCancelledRunStopsEverything(t *testing.T) {
 
 // bench/load against a generator that is not ours: below the capacity that wrk
 // finds, every request is answered, in about the time that wrk sees.
-func TestLoadAgreesWithWrk(t *testing.T) {
+func TestLengthyLoadAgreesWithWrk(t *testing.T) {
+	longtest.Need(t)
 	canMeasure(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	b := testBench(t)
@@ -243,8 +221,7 @@ func TestLoadAgreesWithWrk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.versions, b.missing = map[string]string{}, map[string]string{}
-	if err := b.gather(root); err != nil {
+	if err := b.programs.gather(root); err != nil {
 		t.Fatal(err)
 	}
 	s := scenarioNamed("small-1")

@@ -106,20 +106,13 @@ func uploaders(args []string, out, errOut io.Writer) int {
 }
 
 func runUploaders(ctx context.Context, set settings, backends []string, most int, memory string, only *regexp.Regexp, out, progress io.Writer) (met bool, err error) {
-	root, err := moduleRoot(ctx)
-	if err != nil {
-		return false, err
-	}
 	set.contenders = []string{"zproxy-epoll"}
 	b, end, err := newBench(ctx, set, progress)
 	if err != nil {
 		return false, err
 	}
 	defer end()
-	if err := b.gather(root); err != nil {
-		return false, err
-	}
-	e := b.environment(root)
+	e := b.environment()
 	fmt.Fprintf(out, "zproxy %s, kernel %s, %d CPUs, load average before %s; buffers %s for each loop; beside each mix for %v.\n\n",
 		e.Revision, e.Kernel, e.CPUs, loadAverage(), memory, set.duration)
 	fmt.Fprintf(out, "| backend | loops | beside | others' requests | lost | p50 ms | p99 ms | blocks held, of | ended for it | held %v after | met |\n|---|---|---|---|---|---|---|---|---|---|---|\n", goalWhole)
@@ -207,7 +200,7 @@ func (b *bench) besideMix(backend string, loops int, memory string, mix []holder
 		deaf[i] = l
 		go acceptDeaf(l, greet)
 	}
-	origin, err := b.startProcess("origin", -1, b.programs["origin"], "-listen", addrs[2])
+	origin, err := b.startProcess("origin", -1, b.programs.paths["origin"], "-listen", addrs[2])
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +212,7 @@ func (b *bench) besideMix(backend string, loops int, memory string, mix []holder
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	proxy, err := b.startProcess("zproxy", -1, b.programs["zproxy"], "run", "-c", config)
+	proxy, err := b.startProcess("zproxy", -1, b.programs.paths["zproxy"], "run", "-c", config)
 	if err != nil {
 		return nil, err
 	}

@@ -258,25 +258,30 @@ const (
 
 // ask has clients ask for small answers for a while.
 func ask(ctx context.Context, proxy string, length time.Duration) *asked {
+	return askBy(ctx, func() (net.Conn, error) { return net.DialTimeout("tcp", proxy, askLimit) }, false, length)
+}
+
+// askBy is ask on connections that dial makes; kept: nobody has a new one each time.
+func askBy(ctx context.Context, dial func() (net.Conn, error), kept bool, length time.Duration) *asked {
 	a := &asked{}
 	until := time.Now().Add(length)
 	var all sync.WaitGroup
 	for i := range askers {
-		all.Go(func() { a.client(ctx, proxy, until, i%2 == 0) })
+		all.Go(func() { a.client(ctx, dial, until, kept || i%2 == 0) })
 	}
 	all.Wait()
 	slices.Sort(a.took)
 	return a
 }
 
-func (a *asked) client(ctx context.Context, proxy string, until time.Time, keeps bool) {
+func (a *asked) client(ctx context.Context, dial func() (net.Conn, error), until time.Time, keeps bool) {
 	var conn net.Conn
 	var in *bufio.Reader
 	for ctx.Err() == nil && time.Now().Before(until) {
 		begun := time.Now()
 		err := error(nil)
 		if conn == nil {
-			if conn, err = net.DialTimeout("tcp", proxy, askLimit); err == nil {
+			if conn, err = dial(); err == nil {
 				in = bufio.NewReader(conn)
 			}
 		}
@@ -297,7 +302,7 @@ func (a *asked) client(ctx context.Context, proxy string, until time.Time, keeps
 }
 
 func askOnce(conn net.Conn, in *bufio.Reader) error {
-	if _, err := io.WriteString(conn, "GET /other/small HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(conn, "GET /other/small HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"); err != nil {
 		return err
 	}
 	resp, err := http.ReadResponse(in, nil)

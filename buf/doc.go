@@ -16,7 +16,8 @@
 // of them, unless the text says "lends" or "borrows". The verb says what
 // happens to it:
 //
-//	Get, Commit, Note, Pop  give the caller a reference
+//	Get, Commit, Pop,
+//	AllocSide               give the caller a reference
 //	Retain                  makes one more, for a second holder
 //	Push, PushFront, Send   take the caller's reference: the view is gone
 //	Move                    passes references from one chain to another
@@ -41,7 +42,7 @@
 //
 // The holder of an exclusive view (one reference, as Get gives it) may write
 // to the whole block. Once there is a second reference nobody writes, with one
-// exception: Extend, Reserve and Note append behind the bytes that views cover, and
+// exception: Extend, Reserve and AllocSide append behind the bytes that views cover, and
 // only ever where no other view can reach.
 //
 // # Running out

@@ -47,6 +47,8 @@ type Config struct {
 	IO         string // "auto", "uring" or "epoll"
 	BatchWait  BatchWait
 	CoreDumps  string // "auto", "never" or "always"
+	User       string // that the process becomes, a name or number; "": it stays who it is
+	Group      string // instead of User's
 	Buffers    Buffers
 	Listeners  []Listener
 	Upstreams  []Upstream // in file order
@@ -58,6 +60,8 @@ type Config struct {
 	Log        Log
 	ErrorPages map[int]ErrorPage // by status
 	Shutdown   Shutdown
+	Reload     Reload
+	Landlock   *Landlock // nil: the process is not restricted
 	DNS        DNS
 	Admin      Admin
 
@@ -80,10 +84,19 @@ type Listener struct {
 	TLS       *TLS     // nil: in clear
 	Interim   string   // "pass" or "drop"
 	Socket    Socket
+
+	ProxyProtocol *ProxyProtocol // nil: clients speak for themselves
+}
+
+// ProxyProtocol says whose connections begin with a header of the PROXY protocol.
+type ProxyProtocol struct {
+	From    []netip.Prefix
+	Others  string // "refuse" or "plain"
+	Timeout time.Duration
 }
 
 // Socket holds the socket options of a listener or of the connections to an upstream. Backlog, DeferAccept,
-// FastOpen and File are for listeners only and zero in an upstream.
+// FastOpen, File and Name are for listeners only and zero in an upstream.
 type Socket struct {
 	NoDelay        bool
 	KeepAlive      time.Duration // 0: off
@@ -93,6 +106,7 @@ type Socket struct {
 	FastOpen       int           // queue length, 0: off
 	Congestion     string        // "": the system's default
 	File           SocketFile
+	Name           string // of a socket that a service manager passes, "": it is known by its address
 }
 
 // SocketFile says who may open the file of a unix socket that is listened on.
@@ -105,15 +119,37 @@ type SocketFile struct {
 type Upstream struct {
 	Pos
 	Name      string
-	Balance   string       // "round_robin", "least_conn" or "p2c"
-	Protocol  string       // "http1", "h2c" or, with TLS, "h2"
+	Balance   string       // "round_robin", "least_conn", "least_time", "p2c", "random", "ring_hash" or "maglev"
+	HashOn    string       // "path", "source", or "header", "cookie" or "query" and a name; "": there is no key, see KeyOf
+	Protocol  string       // "http1", "h2c" or, with TLS, "h2" or "auto"
+	Agreed    string       // of "auto": "http1" or "h2", as the server has learnt, "": not yet
 	TLS       *UpstreamTLS // nil: in clear
+	SendProxy string       // "v1", "v2" or "": connections begin without a header of the PROXY protocol
 	Endpoints []Endpoint
+	Discover  *Discover // where endpoints are found; nil: they are those in Endpoints, else there are none in it
+	Room      Room      // of Discover
 	Pool      Pool
 	Timeouts  Timeouts
 	Retries   int
+	Retry     *Retry // nil: as Retries says
 	Host      string // Host field sent to the origin; "" keeps the client's
 	Socket    Socket
+
+	HashBalanceFactor int // percent; 0: no bound
+
+	HealthCheck *HealthCheck      // nil: none
+	Outlier     *OutlierDetection // nil: none
+}
+
+// Speaks is the protocol that is spoken to the endpoints: "http1", "h2c" or "h2".
+func (u *Upstream) Speaks() string {
+	switch {
+	case u.Protocol != "auto":
+		return u.Protocol
+	case u.Agreed == "h2":
+		return u.Agreed
+	}
+	return "http1"
 }
 
 // Endpoint is one origin server.
@@ -126,6 +162,7 @@ type Endpoint struct {
 // Pool bounds the connections to the endpoints of one upstream.
 type Pool struct {
 	MaxConnections, MaxIdle, Prewarm int
+	MaxRequests                      int // 0: no limit
 	IdleTimeout                      time.Duration
 	Queue                            int
 	QueueTimeout                     time.Duration
@@ -140,14 +177,18 @@ type Timeouts struct {
 // Route sends matching requests to exactly one of Upstream, Respond and Redirect.
 type Route struct {
 	Pos
-	Host     string   // "": any
-	Path     string   // begins with "/"
-	Methods  []string // nil: all
-	Listener string   // address of the only listener the route holds for, "": all
-	Interim  string   // "pass", "drop" or "": as the listener says
+	Host     string    // "": any
+	Path     string    // begins with "/"
+	Methods  []string  // nil: all
+	Listener string    // address of the only listener the route holds for, "": all
+	TLS      *RouteTLS // nil: whether in clear or within TLS
+	Interim  string    // "pass", "drop" or "": as the listener says
 	// MaxStreamDuration is 0 when there is no limit.
 	MaxStreamDuration time.Duration
 	Upstream          string
+	Split             []Share // instead of Upstream
+	Sticky            *Sticky // nil: each request is split for itself
+	Fallback          string  // when no endpoint of those is up, "": none
 	Respond           *Respond
 	Redirect          *Redirect
 	// WebSocket is nil when the route does not say: mode "frames" and no limits.
@@ -230,6 +271,7 @@ type AccessLog struct {
 // Log is the process log, on standard error.
 type Log struct {
 	Format string // "text" or "json"
+	Level  string // "info", "warn" or "error"
 }
 
 // ErrorPage is the body of an answer of the proxy's own.
@@ -240,9 +282,37 @@ type ErrorPage struct {
 	Body        string // filled by Load; empty after Parse
 }
 
-// Shutdown says how long requests may take to finish.
+// Shutdown says how the process comes to its end.
 type Shutdown struct {
-	Grace time.Duration
+	Delay       time.Duration // until listeners close
+	IdleTimeout time.Duration // of connections of HTTP/1 between requests, once listeners have closed
+	Grace       time.Duration // for all else, from the same moment on
+
+	UpgradeTimeout time.Duration // for a new process, to serve
+}
+
+// Landlock is what the kernel leaves the process of the file system, beside the directories of all files that the
+// configuration names.
+type Landlock struct {
+	Pos
+	Read, Write []string // directories, as written
+	Without     string   // "refuse" or "warn": what a kernel means that has it not
+}
+
+// Reload says what becomes of what another configuration has no more.
+type Reload struct {
+	Grace time.Duration // 0: as Shutdown; Never
+}
+
+// Never is a duration that does not end.
+const Never time.Duration = -1
+
+// RemovedGrace is how long exchanges have that began on what is removed; it may be Never.
+func (c *Config) RemovedGrace() time.Duration {
+	if c.Reload.Grace == 0 {
+		return c.Shutdown.Grace
+	}
+	return c.Reload.Grace
 }
 
 // DNS is about endpoints given by name.
@@ -286,6 +356,11 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, unreadable(reasonOf(err))
 	}
+	return LoadText(path, data)
+}
+
+// LoadText is Load of a file at path that would hold data.
+func LoadText(path string, data []byte) (*Config, error) {
 	dir := filepath.Dir(path)
 	c, err := parse(path, data, func(name string) ([]byte, error) {
 		if !filepath.IsAbs(name) {

@@ -74,8 +74,8 @@ func TestReference(t *testing.T) {
 			UpstreamStreams: 100, UpstreamConnections: 4, IdleTimeout: 75 * time.Second, AbuseScore: 2000},
 		Forwarding: Forwarding{XForwarded: true, MaxHops: 32, Drop: strings.Split(defaultDrop, ", ")},
 		AccessLog:  AccessLog{Format: "json", BufferBytes: 64 << 10, Flush: time.Second},
-		Log:        Log{Format: "text"},
-		Shutdown:   Shutdown{Grace: 30 * time.Second},
+		Log:        Log{Format: "text", Level: "info"},
+		Shutdown:   Shutdown{IdleTimeout: time.Second, Grace: 30 * time.Second, UpgradeTimeout: time.Minute},
 		DNS:        DNS{Interval: 30 * time.Second},
 		Admin:      Admin{Pos: Pos{20, 18}, Address: "127.0.0.1:9901", Series: 100, File: SocketFile{Mode: 0o660}},
 	}
@@ -267,7 +267,9 @@ func TestSchemaAgrees(t *testing.T) {
 		"size", "duration", "whole seconds", "a power of two", "a multiple", "auto, a whole number", "an address",
 		"a host", "a path", "a URL", "a media type", "a network", "at most", "at least stream_window", "the name of", "the address of", "no body",
 		"a file name", "found 0x20", "not CONNECT", "a name of letters", "a route with upstream", "mode: frames with it", "decides how a request is read",
-		"where there is", "16KiB or more", "without a port", "{client_ip}", "a name in braces", "{client}", "each field once", "one line of text", "{user_agent}", "which has a file"}
+		"where there is", "16KiB or more", "without a port", "{client_ip}", "a name in braces", "{client}", "each field once", "one line of text", "{user_agent}", "which has a file",
+		"with it (type is", "a regular expression", "the smaller number comes first", "address or port", "timeout in on", "retries or retry", "found no weight", "another upstream than", "exactly one of cookie", "a route with split",
+		"h2 with discover", "server_name with discover", "port with records", "without hash_on"}
 	refused := 0
 	for _, c := range goldenErrors {
 		skip := false
@@ -473,5 +475,16 @@ func BenchmarkParse100000Routes(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		mustParse(b, text.String())
+	}
+}
+
+// A status is a number, and is taken as one, beside ranges, which are text.
+func TestStatusesAreNumbers(t *testing.T) {
+	c, err := Parse("f", []byte(checked+"{status: [200, 301-302, \"404\"]}}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(c.Upstreams[0].HealthCheck.Status, " "); got != "200 301-302 404" {
+		t.Errorf("got %s", got)
 	}
 }

@@ -313,7 +313,7 @@ func (d *decoder) list(at *yaml.Node, f *field, target any, p *path) {
 	for i, item := range items {
 		here := &path{up: p, index: i}
 		n := resolve(item)
-		if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
+		if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" && !(f.elem.figures[1] != 0 && n.ShortTag() == "!!int") {
 			d.fail(item, here, shown(n), f.elem.wants(), quotesHint(n))
 			continue
 		}

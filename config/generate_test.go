@@ -108,6 +108,9 @@ func valueSchema(f *field) object {
 		return object{"anyOf": []any{object{"type": "integer", "minimum": f.min, "maximum": f.max},
 			text(`^[0-9]+ ?([KMGT]iB|[kKMGT]?B)?$`)}}
 	case kindDuration:
+		if f.never {
+			return object{"anyOf": []any{text(durationPattern), object{"const": "never"}}}
+		}
 		if f.min > 0 {
 			return text(durationPattern)
 		}
@@ -125,26 +128,41 @@ func valueSchema(f *field) object {
 		return object{"anyOf": []any{object{"type": "null"}, object{"type": "object", "additionalProperties": false,
 			"patternProperties": object{"^[45][0-9][0-9]$": object{"type": "string", "minLength": 1}}}}}
 	case kindSection:
-		return objectSchema(f.fields)
+		o := objectSchema(f.fields)
+		if f.atLeast1 != nil {
+			o["anyOf"] = withOneOf(f.atLeast1)
+		}
+		return o
 	case kindSections:
 		items := objectSchema(f.fields)
 		if f.exactly1 != nil {
-			var cases []any
-			for _, key := range f.exactly1 {
-				cases = append(cases, object{"required": []string{key}})
-			}
-			items["oneOf"] = cases
+			items["oneOf"] = withOneOf(f.exactly1)
 		}
 		return object{"type": "array", "items": items, "minItems": f.min, "maxItems": f.max}
 	case kindNamed:
+		items := objectSchema(f.fields)
+		if f.exactly1 != nil {
+			items["oneOf"] = withOneOf(f.exactly1)
+		}
 		return object{"anyOf": []any{object{"type": "null"}, object{"type": "object", "maxProperties": f.max,
-			"propertyNames": object{"pattern": "^[A-Za-z0-9_.-]{1,64}$"}, "additionalProperties": objectSchema(f.fields)}}}
+			"propertyNames": object{"pattern": "^[A-Za-z0-9_.-]{1,64}$"}, "additionalProperties": items}}}
 	}
 	s := object{"type": "string"}
 	if f.pattern != "" {
 		s["pattern"] = f.pattern
 	}
+	if f.figures[1] != 0 {
+		return object{"anyOf": []any{s, object{"type": "integer", "minimum": f.figures[0], "maximum": f.figures[1]}}}
+	}
 	return s
+}
+
+// withOneOf has a case for each key, in which it is there.
+func withOneOf(keys []string) (cases []any) {
+	for _, key := range keys {
+		cases = append(cases, object{"required": []string{key}})
+	}
+	return cases
 }
 
 // docs/configuration.md.
@@ -286,6 +304,9 @@ func docsValue(f *field) string {
 	case kindSize:
 		return Size(f.min).String() + " to " + Size(f.max).String()
 	case kindDuration:
+		if f.never {
+			return durationText(f.min) + " to " + durationText(f.max) + ", `never`"
+		}
 		return durationText(f.min) + " to " + durationText(f.max)
 	case kindBatchWait:
 		return "`auto`, " + durationText(f.min) + " to " + durationText(f.max)

@@ -334,6 +334,18 @@ func checkProtocol(text string, _ int64) (want, hint string) {
 	return wantProtocol, ""
 }
 
+const wantUpstreamProtocol = "one of http1, h2c, h2, auto"
+
+func checkUpstreamProtocol(text string, _ int64) (want, hint string) {
+	if text == "auto" {
+		return "", ""
+	}
+	if want, hint = checkProtocol(text, 0); want != "" {
+		want = wantUpstreamProtocol
+	}
+	return want, hint
+}
+
 // checkLocation checks a URI reference that is sent as it is (RFC 3986 section 2.2, RFC 9110 section 10.2.2).
 func checkLocation(text string, _ int64) (want, hint string) {
 	for i := range len(text) {

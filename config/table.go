@@ -43,7 +43,10 @@ type field struct {
 	min, max int64    // value; bytes for sizes, nanoseconds for durations, entries for lists and mappings
 	enum     []string // kindEnum
 	numbers  []int64  // kindCount: the only ones allowed, when not nil
+	never    bool     // kindDuration: may be Never
+	figures  [2]int64 // kindText in a list: whole numbers from the one to the other are text as well
 	exactly1 []string // of these keys of each entry exactly one is there
+	atLeast1 []string // kindSection: of these keys at least one is there
 	want     string   // what to expect when the kind does not say enough, e.g. "an address ip:port"
 	pattern  string   // the same as a regular expression for the JSON Schema; it may accept more
 	// check looks at a value of the right kind and in range: text is how it is written, v its number. It returns
@@ -86,7 +89,7 @@ const (
 const (
 	MaxListeners = 256     // in one file
 	MaxUpstreams = 4096    // in one file
-	MaxEndpoints = 64      // of one upstream
+	MaxEndpoints = 4096    // of one upstream
 	MaxRoutes    = 1 << 20 // in one file
 	MaxSegments  = 32      // of one route's path
 	MaxParams    = 16      // ":name" and "*tail" segments of one route
@@ -117,7 +120,7 @@ func table() []field {
 			at:   at(func(c *Config) *[]Listener { return &c.Listeners }),
 			grow: grow(func(l *Listener, _ string, pos Pos) { l.Pos = pos }),
 			doc:  "The addresses clients connect to. Every loop accepts on every one of them."},
-		{key: "upstreams", kind: kindNamed, max: MaxUpstreams, fields: upstreamFields(),
+		{key: "upstreams", kind: kindNamed, max: MaxUpstreams, fields: upstreamFields(), exactly1: []string{"endpoints", "discover"},
 			at:   at(func(c *Config) *[]Upstream { return &c.Upstreams }),
 			grow: grow(func(u *Upstream, name string, pos Pos) { u.Name, u.Pos = name, pos }),
 			doc: "Sets of equivalent origin servers, by name. A name has letters, digits, `_`, `-` and `.`, at most 64 of them, " +
@@ -139,17 +142,33 @@ func table() []field {
 			doc: "The process log, on standard error: starts and ends, endpoints that fail and come back, what runs out. Each line has time, level, message and subject.",
 			fields: []field{
 				{key: "format", kind: kindEnum, def: "text", enum: []string{"text", "json"}, at: at(func(l *Log) *string { return &l.Format }),
-					doc: "`text`: `key=value` pairs (logfmt), values in quotes where they need them; `json`: one object per line."}}},
+					doc: "`text`: `key=value` pairs (logfmt), values in quotes where they need them; `json`: one object per line."},
+				{key: "level", kind: kindEnum, def: "info", enum: []string{"info", "warn", "error"}, at: at(func(l *Log) *string { return &l.Level }),
+					doc: "The least important lines that are written."}}},
 		{key: "error_pages", kind: kindPages, min: 400, max: 599, at: at(func(c *Config) *map[int]ErrorPage { return &c.ErrorPages }),
 			want: "a mapping from statuses 400 to 599 to file names",
 			doc: "Bodies for the answers the proxy gives itself, by status: `{404: pages/404.html}`. A file is read once at start, relative to the configuration file, and has at most 64KiB; " +
 				"its type follows from its name (`.html`, `.htm`, `.txt`, `.json`; else HTML). Statuses not listed get one line of text. Answers of origins are never replaced."},
 		{key: "shutdown", kind: kindSection, at: at(func(c *Config) *Shutdown { return &c.Shutdown }),
-			doc: "What SIGTERM and SIGINT do: stop accepting, finish requests, close idle connections. A second signal ends at once.",
+			doc: "What SIGTERM and SIGINT do: after `delay` listeners and the admin address close, requests are finished, and idle connections close. A second signal ends at once.",
 			fields: []field{
+				{key: "delay", kind: kindDuration, def: "0s", max: int64(24 * time.Hour), at: at(func(s *Shutdown) *time.Duration { return &s.Delay }),
+					zero: "listeners close at once",
+					doc:  "How long everything goes on as before while `/readyz` already answers 503, so that a load balancer sends no new clients. It is longer than the load balancer takes to notice."},
+				{key: "idle_timeout", kind: kindDuration, def: "1s", max: int64(24 * time.Hour), at: at(func(s *Shutdown) *time.Duration { return &s.IdleTimeout }),
+					zero: "they close at once, and requests on their way are lost",
+					doc:  "How long HTTP/1 connections without a request stay open once listeners have closed. A request that comes meanwhile is answered, with `Connection: close`. `grace` limits it."},
 				{key: "grace", kind: kindDuration, def: "30s", max: int64(24 * time.Hour), at: at(func(s *Shutdown) *time.Duration { return &s.Grace }),
 					zero: "requests in flight are cut off",
-					doc:  "How long requests in flight may take to finish before their connections are closed."}}},
+					doc:  "How long requests in flight may take to finish before their connections are closed."},
+				{key: "upgrade_timeout", kind: kindDuration, def: "1m", min: int64(100 * time.Millisecond), max: int64(time.Hour), at: at(func(s *Shutdown) *time.Duration { return &s.UpgradeTimeout }),
+					doc: "How long a new process may take to serve after `zproxy upgrade`, before it is killed and this one goes on."}}},
+		{key: "reload", kind: kindSection, at: at(func(c *Config) *Reload { return &c.Reload }),
+			doc: "What becomes of requests, streams and WebSockets whose route, listener, upstream or endpoint another configuration does not have any more: see [reload.md](reload.md#what-is-removed).",
+			fields: []field{
+				{key: "grace", kind: kindDuration, min: int64(time.Millisecond), max: int64(10000 * time.Hour), never: true, at: at(func(r *Reload) *time.Duration { return &r.Grace }),
+					zero: "`shutdown.grace`",
+					doc:  "How long they go on. Then WebSockets are sent a Close frame with code 1001, and the others are broken off. `never` lets them go on until they end (nginx: `worker_shutdown_timeout`; HAProxy: `hard-stop-after`)."}}},
 		{key: "dns", kind: kindSection, at: at(func(c *Config) *DNS { return &c.DNS }),
 			doc: "How endpoints given by name are looked up. This happens in the background with the system's resolver; a name that stops resolving keeps its last addresses.",
 			fields: []field{
@@ -164,6 +183,20 @@ func table() []field {
 					zero: "one for all of them",
 					doc:  "How many routes, and how many upstreams, `/metrics` tells apart, in file order; the rest is counted together as `other`. Each is about 25 lines of the page, and 168 bytes per loop."},
 			}, accessFields("0660", at(func(a *Admin) *SocketFile { return &a.File }))...)},
+		{key: "user", kind: kindText, check: checkOwner, want: wantOwner, pattern: patternOwner, at: at(func(c *Config) *string { return &c.User }),
+			zero: "it stays who it is", doc: "Whom the process becomes, a name or number, once its listeners are open; it has to be started as root. All threads keep CAP_NET_BIND_SERVICE, for ports below 1024 of another configuration, and nothing else, " +
+				"and can gain no privileges. Certificates are read before, and again by that user when they change; the access log, the socket of `admin` and `acme.storage` are opened by it. `zproxy check` names what it may not read."},
+		{key: "landlock", kind: kindSection, optional: true, at: at(func(c *Config) *Landlock { c.Landlock = new(Landlock); return c.Landlock }),
+			doc: "With this section the process shuts itself out of all files (Landlock) but those in the directories that the configuration names at the start, the system's own (`/etc`, `/proc`, `/sys`, libraries) and these: see [deploy.md](deploy.md#landlock).",
+			fields: []field{
+				{key: "read", kind: kindTexts, min: 1, max: 256, elem: &field{kind: kindText, check: checkFolder, want: wantFolder}, at: at(func(l *Landlock) *[]string { return &l.Read }),
+					doc: "Further directories that may be read, with all below them: where certificates and error pages of later configurations are, and other binaries for an upgrade."},
+				{key: "write", kind: kindTexts, min: 1, max: 256, elem: &field{kind: kindText, check: checkFolder, want: wantFolder}, at: at(func(l *Landlock) *[]string { return &l.Write }),
+					doc: "Likewise for files that are written: where logs and `unix:` sockets of later configurations are."},
+				{key: "without", kind: kindEnum, def: "refuse", enum: []string{"refuse", "warn"}, at: at(func(l *Landlock) *string { return &l.Without }),
+					doc: "Where the kernel has no Landlock: `refuse` does not start, `warn` starts without."}}},
+		{key: "group", kind: kindText, check: checkOwner, want: wantOwner, pattern: patternOwner, at: at(func(c *Config) *string { return &c.Group }),
+			zero: "that of `user`", doc: "The main group of the process, where `user` is set. It keeps all groups that the user is in."},
 	}
 }
 
@@ -189,9 +222,21 @@ func listenerFields() []field {
 			zero: "`http1`; with `tls` both `http1` and `h2`",
 			doc: "What is spoken there: `http1` (HTTP/1.0 and 1.1), `h2c` (HTTP/2 without TLS, from the first byte: \"prior knowledge\"), or both on one port, told apart by the HTTP/2 preface. The upgrade of an HTTP/1.1 connection (`Upgrade: h2c`) is not offered. " +
 				"With `tls` it is `http1`, `h2` or both, as the client chooses by ALPN."},
-		{key: "tls", kind: kindSection, optional: true, fields: tlsFields(),
+		{key: "tls", kind: kindSection, optional: true, fields: tlsFields(), atLeast1: []string{"certificates", "acme"},
 			at:  at(func(l *Listener) *TLS { l.TLS = new(TLS); return l.TLS }),
 			doc: "TLS with the clients of this listener: see [tls.md](tls.md)."},
+		{key: "proxy_protocol", kind: kindSection, optional: true,
+			at:  at(func(l *Listener) *ProxyProtocol { l.ProxyProtocol = new(ProxyProtocol); return l.ProxyProtocol }),
+			doc: "Connections begin with a header of the PROXY protocol, version 1 or 2, in which a load balancer in front says whose they are: see [deploy.md](deploy.md#behind-a-load-balancer-of-tcp).",
+			fields: []field{
+				{key: "from", kind: kindPrefixes, max: 1024, at: at(func(p *ProxyProtocol) *[]netip.Prefix { return &p.From }),
+					elem: &field{kind: kindPrefix, want: wantPrefix},
+					zero: "nobody; of a `unix:` address everybody who may open it",
+					doc:  "Networks (`10.0.0.0/8`) and addresses whose connections begin with a header, without which they are refused."},
+				{key: "others", kind: kindEnum, def: "refuse", enum: []string{"refuse", "plain"}, at: at(func(p *ProxyProtocol) *string { return &p.Others }),
+					doc: "What becomes of connections from elsewhere: `refuse` resets them, `plain` serves them as clients that speak for themselves, with a header being an error."},
+				{key: "timeout", kind: kindDuration, def: "5s", min: int64(10 * time.Millisecond), max: int64(time.Hour), at: at(func(p *ProxyProtocol) *time.Duration { return &p.Timeout }),
+					doc: "For the whole header to come."}}},
 		{key: "interim", kind: kindEnum, def: "pass", enum: interimValues, at: at(func(l *Listener) *string { return &l.Interim }),
 			doc: "What becomes of interim (1xx) responses of origins, such as 103 Early Hints. `pass` hands them on; `drop` does not, for clients that take them for the answer, such as nginx before 1.29 as a proxy in front. " +
 				"100 Continue is not meant: it reaches a client that has asked for it, and no other. A route may say otherwise."},
@@ -227,6 +272,8 @@ func socketFields(listener bool) []field {
 			def: "0", zero: "off", doc: "TCP_DEFER_ACCEPT: a connection is handed over only when its first bytes are there, or after this time. Whole seconds."},
 		field{key: "fast_open", kind: kindCount, max: 65535, at: at(func(s *Socket) *int { return &s.FastOpen }),
 			def: "0", zero: "off", doc: "TCP_FASTOPEN: how many connections may be waiting that sent data with their SYN. Needs `net.ipv4.tcp_fastopen` to allow servers."},
+		field{key: "name", kind: kindText, check: checkOwner, want: wantOwner, pattern: patternOwner, at: at(func(s *Socket) *string { return &s.Name }),
+			zero: "the one bound to the listener's address", doc: "Which socket that systemd has opened is this listener's: its `FileDescriptorName=`."},
 	)
 }
 
@@ -247,22 +294,32 @@ func accessFields(def string, of func(any) any) []field {
 
 func upstreamFields() []field {
 	return []field{
-		{key: "balance", kind: kindEnum, def: "round_robin", enum: []string{"round_robin", "least_conn", "p2c"}, at: at(func(u *Upstream) *string { return &u.Balance }),
-			doc: "How an endpoint is chosen, weights honoured by all: in smooth turns; the one with the fewest requests in flight for its weight; or the better of two taken at random (power of two choices)."},
-		{key: "protocol", kind: kindEnum, def: "http1", enum: []string{"http1", "h2c", "h2"}, check: checkProtocol, at: at(func(u *Upstream) *string { return &u.Protocol }),
-			doc: "What is spoken to the endpoints: `http1` (HTTP/1.1, with `tls` within it), `h2c` (HTTP/2 without TLS, which they must expect) or `h2` (HTTP/2 within TLS). gRPC needs `h2c` or `h2`. [upstreams.md](upstreams.md#http2) says how the pool works then."},
+		{key: "balance", kind: kindEnum, def: "round_robin", enum: []string{"round_robin", "least_conn", "least_time", "p2c", "random", "ring_hash", "maglev"}, at: at(func(u *Upstream) *string { return &u.Balance }),
+			doc: "How an endpoint is chosen, weights honoured by all: in smooth turns; the one with the fewest requests in flight for its weight; the one with the least response time, times requests in flight, for its weight; the better of two taken at random (power of two choices); at random; or by a key (`hash_on`), the same endpoint for the same key, by a ring (`ring_hash`) or a table (`maglev`)."},
+		{key: "hash_on", kind: kindText, check: checkHashOn, want: wantHashOn, pattern: patternHashOn, at: at(func(u *Upstream) *string { return &u.HashOn }),
+			doc: "What of a request is its key, for `balance: maglev` and `ring_hash`: `header NAME`, `cookie NAME`, `path`, `query NAME`, or `source`, the client's address (the first 64 bits of IPv6). A request without it goes to an endpoint at random."},
+		{key: "hash_balance_factor", kind: kindCount, min: 120, max: 200, at: at(func(u *Upstream) *int { return &u.HashBalanceFactor }),
+			zero: "no bound", doc: "With `hash_on`: how much an endpoint may have of the requests under way, in percent of its share by weight, over all loops together. Requests beyond go where those go whose endpoint is down."},
+		{key: "protocol", kind: kindEnum, def: "http1", enum: []string{"http1", "h2c", "h2", "auto"}, check: checkUpstreamProtocol, at: at(func(u *Upstream) *string { return &u.Protocol }),
+			doc: "What is spoken to the endpoints: `http1` (HTTP/1.1, with `tls` within it), `h2c` (HTTP/2 without TLS, which they must expect) `h2` (HTTP/2 within TLS) or `auto` (`h2` where all endpoints agree to it by ALPN, else `http1`; see [tls.md](tls.md#protocol-auto)). gRPC needs `h2c` or `h2`. [upstreams.md](upstreams.md#http2) says how the pool works then."},
 		{key: "tls", kind: kindSection, optional: true, fields: upstreamTLSFields(),
 			at:  at(func(u *Upstream) *UpstreamTLS { u.TLS = new(UpstreamTLS); return u.TLS }),
 			doc: "TLS with the endpoints; `tls: {}` is enough where their certificates are for their names and from an authority that the system trusts."},
-		{key: "endpoints", kind: kindSections, required: true, min: 1, max: MaxEndpoints,
+		{key: "send_proxy", kind: kindEnum, enum: []string{"v1", "v2"}, at: at(func(u *Upstream) *string { return &u.SendProxy }),
+			zero: "no header", doc: "Begin each connection, before `tls`, with a header of the PROXY protocol that names the client. It is dialled for one request and carries no other, so that none goes under the name of another client; only with `protocol: http1`. See [upstreams.md](upstreams.md#the-clients-address-send_proxy)."},
+		{key: "endpoints", kind: kindSections, min: 1, max: MaxEndpoints,
 			at:   at(func(u *Upstream) *[]Endpoint { return &u.Endpoints }),
 			grow: grow(func(e *Endpoint, _ string, pos Pos) { e.Pos = pos }),
+			zero: "`discover` says where they are found",
 			doc:  "The origin servers. One that cannot be connected to is left alone for a while, longer each time.",
 			fields: []field{
 				{key: "address", kind: kindText, required: true, want: wantDial, pattern: patternAddress, check: checkDial, at: at(func(e *Endpoint) *string { return &e.Address }),
 					doc: "`ip:port`, `\"[ip6]:port\"`, `name:port` or `unix:/path`. A name is looked up again and again, see `dns`."},
 				{key: "weight", kind: kindCount, def: "1", min: 1, max: 256, at: at(func(e *Endpoint) *int { return &e.Weight }),
 					doc: "Share of the requests, relative to the other endpoints."}}},
+		{key: "discover", kind: kindSection, optional: true, fields: discoverFields(), atLeast1: discoverKinds,
+			at:  at(func(u *Upstream) *Discover { u.Discover = new(Discover); return u.Discover }),
+			doc: "Where the origin servers are found, instead of `endpoints`. They may come and go while the proxy runs: see [discovery.md](discovery.md)."},
 		{key: "pool", kind: kindSection, at: at(func(u *Upstream) *Pool { return &u.Pool }), fields: poolFields(),
 			doc: "Kept-alive connections to the endpoints."},
 		{key: "timeouts", kind: kindSection, at: at(func(u *Upstream) *Timeouts { return &u.Timeouts }),
@@ -279,8 +336,17 @@ func upstreamFields() []field {
 					doc: "Between two reads or two writes of a body, and without traffic either way in a tunnel (WebSocket) or on a stream whose answer has begun before its request has ended."}}},
 		{key: "retries", kind: kindCount, def: "1", max: 5, at: at(func(u *Upstream) *int { return &u.Retries }),
 			zero: "never", doc: "How often a request is tried again elsewhere when a connection could not be made, or broke before any answer and the request is safe to repeat."},
+		{key: "retry", kind: kindSection, optional: true, fields: retryFields(),
+			at:  at(func(u *Upstream) *Retry { u.Retry = new(Retry); return u.Retry }),
+			doc: "The same in detail, instead of `retries`: statuses, a time for each try, a budget; bodies of up to 64 KiB are kept for another try. `retry: {}` tries once more what is safe. See [upstreams.md](upstreams.md#retries)."},
 		{key: "host", kind: kindText, check: checkAuthority, want: "a host, with or without a port, e.g. app.internal", at: at(func(u *Upstream) *string { return &u.Host }),
 			zero: "the client's", doc: "The Host field sent to the endpoints."},
+		{key: "health_check", kind: kindSection, optional: true, fields: healthCheckFields(),
+			at:  at(func(u *Upstream) *HealthCheck { u.HealthCheck = new(HealthCheck); return u.HealthCheck }),
+			doc: "Active health checks, made from one place for all loops; `health_check: {}` asks each endpoint for `/` every 2 s. Without this section what becomes of requests alone says which endpoints are down. See [upstreams.md](upstreams.md#active-health-checks)."},
+		{key: "outlier_detection", kind: kindSection, optional: true, fields: outlierFields(),
+			at:  at(func(u *Upstream) *OutlierDetection { u.Outlier = new(OutlierDetection); return u.Outlier }),
+			doc: "Ejects endpoints that answer with errors; `outlier_detection: {}` has the values that Envoy's users know. See [upstreams.md](upstreams.md#outlier-detection)."},
 		{key: "socket", kind: kindSection, at: at(func(u *Upstream) *Socket { return &u.Socket }), fields: socketFields(false),
 			doc: "Options of the connections to the endpoints."},
 	}
@@ -290,6 +356,8 @@ func poolFields() []field {
 	return []field{
 		{key: "max_connections", kind: kindCount, def: "1024", min: 1, max: 1 << 20, at: at(func(p *Pool) *int { return &p.MaxConnections }),
 			doc: "The most connections to one endpoint, over all loops together. Requests beyond wait in the queue."},
+		{key: "max_requests", kind: kindCount, def: "0", max: 1 << 24, at: at(func(p *Pool) *int { return &p.MaxRequests }),
+			zero: "no limit", doc: "The most requests of the upstream that may be under way, whether with an endpoint or waiting, over all loops together. More are answered 503 at once. `max_connections` limits those with one endpoint, `queue` those that wait."},
 		{key: "max_idle", kind: kindCount, def: "256", max: 1 << 20, at: at(func(p *Pool) *int { return &p.MaxIdle }),
 			zero: "no connection is kept", doc: "The most idle connections kept to one endpoint, over all loops together. At most `max_connections`; when that is set lower than this default, so is this."},
 		{key: "prewarm", kind: kindCount, def: "0", max: 4096, at: at(func(p *Pool) *int { return &p.Prewarm }),
@@ -303,7 +371,7 @@ func poolFields() []field {
 	}
 }
 
-var routeActions = [...]string{"upstream", "respond", "redirect"}
+var routeActions = [...]string{"upstream", "split", "respond", "redirect"}
 
 func routeFields() []field {
 	return []field{
@@ -315,13 +383,25 @@ func routeFields() []field {
 			zero: "all", doc: "`[GET, POST]`. GET includes HEAD unless a route of its own takes that."},
 		{key: "listener", kind: kindText, check: checkListen, want: wantListen, at: at(func(r *Route) *string { return &r.Listener }),
 			zero: "all listeners", doc: "Restricts the route to the listener with this address, written as it is under `listeners`."},
+		{key: "tls", kind: kindSection, optional: true, fields: routeTLSFields(),
+			at:  at(func(r *Route) *RouteTLS { r.TLS = new(RouteTLS); return r.TLS }),
+			doc: "Restricts the route to requests within TLS that fit: for others it is as if the route were not there, and the next that matches answers. [routing.md](routing.md#tls) says in which order."},
 		{key: "interim", kind: kindEnum, enum: interimValues, at: at(func(r *Route) *string { return &r.Interim }),
 			zero: "as the listener says", doc: "What becomes of interim (1xx) responses on this route: see `listeners`."},
 		{key: "max_stream_duration", kind: kindDuration, def: "0", max: int64(10000 * time.Hour), at: at(func(r *Route) *time.Duration { return &r.MaxStreamDuration }),
 			zero: "no limit", doc: "The longest that one request may take, from the end of its head to the end of the answer, streams, uploads, WebSockets and other tunnels included. Then it is answered 504, or broken off if the answer has begun. " +
 				"Once an answer has begun a stream may be as slow as it likes in what the client sends, as long as something passes within `timeouts.idle`: this keeps a trickle from holding a connection for ever."},
 		{key: "upstream", kind: kindText, at: at(func(r *Route) *string { return &r.Upstream }),
-			doc: "Forward to this upstream. A route has exactly one of `upstream`, `respond` and `redirect`."},
+			doc: "Forward to this upstream. A route has exactly one of `upstream`, `split`, `respond` and `redirect`."},
+		{key: "split", kind: kindSections, min: 1, max: 64, fields: splitFields(),
+			at:   at(func(r *Route) *[]Share { return &r.Split }),
+			grow: grow(func(s *Share, _ string, pos Pos) { s.Pos = pos }),
+			doc:  "Forward to several upstreams, each with its share of the requests. See [routing.md](routing.md#several-upstreams)."},
+		{key: "sticky", kind: kindSection, optional: true, fields: stickyFields(),
+			at:  at(func(r *Route) *Sticky { r.Sticky = new(Sticky); return r.Sticky }),
+			doc: "With `split`: requests in which the value of this cookie or field is the same go to the same upstream, on every loop and every instance with these weights. Those without it are split each for itself."},
+		{key: "fallback", kind: kindText, at: at(func(r *Route) *string { return &r.Fallback }),
+			doc: "The upstream that requests go to while no endpoint is up of the one that they would go to."},
 		{key: "respond", kind: kindSection, optional: true, doc: "Answer at once.",
 			at: at(func(r *Route) *Respond { r.Respond = new(Respond); return r.Respond }),
 			fields: []field{

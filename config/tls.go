@@ -29,6 +29,17 @@ type UpstreamTLS struct {
 	Client     *Certificate
 }
 
+// Files are the names of all files that t is made from.
+func (t *UpstreamTLS) Files() (names []string) {
+	if t.CA != "" {
+		names = append(names, t.CA)
+	}
+	if t.Client != nil {
+		names = append(names, t.Client.Cert, t.Client.Key)
+	}
+	return names
+}
+
 var tlsVersions = []string{"1.2", "1.3"}
 
 func certificateFields() []field {
@@ -125,8 +136,20 @@ func (d *decoder) contentsOf(at *yaml.Node, here *path, name string) (data []byt
 // verifyUpstreamTLS checks what an upstream speaks against how, and reads its files.
 func (d *decoder) verifyUpstreamTLS(c *Config, u *Upstream, n *yaml.Node, here *path) {
 	protocol := &path{up: here, key: "protocol"}
+	if u.SendProxy != "" {
+		if u.Protocol != "http1" {
+			d.fail(child(n, "protocol"), protocol, quote(u.Protocol), "http1 where there is send_proxy", "a connection with HTTP/2 is for many clients, and the header names one")
+		}
+		if u.Pool.Prewarm > 0 {
+			at := &path{up: &path{up: here, key: "pool"}, key: "prewarm"}
+			d.fail(child(resolve(child(n, "pool")), "prewarm"), at, strconv.Itoa(u.Pool.Prewarm), "0 where there is send_proxy", "a connection is dialled for one client")
+		}
+	}
 	if u.TLS == nil {
-		if u.Protocol == "h2" {
+		switch u.Protocol {
+		case "auto":
+			d.fail(child(n, "protocol"), protocol, quote(u.Protocol), "http1 or h2c where there is no tls", "auto is what ALPN gives, which is a part of TLS: in clear nothing says what an endpoint speaks")
+		case "h2":
 			d.fail(child(n, "protocol"), protocol, quote(u.Protocol), "h2c where there is no tls", "HTTP/2 over TLS needs a tls section, which may be empty: tls: {}")
 		}
 		return

@@ -11,6 +11,7 @@ import (
 // TLS is how a listener's clients are put into TLS. What files hold is filled in by Load, and empty after Parse.
 type TLS struct {
 	Certificates     []Certificate
+	ACME             *ACME // nil: none are got from an authority
 	StrictSNI        bool
 	ClientAuth       *ClientAuth // nil: nobody is asked
 	MinVersion       string      // "1.2" or "1.3"
@@ -28,11 +29,15 @@ var clientAuthModes = []string{"none", "request", "require"}
 func tlsFields() []field {
 	const ms, hour = int64(time.Millisecond), int64(time.Hour)
 	return []field{
-		{key: "certificates", kind: kindSections, required: true, min: 1, max: 1024, fields: listenerCertificateFields(),
+		{key: "certificates", kind: kindSections, min: 1, max: 1024, fields: listenerCertificateFields(),
 			at:   at(func(t *TLS) *[]Certificate { return &t.Certificates }),
 			grow: grow(func(c *Certificate, _ string, pos Pos) { c.Pos = pos }),
+			zero: "none, which only `acme` allows",
 			doc: "Certificates with their keys. A client gets the one for the name it asks for (SNI): an exact name goes before a wildcard, and where neither is there the first certificate serves. " +
 				"Of several for one name ECDSA goes before Ed25519 and RSA, as far as the client can check it. The files are read again when they change, and on SIGHUP."},
+		{key: "acme", kind: kindSection, optional: true, fields: acmeFields(),
+			at:  at(func(t *TLS) *ACME { t.ACME = new(ACME); return t.ACME }),
+			doc: "Certificates that the proxy gets, and renews, by itself from an authority such as Let's Encrypt (ACME, RFC 8555). They are chosen from with those in `certificates`, and behind them: see [tls.md](tls.md#certificates-from-an-authority)."},
 		{key: "strict_sni", kind: kindBool, def: "false", at: at(func(t *TLS) *bool { return &t.StrictSNI }),
 			doc: "Refuse handshakes (alert unrecognized_name) of clients that ask for a name no certificate is for, or for none, instead of showing them the first certificate."},
 		{key: "client_auth", kind: kindSection, optional: true, fields: clientAuthFields(),
@@ -98,6 +103,10 @@ func (d *decoder) verifyTLS(c *Config, l *Listener, n *yaml.Node, here *path) {
 		d.clientAuth(c, l.TLS.Certificates[i].ClientAuth, child(node, "client_auth"), item)
 	}
 	d.clientAuth(c, l.TLS.ClientAuth, child(at, "client_auth"), key)
+	d.verifyACME(l.TLS.ACME, child(at, "acme"), key)
+	if len(l.TLS.Certificates) == 0 && l.TLS.ACME == nil && written(at, "certificates") == nil {
+		d.fail(at, &path{up: key, key: "certificates"}, "nothing", "certificates, or acme, which gets them", "one of the two is required")
+	}
 	if name := l.TLS.TicketKeys; name != "" {
 		file := &path{up: key, key: "ticket_keys"}
 		var ok bool
@@ -219,6 +228,14 @@ func (t *TLS) ReadAgain(read func(name string) ([]byte, error)) (*TLS, error) {
 		again.ECHPEM[i] = get(name)
 	}
 	return &again, err
+}
+
+// All are the certificates of files, and behind them those from an authority.
+func (t *TLS) All() []Certificate {
+	if t.ACME == nil {
+		return t.Certificates
+	}
+	return append(t.Certificates[:len(t.Certificates):len(t.Certificates)], t.ACME.Issued...)
 }
 
 // Files are the names of all files that t is made from.

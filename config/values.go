@@ -35,7 +35,11 @@ func (f *field) wants() string {
 	case kindSize:
 		return "a size " + span(Size(f.min).String(), Size(f.max).String()) + `, e.g. "16KiB", "64MiB", "1GB"`
 	case kindDuration:
-		return "a duration " + span(durationText(f.min), durationText(f.max)) + `, e.g. "60s", "1m30s"`
+		text := "a duration " + span(durationText(f.min), durationText(f.max)) + `, e.g. "60s", "1m30s"`
+		if f.never {
+			text += ", or never"
+		}
+		return text
 	case kindLoops:
 		return `auto, a whole number from 1 to 1024, or a list of CPUs such as "0-3,8"`
 	case kindBatchWait:
@@ -76,6 +80,10 @@ func (f *field) scan(text string, target any) (want, hint string) {
 	case kindSize:
 		number, hint, ok = parseSize(text)
 	case kindDuration:
+		if f.never && text == "never" {
+			*target.(*time.Duration) = Never
+			return "", ""
+		}
 		number, hint, ok = parseDuration(text)
 	case kindBatchWait:
 		if text == "auto" {

@@ -42,10 +42,14 @@ func (d *decoder) verify(c *Config, root *yaml.Node) {
 	root = resolve(root)
 	d.verifyBuffers(c, root)
 	listeners := d.verifyListeners(c, root)
+	d.verifyAuthorities(c, root)
 	d.verifyUpstreams(c, child(root, "upstreams"))
 	d.verifyRoutes(c, root, listeners)
 	d.verifyHTTP2(c, resolve(child(root, "http2")))
 	d.verifyForwarding(c, child(root, "forwarding"))
+	if c.Landlock != nil {
+		c.Landlock.Pos = posOf(child(root, "landlock"))
+	}
 	if c.AccessLog.Path != "" {
 		c.AccessLog.Pos = posOf(child(resolve(child(root, "access_log")), "path"))
 	}
@@ -173,7 +177,11 @@ func (d *decoder) verifyUpstreams(c *Config, n *yaml.Node) {
 		here := &path{up: &path{key: "upstreams"}, key: u.Name}
 		item := child(n, u.Name)
 		d.verifyUpstreamTLS(c, u, resolve(item), here)
+		d.verifyDiscover(c, u, item, here)
 		d.verifyPool(u, resolve(child(item, "pool")), &path{up: here, key: "pool"})
+		d.verifyRetry(u, item, here)
+		d.verifyBalance(u, item, here)
+		d.verifyHealthCheck(c, u, resolve(child(item, "health_check")), &path{up: here, key: "health_check"})
 		endpoints := resolve(child(item, "endpoints"))
 		seen := make(map[string]bool, len(u.Endpoints))
 		for j := range u.Endpoints {
@@ -222,7 +230,9 @@ func (d *decoder) verifyRoutes(c *Config, root *yaml.Node, listeners []string) {
 	}
 	n := resolve(child(root, "routes"))
 	for i := range c.Routes {
-		d.verifyRoute(&c.Routes[i], n.Content[i], &path{up: &path{key: "routes"}, index: i}, names, used, listeners)
+		p := &path{up: &path{key: "routes"}, index: i}
+		d.verifyRoute(&c.Routes[i], n.Content[i], p, names, used, listeners)
+		d.verifyRouteTLS(c, &c.Routes[i], n.Content[i], p)
 	}
 	for i := range c.Upstreams {
 		if u := &c.Upstreams[i]; u.Name != "" && !used[u.Name] {
@@ -250,20 +260,7 @@ func (d *decoder) verifyRoute(r *Route, n *yaml.Node, p *path, names []string, u
 		}
 		d.fail(n, p, found, "exactly one of "+strings.Join(routeActions[:], ", "), "")
 	}
-	if r.Upstream != "" {
-		if _, ok := used[r.Upstream]; !ok {
-			want := "the name of an upstream: " + someOf(names)
-			hint := ""
-			if like := nearest(r.Upstream, names); like != "" {
-				hint = "did you mean " + quote(like) + "?"
-			} else if len(names) == 0 {
-				want, hint = "the name of an upstream", "there are none: add it under upstreams"
-			}
-			d.fail(child(n, "upstream"), &path{up: p, key: "upstream"}, quote(r.Upstream), want, hint)
-		} else {
-			used[r.Upstream] = true
-		}
-	}
+	d.verifyTargets(r, n, p, names, used)
 	if a := r.Respond; a != nil && (a.Status == 204 || a.Status == 304) && a.Body != "" {
 		at := &path{up: &path{up: p, key: "respond"}, key: "body"}
 		d.fail(child(child(n, "respond"), "body"), at, quote(a.Body), "no body with status "+strconv.Itoa(a.Status), "")
@@ -430,4 +427,13 @@ func contentTypeOf(name string) string {
 		return "application/json"
 	}
 	return "text/html; charset=utf-8"
+}
+
+const wantFolder = "a directory"
+
+func checkFolder(text string, _ int64) (want, hint string) {
+	if text == "" || strings.ContainsRune(text, 0) {
+		return wantFolder, ""
+	}
+	return "", ""
 }

@@ -60,6 +60,19 @@ func (l *Loop) StopAccept(fd int) {
 	}
 }
 
+// AcceptAgain looks anew at who waits in the kernel's queues. Where another process accepts from the
+// same sockets, the kernel wakes one of both rings for a connection, and that of a process that has
+// just died may still be the one.
+func AcceptAgain(l *Loop) {
+	for _, ln := range l.listeners {
+		if ln != nil && ln.on && !ln.stopping {
+			ln.on = false
+			l.be.acceptOff(ln)
+			l.acceptDirty = true
+		}
+	}
+}
+
 // updateListeners tells the backend what has changed.
 func (l *Loop) updateListeners() {
 	l.acceptDirty = false
@@ -117,6 +130,9 @@ func (l *Loop) accepted(ln *listener, fd int32, peer netip.AddrPort) (ConnID, *c
 	return id, c, true
 }
 
+// LimitConns changes l's Config.MaxConns. Those that are there stay. On l's thread.
+func LimitConns(l *Loop, n int) { l.cfg.MaxConns = n }
+
 // NearlyFull says that most connections that may be accepted are there: an owner
 // that has some which it can do without should close them.
 func (l *Loop) NearlyFull() bool {
@@ -124,9 +140,10 @@ func (l *Loop) NearlyFull() bool {
 	return most > 0 && l.acceptedCount >= most-most/8
 }
 
-// Ours says that e tells of a lack on this machine, of descriptors, ports or
-// memory, and nothing of the peer: an accept or a dial may end with such.
-func Ours(e unix.Errno) bool {
+// IsLocalShortage says that an accept or a dial failed with e for want of
+// something on this machine: descriptors, ports or memory. It says nothing of
+// the peer.
+func IsLocalShortage(e unix.Errno) bool {
 	switch e {
 	case unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS, unix.EADDRNOTAVAIL:
 		return true
@@ -134,7 +151,7 @@ func Ours(e unix.Errno) bool {
 	return false
 }
 
-// What this machine may lack; see Ours.
+// What this machine may lack; see IsLocalShortage.
 const (
 	LackFiles  = iota // descriptors, of the process or of the system
 	LackPorts         // local ports towards an address
@@ -142,7 +159,7 @@ const (
 	LackCount
 )
 
-// LackOf is the kind of an errno that is Ours.
+// LackOf is the kind of a local shortage.
 func LackOf(e unix.Errno) int {
 	switch e {
 	case unix.EMFILE, unix.ENFILE:
@@ -157,7 +174,7 @@ func LackOf(e unix.Errno) int {
 // what concerns the process lets all listeners rest for a while.
 func (l *Loop) acceptFailed(errno unix.Errno) {
 	l.stats.AcceptErrors++
-	if !Ours(errno) {
+	if !IsLocalShortage(errno) {
 		return
 	}
 	l.stats.Lack[LackOf(errno)]++

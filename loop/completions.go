@@ -48,8 +48,8 @@ func (l *Loop) received(id ConnID, c *conn, v buf.View) {
 		l.deduct(c, v.Len)
 	}
 	l.stats.Received += uint64(v.Len)
-	if c.gather != 0 {
-		l.gathered(c, uint64(v.Len))
+	if c.watermark != 0 {
+		l.pieceReceived(c, uint64(v.Len))
 	}
 	l.push(Event{Kind: Received, Conn: id, N: v.Len, View: v, FD: -1})
 }
@@ -142,8 +142,8 @@ func (l *Loop) teardown(id ConnID, c *conn) {
 		if l.endSplice(c) > 0 {
 			c.flags |= flagSpoiled
 		}
-		if c.gather != 0 {
-			l.endGather(c)
+		if c.watermark != 0 {
+			l.endWatermark(c)
 		}
 		c.flags |= flagTornDown
 		if c.has(flagFinished) {

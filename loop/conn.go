@@ -60,10 +60,10 @@ type conn struct {
 	todoNext uint32 // in the todo list, or in the free list
 	io       uint32 // the backend's own word
 
-	peerPort uint16
-	splice   uint8    // in Loop.splices, 0: none
-	gather   uint8    // in Loop.gathers, 0: none
-	peerAddr [16]byte // as IPv6; all zero: there is none
+	peerPort  uint16
+	splice    uint8    // in Loop.splices, 0: none
+	watermark uint8    // in Loop.watermarks, 0: none
+	peerAddr  [16]byte // as IPv6; all zero: there is none
 }
 
 func (c *conn) has(f flags) bool { return c.flags&f != 0 }

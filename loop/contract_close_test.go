@@ -394,7 +394,7 @@ func TestNewNeedsPool(t *testing.T) {
 		t.Error("New without a pool")
 	}
 	pool := buf.NewPool(buf.NewSliceMemory(testBlock, testBlock), testBlock)
-	if _, err := New(Config{IO: simIO, Pool: pool}); err == nil {
+	if _, err := New(Config{IO: hostedIO, Pool: pool}); err == nil {
 		t.Error("New with a backend that is not there")
 	}
 	l, err := New(Config{Pool: pool})

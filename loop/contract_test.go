@@ -48,10 +48,10 @@ func TestContract(t *testing.T) {
 			t.Run(ct.name, func(t *testing.T) { ct.run(newRig(t, Epoll)) })
 		}
 	})
-	t.Run(simIO.String(), func(t *testing.T) {
+	t.Run("sim", func(t *testing.T) {
 		for _, ct := range contractTests {
 			if kernelOnly[ct.name] == "" {
-				t.Run(ct.name, func(t *testing.T) { ct.run(newRig(t, simIO)) })
+				t.Run(ct.name, func(t *testing.T) { ct.run(newRig(t, hostedIO)) })
 			}
 		}
 	})
@@ -127,7 +127,7 @@ func newRigWith(t *testing.T, cfg Config, blocks int) *rig {
 	cfg.Pool = r.pool
 	var l *Loop
 	var err error
-	if cfg.IO == simIO {
+	if cfg.IO == hostedIO {
 		r.sim = benchOf(t)
 		l, err = r.sim.open(cfg)
 	} else {

@@ -22,7 +22,7 @@
 //
 // A [ConnID] is a slot and the slot's generation. An ID whose connection is
 // gone is recognised by one comparison; every intent on it does nothing (Send
-// releases the view it was given). What a connection goes through:
+// releases the view it was given). The events of a connection, in order:
 //
 //	Accepted | Connected{Errno}      it exists (Dial: also when it failed)
 //	Received*  then one RecvEnd      after Recv; Errno 0 is end of file
@@ -53,5 +53,5 @@
 // table, the send chains, the event queue, the timers, the mailbox and the
 // join that ends a connection. A backend (see backend.go) moves bytes and
 // reports completions. Which one runs is chosen in New; one table of contract
-// tests runs on all of them.
+// tests runs on all of them. A package below this one can bring its own (NewOn).
 package loop

@@ -27,7 +27,7 @@ func (e *epoll) wait(waitNs int64) error {
 	}
 	e.sentNow, e.skipped = false, false
 	n, errno := 0, unix.Errno(0)
-	if waitNs == 0 || e.empty < emptyPolls && (!e.brief() || e.l.moderation.on) {
+	if waitNs == 0 || e.empty < emptyPolls && (!e.brief() || e.l.batchWait.on) {
 		n, errno = e.poll()
 		if n > 0 {
 			e.empty = 0
@@ -109,7 +109,7 @@ func (e *epoll) block(waitNs int64) (int, unix.Errno) {
 	}
 	brief := e.brief()
 	e.wokeNs = e.l.nowNs
-	if ns := e.l.moderateNs(waitNs); ns > 0 {
+	if ns := e.l.batchWaitNs(waitNs); ns > 0 {
 		e.l.pause(ns)
 		if n, errno := e.poll(); n > 0 || errno != 0 || ns == waitNs {
 			e.l.wakeUp()

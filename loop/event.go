@@ -89,14 +89,14 @@ type Mail struct {
 type IO uint8
 
 const (
-	Auto  IO = iota // io_uring when the probe finds everything, else epoll
-	Epoll           // epoll(7), edge-triggered
-	Uring           // io_uring(7)
-	simIO           // deterministic, for tests; not selectable in Config
+	Auto     IO = iota // io_uring when the probe finds everything, else epoll
+	Epoll              // epoll(7), edge-triggered
+	Uring              // io_uring(7)
+	hostedIO           // see NewOn; not selectable in Config
 	numIO
 )
 
-var ioNames = [...]string{"auto", "epoll", "uring", "sim"}
+var ioNames = [...]string{"auto", "epoll", "uring", "hosted"}
 
 // String is the backend's name as the configuration spells it.
 func (io IO) String() string {

@@ -3,6 +3,8 @@ package loop
 import (
 	"net/netip"
 
+	"golang.org/x/sys/unix"
+
 	"zproxy/buf"
 )
 
@@ -232,6 +234,26 @@ func (l *Loop) Peer(id ConnID) netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	return c.peer()
+}
+
+// Local is the address of this machine that a connection of l goes to or comes from; not valid for
+// unix sockets, and where the kernel does not say. It asks the kernel.
+func Local(l *Loop, id ConnID) netip.AddrPort {
+	c := l.conns.lookup(id)
+	if c == nil || c.fd < 0 {
+		return netip.AddrPort{}
+	}
+	name, err := unix.Getsockname(int(c.fd))
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	switch a := name.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
+	}
+	return netip.AddrPort{}
 }
 
 // ExportedPeer is the remote address of the connection whose descriptor was in

@@ -91,10 +91,8 @@ func openTCPListeners(addr string, n int, cpus []int, o *SockOpts) ([]int, error
 			ap = netip.AddrPortFrom(ap.Addr(), local.Port())
 		}
 	}
-	if n > 1 {
-		if err := attachSteering(fds[0], steeringProgram(n, cpus, arphrdLoopback)); err != nil {
-			return fds, err
-		}
+	if err := steer(fds, n, cpus); err != nil {
+		return fds, err
 	}
 	// The order of listen is the order of the group, which the program's
 	// results refer to.
@@ -155,18 +153,8 @@ func bindTCP(ap netip.AddrPort, o *SockOpts, reusePort bool) (int, error) {
 			return fd, fmt.Errorf("IPV6_V6ONLY: %w", err)
 		}
 	}
-	if err := o.apply(fd, ap.Addr()); err != nil {
+	if err := o.applyListener(fd, ap.Addr()); err != nil {
 		return fd, err
-	}
-	if o.DeferAcceptSec > 0 {
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, o.DeferAcceptSec); err != nil {
-			return fd, fmt.Errorf("TCP_DEFER_ACCEPT: %w", err)
-		}
-	}
-	if o.FastOpen > 0 {
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_FASTOPEN, o.FastOpen); err != nil {
-			return fd, fmt.Errorf("TCP_FASTOPEN: %w", err)
-		}
 	}
 	_, _, e := unix.RawSyscall(unix.SYS_BIND, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(size))
 	if e != 0 {

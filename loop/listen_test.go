@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -419,5 +420,49 @@ func TestNewRemote(t *testing.T) {
 	}
 	if _, err := NewRemote("127.0.0.1:1", SockOpts{KeepAliveSec: 1 << 20}); err == nil {
 		t.Error("a keep-alive of 12 days")
+	}
+}
+
+// Sockets that were opened for n loops serve m: all of them are there in their order, and new
+// connections come to the first m, or to as many more as are added.
+func TestAdoptListeners(t *testing.T) {
+	for _, c := range []struct{ had, has int }{{3, 3}, {3, 1}, {3, 2}, {1, 3}, {2, 4}} {
+		t.Run(fmt.Sprintf("%d to %d", c.had, c.has), func(t *testing.T) {
+			given, port := openForTest(t, "127.0.0.1:0", c.had, nil)
+			addr := "127.0.0.1:" + port
+			fds, err := AdoptListeners(addr, given, c.has, nil, SockOpts{NoDelay: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(fds) != max(c.had, c.has) || !slices.Equal(fds[:c.had], given) {
+				t.Fatalf("%v of %v", fds, given)
+			}
+			defer func() {
+				for _, fd := range fds[c.had:] {
+					unix.Close(fd)
+				}
+			}()
+			for i, n := range counts(t, fds, addr, 60*c.has) {
+				if (n > 0) != (i < c.has) {
+					t.Errorf("socket %d got %d", i, n)
+				}
+			}
+			if err := SteerAgain(fds[:c.had], c.had, nil); err != nil {
+				t.Fatal(err)
+			}
+			for i, n := range counts(t, fds, addr, 60*c.had) {
+				if c.had > 1 && (n > 0) != (i < c.had) {
+					t.Errorf("back again: socket %d got %d", i, n)
+				}
+			}
+		})
+	}
+	file, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := AdoptListeners("127.0.0.1:1", []int{int(file.Fd())}, 2, nil, SockOpts{}); err == nil {
+		t.Error("what is no socket is taken for one")
 	}
 }

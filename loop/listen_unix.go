@@ -50,14 +50,7 @@ func openUnixListeners(path string, n int, o *SockOpts) ([]int, error) {
 	if err := unix.Listen(fd, backlog(o)); err != nil {
 		return fds, fmt.Errorf("listen: %w", err)
 	}
-	for len(fds) < n {
-		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			return fds, fmt.Errorf("dup: %w", err)
-		}
-		fds = append(fds, dup)
-	}
-	return fds, nil
+	return dupTo(fds, n)
 }
 
 // give sets owner, group and mode of the socket file at path. It goes by a
@@ -148,6 +141,9 @@ type SocketFile struct {
 	dev, ino uint64
 	made     syscall.Timespec
 }
+
+// Path is where the file is.
+func (f SocketFile) Path() string { return f.path }
 
 // SocketFileOf looks at the file at path, right after it was made.
 func SocketFileOf(path string) (SocketFile, error) {

@@ -63,7 +63,7 @@ type Loop struct {
 	sweep      sweep
 	partial    bool // this Poll may not have reported all that had arrived
 	leap       Leap
-	sleepsTill int64 // a simulated wait, which ends with the next Poll
+	sleepsTill int64 // a hosted wait, which ends with the next Poll
 	events     []Event
 	head       int // events below are pulled
 	eventsMost int // there were at once since the last Trim
@@ -85,10 +85,10 @@ type Loop struct {
 	pipeCount      int    // and those in use
 	pipesRestUntil int64  // there are none before
 
-	gathers     []gather // by number; 0 is none
-	freeGather  uint8
-	gatherDue   int64  // none of them is due before; 0: never
-	gatherPiece uint64 // the constant of that name, but for simulations
+	watermarks     []watermark // by number; 0 is none
+	freeWatermark  uint8
+	watermarkDue   int64  // none of them is due before; 0: never
+	watermarkPiece uint64 // the constant of that name, but for simulations
 
 	listeners     []*listener
 	acceptDirty   bool
@@ -96,7 +96,7 @@ type Loop struct {
 	acceptRetryAt int64
 	exportedPeer  netip.AddrPort // see ExportedPeer
 
-	moderation moderation
+	batchWait batchWait
 
 	box    mailbox
 	mails  []Mail // of the MailIn events in the queue
@@ -176,13 +176,11 @@ func newLoop(cfg Config, io IO, wakeFD int, open openBackend) (*Loop, error) {
 		events: make([]Event, 0, cfg.Entries),
 		wakeFD: wakeFD,
 
-		gatherPiece: gatherPiece,
+		watermarkPiece: watermarkPiece,
 	}
 	l.box.init()
 	l.conns.most = uint32(cfg.MaxSlots)
-	if l.moderation.mostNs, l.moderation.always = int64(cfg.BatchWait), cfg.BatchAlways; cfg.BatchWait > 0 {
-		sharpTimers()
-	}
+	SetBatchWait(l, cfg.BatchWait, cfg.BatchAlways)
 	be, err := open(l)
 	if err != nil {
 		return nil, err
@@ -295,8 +293,8 @@ func (l *Loop) Poll(maxWait time.Duration) error {
 		if err := l.collect(l.waitNs(maxWait)); err != nil {
 			return err
 		}
-		if l.moderation.mostNs > 0 && l.stats.Waits > waits {
-			l.moderation.awake(l.nowNs, int64(l.stats.Received+l.stats.Spliced))
+		if l.batchWait.mostNs > 0 && l.stats.Waits > waits {
+			l.batchWait.awake(l.nowNs, int64(l.stats.Received+l.stats.Spliced))
 			waits = l.stats.Waits
 		}
 		if !l.judgeTimers(since) {
@@ -319,8 +317,8 @@ func (l *Loop) collect(ns int64) error {
 	if late := l.nowNs - woke; ns >= 0 && late > leapNs {
 		l.leap = Leap{At: l.nowNs, Ns: late}
 	}
-	if l.gatherDue != 0 && l.nowNs >= l.gatherDue {
-		l.expireGathers()
+	if l.watermarkDue != 0 && l.nowNs >= l.watermarkDue {
+		l.expireWatermarks()
 	}
 	l.collectMail()
 	if !l.box.empty() {
@@ -362,8 +360,8 @@ func (l *Loop) waitNs(maxWait time.Duration) int64 {
 	if l.paused&pauseErrno != 0 && (until == 0 || l.acceptRetryAt < until) {
 		until = l.acceptRetryAt
 	}
-	if l.gatherDue != 0 && (until == 0 || l.gatherDue < until) {
-		until = l.gatherDue
+	if l.watermarkDue != 0 && (until == 0 || l.watermarkDue < until) {
+		until = l.watermarkDue
 	}
 	if ends := l.turnEnds(); ends != 0 && (until == 0 || ends < until) {
 		until = ends
@@ -478,7 +476,7 @@ func (l *Loop) Destroy() error {
 	for m := (Mail{}); l.box.take(&m); {
 		closeMail(&m)
 	}
-	l.conns, l.listeners, l.mails, l.splices, l.gathers = connTable{}, nil, nil, nil, nil
+	l.conns, l.listeners, l.mails, l.splices, l.watermarks = connTable{}, nil, nil, nil, nil
 	l.events, l.head, l.connCount, l.timerCount = nil, 0, 0, 0
 	if l.wakeFD >= 0 {
 		unix.Close(l.wakeFD)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"zproxy/loop/sim"
 )
 
 // The contract tests talk to the loop from other goroutines and measure real
@@ -35,7 +37,7 @@ var kernelOnly = map[string]string{
 // simBench is a World and its lock.
 type simBench struct {
 	mu    sync.Mutex
-	w     *World
+	w     *sim.World
 	names uint16
 }
 
@@ -45,8 +47,8 @@ var benches sync.Map
 func benchOf(t *testing.T) *simBench {
 	b, ok := benches.Load(t)
 	if !ok {
-		fresh := &simBench{w: NewWorld(uint64(len(t.Name())), Faults{Late: 10, Overshoot: 30, Offset: 20})}
-		fresh.w.room = 256 << 10 // peers write from the goroutine that polls
+		fresh := &simBench{w: sim.NewWorld(uint64(len(t.Name())), sim.Faults{Late: 10, Overshoot: 30, Offset: 20})}
+		fresh.w.Room = 256 << 10 // peers write from the goroutine that polls
 		benches.Store(t, fresh)
 		t.Cleanup(func() { benches.Delete(t) })
 		return fresh
@@ -56,10 +58,10 @@ func benchOf(t *testing.T) *simBench {
 
 // open makes a loop in the world.
 func (b *simBench) open(cfg Config) (*Loop, error) {
-	return newLoop(cfg, simIO, -1, func(l *Loop) (backend, error) {
+	return newLoop(cfg, hostedIO, -1, func(l *Loop) (backend, error) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		return &lockedSim{s: openSim(l, b.w), b: b}, nil
+		return &lockedSim{h: host(l, b.w.Open), b: b}, nil
 	})
 }
 
@@ -73,14 +75,14 @@ func (b *simBench) addr() netip.AddrPort {
 func (b *simBench) locked(f func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.w.now = max(b.w.now, monotonic())
+	b.w.Reach(monotonic())
 	b.w.RunDue()
 	f()
 }
 
-// lockedSim is a sim that others may reach while it waits.
+// lockedSim is a backend in a World that others may reach while it waits.
 type lockedSim struct {
-	s      *sim
+	h      *hosted
 	b      *simBench
 	inside bool // the loop holds the lock: what is complete may end a connection
 }
@@ -103,54 +105,54 @@ func (k *lockedSim) wall() int64 { return wallClock() }
 func (k *lockedSim) acceptOn(ln *listener)  {}
 func (k *lockedSim) acceptOff(ln *listener) {}
 func (k *lockedSim) acceptStop(ln *listener) {
-	k.locked(func() { k.s.acceptStop(ln) })
+	k.locked(func() { k.h.acceptStop(ln) })
 }
-func (k *lockedSim) refuse(fd int32) { k.locked(func() { k.s.refuse(fd) }) }
+func (k *lockedSim) refuse(fd int32) { k.locked(func() { k.h.refuse(fd) }) }
 func (k *lockedSim) dial(id ConnID, c *conn, r *Remote) {
-	k.locked(func() { k.s.dial(id, c, r) })
+	k.locked(func() { k.h.dial(id, c, r) })
 }
-func (k *lockedSim) adopt(id ConnID, c *conn)   { k.locked(func() { k.s.adopt(id, c) }) }
-func (k *lockedSim) recvOn(id ConnID, c *conn)  { k.locked(func() { k.s.recvOn(id, c) }) }
-func (k *lockedSim) recvOff(id ConnID, c *conn) { k.locked(func() { k.s.recvOff(id, c) }) }
-func (k *lockedSim) flush(id ConnID, c *conn)   { k.locked(func() { k.s.flush(id, c) }) }
+func (k *lockedSim) adopt(id ConnID, c *conn)   { k.locked(func() { k.h.adopt(id, c) }) }
+func (k *lockedSim) recvOn(id ConnID, c *conn)  { k.locked(func() { k.h.recvOn(id, c) }) }
+func (k *lockedSim) recvOff(id ConnID, c *conn) { k.locked(func() { k.h.recvOff(id, c) }) }
+func (k *lockedSim) flush(id ConnID, c *conn)   { k.locked(func() { k.h.flush(id, c) }) }
 func (k *lockedSim) openPipe() (p pipe, ok bool) {
-	k.locked(func() { p, ok = k.s.openPipe() })
+	k.locked(func() { p, ok = k.h.openPipe() })
 	return p, ok
 }
-func (k *lockedSim) closePipe(p pipe) { k.locked(func() { k.s.closePipe(p) }) }
+func (k *lockedSim) closePipe(p pipe) { k.locked(func() { k.h.closePipe(p) }) }
 func (k *lockedSim) pull(c *conn, p pipe, n int) (got int, errno unix.Errno) {
-	k.locked(func() { got, errno = k.s.pull(c, p, n) })
+	k.locked(func() { got, errno = k.h.pull(c, p, n) })
 	return got, errno
 }
 func (k *lockedSim) push(c *conn, p pipe, n int) (got int, errno unix.Errno) {
-	k.locked(func() { got, errno = k.s.push(c, p, n) })
+	k.locked(func() { got, errno = k.h.push(c, p, n) })
 	return got, errno
 }
-func (k *lockedSim) awaitRoom(id ConnID, c *conn) { k.locked(func() { k.s.awaitRoom(id, c) }) }
-func (k *lockedSim) shutdown(id ConnID, c *conn)  { k.locked(func() { k.s.shutdown(id, c) }) }
-func (k *lockedSim) cancel(id ConnID, c *conn)    { k.locked(func() { k.s.cancel(id, c) }) }
-func (k *lockedSim) close(id ConnID, c *conn)     { k.locked(func() { k.s.close(id, c) }) }
+func (k *lockedSim) awaitRoom(id ConnID, c *conn) { k.locked(func() { k.h.awaitRoom(id, c) }) }
+func (k *lockedSim) shutdown(id ConnID, c *conn)  { k.locked(func() { k.h.shutdown(id, c) }) }
+func (k *lockedSim) cancel(id ConnID, c *conn)    { k.locked(func() { k.h.cancel(id, c) }) }
+func (k *lockedSim) close(id ConnID, c *conn)     { k.locked(func() { k.h.close(id, c) }) }
 func (k *lockedSim) detach(id ConnID, c *conn) (ok bool) {
-	k.locked(func() { ok = k.s.detach(id, c) })
+	k.locked(func() { ok = k.h.detach(id, c) })
 	return ok
 }
-func (k *lockedSim) unix(fd int32) bool { return k.s.unix(fd) }
+func (k *lockedSim) unix(fd int32) bool { return k.h.unix(fd) }
 func (k *lockedSim) unread(c *conn) (n int) {
-	k.locked(func() { n = k.s.unread(c) })
+	k.locked(func() { n = k.h.unread(c) })
 	return n
 }
-func (k *lockedSim) lowat(c *conn, n int) { k.locked(func() { k.s.lowat(c, n) }) }
+func (k *lockedSim) lowat(c *conn, n int) { k.locked(func() { k.h.lowat(c, n) }) }
 func (k *lockedSim) broken(c *conn) (broken bool) {
-	k.locked(func() { broken = k.s.broken(c) })
+	k.locked(func() { broken = k.h.broken(c) })
 	return broken
 }
 
 func (k *lockedSim) unacked(c *conn) (n int) {
-	k.locked(func() { n = k.s.unacked(c) })
+	k.locked(func() { n = k.h.unacked(c) })
 	return n
 }
 func (k *lockedSim) destroy() (err error) {
-	k.locked(func() { err = k.s.destroy() })
+	k.locked(func() { err = k.h.destroy() })
 	return err
 }
 
@@ -160,8 +162,9 @@ func (k *lockedSim) wait(waitNs int64) error {
 	for {
 		busy := true
 		k.locked(func() {
-			k.s.wait(waitNs)
-			busy = k.s.until <= k.b.w.now
+			k.h.l.sleepsTill = 0
+			k.h.wait(waitNs)
+			busy = k.h.l.sleepsTill <= k.b.w.Now()
 		})
 		if busy || waitNs >= 0 && monotonic() >= end {
 			return nil
@@ -173,7 +176,7 @@ func (k *lockedSim) wait(waitNs int64) error {
 // simConn is a Peer that blocks.
 type simConn struct {
 	b      *simBench
-	p      *Peer
+	p      *sim.Peer
 	mu     sync.Mutex
 	readBy time.Time
 	byWhen time.Time // writing
@@ -184,7 +187,7 @@ type simConn struct {
 func (c *simConn) try(by *time.Time, f func() (int, error)) (n int, err error) {
 	for {
 		c.b.locked(func() { n, err = f() })
-		if err != ErrWouldBlock {
+		if err != sim.ErrWouldBlock {
 			return n, err
 		}
 		c.mu.Lock()
@@ -259,14 +262,14 @@ func (c *simConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.p.Far
 type simOrigin struct {
 	b    *simBench
 	addr netip.AddrPort
-	came chan *Peer
+	came chan *sim.Peer
 }
 
 func (b *simBench) origin() *simOrigin {
-	o := &simOrigin{b: b, came: make(chan *Peer, 100)}
+	o := &simOrigin{b: b, came: make(chan *sim.Peer, 100)}
 	b.locked(func() {
 		o.addr = b.addr()
-		b.w.Serve(o.addr.String(), func(p *Peer) { o.came <- p })
+		b.w.Serve(o.addr.String(), func(p *sim.Peer) { o.came <- p })
 	})
 	return o
 }
@@ -305,8 +308,8 @@ func (b *simBench) listen() (fd int, addr string) {
 // pair is a descriptor for Adopt and its far end.
 func (b *simBench) pair() (fd int, c net.Conn) {
 	b.locked(func() {
-		near, far := b.w.pair(netip.AddrPort{}, netip.AddrPort{})
-		fd, c = int(near.fd), &simConn{b: b, p: &Peer{far}}
+		near, far := b.w.Pair()
+		fd, c = near, &simConn{b: b, p: far}
 	})
 	return fd, c
 }

@@ -87,6 +87,24 @@ func (o *SockOpts) apply(fd int, addr netip.Addr) error {
 	return o.applyBuffers(fd)
 }
 
+// applyListener sets what a TCP listener on addr has, and its connections inherit.
+func (o *SockOpts) applyListener(fd int, addr netip.Addr) error {
+	if err := o.apply(fd, addr); err != nil {
+		return err
+	}
+	if o.DeferAcceptSec > 0 {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, o.DeferAcceptSec); err != nil {
+			return fmt.Errorf("TCP_DEFER_ACCEPT: %w", err)
+		}
+	}
+	if o.FastOpen > 0 {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_FASTOPEN, o.FastOpen); err != nil {
+			return fmt.Errorf("TCP_FASTOPEN: %w", err)
+		}
+	}
+	return nil
+}
+
 // unpace gives a socket on the loopback interface another congestion control
 // than bbr, which paces: to a peer on the same machine there is no bottleneck to
 // measure, and a timer for every segment costs more than sending it. reno is in

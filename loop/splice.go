@@ -113,8 +113,8 @@ func (l *Loop) relay(id ConnID, c *conn) relayed {
 		s.pipe, s.held = p, n
 		s.left -= uint64(n)
 		l.stats.Spliced += uint64(n)
-		if c.gather != 0 {
-			l.gathered(c, uint64(n))
+		if c.watermark != 0 {
+			l.pieceReceived(c, uint64(n))
 		}
 		over := s.left == 0
 		l.push(Event{Kind: Spliced, Conn: id, N: uint32(n), FD: -1})

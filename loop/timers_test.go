@@ -41,7 +41,7 @@ func (s *stubBackend) destroy() error              { return nil }
 func stubLoop(t testing.TB, clock int64) (*Loop, *stubBackend) {
 	s := &stubBackend{clock: clock}
 	pool := buf.NewPool(buf.NewSliceMemory(testBlock, testBlock), testBlock)
-	l, err := newLoop(Config{Pool: pool}, simIO, -1, func(*Loop) (backend, error) { return s, nil })
+	l, err := newLoop(Config{Pool: pool}, hostedIO, -1, func(*Loop) (backend, error) { return s, nil })
 	if err != nil {
 		t.Fatal(err)
 	}

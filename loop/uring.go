@@ -142,11 +142,11 @@ func (u *uring) wait(waitNs int64) error {
 		if brief && (waitNs < 0 || waitNs > briefGapNs) {
 			waitNs = briefGapNs
 		}
-		moderateNs := int64(0)
+		batchWaitNs := int64(0)
 		if brief {
-			moderateNs = u.l.moderateNs(waitNs)
+			batchWaitNs = u.l.batchWaitNs(waitNs)
 		}
-		err = u.g.submitWait(waitNs, moderateNs, brief)
+		err = u.g.submitWait(waitNs, batchWaitNs, brief)
 		u.l.wakeUp()
 	} else if u.l.sweep.on {
 		err = u.g.submitAllDone(u.inflight)

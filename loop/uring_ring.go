@@ -225,16 +225,16 @@ func (g *ring) submitAllDone(n int) error {
 
 // submitWait hands over the filled entries and waits for a completion, at most
 // waitNs; < 0: no limit. A completion queue that is not empty ends the wait at
-// once, or, if more than one is wanted, when moderateNs have passed. unix.ETIME
+// once, or, if more than one is wanted, when batchWaitNs have passed. unix.ETIME
 // is not reported: no completion says it as well. A signal ends the wait with
 // unix.EINTR. A brief wait is kept from Go's scheduler, see briefWaitMs.
-func (g *ring) submitWait(waitNs, moderateNs int64, brief bool) error {
+func (g *ring) submitWait(waitNs, batchWaitNs int64, brief bool) error {
 	flags, arg, size := g.enterFlags(), unsafe.Pointer(nil), uintptr(0)
 	completions := uintptr(1)
-	if g.arg.minWaitUsec = 0; moderateNs > 0 && g.params.features&featMinTimeout != 0 {
+	if g.arg.minWaitUsec = 0; batchWaitNs > 0 && g.params.features&featMinTimeout != 0 {
 		// What is submitted now may be complete at once and counts, too.
-		completions = uintptr(g.sqReady() + moderationBatch)
-		g.arg.minWaitUsec = uint32(moderateNs / 1000)
+		completions = uintptr(g.sqReady() + batchWaitEvents)
+		g.arg.minWaitUsec = uint32(batchWaitNs / 1000)
 	}
 	if waitNs >= 0 {
 		g.arg.timespec = unix.NsecToTimespec(waitNs)

@@ -49,9 +49,11 @@ type Loop struct {
 	UpstreamConnectErrors uint64 // attempts to connect that failed
 	UpstreamReused        uint64 // requests sent on a kept-alive connection
 	UpstreamRetries       uint64 // requests sent a second time
+	UpstreamRetriesDenied uint64 // requests not sent again because the retry budget was spent
+	UpstreamFallbacks     uint64 // requests that went to the fallback of their route
 	UpstreamStale         uint64 // reused connections found closed by the origin
-	UpstreamStolen        uint64 // idle connections taken over from another loop
-	UpstreamGiven         uint64 // idle connections given to another loop
+	UpstreamAdopted       uint64 // idle connections taken over from another loop
+	UpstreamHandedOver    uint64 // idle connections given to another loop
 
 	Queued        uint64 // requests that had to wait for a connection
 	QueueTimeouts uint64 // of those, given up for waiting too long

@@ -27,10 +27,15 @@ func full() *metrics.Snapshot {
 			{Index: 0, CPU: 2, Node: 1, IO: "epoll", Polls: 7, Bound: true},
 			{Index: 1, CPU: 3, Node: 1, IO: "uring"},
 		},
-		Pools:            []metrics.PoolState{{Loop: 0, Upstream: "app", Idle: 3}, {Loop: 1, Upstream: "app", Waiting: 4}},
-		Endpoints:        []metrics.EndpointState{{Upstream: "app", Endpoint: "10.0.0.5:9000", Open: 5, Down: true, Broken: []metrics.ReasonTimes{{Reason: "http2_ping", Times: 2}}}, {Upstream: "app", Endpoint: "unix:/a\"b\\c\nd\xff"}},
+		Pools: []metrics.PoolState{{Loop: 0, Upstream: "app", Idle: 3}, {Loop: 1, Upstream: "app", Waiting: 4}},
+		Endpoints: []metrics.EndpointState{{Upstream: "app", Endpoint: "10.0.0.5:9000", Open: 5, Down: true, Broken: []metrics.ReasonTimes{{Reason: "http2_ping", Times: 2}},
+			Checks: []metrics.CheckState{{Address: "10.0.0.5:9001", State: "up", Passed: 7, Failed: 3, TookMs: 1.5}, {Address: "10.0.0.6:9001", State: "down"}}}, {Upstream: "app", Endpoint: "unix:/a\"b\\c\nd\xff"}},
+		Protocols: []metrics.ProtocolState{{Upstream: "app", Protocol: "h2"}, {Upstream: "other", Protocol: "unknown"}},
+		Discovery: []metrics.DiscoveryState{{Upstream: "found", Kind: "file", AgeSec: 1.5, Kept: true, Updates: 3, Failures: 2,
+			Draining: 1, Endpoints: make([]metrics.DiscoveredEndpoint, 5)}, {Upstream: "never", Kind: "file", AgeSec: -1}},
 		Certificates:     []metrics.CertificateState{{Listener: "[::]:443", File: "a.pem", Days: 12.5}, {Listener: "[::]:443", File: "b.pem", Days: -1}},
 		CertificateFiles: []metrics.CertificateFiles{{Listener: "[::]:443", Reloads: 3, Failures: 1, Failing: true}},
+		ACME:             []metrics.ACMEState{{Certificate: "example.com", Failing: true, Issued: 2, Failures: map[string]uint64{"dns": 3, "connection": 1}, NextDays: 0.5}},
 		Gauges: []metrics.Gauge{
 			{Name: "zproxy_build_info", Labels: metrics.Labels("version", "1.0"), Help: "Build.", Value: 1},
 		},
@@ -114,6 +119,19 @@ func TestEveryCounterIsShown(t *testing.T) {
 		`zproxy_endpoint_connections{upstream="app",endpoint="10.0.0.5:9000"} 5`,
 		`zproxy_endpoint_up{upstream="app",endpoint="10.0.0.5:9000"} 0`,
 		`zproxy_endpoint_http2_broken_total{upstream="app",endpoint="10.0.0.5:9000",reason="http2_ping"} 2`,
+		`zproxy_health_check_up{upstream="app",endpoint="10.0.0.5:9000",address="10.0.0.5:9001"} 1`,
+		`zproxy_discovery_endpoints{upstream="found",kind="file",state="ready"} 4`,
+		`zproxy_discovery_endpoints{upstream="found",kind="file",state="draining"} 1`,
+		`zproxy_discovery_updates_total{upstream="found",kind="file"} 3`,
+		`zproxy_discovery_failures_total{upstream="found",kind="file"} 2`,
+		`zproxy_discovery_age_seconds{upstream="found",kind="file"} 1.5`,
+		`zproxy_discovery_age_seconds{upstream="never",kind="file"} -1`,
+		`zproxy_discovery_kept{upstream="found",kind="file"} 1`,
+		`zproxy_discovery_kept{upstream="never",kind="file"} 0`,
+		`zproxy_health_check_up{upstream="app",endpoint="10.0.0.5:9000",address="10.0.0.6:9001"} 0`,
+		`zproxy_health_checks_total{upstream="app",endpoint="10.0.0.5:9000",address="10.0.0.5:9001",result="passed"} 7`,
+		`zproxy_health_checks_total{upstream="app",endpoint="10.0.0.5:9000",address="10.0.0.5:9001",result="failed"} 3`,
+		`zproxy_health_check_duration_seconds{upstream="app",endpoint="10.0.0.5:9000",address="10.0.0.5:9001"} 0.0015`,
 		`zproxy_endpoint_up{upstream="app",endpoint="unix:/a\"b\\c\nd` + "\ufffd" + `"} 1`,
 		`zproxy_websocket_frames_total{loop="0",from="origin",opcode="text"} 2`,
 		`zproxy_websocket_frames_total{loop="0",from="client",opcode="text"} 0`,
@@ -397,7 +415,7 @@ func TestManual(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	s.Gauges = slices.Concat(log.Gauges(), metrics.ProcessGauges())
+	s.Gauges = slices.Concat(log.Gauges(), metrics.ProcessGauges(), new(metrics.Reloads).Gauges(), metrics.Upgrades{}.Gauges())
 	_, families := render(t, s)
 	for name, f := range families {
 		row := fmt.Sprintf("\n| `%s` | %s | %s |", name, f.kind, f.help)

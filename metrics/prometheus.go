@@ -28,9 +28,12 @@ func (s *Snapshot) WritePrometheus(w io.Writer) error {
 	e.webSockets(s)
 	e.states(s)
 	e.pools(s)
+	e.protocols(s)
 	e.endpoints(s)
+	e.discovery(s)
 	e.handshakes(s)
 	e.certificates(s)
+	e.authorities(s)
 	sum := Sum(s.Loops)
 	e.summed(sum)
 	e.series("zproxy_route", "route", "of the route", s.RouteNames, sum.Routes)
@@ -174,6 +177,16 @@ func (e *exposition) pools(s *Snapshot) {
 	}
 }
 
+func (e *exposition) protocols(s *Snapshot) {
+	if len(s.Protocols) == 0 {
+		return
+	}
+	e.family("zproxy_upstream_protocol", gauge, "Always 1: what the endpoints of an upstream with protocol: auto are reached by; unknown is HTTP/1.1 until one has been asked.")
+	for _, p := range s.Protocols {
+		e.sample("zproxy_upstream_protocol", 1, Label{"upstream", p.Upstream}, Label{"protocol", p.Protocol})
+	}
+}
+
 func (e *exposition) endpoints(s *Snapshot) {
 	if len(s.Endpoints) == 0 {
 		return
@@ -189,6 +202,8 @@ func (e *exposition) endpoints(s *Snapshot) {
 	column("zproxy_endpoint_streams", gauge, "HTTP/2 streams open to the endpoint, all loops.", func(p *EndpointState) uint64 { return p.Streams })
 	column("zproxy_endpoint_active_requests", gauge, "Requests in progress at the endpoint, all loops.", func(p *EndpointState) uint64 { return p.Active })
 	column("zproxy_endpoint_failures_total", counter, "Attempts to connect to the endpoint that failed.", func(p *EndpointState) uint64 { return p.Failures })
+	column("zproxy_endpoint_ejections_total", counter, "Times that the endpoint got no requests for a while because it answered with errors.", func(p *EndpointState) uint64 { return p.Ejected })
+	column("zproxy_endpoint_response_time_microseconds", gauge, "Mean time to the head of a response that balance: least_time goes by; 0 where it has none.", func(p *EndpointState) uint64 { return p.ResponseUs })
 	column("zproxy_endpoint_up", gauge, "1 when the endpoint gets requests, 0 while it is marked as down.", func(p *EndpointState) uint64 {
 		if p.Down {
 			return 0
@@ -202,6 +217,7 @@ func (e *exposition) endpoints(s *Snapshot) {
 			e.sample("zproxy_endpoint_http2_broken_total", b.Times, Label{"upstream", p.Upstream}, Label{"endpoint", p.Endpoint}, Label{"reason", b.Reason})
 		}
 	}
+	e.checks(s)
 }
 
 // summed writes what is shown for all loops together.

@@ -2,15 +2,18 @@ package metrics
 
 // Snapshot is everything that is known at one moment: what /metrics shows.
 type Snapshot struct {
-	Loops     []*Loop         // copies, in loop order
-	States    []LoopState     // what loops, buffers and arenas report; may be empty
-	Pools     []PoolState     // per loop and upstream; may be empty
-	Endpoints []EndpointState // per upstream and endpoint; may be empty
-	Gauges    []Gauge         // anything else
+	Loops     []*Loop          // copies, in loop order
+	States    []LoopState      // what loops, buffers and arenas report; may be empty
+	Pools     []PoolState      // per loop and upstream; may be empty
+	Endpoints []EndpointState  // per upstream and endpoint; may be empty
+	Protocols []ProtocolState  // of upstreams whose endpoints choose it; may be empty
+	Discovery []DiscoveryState // of upstreams whose endpoints are found; may be empty
+	Gauges    []Gauge          // anything else
 
 	// Of the listeners that speak TLS.
 	Certificates     []CertificateState
 	CertificateFiles []CertificateFiles
+	ACME             []ACMEState
 
 	Reasons []string // names of the codes in RefusedByReason; "" or missing: code_N
 	// Violations are names of the codes in WebSocket.Violations; "" or missing: kind_N.
@@ -66,6 +69,12 @@ type PoolState struct {
 	Idle, Waiting uint64 // gauges: connections kept for reuse; requests queued
 }
 
+// ProtocolState is what the endpoints of an upstream have agreed to speak: "http1", "h2", or
+// "unknown" as long as none has been asked.
+type ProtocolState struct {
+	Upstream, Protocol string
+}
+
 // EndpointState is what all loops together know of one endpoint.
 type EndpointState struct {
 	Upstream string `json:"upstream"`
@@ -74,10 +83,15 @@ type EndpointState struct {
 	Streams  uint64 `json:"streams"`         // gauge: open on them, of HTTP/2
 	Active   uint64 `json:"active_requests"` // gauge
 	Failures uint64 `json:"failures"`        // attempts to connect that failed
-	Down     bool   `json:"down"`
-	Reason   string `json:"reason,omitempty"` // why it is down
+	Ejected  uint64 `json:"ejections"`       // times that it was left alone for what it answered
+	// ResponseUs is the mean time to the head of a response, where the balancing is by it.
+	ResponseUs uint64 `json:"response_time_us,omitempty"`
+	Down       bool   `json:"down"`
+	Reason     string `json:"reason,omitempty"` // why it is down
 	// Broken are connections of HTTP/2 that were broken off, by reason.
 	Broken []ReasonTimes `json:"http2_broken,omitempty"`
+	// Checks are what active health checks say, one for each address; nil: there are none.
+	Checks []CheckState `json:"health_checks,omitempty"`
 }
 
 // ReasonTimes is how often something happened for a reason, which is a name.

@@ -15,6 +15,7 @@ import (
 	"zproxy/loop"
 	"zproxy/metrics"
 	"zproxy/metrics/accesslog"
+	"zproxy/proxy/snapshot"
 )
 
 // stepped is a worker that the test turns by hand, with a client and an
@@ -64,7 +65,7 @@ func newSteppedBy(t testing.TB, io loop.IO, protocols, extra string, log *access
 	if err != nil {
 		t.Fatal(err)
 	}
-	snap, err := Compile(cfg, 1, nil)
+	snap, err := snapshot.NewRegistry(1, nil).Compile(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

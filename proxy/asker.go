@@ -3,7 +3,6 @@ package proxy
 import (
 	"net/netip"
 
-	"zproxy/internal/plant"
 	"zproxy/proto"
 	"zproxy/upstream"
 )
@@ -31,27 +30,21 @@ func addrKey(a netip.Addr) uint32 {
 
 // asker is the client on whose behalf x asks: the one that a trusted proxy names,
 // or the connection, below its address.
-func (w *Worker) asker(c *client, x *exchange) upstream.Client {
-	if plant.Is(plant.Line) {
-		return upstream.Client{}
-	}
+func (sc *scarce) asker(c *client, x *exchange) upstream.Client {
 	if x.from[2]&fromNamed != 0 {
 		return upstream.Client{Addr: x.from.key()}
 	}
-	conn := c.conn
-	if c.stream != 0 {
-		conn = w.sessionOf(w.streams.At(c.stream)).conn
-	}
-	return upstream.Client{Addr: addrKey(w.l.Peer(conn).Addr()), Conn: uint64(conn)}
+	conn := sc.w.legs.carrier(&c.leg)
+	return upstream.Client{Addr: addrKey(sc.l.Peer(conn).Addr()), Conn: uint64(conn)}
 }
 
 // noteAsker keeps of the request being started what its turns depend on.
-func (w *Worker) noteAsker(x *exchange, h *proto.Head) {
+func (hd *heads) noteAsker(x *exchange, h *proto.Head) {
 	if x.flags&xRequestDone == 0 && talks(h) {
 		x.from[2] |= fromTalks
 	}
-	if w.who.addr != w.who.peer.addr {
-		x.from.name(w.who.addr)
+	if hd.who.addr != hd.who.peer.addr {
+		x.from.name(hd.who.addr)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 
 	"zproxy/proto"
 	"zproxy/proto/http2"
+	"zproxy/proxy/h2conn"
+	"zproxy/upstream"
 )
 
 // The access log has the requests that end with an origin's HTTP/2 connection, but
@@ -14,14 +16,15 @@ import (
 // BrokenSessions are the HTTP/2 connections to one endpoint that were broken off
 // for one reason.
 type BrokenSessions struct {
-	Cluster, Endpoint int
-	Reason            string          // the phrase
-	Code              proto.FaultCode // of FaultNames
-	Times             uint64
-	Requests          uint64                   // that were open on them
-	Score             uint32                   // of the last one, when it ended
-	Acts              [http2.AbuseCount]uint32 // what it had counted
-	GoAway            http2.ErrCode            // with which the origin ended it, if it did
+	Cluster  *upstream.Cluster
+	Endpoint int
+	Reason   string          // the phrase
+	Code     proto.FaultCode // of FaultNames
+	Times    uint64
+	Requests uint64                   // that were open on them
+	Score    uint32                   // of the last one, when it ended
+	Acts     [http2.AbuseCount]uint32 // what it had counted
+	GoAway   http2.ErrCode            // with which the origin ended it, if it did
 }
 
 // brokenMax bounds what a worker notes: endpoints times the reasons that occur.
@@ -30,29 +33,30 @@ const brokenMax = 256
 
 // noteBroken counts and notes that a connection to an origin ends for f, which
 // is counted under code.
-func (w *Worker) noteBroken(se *session, f *proto.Fault, code proto.FaultCode, goAway http2.ErrCode) {
-	i := slices.IndexFunc(w.broken, func(b BrokenSessions) bool {
-		return b.Cluster == int(se.cluster) && b.Endpoint == int(se.endpoint) && b.Code == code && b.Reason == f.Reason && b.GoAway == goAway
+func (og *origins) noteBroken(se *h2conn.Session, f *proto.Fault, code proto.FaultCode, goAway http2.ErrCode) {
+	cluster := og.w.clusters[se.Cluster].Shared
+	i := slices.IndexFunc(og.broken, func(b BrokenSessions) bool {
+		return b.Cluster == cluster && b.Endpoint == int(se.Endpoint) && b.Code == code && b.Reason == f.Reason && b.GoAway == goAway
 	})
 	if i < 0 {
-		if len(w.broken) == brokenMax {
+		if len(og.broken) == brokenMax {
 			return
 		}
-		i = len(w.broken)
-		w.broken = append(w.broken, BrokenSessions{
-			Cluster: int(se.cluster), Endpoint: int(se.endpoint), Reason: f.Reason, Code: code, GoAway: goAway,
+		i = len(og.broken)
+		og.broken = append(og.broken, BrokenSessions{
+			Cluster: cluster, Endpoint: int(se.Endpoint), Reason: f.Reason, Code: code, GoAway: goAway,
 		})
 	}
-	b := &w.broken[i]
+	b := &og.broken[i]
 	b.Times++
-	b.Requests += uint64(se.h2.Active())
-	b.Score, b.Acts = se.h2.Score(), se.h2.Abuse
+	b.Requests += uint64(se.H2.Active())
+	b.Score, b.Acts = se.H2.Score(), se.H2.Abuse
 }
 
-// breakOrigin ends a session to an origin whose connection is of no more use, for
+// breakSession ends a session to an origin whose connection is of no more use, for
 // what the origin did.
-func (w *Worker) breakOrigin(se *session, f *proto.Fault) {
-	w.countFault(f)
-	w.noteBroken(se, f, f.Code, http2.ErrNo)
-	w.breakSession(se, f.Reason)
+func (og *origins) breakSession(se *h2conn.Session, f *proto.Fault) {
+	og.w.countFault(f)
+	og.noteBroken(se, f, f.Code, http2.ErrNo)
+	og.w.h2.BreakOff(se, f.Reason)
 }

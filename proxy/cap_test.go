@@ -76,42 +76,54 @@ func TestClosedMeansClosed(t *testing.T) {
 // exchange in its slot, which may have asked for something else.
 func TestAnswerToAnEarlierAsk(t *testing.T) {
 	w := &Worker{}
+	w.join(gear{})
 	ci, _ := w.clients.Alloc()
 	xi, x := w.xs.Alloc()
-	x.client, x.state, x.cluster, x.askedUs = ci, xStealing, 3, 7
-	if _, got := w.stealing(asked(3, xi, 6)); got != nil {
+	x.client, x.state, x.cluster, x.askedUs = ci, xAsking, 3, 7
+	if _, got := w.handoff.asking(asked(3, xi, 6)); got != nil {
 		t.Error("an answer to an earlier ask finds the exchange")
 	}
-	if _, got := w.stealing(asked(3, xi, 7)); got != x {
+	if _, got := w.handoff.asking(asked(3, xi, 7)); got != x {
 		t.Error("the answer does not find the exchange that asked")
+	}
+	x.cluster = 4 // all numbers have been used since, and this ask got the same one
+	if _, got := w.handoff.asking(asked(3, xi, 7)); got != nil {
+		t.Error("an exchange gets a connection of another cluster than it asked for")
 	}
 	if cluster, i, n := askedOf(asked(3, xi, 7)); cluster != 3 || i != xi || n != 7 {
 		t.Errorf("%d, %d, %d", cluster, i, n)
 	}
 }
 
+// shortQueue listens on a unix socket that has room for one more connection than
+// backlog before they are accepted.
+func shortQueue(t *testing.T, backlog int) (path string, l net.Listener) {
+	t.Helper()
+	path = t.TempDir() + "/origin"
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Listen(fd, backlog); err != nil {
+		t.Fatal(err)
+	}
+	if l, err = net.FileListener(f); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return path, l
+}
+
 // A unix socket whose queue of connections is full is no endpoint that has failed:
 // whoever cannot connect yet waits.
 func TestFullAcceptQueueOfUnixSocket(t *testing.T) {
 	besides(t, func(t *testing.T, backend loop.IO) {
-		path := t.TempDir() + "/origin"
-		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
-			t.Fatal(err)
-		}
-		if err := unix.Listen(fd, 1); err != nil {
-			t.Fatal(err)
-		}
-		f := os.NewFile(uintptr(fd), path)
-		l, err := net.FileListener(f)
-		f.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
+		path, l := shortQueue(t, 1)
 		go func() {
 			time.Sleep(300 * time.Millisecond) // the burst finds the queue full
 			for {
@@ -153,6 +165,46 @@ func TestFullAcceptQueueOfUnixSocket(t *testing.T) {
 			if rep.Metrics.RefusedByReason[codeUnavailable] != 0 || rep.Metrics.RefusedByReason[codeConnectFailed] != 0 {
 				t.Errorf("loop %d took the endpoint for one that failed", rep.Index)
 			}
+		}
+	})
+}
+
+// So it is whatever the connection is for.
+func TestFullAcceptQueueIsNoFailure(t *testing.T) {
+	besides(t, func(t *testing.T, backend loop.IO) {
+		for _, tc := range []struct {
+			protocol string
+			prewarm  int
+		}{{"http1", 0}, {"h2c", 0}, {"http1", 1}, {"h2c", 1}} {
+			t.Run(fmt.Sprintf("%s, prewarm %d", tc.protocol, tc.prewarm), func(t *testing.T) {
+				t.Parallel()
+				path, _ := shortQueue(t, 0)
+				c, err := net.Dial("unix", path) // it stays in the queue
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				r := start(t, backend, 1, yaml("unix:"+path, fmt.Sprintf(
+					"upstreams: {app: {protocol: %s, endpoints: [{address: \"ORIGIN\"}], pool: {prewarm: %d}}}\n", tc.protocol, tc.prewarm)), nil)
+				if tc.prewarm == 0 {
+					c := r.dial()
+					defer c.(*net.TCPConn).SetLinger(0)
+					io.WriteString(c, simpleGet)
+				}
+				for until := time.Now().Add(patience); ; {
+					m := &r.reports()[0].Metrics
+					if m.UpstreamConnectErrors > 0 && (tc.prewarm > 0 || m.UpstreamConnectErrors > 2) {
+						break
+					}
+					if time.Now().After(until) {
+						t.Fatalf("%d connections failed, want some", m.UpstreamConnectErrors)
+					}
+					time.Sleep(time.Millisecond)
+				}
+				if e := r.snap.Clusters[0].Shared.Endpoints()[0]; e.Failing() || e.Failures() != 0 {
+					t.Errorf("the endpoint is failing: %v, %d failures", e.Failing(), e.Failures())
+				}
+			})
 		}
 	})
 }

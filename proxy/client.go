@@ -1,9 +1,12 @@
 package proxy
 
 import (
+	"bytes"
+
 	"golang.org/x/sys/unix"
 
 	"zproxy/buf"
+	"zproxy/internal/slab"
 	"zproxy/loop"
 	"zproxy/proto"
 	"zproxy/proto/http1"
@@ -25,7 +28,7 @@ const (
 const (
 	clientPaused   = 1 << iota // reading is suspended
 	clientEOF                  // the peer closed its write side
-	clientRunnable             // listed in Worker.runnable
+	clientRunnable             // listed in clients.runnable
 	clientStalled              // takes no answers: its next request waits until it does
 	clientSniff                // its first bytes say which version it speaks
 )
@@ -33,11 +36,8 @@ const (
 // client is one accepted connection, or one stream of one. Pointer-free; 72
 // bytes.
 type client struct {
-	conn     loop.ConnID
-	stream   uint32    // in Worker.streams; 0: a connection of its own
-	in       buf.Chain // received, not yet parsed; of a stream: content held back, see wholeWith
-	x        uint32    // its exchange, 0 when none
-	requests uint32    // so far; once none more is read, the bytes discarded instead
+	leg
+	requests uint32 // so far; once none more is read, the bytes discarded instead
 	scanned  http1.Cursor
 	listener uint16
 	state    clientState
@@ -47,365 +47,337 @@ type client struct {
 	takeFrom int64  // since when its rate is watched, 0: it is not; of one that lingers, since when all has left
 }
 
-func (w *Worker) accepted(conn loop.ConnID, listener int) {
-	w.m.Accepted++
-	if to := w.lessLoaded(); to >= 0 && !w.draining {
-		w.handOver(conn, listener, to)
-		return
-	}
-	w.admitConn(conn, listener)
+// clients are those of a worker: connections of HTTP/1, and streams.
+type clients struct {
+	part
+	slab.Slab[client]
+	runnable []uint32 // with a pipelined request left to serve
+	ended    []uint32 // entries of streams that are free at the end of the turn
+	bare     exchange // stands in for an exchange while bytes that are none are answered
+	// lingering is how many connections of HTTP/1 linger, lingererAt when it is looked at next
+	// whether they can stay.
+	lingering  int
+	lingererAt int64
+	discarding discarding
 }
 
-// openClient begins to serve a connection; 0 is one that another loop handed
-// over and this one has no room for: it is closed already.
-func (w *Worker) openClient(conn loop.ConnID, listener int) {
-	if conn == 0 {
-		w.countFault(&faultNoSocket)
-		return
-	}
-	versions := w.speaks(conn, listener)
-	if versions == onlyHTTP2 {
-		w.openSession(conn, listener)
-	} else {
-		i, c := w.clients.Alloc()
-		c.conn, c.listener = conn, uint16(listener)
-		if versions == eitherVersion {
-			c.flags |= clientSniff
-		}
-		w.l.SetOwner(conn, ownerOf(ownerClient, i))
-	}
-	w.countConns(1)
-	w.l.Recv(conn)
-	w.l.Deadline(conn, w.l.Now()+w.snap.limits.requestHeaderNs)
-}
-
-// countConns publishes how many clients this loop serves, for neighbours that
-// look for a less loaded one. Written per connection, never per request.
-func (w *Worker) countConns(d int64) {
-	w.m.ClientConns += uint64(d)
-	w.peers[w.index].Conns.Store(int64(w.m.ClientConns))
-}
-
-func (w *Worker) clientEvent(i uint32, ev *loop.Event) {
-	c := w.clients.At(i)
+func (cs *clients) event(i uint32, ev *loop.Event) {
+	c := cs.At(i)
 	switch ev.Kind {
 	case loop.Received:
-		w.m.BytesIn += uint64(ev.N)
-		w.clientReceived(i, c, ev.View)
+		cs.m.BytesIn += uint64(ev.N)
+		cs.received(i, c, ev.View)
 	case loop.Sent:
-		w.clientSent(i, c, ev)
+		cs.sent(i, c, ev)
 	case loop.RecvEnd:
-		w.clientRecvEnd(i, c, ev.Errno)
+		cs.recvEnd(i, c, ev.Errno)
 	case loop.Timer:
-		w.clientTimeout(i, c)
+		cs.timeout(i, c)
 	case loop.Closed:
 		if c.flags&clientRunnable != 0 {
-			w.forgetRunnable(i)
+			cs.forgetRunnable(i)
 		}
 		if c.flags&clientPaused != 0 {
-			w.paused--
+			cs.w.memory.paused--
 		}
-		w.lingersNoMore(c)
-		w.pool.Drop(&c.in)
-		w.clients.Free(i)
-		w.countConns(-1)
+		cs.lingersNoMore(c)
+		cs.pool.Drop(&c.in)
+		cs.Free(i)
+		cs.countConns(-1)
 	}
 }
 
-func (w *Worker) clientReceived(i uint32, c *client, v buf.View) {
+func (cs *clients) received(i uint32, c *client, v buf.View) {
 	switch c.state {
 	case clientIdle, clientHead:
-		w.clientHeadBytes(i, c, v)
+		cs.headBytes(i, c, v)
 	case clientBusy:
-		w.clientBusyBytes(i, c, v)
+		cs.busyBytes(i, c, v)
 	case clientTunnel:
-		w.tunnelFromClient(c, v)
+		cs.w.tunnels.fromClient(c, v)
 	default:
-		w.discard(c, v)
+		cs.discard(c, v)
 	}
 }
 
-// clientHeadBytes parses the common case, a whole head in one block, where it
+// headBytes parses the common case, a whole head in one block, where it
 // lies; anything else goes through c.in.
-func (w *Worker) clientHeadBytes(i uint32, c *client, v buf.View) {
-	if c.flags&clientSniff != 0 && w.sniff(i, c, v) {
+func (cs *clients) headBytes(i uint32, c *client, v buf.View) {
+	if c.flags&clientSniff != 0 && cs.sniff(i, c, v) {
 		return
 	}
-	if c.in.Empty() && w.clientQueued(c) <= w.high {
-		w.parseView(i, c, v)
+	if c.in.Empty() && cs.w.legs.queued(&c.leg) <= cs.w.memory.high {
+		cs.parseView(i, c, v)
 		return
 	}
-	incomplete := c.state == clientHead && c.in.Len() > 1 && !w.mayEnd(&c.in, v)
-	w.pool.Coalesce(&c.in, v)
-	if !incomplete && c.flags&clientRunnable == 0 && !w.stall(c) {
-		w.parsePending(i, c)
+	incomplete := c.state == clientHead && c.in.Len() > 1 && !cs.w.heads.mayEnd(&c.in, v)
+	cs.pool.Coalesce(&c.in, v)
+	if !incomplete && c.flags&clientRunnable == 0 && !cs.stall(c) {
+		cs.parsePending(i, c)
 	}
 	if c.in.Bytes() > pipelineBytes && c.state != clientHead {
-		w.pauseClient(c)
+		cs.w.legs.pauseClient(c)
 	}
 }
 
 // stall holds back the next request of a client that does not take the
 // answers to those before: pipelining must not make the proxy keep them all.
-func (w *Worker) stall(c *client) bool {
-	if w.clientQueued(c) <= w.high {
+func (cs *clients) stall(c *client) bool {
+	if cs.w.legs.queued(&c.leg) <= cs.w.memory.high {
 		return false
 	}
 	c.flags |= clientStalled
-	w.pauseClient(c)
-	w.clientDue(c, w.takeBy(c))
+	cs.w.legs.pauseClient(c)
+	cs.w.legs.due(&c.leg, cs.w.writeDeadline(c))
 	return true
 }
 
 // idleSent: bytes of the last answer have left a client that is between
 // requests. Its keep-alive time begins when all have.
-func (w *Worker) idleSent(i uint32, c *client) {
-	queued := w.clientQueued(c)
+func (cs *clients) idleSent(i uint32, c *client) {
+	queued := cs.w.legs.queued(&c.leg)
 	if c.flags&clientStalled != 0 {
-		if queued > w.low {
-			w.clientDue(c, w.takeBy(c))
+		if queued > cs.w.memory.low {
+			cs.w.legs.due(&c.leg, cs.w.writeDeadline(c))
 			return
 		}
 		c.flags &^= clientStalled
-		w.nextRequest(i, c)
+		cs.next(i, c)
 		return
 	}
 	switch {
 	case c.flags&clientRunnable != 0 || c.state == clientHead:
 	case queued > 0:
-		w.clientDue(c, w.takeBy(c))
+		cs.w.legs.due(&c.leg, cs.w.writeDeadline(c))
 	default:
-		w.clientDue(c, w.l.Now()+w.snap.limits.keepaliveNs)
+		cs.idleDue(c)
 	}
 }
 
 // parseView parses the head at v's first byte; c.in is empty.
-func (w *Worker) parseView(i uint32, c *client, v buf.View) {
-	n, scanned, f := http1.ParseRequest(w.pool.Bytes(v), c.scanned, &w.limits, &w.head)
+func (cs *clients) parseView(i uint32, c *client, v buf.View) {
+	n, scanned, f := http1.ParseRequest(cs.pool.Bytes(v), c.scanned, &cs.w.heads.limits, &cs.w.heads.head)
 	switch {
 	case f != nil:
-		w.badRequest(i, c, f)
-		w.pool.Release(v)
+		cs.replyBare(i, c, f, &cs.w.heads.head)
+		cs.pool.Release(v)
 	case n == 0:
 		c.scanned = scanned
-		w.pool.Push(&c.in, v)
-		w.awaitHead(i, c)
+		cs.pool.Push(&c.in, v)
+		cs.awaitHead(i, c)
 	default:
 		c.scanned = http1.Cursor{}
 		if rest := v.Len - uint32(n); rest > 0 {
-			w.pool.Retain(v)
-			w.pool.Push(&c.in, v.Slice(uint32(n), rest))
+			cs.pool.Retain(v)
+			cs.pool.Push(&c.in, v.Slice(uint32(n), rest))
 		}
-		w.startExchange(i, c, &w.head, w.head.Body == proto.BodyNone || w.head.Length == 0, nil)
-		w.pool.Release(v)
+		cs.w.startExchange(i, c, &cs.w.heads.head, cs.w.heads.head.Body == proto.BodyNone || cs.w.heads.head.Length == 0, nil)
+		cs.pool.Release(v)
 	}
 }
 
 // parsePending parses the next request out of c.in, joining its head when it
 // spans blocks.
-func (w *Worker) parsePending(i uint32, c *client) {
+func (cs *clients) parsePending(i uint32, c *client) {
 	if (c.state != clientIdle && c.state != clientHead) || c.in.Empty() {
 		return
 	}
 	if c.in.Len() == 1 {
-		w.parseView(i, c, w.pool.Pop(&c.in))
+		cs.parseView(i, c, cs.pool.Pop(&c.in))
 		return
 	}
-	b := w.joined(&c.in, w.limits.HeadBytes+w.pool.BlockBytes())
-	n, scanned, f := http1.ParseRequest(b, c.scanned, &w.limits, &w.head)
+	b := cs.w.heads.joined(&c.in, cs.w.heads.limits.HeadBytes+cs.pool.BlockBytes())
+	n, scanned, f := http1.ParseRequest(b, c.scanned, &cs.w.heads.limits, &cs.w.heads.head)
 	switch {
 	case f != nil:
-		w.badRequest(i, c, f)
+		cs.replyBare(i, c, f, &cs.w.heads.head)
 	case n == 0:
 		c.scanned = scanned
-		w.awaitHead(i, c)
+		cs.awaitHead(i, c)
 	default:
-		w.m.HeadJoins++
+		cs.m.HeadJoins++
 		c.scanned = http1.Cursor{}
-		w.pool.Consume(&c.in, n)
-		w.startExchange(i, c, &w.head, w.head.Body == proto.BodyNone || w.head.Length == 0, nil)
+		cs.pool.Consume(&c.in, n)
+		cs.w.startExchange(i, c, &cs.w.heads.head, cs.w.heads.head.Body == proto.BodyNone || cs.w.heads.head.Length == 0, nil)
 	}
 }
 
 // awaitHead notes that a head is incomplete. Its deadline runs from its first
 // byte, so a trickle cannot extend it.
-func (w *Worker) awaitHead(i uint32, c *client) {
+func (cs *clients) awaitHead(i uint32, c *client) {
 	if c.state == clientIdle {
 		c.state = clientHead
-		w.clientDue(c, w.l.Now()+w.snap.limits.requestHeaderNs)
+		cs.w.legs.due(&c.leg, cs.l.Now()+cs.w.snap.Limits.RequestHeaderNs)
 	}
 	if c.flags&clientEOF != 0 {
-		w.closeAfterFlush(c, false)
+		cs.closeAfterFlush(c, false)
 		return
 	}
-	if w.l.Crowded() {
-		w.shedClient(i, c)
+	if cs.l.Crowded() {
+		cs.shed(i, c)
 		return
 	}
-	w.resumeClient(c) // it may have been paused for what came behind another request
+	cs.w.legs.resumeClient(c) // it may have been paused for what came behind another request
 }
 
-// clientBusyBytes takes bytes that arrive while an exchange is under way:
+// busyBytes takes bytes that arrive while an exchange is under way:
 // request body, or requests pipelined behind it.
-func (w *Worker) clientBusyBytes(i uint32, c *client, v buf.View) {
-	x := w.xs.At(c.x)
+func (cs *clients) busyBytes(i uint32, c *client, v buf.View) {
+	x := cs.w.xs.At(c.x)
 	if x.flags&xRequestDone == 0 && c.in.Empty() {
-		w.feedRequest(c, x, v)
+		cs.feed(c, x, v)
 	} else {
-		incomplete := x.flags&xRequestTrailers != 0 && !w.mayEnd(&c.in, v)
-		w.pool.Coalesce(&c.in, v)
+		incomplete := x.flags&xRequestTrailers != 0 && !cs.w.heads.mayEnd(&c.in, v)
+		cs.pool.Coalesce(&c.in, v)
 		if x.flags&xRequestDone == 0 && !incomplete {
-			w.pumpRequest(c, x)
+			cs.pump(c, x)
 		}
 	}
-	w.restrainClient(c)
+	cs.applyBackpressure(c)
 }
 
-// restrainClient stops reading a client that has more than enough waiting.
-func (w *Worker) restrainClient(c *client) {
+// applyBackpressure stops reading a client that has more than enough waiting.
+func (cs *clients) applyBackpressure(c *client) {
 	if c.state != clientBusy || c.flags&clientPaused != 0 {
 		return
 	}
-	x := w.xs.At(c.x)
-	full := c.in.Bytes() > min(pipelineBytes, w.high)
+	x := cs.w.xs.At(c.x)
+	full := c.in.Bytes() > min(pipelineBytes, cs.w.memory.high)
 	if x.flags&xRequestDone == 0 {
-		full = w.requestBacklog(x) > w.high
+		full = cs.w.requests.backlog(x) > cs.w.memory.high
 	}
 	if full {
-		w.pauseClient(c)
-		w.clientDeadline(c, x)
+		cs.w.legs.pauseClient(c)
+		cs.w.clientDeadline(c, x)
 	}
 }
 
-// pumpRequest feeds body bytes that waited in c.in to the exchange.
-func (w *Worker) pumpRequest(c *client, x *exchange) {
-	if c.stream != 0 {
-		return // what is in c.in waits for the end of the request
-	}
-	for !c.in.Empty() && c.state == clientBusy && x.flags&xRequestDone == 0 {
+// pump feeds body bytes that waited in c.in to the exchange.
+func (cs *clients) pump(c *client, x *exchange) {
+	for !c.in.Empty() && x.state != xEnded && x.flags&xRequestDone == 0 {
 		if x.flags&xRequestTrailers != 0 {
-			w.requestTrailers(c, x)
+			cs.trailers(c, x)
 			return
 		}
-		if w.requestBacklog(x) > w.high {
+		if cs.w.requests.backlog(x) > cs.w.memory.high {
 			return
 		}
-		w.feedRequest(c, x, w.pool.Pop(&c.in))
+		cs.feed(c, x, cs.pool.Pop(&c.in))
 	}
 }
 
-// feedRequest decodes body bytes of the request; what lies behind its end goes
+// feed decodes body bytes of the request; what lies behind its end goes
 // to the front of c.in.
-func (w *Worker) feedRequest(c *client, x *exchange, v buf.View) {
-	d := decodeBody(&x.reqBody, w.pool.Bytes(v))
-	if d.fault == nil && w.snap.limits.bodyBytes > 0 && x.reqBytes+uint64(d.n) > w.snap.limits.bodyBytes {
+func (cs *clients) feed(c *client, x *exchange, v buf.View) {
+	d := decodeBody(&x.reqBody, cs.pool.Bytes(v))
+	if d.fault == nil && cs.w.snap.Limits.BodyBytes > 0 && x.reqBytes+uint64(d.n) > cs.w.snap.Limits.BodyBytes {
 		d.fault = &faultBodyTooLarge
 	}
 	if d.fault != nil {
-		w.pool.Release(v)
-		w.requestFault(c, x, d.fault)
+		cs.pool.Release(v)
+		cs.w.requests.fault(c, x, d.fault)
 		return
 	}
 	rest := v.Slice(uint32(d.used), v.Len-uint32(d.used))
 	if rest.Len > 0 {
 		if d.n > 0 {
-			w.pool.Retain(v)
+			cs.pool.Retain(v)
 		}
-		w.pool.PushFront(&c.in, rest)
+		cs.pool.PushFront(&c.in, rest)
 	} else if d.n == 0 {
-		w.pool.Release(v)
+		cs.pool.Release(v)
 	}
 	if d.n > 0 {
-		w.requestData(x, v.Slice(uint32(d.at), uint32(d.n)))
+		cs.w.requests.received(x, v.Slice(uint32(d.at), uint32(d.n)))
 		if x.flags&xBroken != 0 {
-			w.failExchange(c, x, &faultMemory)
+			cs.w.failExchange(c, x, &faultMemory)
 			return
 		}
 	}
 	switch d.piece {
 	case http1.PieceEnd:
-		w.requestEnd(c, x, nil)
+		cs.w.requests.end(c, x, nil)
 	case http1.PieceTrailers:
 		x.flags |= xRequestTrailers
-		w.requestTrailers(c, x)
+		cs.trailers(c, x)
 	default:
-		w.gatherBody(c.conn, c.stream, &x.reqBody, &c.in)
-		w.awaitBody(c)
+		cs.w.responses.gatherBody(c.conn, &x.reqBody, &c.in)
+		cs.awaitBody(c)
 	}
 }
 
-func (w *Worker) awaitBody(c *client) {
+func (cs *clients) awaitBody(c *client) {
 	if c.state != clientBusy {
 		return
 	}
 	if c.flags&clientEOF != 0 && c.in.Empty() {
-		w.clientGone(c)
+		cs.gone(c)
 		return
 	}
-	x := w.xs.At(c.x)
-	if x.flags&xContentWaits != 0 && !w.bringsNothing(c, x) && !w.mute(c, x) {
-		w.contentCame(c, x)
+	x := cs.w.xs.At(c.x)
+	if x.flags&xContentWaits != 0 && !cs.w.scarce.bringsNothing(c, x) && !cs.w.scarce.mute(c, x) {
+		cs.w.scarce.contentCame(c, x)
 		return
 	}
-	w.clientDeadline(c, x)
+	cs.w.clientDeadline(c, x)
 }
 
-// requestTrailers parses the trailer section at the front of c.in.
-func (w *Worker) requestTrailers(c *client, x *exchange) {
+// trailers parses the trailer section at the front of c.in.
+func (cs *clients) trailers(c *client, x *exchange) {
 	if c.in.Empty() {
-		w.awaitBody(c)
+		cs.awaitBody(c)
 		return
 	}
-	b := w.joined(&c.in, w.limits.HeadBytes+w.pool.BlockBytes())
-	n, f := x.reqBody.Trailers(b, &w.limits, &w.trail)
+	b := cs.w.heads.joined(&c.in, cs.w.heads.limits.HeadBytes+cs.pool.BlockBytes())
+	n, f := x.reqBody.Trailers(b, &cs.w.heads.limits, &cs.w.heads.trail)
 	switch {
 	case f != nil:
-		w.requestFault(c, x, f)
+		cs.w.requests.fault(c, x, f)
 	case n == 0:
 		if c.flags&clientEOF != 0 {
-			w.clientGone(c)
+			cs.gone(c)
 			return
 		}
-		w.awaitBody(c)
+		cs.awaitBody(c)
 	default:
-		w.pool.Consume(&c.in, n)
-		w.requestEnd(c, x, &w.trail)
+		cs.pool.Consume(&c.in, n)
+		cs.w.requests.end(c, x, &cs.w.heads.trail)
 	}
 }
 
-// clientRecvEnd: the peer closed its write side (errno 0) or is gone.
-func (w *Worker) clientRecvEnd(i uint32, c *client, errno unix.Errno) {
+// recvEnd: the peer closed its write side (errno 0) or is gone.
+func (cs *clients) recvEnd(i uint32, c *client, errno unix.Errno) {
 	c.flags |= clientEOF
 	switch c.state {
 	case clientBusy:
-		w.busyClientEnd(c, w.xs.At(c.x), errno)
+		cs.busyEnd(c, cs.w.xs.At(c.x), errno)
 	case clientTunnel:
-		w.tunnelClientEnd(c, errno)
+		cs.w.tunnels.clientEnd(c, errno)
 	case clientFlush, clientLinger:
-		if errno != 0 || w.clientQueued(c) == 0 {
-			w.closeClient(c)
+		if errno != 0 || cs.w.legs.queued(&c.leg) == 0 {
+			cs.close(c)
 		}
 	case clientIdle, clientHead:
 		if c.flags&(clientRunnable|clientStalled) == 0 || errno != 0 {
-			w.closeAfterFlush(c, false)
+			cs.closeAfterFlush(c, false)
 		}
 	}
 }
 
-// busyClientEnd: nothing more will come from a client whose exchange is under
+// busyEnd: nothing more will come from a client whose exchange is under
 // way. It may still read (RFC 9112 9.6), unless the operator says otherwise.
-func (w *Worker) busyClientEnd(c *client, x *exchange, errno unix.Errno) {
+func (cs *clients) busyEnd(c *client, x *exchange, errno unix.Errno) {
 	switch {
-	case errno != 0 || x.flags&xRequestDone == 0 && !w.bodyWaits(c):
-		w.clientGone(c)
-	case w.snap.limits.endHalfClosed && x.flags&xResponseBegun != 0:
-		w.m.ClientAborts++
-		w.breakClient(c, x, whyHalfClosed)
-	case w.snap.limits.endHalfClosed:
-		w.m.ClientAborts++
+	case errno != 0 || x.flags&xRequestDone == 0 && !cs.bodyWaits(c):
+		cs.gone(c)
+	case cs.w.snap.Limits.EndHalfClosed && x.flags&xResponseBegun != 0:
+		cs.m.ClientAborts++
+		cs.w.breakClient(c, x, whyHalfClosed)
+	case cs.w.snap.Limits.EndHalfClosed:
+		cs.m.ClientAborts++
 		x.status = statusClientGone
-		w.endExchange(c, x, whyHalfClosed)
-		w.closeAfterFlush(c, false) // what it was answered before
+		cs.w.endExchange(c, x, whyHalfClosed)
+		cs.closeAfterFlush(c, false) // what it was answered before
 	}
 }
 
@@ -413,123 +385,183 @@ const whyHalfClosed = "client closed its write side"
 
 // bodyWaits reports whether received body bytes are still to be fed, so that
 // an end of input does not yet mean the body is cut short.
-func (w *Worker) bodyWaits(c *client) bool { return !c.in.Empty() }
+func (cs *clients) bodyWaits(c *client) bool { return !c.in.Empty() }
 
-// clientGone ends the exchange of a client that left before its answer: the
+// gone ends the exchange of a client that left before its answer: the
 // origin leg is broken, so that a body cut short is never taken for whole.
-func (w *Worker) clientGone(c *client) {
-	x := w.xs.At(c.x)
-	w.m.ClientAborts++
+func (cs *clients) gone(c *client) {
+	x := cs.w.xs.At(c.x)
+	cs.m.ClientAborts++
 	if x.status == 0 {
 		x.status = statusClientGone
 	}
-	w.endExchange(c, x, "client closed the connection")
-	w.closeClient(c)
+	cs.w.endExchange(c, x, "client closed the connection")
+	cs.w.legs.close(c)
 }
 
-func (w *Worker) clientTimeout(i uint32, c *client) {
+func (cs *clients) timeout(i uint32, c *client) {
 	switch c.state {
 	case clientIdle:
-		if w.clientQueued(c) > 0 {
-			if !w.stillTakes(c) {
-				w.abortClient(c) // its last answer is cut: that must be seen
+		if cs.w.legs.queued(&c.leg) > 0 {
+			if !cs.w.stillTakes(c) {
+				cs.abort(c) // its last answer is cut: that must be seen
 			}
-		} else if w.clientStarves(c) {
-			w.shedClient(i, c)
-		} else if part, _ := w.l.Partial(c.conn); part > 0 {
-			w.awaitHead(i, c) // it has begun
+		} else if cs.w.legs.starves(&c.leg) {
+			cs.shed(i, c)
+		} else if part, _ := cs.l.Partial(c.conn); part > 0 {
+			cs.awaitHead(i, c) // it has begun
 		} else {
-			w.closeClient(c)
+			cs.close(c)
 		}
 	case clientHead:
-		if w.clientStarves(c) { // the rest may be there, unread
-			w.shedClient(i, c)
+		if cs.w.legs.starves(&c.leg) { // the rest may be there, unread
+			cs.shed(i, c)
 			return
 		}
-		w.m.Timeouts408++
-		w.replyBare(i, c, &faultHeadTimeout)
+		cs.m.Timeouts408++
+		cs.replyBare(i, c, &faultHeadTimeout, nil)
 	case clientBusy:
-		w.busyTimeout(c, w.xs.At(c.x))
+		cs.w.busyTimeout(c, cs.w.xs.At(c.x))
 	case clientTunnel:
-		w.tunnelTimeout(c)
+		cs.w.tunnels.timeout(c)
 	case clientFlush:
-		if !w.stillTakes(c) {
-			w.abortClient(c)
+		if !cs.w.stillTakes(c) {
+			cs.w.legs.abort(c)
 		}
 	case clientLinger:
-		if c.stream != 0 {
-			w.lingeringStreamTimeout(c)
-		} else if w.clientQueued(c) > 0 {
-			if !w.stillTakes(c) {
-				w.abortClient(c)
-			}
-		} else {
-			w.closeClient(c)
-		}
+		cs.w.legs.lingerTimeout(c)
 	}
 }
 
-// closeClient drops whatever is queued and closes. The exchange, if any, has
-// ended before.
-func (w *Worker) closeClient(c *client) {
-	if c.stream != 0 {
-		w.endClientStream(c, http2.ErrCancel)
-		return
-	}
+// close drops whatever is queued and closes a client's connection. The exchange, if any,
+// has ended before.
+func (cs *clients) close(c *client) {
 	if c.state != clientClosing {
-		w.lingersNoMore(c)
+		cs.lingersNoMore(c)
 		c.state = clientClosing
-		w.pool.Drop(&c.in)
-		w.l.Close(c.conn)
+		cs.pool.Drop(&c.in)
+		cs.l.Close(c.conn)
 	}
 }
 
-// abortClient closes with a reset: the one way to show the end of a body that
+// abort closes with a reset: the one way to show the end of a body that
 // is delimited by the close of its connection to be a cut.
-func (w *Worker) abortClient(c *client) {
-	if c.stream != 0 {
-		w.endClientStream(c, http2.ErrInternal)
-		return
-	}
+func (cs *clients) abort(c *client) {
 	if c.state != clientClosing {
-		w.lingersNoMore(c)
+		cs.lingersNoMore(c)
 		c.state = clientClosing
-		w.pool.Drop(&c.in)
-		w.l.Abort(c.conn)
+		cs.pool.Drop(&c.in)
+		cs.l.Abort(c.conn)
 	}
 }
 
-// nextRequest readies a kept-alive client for its next request.
-func (w *Worker) nextRequest(i uint32, c *client) {
+// next readies a kept-alive client for its next request.
+func (cs *clients) next(i uint32, c *client) {
 	c.state = clientIdle
-	w.clientBulk(c, false)
-	if c.flags&clientEOF != 0 && w.snap.limits.endHalfClosed {
-		w.closeAfterFlush(c, false)
+	cs.w.legs.clientBulk(c, false)
+	if c.flags&clientEOF != 0 && cs.w.snap.Limits.EndHalfClosed {
+		cs.closeAfterFlush(c, false)
 		return
 	}
-	if !c.in.Empty() && w.stall(c) {
+	if !c.in.Empty() && cs.stall(c) {
 		return
 	}
 	if c.in.Bytes() <= pipelineBytes/2 {
-		w.resumeClient(c)
+		cs.w.legs.resumeClient(c)
 	}
 	if !c.in.Empty() {
 		if c.flags&clientRunnable == 0 {
 			c.flags |= clientRunnable
-			w.runnable = append(w.runnable, i)
+			cs.runnable = append(cs.runnable, i)
 		}
-		w.clientDue(c, w.l.Now()+w.snap.limits.requestHeaderNs)
+		cs.w.legs.due(&c.leg, cs.l.Now()+cs.w.snap.Limits.RequestHeaderNs)
 		return
 	}
-	if c.flags&clientEOF != 0 || w.draining {
-		w.closeAfterFlush(c, false)
+	if c.flags&clientEOF != 0 {
+		cs.closeAfterFlush(c, false)
 		return
 	}
-	w.clientDue(c, w.l.Now()+w.snap.limits.keepaliveNs)
+	cs.idleDue(c)
 }
 
-// badRequest answers a head that cannot be parsed and closes: what follows it
-// has no known boundaries (RFC 9112 2.2, 6.3).
-func (w *Worker) badRequest(i uint32, c *client, f *proto.Fault) {
-	w.replyBare(i, c, f)
+// sent: bytes have left for the client.
+func (cs *clients) sent(i uint32, c *client, ev *loop.Event) {
+	cs.m.BytesOut += uint64(ev.N)
+	if ev.Errno != 0 {
+		cs.sendBroken(c)
+		return
+	}
+	c.sent += uint64(ev.N)
+	cs.w.responses.drained(i, c)
+}
+
+// sendBroken: what was queued for the client is lost and nothing more
+// can be sent.
+func (cs *clients) sendBroken(c *client) {
+	switch c.state {
+	case clientBusy:
+		cs.gone(c)
+	case clientTunnel:
+		cs.w.tunnels.endTunnel(c, cs.w.xs.At(c.x), whyClientBroke)
+	default:
+		cs.close(c)
+	}
+}
+
+// sniff finds out which version a client speaks, from its first bytes: the
+// preface of HTTP/2 is no request of HTTP/1 (RFC 9113 3.4). True: v has been
+// dealt with.
+func (cs *clients) sniff(i uint32, c *client, v buf.View) bool {
+	var first [http2.PrefaceLen]byte
+	n := cs.pool.CopyOut(&c.in, first[:])
+	n += copy(first[n:], cs.pool.Bytes(v))
+	if !bytes.Equal(first[:n], []byte(http2.Preface[:n])) {
+		c.flags &^= clientSniff
+		return false
+	}
+	cs.pool.Coalesce(&c.in, v)
+	if n < len(first) {
+		cs.awaitHead(i, c)
+		return true
+	}
+	se := cs.greet(c.conn, int(c.listener))
+	c.state = clientClosing
+	for !c.in.Empty() {
+		cs.w.h2.Received(se, cs.pool.Pop(&c.in))
+		cs.w.told.pull()
+	}
+	eof := c.flags&clientEOF != 0
+	cs.Free(i)
+	if eof {
+		cs.w.h2.Lost(se, 0)
+		cs.w.told.pull()
+	}
+	return true
+}
+
+// serveRunnable serves pipelined requests, one of each client at a time, for a
+// bounded number of rounds: what then is left comes after the next Poll, so
+// that no client holds the loop.
+func (cs *clients) serveRunnable() {
+	for round := 0; round < pipelineRounds && len(cs.runnable) > 0; round++ {
+		n := len(cs.runnable)
+		for i := 0; i < n; i++ {
+			if ci := cs.runnable[i]; ci != 0 {
+				c := cs.At(ci)
+				c.flags &^= clientRunnable
+				cs.parsePending(ci, c)
+				cs.w.freeExchanges()
+			}
+		}
+		cs.runnable = append(cs.runnable[:0], cs.runnable[n:]...)
+	}
+}
+
+// forgetRunnable strikes a client that closed out of the list.
+func (cs *clients) forgetRunnable(i uint32) {
+	for j, ci := range cs.runnable {
+		if ci == i {
+			cs.runnable[j] = 0
+		}
+	}
 }

@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"zproxy/buf"
-	"zproxy/internal/plant"
 	"zproxy/proto"
 	"zproxy/proto/ws"
 )
@@ -31,53 +29,15 @@ func asUpgrade(h *proto.Head) {
 // upgrades tells whether h is to become a tunnel. An upgrade goes no further
 // when there is content behind it (RFC 9110 7.8), and by HTTP/2 to nothing but
 // WebSocket.
-func (w *Worker) upgrades(x *exchange, h *proto.Head) bool {
+func (hd *heads) upgrades(x *exchange, h *proto.Head) bool {
 	switch {
 	case h.Protocol.Len > 0:
 		return true
-	case !h.Upgrade || x.flags&xRequestDone == 0 || w.offersH2C(h):
+	case !h.Upgrade || x.flags&xRequestDone == 0 || hd.offersH2C(h):
 		return false
-	case w.snap.clusters[x.cluster].h2:
+	case hd.w.clusters[x.cluster].H2:
 		websocket, _ := ws.Offered(h)
 		return websocket
 	}
 	return true
-}
-
-// switches tells whether h, a final head of o's, agrees to the upgrade that x
-// asks for.
-func (x *exchange) switches(o *origin, h *proto.Head) bool {
-	if o.stream != 0 {
-		return x.flags&xUpgrade != 0 && h.Status/100 == 2
-	}
-	return h.Status == 101
-}
-
-// acceptUpgrade tells the client that its tunnel is open. h is what the origin
-// has said.
-func (w *Worker) acceptUpgrade(c *client, x *exchange, o *origin, h *proto.Head) {
-	h.Status = 101
-	if o.stream != 0 || c.stream != 0 {
-		h.Drop(proto.TokenSecWebSocketAccept)
-	}
-	if c.stream != 0 {
-		h.Status = 200
-	}
-	x.status = h.Status
-	w.responseExtras(c, h)
-	w.clientBareHead(c, x, h, w.extras)
-}
-
-// awaitTunnel keeps what the client of a stream sends before it has been told
-// that its tunnel is open. data is lent. How much that can be, the window of the
-// stream says, which is not opened meanwhile.
-func (w *Worker) awaitTunnel(c *client, x *exchange, data buf.View, end bool) {
-	if end {
-		c.flags |= clientEOF
-	}
-	if data.Len > 0 && !plant.Is(plant.Early) {
-		w.retain(data)
-		w.queue(&c.in, data)
-	}
-	w.pauseClient(c)
 }

@@ -5,36 +5,37 @@ import (
 
 	"zproxy/loop"
 	"zproxy/proto"
+	"zproxy/proxy/snapshot"
 )
 
 // connectFault is what an exchange is told whose dial ended with errno.
-func (w *Worker) connectFault(cluster int, errno unix.Errno) *proto.Fault {
+func (og *origins) connectFault(cluster int, errno unix.Errno) *proto.Fault {
 	switch {
-	case loop.Ours(errno):
-		w.dialLack[loop.LackOf(errno)]++
+	case loop.IsLocalShortage(errno):
+		og.dialLack[loop.LackOf(errno)]++
 		return &faultNoSocket
 	case errno == unix.EAGAIN: // a unix socket says so where TCP would let the dial wait
 		return &faultAcceptQueue
 	}
 	switch errno {
 	case unix.EPROTO:
-		return w.refusal(cluster, &faultOriginHandshake)
+		return og.refusal(cluster, &faultOriginHandshake)
 	case unix.EKEYREJECTED:
-		return w.refusal(cluster, &faultOriginCertificate)
+		return og.refusal(cluster, &faultOriginCertificate)
 	}
 	return &faultConnectFailed
 }
 
 // refusal is f with the reason that the handshake at hand failed for. It is kept, for
 // requests that are told later.
-func (w *Worker) refusal(cluster int, f *proto.Fault) *proto.Fault {
-	reason := f.Reason + ": " + w.l.Failure()
-	if w.refusals[cluster].Reason != reason {
+func (og *origins) refusal(cluster int, f *proto.Fault) *proto.Fault {
+	reason := f.Reason + ": " + og.l.Failure()
+	if og.refusals[cluster].Reason != reason {
 		own := *f
 		own.Reason = reason
-		w.refusals[cluster] = &own
+		og.refusals[cluster] = &own
 	}
-	return w.refusals[cluster]
+	return og.refusals[cluster]
 }
 
 // publicReason is what a client hears of f: what is wrong with an origin's certificate is for
@@ -51,56 +52,71 @@ func publicReason(f *proto.Fault) string {
 
 // reportDial tells the pool that a dial failed with f, unless that says nothing
 // of the endpoint; addr is 0 when the address is not known.
-func (w *Worker) reportDial(cluster, endpoint int, addr uint32, f *proto.Fault) {
+func (og *origins) reportDial(cluster, endpoint int, addr uint32, f *proto.Fault) {
 	switch f {
 	case &faultNoSocket:
-		w.pools[cluster].DialGivenUp(w.l.Now(), endpoint)
+		og.pools[cluster].DialGivenUp(og.l.Now(), endpoint)
 		return
+	case &faultNoH2:
+		if og.w.clusters[cluster].Spare != 0 { // it speaks, if not HTTP/2
+			og.pools[cluster].DialGivenUp(og.l.Now(), endpoint)
+			return
+		}
 	case &faultAcceptQueue:
-		w.pools[cluster].DialLater(w.l.Now(), endpoint)
+		og.pools[cluster].DialLater(og.l.Now(), endpoint)
 		return
 	}
-	w.pools[cluster].DialFailedAt(w.l.Now(), endpoint, addr)
+	og.pools[cluster].DialFailedAt(og.l.Now(), endpoint, addr)
 }
 
 // dialFailed marks the endpoint and sends the exchange elsewhere: nothing of
 // it has been sent, so any method may be tried again.
-func (w *Worker) dialFailed(o *origin, f *proto.Fault) {
-	w.m.UpstreamConnectErrors++
+func (og *origins) dialFailed(o *origin, f *proto.Fault) {
+	og.m.UpstreamConnectErrors++
 	o.flags |= originUncounted
-	w.reportDial(int(o.cluster), int(o.endpoint), o.addr, f)
+	og.reportDial(int(o.cluster), int(o.endpoint), o.addr, f)
 	xi := o.x
 	o.x = 0
-	w.closeOrigin(o)
+	og.close(o)
 	if xi == 0 {
-		w.serveWaiters(int(o.cluster))
+		og.freed(int(o.cluster))
 		return
 	}
-	x := w.xs.At(xi)
+	x := og.w.xs.At(xi)
 	x.origin = 0
-	w.dialAgain(w.clients.At(x.client), x, int(o.endpoint), f)
-	w.serveWaiters(int(o.cluster))
+	og.dialAgain(og.w.clients.At(x.client), x, int(o.endpoint), f)
+	og.freed(int(o.cluster))
 }
 
 // dialAgain: endpoint could not be connected to. The exchange tries another
 // one, or the same later.
-func (w *Worker) dialAgain(c *client, x *exchange, endpoint int, f *proto.Fault) {
+func (og *origins) dialAgain(c *client, x *exchange, endpoint int, f *proto.Fault) {
 	if f == &faultNoSocket { // another endpoint would need a socket too
-		w.failExchange(c, x, f)
+		og.w.failExchange(c, x, f)
 		return
 	}
-	cl := w.snap.clusters[x.cluster]
+	cl := og.w.clusters[x.cluster]
+	if cl.Lost.Load() { // which is no failure: there is another way
+		x.state = xRouting
+		og.w.dispatch(c, x)
+		return
+	}
 	if f == &faultAcceptQueue {
-		if w.l.Now() >= x.sought()+cl.queueNs {
-			w.failExchange(c, x, f)
+		if og.l.Now() >= x.sought()+cl.QueueNs {
+			og.w.failExchange(c, x, f)
 			return
 		}
 		x.state = xRouting
-		w.pools[x.cluster].Again(c.x)
-		w.dispatch(c, x)
+		og.pools[x.cluster].Again(c.x)
+		og.w.dispatch(c, x)
 		return
 	}
-	x.tried |= 1 << uint(endpoint)
+	x.tried = cl.Shared.AddTried(x.tried, endpoint)
+	if og.isGone(int(x.cluster), endpoint) { // so it is not chosen again, whatever is left of retries
+		x.state = xRouting
+		og.w.dispatch(c, x)
+		return
+	}
 	x.flags = x.flags&^(xConnectTimedOut|xHandshakeFailed) | xConnectFailed
 	switch f.Code {
 	case codeConnectTimeout:
@@ -108,13 +124,61 @@ func (w *Worker) dialAgain(c *client, x *exchange, endpoint int, f *proto.Fault)
 	case codeOriginHandshake, codeOriginCertificate:
 		x.flags |= xHandshakeFailed
 	}
-	if cl.retries > 0 && w.l.Now() < x.sought()+cl.queueNs {
+	if og.w.requests.fallsOver(x) {
+		og.w.dispatch(c, x)
+		return
+	}
+	if cl.Retry.On&snapshot.OnConnect != 0 && og.l.Now() < x.sought()+cl.QueueNs {
 		// While an outage is young the pool lets the request wait for the next
 		// try; later it refuses one that has tried every endpoint.
-		w.m.UpstreamRetries++
+		og.m.UpstreamRetries++
 		x.state = xRouting
-		w.dispatch(c, x)
+		og.w.dispatch(c, x)
 	} else {
-		w.failExchange(c, x, f)
+		og.w.failExchange(c, x, f)
 	}
+}
+
+// isGone says that the upstream has the endpoint no more.
+func (og *origins) isGone(cluster, endpoint int) bool {
+	return og.w.clusters[cluster].Shared.Endpoints()[endpoint].Vacant()
+}
+
+// remoteSet is what the addresses of one endpoint were turned into, rebuilt
+// when they change.
+type remoteSet struct {
+	generation uint32
+	byKey      map[uint32]*loop.Remote
+}
+
+// remote picks the address to dial next at an endpoint and gives it as the
+// loop takes it, with its key; nil when there is none.
+func (og *origins) remote(cluster, endpoint int) (*loop.Remote, uint32) {
+	addrs, i := og.pools[cluster].Address(og.l.Now(), endpoint)
+	if addrs == nil {
+		return nil, 0
+	}
+	set := &og.remotes[cluster][endpoint]
+	if addrs.Generation != set.generation || set.byKey == nil {
+		set.generation, set.byKey = addrs.Generation, map[uint32]*loop.Remote{}
+	}
+	key := addrs.Keys[i]
+	r := set.byKey[key]
+	if r == nil {
+		var err error
+		if r, err = loop.NewRemote(addrs.Addrs[i], og.w.clusters[cluster].Socket); err != nil {
+			return nil, 0
+		}
+		set.byKey[key] = r
+	}
+	return r, key
+}
+
+// connect dials an endpoint.
+func (og *origins) connect(r *loop.Remote, cluster, endpoint int) loop.ConnID {
+	conn := og.l.Dial(r, 0)
+	if c := og.w.clusters[cluster].TLS[endpoint]; c != nil && conn != 0 {
+		og.l.SecureDial(conn, c)
+	}
+	return conn
 }

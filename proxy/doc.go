@@ -1,26 +1,31 @@
 // Package proxy is the worker of one event loop: it accepts client
-// connections, joins each request to an origin connection and carries the
-// answer back.
+// connections, joins each request to an origin connection and forwards the
+// response.
 //
-// A Worker owns everything it touches: its loop, its buffer pool, its slabs
+// A Worker owns everything it uses: its loop, its buffer pool, its slabs
 // of clients, origins and exchanges, and its share of every upstream pool.
-// Nothing here is locked; what other threads want of a worker reaches it as
-// mail and is answered between two requests.
+// Nothing here is locked; other threads reach a worker by mail, which it handles
+// between two requests.
 //
-// Rooms of one Worker:
+// A Worker consists of parts. Only a part itself writes its fields; other parts call
+// its methods through the worker (w.memory.keepsRequest). Worker itself runs the
+// loop, keeps the time and decides what becomes of an exchange.
 //
-//	client.go      the side that faces the client: heads in, answers out
-//	origin.go      the side that faces the origin: requests out, heads in
-//	exchange.go    one request and its response; the only place both sides meet
-//	leg.go         what differs where a side is a stream and no connection
-//	stream.go      one HTTP/2 stream: what waits for its window, and its end
-//	session*.go    HTTP/2 connections, to clients and to origins
-//	tunnel.go      the two-way pipe behind a 101
-//	websocket*.go  what is special about one that carries WebSocket
-//	connect.go     WebSocket on streams: extended CONNECT for upgrade and back
-//	reply.go       answers the proxy gives itself
-//	mail.go        what neighbours and the control plane ask for
-//	snapshot.go    the compiled configuration the worker reads
+//	clients    connections of HTTP/1 clients, and streams of HTTP/2 ones
+//	origins    connections to endpoints, their pools, dials, waiting requests
+//	h2         HTTP/2 connections in either role; streams: what they carry
+//	groups     the HTTP/2 connections to each endpoint, and permits for their streams
+//	handoff    the handoff of connections between loops, and mail
+//	told       what becomes of what HTTP/2 connections have come to
+//	legs       what differs between a side that is a connection and one that is a stream
+//	requests   the path of a request; responses: that of a response, also of one the proxy generates
+//	tunnels    the two-way pipe behind a 101, and the WebSocket in it
+//	heads      where heads are read to and written from: fields dropped and added
+//	journal    counts and logs exchanges that have ended
+//	scarce     which requests wait for a connection or lose one, when connections are short
+//	memory     how much of the pool an exchange may hold, and which one is ended
+//	drain      graceful shutdown of the worker
+//	snaps      configurations: the current snapshot, and those that exchanges began with
 //
 // The sides talk to an exchange in neutral terms (a proto.Head, body bytes as
 // buf.View, the end with or without trailers), never to each other, so a

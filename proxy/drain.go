@@ -13,63 +13,96 @@ const (
 	drainFreshNs = int64(time.Second)
 )
 
+// drain is how a worker comes to its end.
+type drain struct {
+	part
+	on bool
+	// Whoever is left at by is cut off; before that, at freshBy, whoever has sent no
+	// request.
+	by, freshBy int64
+	idleNs      int64 // how long clients may stay between requests
+	awayBy      int64 // WebSocket clients are told to go away then
+	cutting     bool  // the grace is over
+	cut         CutOff
+	done        bool
+	standby     bool // it does not end by itself: see AskStandBy
+}
+
 // CutOff is what the end of the grace cut off: client connections, streams on
 // them, and requests or tunnels under way on either.
 type CutOff struct{ Connections, Streams, Requests int }
 
 // CutOff is for after Run.
-func (w *Worker) CutOff() CutOff { return w.cut }
+func (w *Worker) CutOff() CutOff { return w.drain.cut }
 
-// drain stops accepting and closes whoever is between requests.
-func (w *Worker) drain() {
-	if w.draining {
+// begin stops accepting. Who is between requests may have sent one, and stays for a while: the
+// next answer says that it is the last (RFC 9112 9.6).
+func (dr *drain) begin(standby bool) {
+	dr.standby = standby
+	if dr.on {
 		return
 	}
-	now := w.l.Now()
-	w.draining = true
-	w.drainBy = now + w.snap.graceNs
-	w.drainFreshBy = min(w.drainBy, now+drainFreshNs)
-	w.drainAwayBy = now + w.snap.graceNs/2
-	for _, fd := range w.listeners {
-		w.l.StopAccept(fd)
+	now := dr.l.Now()
+	dr.on = true
+	dr.by = now + dr.w.snap.GraceNs
+	if dr.idleNs = dr.w.snap.EndIdleNs; standby {
+		dr.idleNs = dr.w.snap.GraceNs // who comes again goes to the other process
 	}
-	w.listeners = nil
-	for _, se := range w.sessions {
-		if se != nil && se.role == http2.Server {
-			w.leaveSession(se, true)
+	dr.freshBy = min(dr.by, now+max(drainFreshNs, dr.idleNs))
+	dr.awayBy = now + dr.w.snap.GraceNs/2
+	for _, a := range dr.w.listeners {
+		dr.l.StopAccept(a.fd)
+	}
+	dr.w.listeners = nil
+	for se := range dr.w.h2.Each() {
+		if se.Role == http2.Server {
+			dr.w.h2.Leave(se, true)
 		}
 	}
-	w.drainClients(now)
-	w.setTimer(now + drainStepNs)
+	dr.clients(now)
+	for i := uint32(1); i <= uint32(dr.w.clients.Cap()); i++ {
+		if dr.w.clients.Live(i) {
+			if c := dr.w.clients.At(i); c.state == clientIdle && c.requests > 0 && c.flags&clientRunnable == 0 && dr.w.legs.queued(&c.leg) == 0 {
+				dr.w.clients.idleDue(c)
+			}
+		}
+	}
+	dr.w.setTimer(now + drainStepNs)
 }
 
-// drainStep ends the worker when no worker has anything left to do: until then
+// resume has the worker serve on. What has been told to go goes.
+func (dr *drain) resume() {
+	dr.on, dr.standby, dr.cutting = false, false, false
+	dr.w.peers[dr.w.index].drained.Store(false)
+}
+
+// step ends the worker when no worker has anything left to do: until then
 // it answers its neighbours, who may need the connections it holds. It does
 // not come with drain itself, so that what the listeners still gave is seen.
-func (w *Worker) drainStep(now int64) {
-	w.drainClients(now)
-	w.peers[w.index].drained.Store(w.m.ClientConns == 0 && w.clients.Len() == 0 && w.xs.Len() == 0 && w.drainOrigins(now))
-	w.stopped = true
-	for _, p := range w.peers {
-		w.stopped = w.stopped && p.drained.Load()
+func (dr *drain) step(now int64) {
+	dr.clients(now)
+	dr.w.peers[dr.w.index].drained.Store(dr.m.ClientConns == 0 && dr.w.clients.Len() == 0 && dr.w.underWay() == 0 && dr.origins(now))
+	dr.done = !dr.standby
+	for _, p := range dr.w.peers {
+		dr.done = dr.done && p.drained.Load()
 	}
 }
 
-// drainOrigins says whether origins whose exchange is over have been sent all
+// origins says whether origins whose exchange is over have been sent all
 // that is queued for them: the end of a WebSocket above all. When the grace is
 // over it drops the rest.
-func (w *Worker) drainOrigins(now int64) bool {
+func (dr *drain) origins(now int64) bool {
 	sent := true
-	for i := uint32(1); i <= uint32(w.origins.Cap()); i++ {
-		if !w.origins.Live(i) {
+	for i := uint32(1); i <= uint32(dr.w.origins.Cap()); i++ {
+		if !dr.w.origins.Live(i) {
 			continue
 		}
-		if w.origins.At(i).state == originExporting {
+		if dr.w.origins.At(i).state == originExporting {
 			sent = false // it is to arrive before the other loop ends
 		}
-		if o := w.origins.At(i); o.state == originLinger && w.originQueued(o) > 0 {
-			if now >= w.drainBy {
-				w.closeOrigin(o)
+		if o := dr.w.origins.At(i); o.state == originLinger && dr.w.legs.queued(&o.leg) > 0 {
+			if now >= dr.by {
+				dr.w.legs.closeOrigin(o)
 			} else {
 				sent = false
 			}
@@ -78,60 +111,65 @@ func (w *Worker) drainOrigins(now int64) bool {
 	return sent
 }
 
-// drainClients closes clients between requests, and those that have not begun their
+// clients closes clients that have sent no request, and those that have not begun their
 // TLS handshake, and resets all when the grace is over.
-func (w *Worker) drainClients(now int64) {
-	if now >= w.drainFreshBy {
-		w.l.EndHandshakes(now >= w.drainBy)
+func (dr *drain) clients(now int64) {
+	if now >= dr.freshBy {
+		dr.l.EndHandshakes(now >= dr.by)
 	}
-	if now >= w.drainBy {
-		if !w.cutting {
-			w.cutting, w.cut = true, w.underWay()
+	if now >= dr.by {
+		if !dr.cutting {
+			dr.cutting, dr.cut = true, dr.underWay()
 		}
-		for _, se := range w.sessions {
-			if se != nil && se.role == http2.Server {
-				w.breakSession(se, "shutdown: grace period over")
+		for se := range dr.w.h2.Each() {
+			if se.Role == http2.Server {
+				dr.w.h2.BreakOff(se, "shutdown: grace period over")
 			}
 		}
+		dr.w.told.pull()
 	}
-	for i := uint32(1); i <= uint32(w.clients.Cap()); i++ {
-		if !w.clients.Live(i) {
+	for i := uint32(1); i <= uint32(dr.w.clients.Cap()); i++ {
+		if !dr.w.clients.Live(i) {
 			continue
 		}
-		c := w.clients.At(i)
+		c := dr.w.clients.At(i)
 		switch {
-		case c.stream != 0: // its session ends it, but does not say why
-			if c.state == clientTunnel && now >= w.drainAwayBy {
-				w.socketAway(c)
+		case !c.ownsConn(): // its session ends it, but does not say why
+			if c.state == clientTunnel && now >= dr.awayBy {
+				dr.w.tunnels.away(c)
 			}
-		case now >= w.drainBy:
+		case now >= dr.by:
 			if c.x != 0 {
-				w.endExchange(c, w.xs.At(c.x), "shutdown: grace period over")
+				dr.w.endExchange(c, dr.w.xs.At(c.x), "shutdown: grace period over")
 			}
-			w.abortClient(c)
-		case c.state == clientIdle && c.flags&clientRunnable == 0 && (c.requests > 0 || now >= w.drainFreshBy):
-			w.closeAfterFlush(c, false)
-		case c.state == clientTunnel && now >= w.drainAwayBy:
-			w.socketAway(c)
+			if c.state == clientIdle && c.flags&clientRunnable == 0 && dr.w.legs.queued(&c.leg) == 0 {
+				dr.w.clients.close(c)
+			} else {
+				dr.w.clients.abort(c)
+			}
+		case c.state == clientIdle && c.requests == 0 && now >= dr.freshBy:
+			dr.w.clients.closeAfterFlush(c, false)
+		case c.state == clientTunnel && now >= dr.awayBy:
+			dr.w.tunnels.away(c)
 		}
 	}
 }
 
 // underWay counts what the end of the process would cut off now. Clients that
 // only have to take what is queued for them, or to go away, are not among it.
-func (w *Worker) underWay() (cut CutOff) {
-	cut.Requests = w.xs.Len()
-	for _, se := range w.sessions {
-		if se != nil && se.role == http2.Server && se.h2.Active() > 0 {
+func (dr *drain) underWay() (cut CutOff) {
+	cut.Requests = dr.w.underWay()
+	for se := range dr.w.h2.Each() {
+		if se.Role == http2.Server && se.H2.Active() > 0 {
 			cut.Connections++
-			cut.Streams += se.h2.Active()
+			cut.Streams += se.H2.Active()
 		}
 	}
-	for i := uint32(1); i <= uint32(w.clients.Cap()); i++ {
-		if !w.clients.Live(i) {
+	for i := uint32(1); i <= uint32(dr.w.clients.Cap()); i++ {
+		if !dr.w.clients.Live(i) {
 			continue
 		}
-		if c := w.clients.At(i); c.stream == 0 && (c.x != 0 || c.state == clientHead) {
+		if c := dr.w.clients.At(i); c.ownsConn() && (c.x != 0 || c.state == clientHead) {
 			cut.Connections++
 		}
 	}

@@ -1,10 +1,14 @@
 package proxy
 
 import (
+	"bytes"
 	"io"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"zproxy/loop"
 )
@@ -51,7 +55,7 @@ func TestDrainWaitsForFirstRequests(t *testing.T) {
 // requestsAfterDrain sends a first request after a drain has begun; false: too
 // late to have to be answered.
 func requestsAfterDrain(t *testing.T, io_ loop.IO) bool {
-	r := start(t, io_, 1, yaml("127.0.0.1:1", "routes: [{path: \"/*\", respond: {status: 200, body: ok}}]\n"), nil)
+	r := start(t, io_, 1, yaml("127.0.0.1:1", "routes: [{path: \"/*\", respond: {status: 200, body: ok}}]\nshutdown: {idle_timeout: 0s}\n"), nil)
 	fresh, idle := r.dial(), r.dial()
 	io.WriteString(idle, simpleGet)
 	readHead(idle)
@@ -72,4 +76,42 @@ func requestsAfterDrain(t *testing.T, io_ loop.IO) bool {
 		t.Errorf("got %q, %v; want a 200", head, err)
 	}
 	return true
+}
+
+// A client of HTTP/2 that connected before the drain and begins to speak behind it is told that the
+// connection ends, and its request is answered.
+func TestDrainTellsWhoSpeaksLate(t *testing.T) {
+	besides(t, func(t *testing.T, io_ loop.IO) {
+		r := start(t, io_, 1, "listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\n"+
+			"routes: [{path: \"/*\", respond: {status: 200, body: ok}}]\nshutdown: {idle_timeout: 20s, grace: 25s}\n", nil)
+		late := r.dial()
+		for r.reports()[0].Clients < 1 {
+			time.Sleep(time.Millisecond)
+		}
+		AskDrain(r.peers[0].Loop)
+		r.reports() // it has been read when this has
+		late.SetDeadline(time.Now().Add(15 * time.Second))
+		f := http2.NewFramer(late, late)
+		io.WriteString(late, http2.ClientPreface)
+		f.WriteSettings()
+		var block bytes.Buffer
+		encoder := hpack.NewEncoder(&block)
+		for _, field := range [...][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "late"}, {":path", "/"}} {
+			encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
+		}
+		f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
+		answered, told := false, false
+		for !answered || !told {
+			frame, err := f.ReadFrame()
+			if err != nil {
+				t.Fatalf("answered %v, told %v: %v", answered, told, err)
+			}
+			switch frame := frame.(type) {
+			case *http2.DataFrame:
+				answered = answered || string(frame.Data()) == "ok"
+			case *http2.GoAwayFrame:
+				told = frame.ErrCode == http2.ErrCodeNo
+			}
+		}
+	})
 }

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"zproxy/buf"
-	"zproxy/internal/plant"
 	"zproxy/proto"
 	"zproxy/proto/http1"
 	"zproxy/proto/http2"
@@ -15,10 +14,11 @@ type exchangeState uint8
 const (
 	xRouting    exchangeState = iota // being decided; nothing is held elsewhere
 	xWaiting                         // in its upstream pool's queue
-	xStealing                        // asked a neighbour for a connection
+	xAsking                          // asked a neighbour for a connection
 	xConnecting                      // its origin connection is being dialled
 	xForwarding                      // its request is with an origin
 	xTunnel                          // 101: both sides are pipes
+	xEnded                           // over: its entry is free when the event at hand has been dealt with
 )
 
 const (
@@ -33,7 +33,7 @@ const (
 	xExpect                       // the client waits for a 100 (RFC 9110 10.1.1)
 	xUpgrade                      // the client asked for an upgrade
 	xResponseBegun                // the final head was given to the client
-	xResponseChunked              // the response body leaves chunked
+	xResponseFramed               // the response body leaves in chunks, or in frames
 	xResponseToClose              // the response body ends with the client connection
 	xResponseTrailers             // the response's trailer section is being received
 	xLongHead                     // the head does not fit one block: no replay
@@ -53,6 +53,7 @@ const (
 	xContinue                     // the client asked for a 100 and has not had it
 	xPerhapsDone                  // an origin that broke off may have acted on it
 	xContentWaits                 // connections are short, and no origin is looked for before more of the request has come (or, see mute, they are not)
+	xHTTP10                       // the client speaks HTTP/1.0
 )
 
 // exchange is one request and its response: what joins a client to an origin.
@@ -73,8 +74,8 @@ type exchange struct {
 	respBody http1.Body
 
 	reqBytes, respBytes uint64
-	bodyMark            uint64 // reqBytes at bodyFromMs
-	tried               uint64 // endpoints that failed this exchange, by bit: others first, then on a fresh connection
+	bodyMark            uint64         // reqBytes at bodyFromMs
+	tried               upstream.Tried // endpoints that failed this exchange: others first, then on a fresh connection
 
 	start                  int64  // Now() ns: head received
 	askedUs                uint32 // when a dial was begun, then when the head was given to the origin, from start on; while a neighbour is asked, the number of that
@@ -85,12 +86,12 @@ type exchange struct {
 	connectUs, firstByteUs uint32
 	route                  int32
 	cluster, endpoint      int16
+	snap                   uint16 // in snapshots: it began with
 	status                 uint16
-	attempts, stales       uint8 // times it was sent again: after a fresh connection broke, after a dead one
-	interims               uint8
+	again                  uint8 // see mostAttempts
+	interims               uint8 // how many have come, and see xEntered
 	state                  exchangeState
 	method                 proto.Method
-	minor                  uint8
 	resetCode              uint8 // with xStreamReset: what the other side's stream is to be reset with
 	from                   namedClient
 }
@@ -112,6 +113,14 @@ func (x *exchange) watched(now int64) int64 {
 	return max(0, int64(x.sinceMs(now))-int64(x.bodyFromMs)) * 1e6
 }
 
+// minor is the version of HTTP/1 that the client takes.
+func (x *exchange) minor() uint8 {
+	if x.flags&xHTTP10 != 0 {
+		return 0
+	}
+	return 1
+}
+
 // sought is since when a connection is looked for.
 func (x *exchange) sought() int64 { return x.start + int64(x.soughtMs)*1e6 }
 
@@ -125,9 +134,10 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 	xi, x := w.xs.Alloc()
 	c.x, c.state = xi, clientBusy
 	x.client, x.start = i, w.l.Now()
-	x.method, x.minor = h.Method, h.Minor
-	if h.H2 {
-		x.minor = 1 // takes all that HTTP/1.1 does
+	w.snaps.begins(xi, x, c.listener)
+	x.method = h.Method
+	if h.Minor == 0 && !h.H2 { // who speaks HTTP/2 takes all that HTTP/1.1 does
+		x.flags |= xHTTP10
 	}
 	x.route, x.cluster, x.endpoint = -1, -1, -1
 	x.reqBody.Start(h.Body, h.Length)
@@ -146,14 +156,14 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 	if h.KeepAlive {
 		x.flags |= xMayFollow
 	}
-	limit := w.snap.limits.requestsPerConnection
-	if h.KeepAlive && !w.draining && (limit == 0 || c.requests < limit) {
+	limit := w.snap.Limits.RequestsPerConnection
+	if h.KeepAlive && !w.drain.on && !w.snap.Listeners[c.listener].Gone && (limit == 0 || c.requests < limit) {
 		x.flags |= xKeepAlive
 	}
-	w.clientDue(c, 0)
-	w.clientBulk(c, true)
-	w.current = h
-	w.identify(c, h)
+	w.legs.due(&c.leg, 0)
+	w.legs.clientBulk(c, true)
+	w.heads.current = h
+	w.heads.identify(c, h)
 	if f == nil {
 		f = w.admit(c, h)
 	}
@@ -164,7 +174,7 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 		w.failExchange(c, x, f)
 		return
 	}
-	w.routeExchange(c, x, h)
+	w.requests.route(c, x, h)
 }
 
 // admit refuses what this proxy does not do, whatever the route, and what there
@@ -178,19 +188,19 @@ func (w *Worker) admit(c *client, h *proto.Head) *proto.Fault {
 			return &faultProtocol
 		}
 	}
-	if f := w.misdirected(c, h); f != nil {
+	if f := w.heads.misdirected(c, h); f != nil {
 		return f
 	}
 	if w.l.Crowded() {
 		return &faultMemory
 	}
-	if !w.keepsBehind(&c.in) {
+	if !w.memory.keepsBehind(&c.in) {
 		return &faultMemory
 	}
-	if w.leavesUnread(c) {
+	if w.memory.leavesUnread(c) {
 		return &faultUnread
 	}
-	if limit := w.snap.limits.bodyBytes; limit > 0 && h.Body == proto.BodyLength && uint64(h.Length) > limit {
+	if limit := w.snap.Limits.BodyBytes; limit > 0 && h.Body == proto.BodyLength && uint64(h.Length) > limit {
 		return &faultBodyTooLarge
 	}
 	return nil
@@ -201,16 +211,15 @@ func (w *Worker) admit(c *client, h *proto.Head) *proto.Fault {
 // something the session resets them for, and an origin that was asked costs a
 // connection, which who attacks does not pay for (CVE-2023-44487, CVE-2025-8671).
 func (w *Worker) seek(c *client, x *exchange) {
-	if w.reading && c.stream != 0 {
+	if w.h2.ReadsClient() {
 		w.begun = append(w.begun, x.client)
 		return
 	}
 	w.dispatch(c, x)
 }
 
-// dispatchBegun ends the reading of a block: who has not ended in it goes on.
+// dispatchBegun comes when a block has been read: who has not ended in it goes on.
 func (w *Worker) dispatchBegun() {
-	w.reading = false
 	for _, i := range w.begun {
 		// Clients that have ended keep their entries until the turn ends.
 		if c := w.clients.At(i); c.state == clientBusy {
@@ -223,18 +232,23 @@ func (w *Worker) dispatchBegun() {
 // dispatch finds the exchange an origin connection: a kept-alive one, a new
 // one, a neighbour's, or a place in the queue.
 func (w *Worker) dispatch(c *client, x *exchange) {
-	if x.flags&xRequestDone == 0 && w.lacksContent(c, x) {
+	if x.flags&xRequestDone == 0 && w.scarce.lacksContent(c, x) {
 		return
 	}
-	p := w.pools[x.cluster]
-	d, ok := p.Quick(w.l.Now(), x.tried, uint64(x.start))
+	if cl := w.clusters[x.cluster]; cl.Spare != 0 && cl.Lost.Load() && !w.heads.fallBack(c, x, cl.Spare-1) {
+		w.failExchange(c, x, &faultNoH2)
+		return
+	}
+	p := w.origins.pools[x.cluster]
+	hash := w.requests.hash(c.x, x)
+	d, ok := p.Quick(w.l.Now(), x.tried, hash)
 	if !ok {
-		d = p.AcquireFor(w.l.Now(), &upstream.Request{Waiter: c.x, Client: w.asker(c, x), Tried: x.tried, Hash: uint64(x.start)})
+		d = p.AcquireFor(w.l.Now(), &upstream.Request{Waiter: c.x, Client: w.scarce.asker(c, x), Tried: x.tried, Hash: hash})
 	}
 	switch d.Kind {
 	case upstream.Reuse:
-		if w.snap.clusters[x.cluster].h2 {
-			w.joinGroup(c, x, d.Endpoint)
+		if w.clusters[x.cluster].H2 {
+			w.groups.join(c, x, d.Endpoint)
 			return
 		}
 		o := w.origins.At(uint32(d.Conn))
@@ -243,12 +257,12 @@ func (w *Worker) dispatch(c *client, x *exchange) {
 		w.attach(c, x, uint32(d.Conn), o)
 	case upstream.Dial:
 		w.dial(c, x, d.Endpoint)
-	case upstream.Steal:
-		w.askNeighbour(c, x, d.Endpoint, d.Loop)
+	case upstream.Ask:
+		w.handoff.ask(c, x, d.Endpoint, d.Loop)
 	case upstream.Wait:
 		w.await(c, x, xWaiting)
 		w.wakeBy(p.NextDue(w.l.Now()))
-		w.press(int(x.cluster))
+		w.scarce.press(int(x.cluster))
 		if d.Displaced != 0 {
 			displaced := w.xs.At(d.Displaced - 1)
 			w.refuseDispatch(w.clients.At(displaced.client), displaced, upstream.QueueFull)
@@ -260,7 +274,7 @@ func (w *Worker) dispatch(c *client, x *exchange) {
 
 // await lets the exchange wait for a connection, in state how.
 func (w *Worker) await(c *client, x *exchange, how exchangeState) {
-	if x.state != xWaiting && x.state != xStealing {
+	if x.state != xWaiting && x.state != xAsking {
 		w.m.Queued++
 	}
 	x.state = how
@@ -268,21 +282,32 @@ func (w *Worker) await(c *client, x *exchange, how exchangeState) {
 }
 
 func (w *Worker) dial(c *client, x *exchange, endpoint int) {
-	if w.snap.clusters[x.cluster].h2 {
-		w.joinGroup(c, x, endpoint)
+	if w.clusters[x.cluster].H2 {
+		w.groups.join(c, x, endpoint)
 		return
 	}
-	r, key := w.remote(int(x.cluster), endpoint)
+	r, key := w.origins.remote(int(x.cluster), endpoint)
 	if r == nil {
-		w.pools[x.cluster].DialFailed(w.l.Now(), endpoint)
-		w.serveWaiters(int(x.cluster))
-		x.tried |= 1 << uint(endpoint)
+		w.origins.pools[x.cluster].DialFailed(w.l.Now(), endpoint)
+		w.origins.freed(int(x.cluster))
+		if w.origins.isGone(int(x.cluster), endpoint) {
+			w.origins.dialAgain(c, x, endpoint, &faultUnresolved)
+			return
+		}
+		x.tried = w.clusters[x.cluster].Shared.AddTried(x.tried, endpoint)
 		w.failExchange(c, x, &faultUnresolved)
 		return
 	}
-	oi, o := w.openOrigin(r, key, int(x.cluster), endpoint)
+	oi, o := w.origins.open(r, key, int(x.cluster), endpoint)
 	if o == nil {
 		w.failExchange(c, x, &faultNoSocket)
+		return
+	}
+	if !w.origins.preface(o, c) {
+		w.origins.pools[x.cluster].DialGivenUp(w.l.Now(), endpoint)
+		o.flags |= originUncounted
+		w.origins.close(o)
+		w.failExchange(c, x, &faultMemory)
 		return
 	}
 	x.state = xConnecting
@@ -294,7 +319,7 @@ func (w *Worker) dial(c *client, x *exchange, endpoint int) {
 
 // attach gives the exchange to a connected origin and sends what is there.
 func (w *Worker) attach(c *client, x *exchange, oi uint32, o *origin) {
-	waited := x.state == xWaiting || x.state == xStealing
+	waited := x.state == xWaiting || x.state == xAsking
 	x.state = xForwarding
 	x.origin, x.endpoint = oi, int16(o.endpoint)
 	if waited {
@@ -303,16 +328,14 @@ func (w *Worker) attach(c *client, x *exchange, oi uint32, o *origin) {
 	x.asks(w.l.Now())
 	x.respBody = http1.Body{} // a head may have begun on a connection that broke
 	o.x, o.state = c.x, originBusy
-	if o.stream == 0 {
-		o.flags |= originUnsent
-	}
+	o.flags = o.flags&^(originHasty|originPatient) | originUnsent
 	o.uses++
-	w.originHead(x, o)
+	w.legs.requestHead(x, o)
 	if !x.backlog.Empty() {
-		w.originBacklog(x, o)
+		w.legs.requestBacklog(x, o)
 	}
 	if x.flags&xRequestDone != 0 {
-		w.originEnd(x, o)
+		w.requests.finish(x, o)
 	}
 	if x.flags&xBroken != 0 {
 		w.failExchange(c, x, &faultMemory)
@@ -321,87 +344,11 @@ func (w *Worker) attach(c *client, x *exchange, oi uint32, o *origin) {
 	if x.flags&xRequestDone != 0 {
 		return
 	}
-	w.resumeRequest(c, x)
-	if c.state != clientBusy || x.flags&xRequestDone != 0 {
+	w.requests.resume(c, x)
+	if x.state == xEnded || x.flags&xRequestDone != 0 {
 		return
 	}
 	w.originDeadline(x, o)
-}
-
-// requestBacklog is how many bytes of the request wait for the origin.
-func (w *Worker) requestBacklog(x *exchange) int {
-	if x.origin != 0 && x.state == xForwarding {
-		return w.originQueued(w.origins.At(x.origin))
-	}
-	return x.backlog.Bytes()
-}
-
-// resumeRequest goes on with a request body that was held up.
-func (w *Worker) resumeRequest(c *client, x *exchange) {
-	w.pumpRequest(c, x)
-	if c.state == clientBusy && x.flags&xRequestDone == 0 && w.requestBacklog(x) <= w.high {
-		w.resumeClient(c)
-		w.awaitBody(c)
-	}
-}
-
-// requestData takes decoded body bytes of the request. It never ends the
-// exchange: what goes wrong shows in xBroken or in an event to come.
-func (w *Worker) requestData(x *exchange, v buf.View) {
-	x.reqBytes += uint64(v.Len)
-	x.flags &^= xExpect // or it has got tired of waiting
-	switch {
-	case x.flags&xOriginDeaf != 0:
-		x.flags |= xBodyGiven // it is gone all the same: a replay would lack it
-		w.pool.Release(v)
-	case x.state == xForwarding:
-		w.originData(x, w.origins.At(x.origin), v)
-	default:
-		w.queue(&x.backlog, v)
-	}
-}
-
-// requestEnd notes that the request has been received whole; t is its trailer
-// section, borrowed, or nil.
-func (w *Worker) requestEnd(c *client, x *exchange, t *proto.Head) {
-	x.flags |= xRequestDone
-	x.flags &^= xRequestTrailers
-	if c.stream != 0 && !c.in.Empty() {
-		w.requestData(x, w.pool.Pop(&c.in))
-	}
-	w.clientDeadline(c, x)
-	if t != nil && w.keepsTrailers(x) {
-		w.snap.forwarding.judge(t, w.peerOf(c).trusted, w.asksClients(c))
-		w.out = w.requestTrailerSection(w.out[:0], x, t)
-		if len(w.out) > w.pool.BlockBytes() {
-			w.requestFault(c, x, proto.RequestFault(proto.FaultHeadTooLarge))
-			return
-		}
-		x.trailer = w.keep(x, w.out)
-	}
-	if x.flags&(xHeadWaits|xContentWaits) != 0 && x.flags&xBroken == 0 {
-		x.flags &^= xHeadWaits
-		w.contentCame(c, x)
-		return
-	}
-	if x.flags&(xOriginDeaf|xBroken) == 0 && x.state == xForwarding {
-		w.originEnd(x, w.origins.At(x.origin))
-	}
-	if x.flags&xBroken != 0 {
-		// Its trailers or its last chunk found no memory: the origin must not
-		// wait for them, nor take what follows for them.
-		w.failExchange(c, x, &faultMemory)
-		return
-	}
-	if !c.in.Empty() {
-		w.restrainClient(c)
-	}
-}
-
-// requestFault answers a request whose body turned out wrong. The origin leg
-// is broken before its message is whole.
-func (w *Worker) requestFault(c *client, x *exchange, f *proto.Fault) {
-	w.failExchange(c, x, f)
 }
 
 // failExchange ends the exchange with an answer of the proxy's own, or, when
@@ -411,13 +358,13 @@ func (w *Worker) failExchange(c *client, x *exchange, f *proto.Fault) {
 	if x.flags&xResponseBegun != 0 {
 		w.m.OriginAborts++
 		w.breakClient(c, x, f.Reason)
-		if f == &faultMemory && c.stream == 0 && w.clientQueued(c) > 0 {
-			w.abortClient(c) // what waits for it is what others lack
+		if f == &faultMemory && w.legs.queued(&c.leg) > 0 {
+			w.legs.abort(c) // what waits for it is what others lack
 		}
 		return
 	}
-	w.detachOrigin(x, false)
-	w.replyFault(c, x, f)
+	w.origins.detach(x, false)
+	w.responses.replyFault(c, x, f)
 }
 
 // breakClient ends a response that cannot be completed so that the client
@@ -426,21 +373,7 @@ func (w *Worker) failExchange(c *client, x *exchange, f *proto.Fault) {
 func (w *Worker) breakClient(c *client, x *exchange, why string) {
 	toClose, linger, code := x.flags&xResponseToClose != 0, x.lingers(), x.clientCode()
 	w.endExchange(c, x, why)
-	if c.stream != 0 {
-		if plant.Is(plant.End) {
-			w.clientFinish(c)
-			w.finishStream(c)
-			return
-		}
-		// RFC 9113 8.1: a message that ends before END_STREAM is incomplete.
-		w.endClientStream(c, code)
-		return
-	}
-	if toClose && !plant.Is(plant.Cut) {
-		w.abortClient(c)
-		return
-	}
-	w.closeAfterFlush(c, linger)
+	w.legs.cut(c, toClose, linger, code)
 }
 
 // streamReset notes that a side has reset its stream, and what the other is to
@@ -481,17 +414,9 @@ func (w *Worker) finishExchange(c *client, x *exchange, reusable bool) {
 	i := x.client
 	keep := x.flags&(xKeepAlive|xRequestDone) == xKeepAlive|xRequestDone && x.flags&xResponseToClose == 0
 	linger := x.lingers()
-	w.detachOrigin(x, reusable && x.flags&xRequestGiven != 0)
+	w.origins.detach(x, reusable && x.flags&xRequestGiven != 0)
 	w.endExchange(c, x, "")
-	if c.stream != 0 {
-		w.finishStream(c)
-		return
-	}
-	if keep {
-		w.nextRequest(i, c)
-		return
-	}
-	w.closeAfterFlush(c, linger || !c.in.Empty())
+	w.legs.answered(i, c, keep, linger)
 }
 
 // endExchange is the one place where an exchange ends: it is counted, logged
@@ -499,31 +424,33 @@ func (w *Worker) finishExchange(c *client, x *exchange, reusable bool) {
 // becomes of the client.
 func (w *Worker) endExchange(c *client, x *exchange, why string) {
 	if x.state == xWaiting {
-		w.pools[x.cluster].RemoveWaiter(c.x)
-		w.muteNoMore(c, x)
+		w.origins.pools[x.cluster].RemoveWaiter(c.x)
+		w.scarce.muteNoMore(c, x)
 	}
 	if x.state == xTunnel {
 		w.m.Tunnels--
 	}
-	w.detachOrigin(x, false)
-	w.account(c, x, why)
+	w.origins.detach(x, false)
+	w.journal.account(c, x, why)
 	if x.socket != 0 {
-		w.dropSocket(x)
+		w.tunnels.dropSocket(x)
 	}
+	w.snaps.setEnd(c.x, 0)
+	w.retries.retryEnds(x)
+	w.leave(x)
 	w.pool.Drop(&x.backlog)
 	w.pool.Drop(&x.headQ)
 	w.release(&x.head)
-	w.pool.Tidy(&w.notes)
+	w.pool.Tidy(&w.journal.notes)
 	w.release(&x.trailer)
-	w.xs.Free(c.x)
+	w.ended = append(w.ended, c.x)
+	x.state = xEnded
 	c.x = 0
 }
 
 func (w *Worker) release(v *buf.View) {
 	if v.ID != 0 {
-		if !plant.Is(plant.Leak) || v.Len%64 != 63 {
-			w.pool.Release(*v)
-		}
+		w.pool.Release(*v)
 		*v = buf.View{}
 	}
 }
@@ -544,39 +471,69 @@ func (w *Worker) keep(x *exchange, b []byte) buf.View {
 	return buf.View{}
 }
 
-// decoded is what decodeBody found: n body bytes at b[at:], used bytes spent.
-type decoded struct {
-	at, n, used int
-	piece       http1.Piece
-	fault       *proto.Fault
-}
-
-// decodeBody takes the transfer coding off b in place: body bytes that lie
-// apart move down over the framing between them, so one received block yields
-// one run of body bytes, however small its chunks. b must be exclusive.
-func decodeBody(d *http1.Body, b []byte) decoded {
-	var r decoded
-	for {
-		piece, skip, n, f := d.Next(b[r.used:])
-		if f != nil {
-			r.fault = f
-			return r
-		}
-		r.used += skip
-		if piece != http1.PieceData {
-			r.piece = piece
-			return r
-		}
-		if r.n == 0 {
-			r.at = r.used
-		} else if skip > 0 {
-			copy(b[r.at+r.n:], b[r.used:r.used+n])
-		}
-		r.n += n
-		r.used += n
-		if r.used == len(b) && !d.Done() {
-			r.piece = http1.PieceMore
-			return r
-		}
+// retain makes one more reference to v, if it is one.
+func (w *Worker) retain(v buf.View) {
+	if v.ID != 0 {
+		w.pool.Retain(v)
 	}
 }
+
+// refuseDispatch answers an exchange that its pool could not take.
+func (w *Worker) refuseDispatch(c *client, x *exchange, r upstream.Reason) {
+	if r != upstream.QueueFull && w.requests.fallsOver(x) {
+		w.dispatch(c, x)
+		return
+	}
+	switch r {
+	case upstream.QueueFull:
+		w.m.QueueFull++
+		w.failExchange(c, x, w.noConnection(x, &faultQueueFull))
+	case upstream.NotResolved:
+		w.failExchange(c, x, w.noConnection(x, &faultUnresolved))
+	default:
+		w.failExchange(c, x, w.noConnection(x, &faultNoEndpoint))
+	}
+}
+
+// xEntered is a bit of interims: the request is counted against the limit of its upstream.
+const (
+	xEntered     = 1 << 7
+	mostInterims = xEntered - 1
+	_            = uint(mostInterims - interimLimit - 1)
+)
+
+// leave takes x out of that count.
+func (w *Worker) leave(x *exchange) {
+	if x.interims&xEntered != 0 {
+		x.interims &^= xEntered
+		w.clusters[x.cluster].Shared.Leave()
+	}
+}
+
+// noConnection is why an exchange got no connection: f, unless an endpoint was
+// tried and could not be connected to, which says more.
+func (w *Worker) noConnection(x *exchange, f *proto.Fault) *proto.Fault {
+	switch {
+	case x.flags&xConnectTimedOut != 0:
+		return &faultConnectTimeout
+	case x.flags&xHandshakeFailed != 0:
+		return w.origins.refusals[x.cluster]
+	case x.flags&xConnectFailed != 0:
+		return &faultConnectFailed
+	}
+	return f
+}
+
+func (w *Worker) countFault(f *proto.Fault) { w.m.RefusedByReason[f.Code]++ }
+
+// freeExchanges frees the entries of exchanges that have ended. Nobody is in the middle
+// of one when it is called.
+func (w *Worker) freeExchanges() {
+	for _, i := range w.ended {
+		w.xs.Free(i)
+	}
+	w.ended = w.ended[:0]
+}
+
+// underWay is how many exchanges there are that have not ended.
+func (w *Worker) underWay() int { return w.xs.Len() - len(w.ended) }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"zproxy/loop"
+	"zproxy/proxy/snapshot"
 )
 
 var dateLine = regexp.MustCompile(`Date: [A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\r\n`)
@@ -196,14 +197,14 @@ var exchangeCases = []exchangeCase{
 	{
 		name:   "a request that has been here before",
 		config: "forwarding: {via: zp}\n",
-		send:   "GET / HTTP/1.1\r\nHost: h\r\nVia: 1.1 other, 1.1 zp " + instance + ",1.0 another\r\n\r\n",
+		send:   "GET / HTTP/1.1\r\nHost: h\r\nVia: 1.1 other, 1.1 zp " + snapshot.Instance + ",1.0 another\r\n\r\n",
 		want:   loopDetected,
 	},
 	{
 		name:   "another instance of the tier is none",
 		config: "forwarding: {via: zp, x_forwarded: false}\n",
 		send:   "GET / HTTP/1.0\r\nHost: h\r\nVia: 1.1 zp (0123456789abcdef)\r\n\r\n",
-		origin: "GET / HTTP/1.1\r\nHost: h\r\nVia: 1.1 zp (0123456789abcdef)\r\nVia: 1.0 zp " + instance + "\r\n\r\n",
+		origin: "GET / HTTP/1.1\r\nHost: h\r\nVia: 1.1 zp (0123456789abcdef)\r\nVia: 1.0 zp " + snapshot.Instance + "\r\n\r\n",
 		reply:  "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
 		want:   "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\nVia: 1.0 zp\r\n\r\n",
 		closes: true,
@@ -289,7 +290,7 @@ var exchangeCases = []exchangeCase{
 		config: "forwarding: {trusted_proxies: [127.0.0.0/8], forwarded: true, via: zp}\n",
 		send:   "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 9.9.9.9\r\nForwarded: for=9.9.9.9\r\nX-Forwarded-Proto: https\r\n\r\n",
 		origin: "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 9.9.9.9, 127.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: h\r\n" +
-			"Forwarded: for=9.9.9.9, for=127.0.0.1;host=\"h\";proto=http\r\nVia: 1.1 zp " + instance + "\r\n\r\n",
+			"Forwarded: for=9.9.9.9, for=127.0.0.1;host=\"h\";proto=http\r\nVia: 1.1 zp " + snapshot.Instance + "\r\n\r\n",
 		reply: "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
 		want:  "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nVia: 1.1 zp\r\n\r\n",
 	},

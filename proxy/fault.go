@@ -35,6 +35,8 @@ const (
 	codeHeld
 	codeHandshake
 	codeHandshakeTimeout
+	codeGreeting
+	codeStranger
 	codeOriginHandshake
 	codeStalled
 	codeAcceptQueue
@@ -43,11 +45,13 @@ const (
 	codeRecord
 	codeOriginRecord
 	codeOriginCertificate
+	codeMaxRequests
+	codeRemoved
 
 	// Each code has a counter, and no two kinds share one: a constant below zero
 	// is an error of the compiler.
 	_ = uint(int(codeConnect) - proto.FaultCount)
-	_ = uint(codeAbuse - codeOriginCertificate - 1)
+	_ = uint(codeAbuse - codeRemoved - 1)
 	_ = uint(metrics.ReasonCount - int(codeAbuse) - http2.AbuseCount)
 )
 
@@ -83,6 +87,8 @@ var faultNames = map[proto.FaultCode]string{
 
 	codeHandshake:        "tls_handshake",
 	codeHandshakeTimeout: "tls_handshake_timeout",
+	codeGreeting:         "proxy_protocol",
+	codeStranger:         "proxy_protocol_stranger",
 	codeOriginHandshake:  "upstream_tls_handshake",
 	codeMisdirected:      "misdirected",
 	codeStalled:          "stalled",
@@ -92,6 +98,8 @@ var faultNames = map[proto.FaultCode]string{
 	codeOriginRecord:     "upstream_tls_record",
 
 	codeOriginCertificate: "upstream_certificate",
+	codeMaxRequests:       "upstream_max_requests",
+	codeRemoved:           "removed",
 }
 
 // FaultNames lists the names of all codes a worker counts, by code.
@@ -125,14 +133,17 @@ var (
 	faultConnectFailed   = proto.Fault{Status: 502, Code: codeConnectFailed, Reason: "connecting to the origin failed"}
 	faultConnectTimeout  = proto.Fault{Status: 504, Code: codeConnectTimeout, Reason: "connecting to the origin took too long"}
 	faultOriginClosed    = proto.Fault{Status: 502, Code: codeOriginClosed, Reason: "origin closed the connection before its response"}
+	faultDown            = proto.Fault{Status: 502, Code: codeOriginClosed, Reason: "health checks have found the endpoint down"}
 	faultOriginReset     = proto.Fault{Status: 502, Code: codeOriginClosed, Reason: "origin reset the connection in mid-response"}
 	faultStreamReset     = proto.Fault{Status: 502, Code: codeOriginClosed, Reason: "origin reset the stream before its response"}
 	faultResponseTimeout = proto.Fault{Status: 504, Code: codeResponseTimeout, Reason: "origin did not respond in time"}
 	faultHalfClosed      = proto.Fault{Status: 504, Code: codeHalfClosed, Reason: "origin did not respond in time to a client that had closed its write side"}
 	faultStreamIdle      = proto.Fault{Status: 504, Code: codeStreamIdle, Reason: "nothing passed in either direction of a stream in time"}
 	faultStreamDuration  = proto.Fault{Status: 504, Code: codeStreamDuration, Reason: "request took longer than max_stream_duration"}
+	faultRemoved         = proto.Fault{Status: 503, Code: codeRemoved, Reason: "route or endpoint was removed by a reload, and reload.grace is over"}
 	faultQueueTimeout    = proto.Fault{Status: 503, Code: codeQueueTimeout, Reason: "no upstream connection came free in time"}
 	faultQueueFull       = proto.Fault{Status: 503, Code: codeUnavailable, Reason: "upstream queue full"}
+	faultMaxRequests     = proto.Fault{Status: 503, Code: codeMaxRequests, Reason: "too many requests under way at the upstream"}
 	faultNoEndpoint      = proto.Fault{Status: 503, Code: codeUnavailable, Reason: "no upstream endpoint available"}
 	faultUnresolved      = proto.Fault{Status: 503, Code: codeUnresolved, Reason: "upstream name not resolved"}
 	faultInterimFlood    = proto.Fault{Status: 502, Code: codeInterimFlood, Reason: "too many interim responses"}
@@ -156,19 +167,3 @@ var (
 	faultUnread          = proto.Fault{Status: 503, Code: codeHeld, Reason: "client leaves responses unread, and memory is short"}
 	faultNoSocket        = proto.Fault{Status: 503, Code: codeNoSocket, Reason: "no descriptor, port or memory left to connect to the origin"}
 )
-
-// noConnection is why an exchange got no connection: f, unless an endpoint was
-// tried and could not be connected to, which says more.
-func (w *Worker) noConnection(x *exchange, f *proto.Fault) *proto.Fault {
-	switch {
-	case x.flags&xConnectTimedOut != 0:
-		return &faultConnectTimeout
-	case x.flags&xHandshakeFailed != 0:
-		return w.refusals[x.cluster]
-	case x.flags&xConnectFailed != 0:
-		return &faultConnectFailed
-	}
-	return f
-}
-
-func (w *Worker) countFault(f *proto.Fault) { w.m.RefusedByReason[f.Code]++ }

@@ -280,17 +280,17 @@ func TestNeighboursConnectionIsTakenOver(t *testing.T) {
 				readN(c, 2)
 			}
 		}
-		var stolen, given, served uint64
+		var adopted, given, served uint64
 		for _, rep := range r.settled() {
-			stolen += rep.Metrics.UpstreamStolen
-			given += rep.Metrics.UpstreamGiven
+			adopted += rep.Metrics.UpstreamAdopted
+			given += rep.Metrics.UpstreamHandedOver
 			served = max(served, rep.Metrics.Requests)
 		}
 		if served == 80 {
 			t.Skip("all 16 connections were steered to one loop; nothing to take over")
 		}
-		if stolen == 0 || stolen != given || conns.Load() != 1 {
-			t.Errorf("stolen %d, given %d over %d origin connections; want as many stolen as given, over 1", stolen, given, conns.Load())
+		if adopted == 0 || adopted != given || conns.Load() != 1 {
+			t.Errorf("adopted %d, handed over %d, over %d origin connections; want as many adopted as handed over, over 1", adopted, given, conns.Load())
 		}
 	})
 }

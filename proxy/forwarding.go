@@ -6,34 +6,8 @@ import (
 
 	"zproxy/proto"
 	"zproxy/proto/http1"
+	"zproxy/proxy/snapshot"
 )
-
-// forwarding is what an origin is told about the client.
-type forwarding struct {
-	xForwarded bool
-	forwarded  bool
-	xRealIP    bool
-	requestID  bool // X-Request-ID is sent
-	maxHops    int  // proxies that a request may have passed, 0: any number
-	trusted    []netip.Prefix
-
-	// Values of Via, by the version of what is forwarded; "" when there is none.
-	requestVia, responseVia [len(versionNames)]string
-
-	dropped   names                  // fields that only trusted clients may send
-	respelled names                  // fields that the proxy sends itself
-	certs     names                  // ... and those of clients' certificates, where it asks for one
-	own       [proto.TokenCount]bool // ... and takes from nobody
-}
-
-func (f *forwarding) trusts(peer netip.Addr) bool {
-	for _, p := range f.trusted {
-		if p.Contains(peer) {
-			return true
-		}
-	}
-	return false
-}
 
 // peerName is how origins are told of a client.
 type peerName struct {
@@ -44,97 +18,84 @@ type peerName struct {
 	trusted bool   // what it says about others is passed on
 }
 
-// name takes the address of a client down. unix: it came by a listener of unix
+// set takes the address of a client down. unix: it came by a listener of unix
 // sockets, where the permissions of the socket's file decide who speaks. A missing
 // address says nothing of the kind.
-func (f *forwarding) name(p *peerName, addr netip.Addr, unix bool, scheme []byte) {
+func (p *peerName) set(f *snapshot.Forwarding, addr netip.Addr, unix bool, scheme []byte) {
 	p.addr, p.known, p.scheme = addr.Unmap(), true, scheme
-	p.trusted = unix || f.trusts(p.addr)
+	p.trusted = unix || f.Trusts(p.addr)
 	p.text = p.text[:0]
 	if p.addr.IsValid() {
 		p.text = p.addr.AppendTo(p.text)
 	}
 }
 
-// peerOf is the name of a client. A session knows that of all its streams.
-func (w *Worker) peerOf(c *client) *peerName {
-	if c.stream != 0 {
-		se := w.sessionOf(w.streams.At(c.stream))
-		if !se.peer.known {
-			w.snap.forwarding.name(&se.peer, w.l.Peer(se.conn).Addr(), w.snap.unix[se.listener], w.snap.scheme(se.listener))
-		}
-		return &se.peer
-	}
-	w.snap.forwarding.name(&w.peer, w.l.Peer(c.conn).Addr(), w.snap.unix[c.listener], w.snap.scheme(c.listener))
-	return &w.peer
-}
-
-// requestExtras lists in w.extras the fields that the proxy adds to a request
+// requestExtras lists in extras the fields that the proxy adds to a request
 // whose fields of this hop have been dropped. Their values live until the next
-// call: in w.scratch, or where they came from.
-func (w *Worker) requestExtras(c *client, x *exchange, h *proto.Head, v vetted) {
-	w.scratch, w.extras = w.scratch[:0], w.extras[:0]
-	f := &w.snap.forwarding
-	p := w.who.peer
-	if f.xForwarded {
-		w.xForwarded(h, p, v.tells)
+// call: in scratch, or where they came from.
+func (hd *heads) requestExtras(c *client, x *exchange, h *proto.Head, v vetted) {
+	hd.scratch, hd.extras = hd.scratch[:0], hd.extras[:0]
+	f := &hd.w.snap.Forwarding
+	p := hd.who.peer
+	if f.XForwarded {
+		hd.xForwarded(h, p, v.tells)
 	}
-	if f.requestID {
-		w.lendField(proto.TokenXRequestID, w.requestID(h))
+	if f.RequestID {
+		hd.lendField(proto.TokenXRequestID, hd.requestID(h))
 	}
-	if f.xRealIP && w.who.addr.IsValid() {
-		from := len(w.scratch)
-		w.scratch = w.who.addr.AppendTo(w.scratch)
-		w.closeField(proto.TokenXRealIP, from)
+	if f.XRealIP && hd.who.addr.IsValid() {
+		from := len(hd.scratch)
+		hd.scratch = hd.who.addr.AppendTo(hd.scratch)
+		hd.closeField(proto.TokenXRealIP, from)
 	}
-	if f.forwarded {
-		w.forwardedField(h, p)
+	if f.Forwarded {
+		hd.forwardedField(h, p)
 	}
-	w.certFields(c)
-	if via := f.requestVia[versionOf(h)]; via != "" {
-		w.addField(proto.TokenVia, via)
+	hd.certFields(c)
+	if via := f.RequestVia[versionOf(h)]; via != "" {
+		hd.addField(proto.TokenVia, via)
 	}
 	if v.forwards >= 0 {
-		from := len(w.scratch)
-		w.scratch = strconv.AppendInt(w.scratch, v.forwards, 10)
-		w.closeField(proto.TokenMaxForwards, from)
+		from := len(hd.scratch)
+		hd.scratch = strconv.AppendInt(hd.scratch, v.forwards, 10)
+		hd.closeField(proto.TokenMaxForwards, from)
 	}
-	h2 := w.snap.clusters[x.cluster].h2
+	h2 := hd.w.clusters[x.cluster].H2
 	if x.flags&xUpgrade != 0 {
-		w.requestUpgrade(h, h2)
+		hd.requestUpgrade(h, h2)
 	} else if h.HasTETrailers {
-		w.addField(proto.TokenTE, "trailers")
+		hd.addField(proto.TokenTE, "trailers")
 		if !h2 { // RFC 9113 8.2.2: TE is there without Connection
-			w.addField(proto.TokenConnection, "TE")
+			hd.addField(proto.TokenConnection, "TE")
 		}
 	}
 }
 
-func (w *Worker) addField(t proto.Token, value string) {
-	from := len(w.scratch)
-	w.scratch = append(w.scratch, value...)
-	w.closeField(t, from)
+func (hd *heads) addField(t proto.Token, value string) {
+	from := len(hd.scratch)
+	hd.scratch = append(hd.scratch, value...)
+	hd.closeField(t, from)
 }
 
 // addNamed is addField for a name that has no token.
-func (w *Worker) addNamed(name, value string) {
-	from := len(w.scratch)
-	w.scratch = append(w.scratch, value...)
-	w.extras = append(w.extras, proto.Extra{Name: name, Value: w.scratch[from:]})
+func (hd *heads) addNamed(name, value string) {
+	from := len(hd.scratch)
+	hd.scratch = append(hd.scratch, value...)
+	hd.extras = append(hd.extras, proto.Extra{Name: name, Value: hd.scratch[from:]})
 }
 
 // closeField adds a field with what stands in scratch behind from. When scratch
 // grows it stays where it is.
-func (w *Worker) closeField(t proto.Token, from int) { w.lendField(t, w.scratch[from:]) }
+func (hd *heads) closeField(t proto.Token, from int) { hd.lendField(t, hd.scratch[from:]) }
 
-func (w *Worker) lendField(t proto.Token, value []byte) {
-	w.extras = append(w.extras, proto.NewExtra(t, value))
+func (hd *heads) lendField(t proto.Token, value []byte) {
+	hd.extras = append(hd.extras, proto.NewExtra(t, value))
 }
 
 // gather moves the values of all fields t that are still to be forwarded into
 // scratch, separated by commas.
-func (w *Worker) gather(h *proto.Head, t proto.Token) {
-	from := len(w.scratch)
+func (hd *heads) gather(h *proto.Head, t proto.Token) {
+	from := len(hd.scratch)
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		if f.Token != t || f.Flags&proto.FlagDrop != 0 {
@@ -142,85 +103,85 @@ func (w *Worker) gather(h *proto.Head, t proto.Token) {
 		}
 		f.Flags |= proto.FlagDrop
 		if f.Value.Len > 0 {
-			if len(w.scratch) > from {
-				w.scratch = append(w.scratch, ", "...)
+			if len(hd.scratch) > from {
+				hd.scratch = append(hd.scratch, ", "...)
 			}
-			w.scratch = append(w.scratch, h.Bytes(f.Value)...)
+			hd.scratch = append(hd.scratch, h.Bytes(f.Value)...)
 		}
 	}
 }
 
 // xForwarded adds the fields that have no standard. tells: the client may have
 // sent such fields itself, and is believed.
-func (w *Worker) xForwarded(h *proto.Head, p *peerName, tells bool) {
+func (hd *heads) xForwarded(h *proto.Head, p *peerName, tells bool) {
 	if !tells {
 		if len(p.text) > 0 {
-			w.lendField(proto.TokenXForwardedFor, p.text)
+			hd.lendField(proto.TokenXForwardedFor, p.text)
 		}
-		w.lendField(proto.TokenXForwardedProto, p.scheme)
+		hd.lendField(proto.TokenXForwardedProto, p.scheme)
 		if h.Host.Len > 0 {
-			w.lendField(proto.TokenXForwardedHost, h.Bytes(h.Host))
+			hd.lendField(proto.TokenXForwardedHost, h.Bytes(h.Host))
 		}
 		return
 	}
-	from := len(w.scratch)
-	w.gather(h, proto.TokenXForwardedFor)
+	from := len(hd.scratch)
+	hd.gather(h, proto.TokenXForwardedFor)
 	if len(p.text) > 0 {
-		if len(w.scratch) > from {
-			w.scratch = append(w.scratch, ", "...)
+		if len(hd.scratch) > from {
+			hd.scratch = append(hd.scratch, ", "...)
 		}
-		w.scratch = append(w.scratch, p.text...)
+		hd.scratch = append(hd.scratch, p.text...)
 	}
-	if len(w.scratch) > from {
-		w.closeField(proto.TokenXForwardedFor, from)
+	if len(hd.scratch) > from {
+		hd.closeField(proto.TokenXForwardedFor, from)
 	}
-	from = len(w.scratch)
-	w.gather(h, proto.TokenXForwardedProto)
-	if len(w.scratch) == from {
-		w.scratch = append(w.scratch, p.scheme...)
+	from = len(hd.scratch)
+	hd.gather(h, proto.TokenXForwardedProto)
+	if len(hd.scratch) == from {
+		hd.scratch = append(hd.scratch, p.scheme...)
 	}
-	w.closeField(proto.TokenXForwardedProto, from)
-	from = len(w.scratch)
-	w.gather(h, proto.TokenXForwardedHost)
-	if len(w.scratch) == from {
-		w.scratch = append(w.scratch, h.Bytes(h.Host)...)
+	hd.closeField(proto.TokenXForwardedProto, from)
+	from = len(hd.scratch)
+	hd.gather(h, proto.TokenXForwardedHost)
+	if len(hd.scratch) == from {
+		hd.scratch = append(hd.scratch, h.Bytes(h.Host)...)
 	}
-	if len(w.scratch) > from {
-		w.closeField(proto.TokenXForwardedHost, from)
+	if len(hd.scratch) > from {
+		hd.closeField(proto.TokenXForwardedHost, from)
 	}
 }
 
 // forwardedField adds this hop to Forwarded (RFC 7239 4).
-func (w *Worker) forwardedField(h *proto.Head, p *peerName) {
-	from := len(w.scratch)
-	w.gather(h, proto.TokenForwarded)
-	if len(w.scratch) > from {
-		w.scratch = append(w.scratch, ", "...)
+func (hd *heads) forwardedField(h *proto.Head, p *peerName) {
+	from := len(hd.scratch)
+	hd.gather(h, proto.TokenForwarded)
+	if len(hd.scratch) > from {
+		hd.scratch = append(hd.scratch, ", "...)
 	}
-	w.scratch = append(w.scratch, "for="...)
+	hd.scratch = append(hd.scratch, "for="...)
 	switch {
 	case !p.addr.IsValid():
-		w.scratch = append(w.scratch, "unknown"...)
+		hd.scratch = append(hd.scratch, "unknown"...)
 	case p.addr.Is4():
-		w.scratch = append(w.scratch, p.text...)
+		hd.scratch = append(hd.scratch, p.text...)
 	default: // RFC 7239 6.1: an IPv6 address is quoted and in brackets
-		w.scratch = append(w.scratch, `"[`...)
-		w.scratch = append(w.scratch, p.text...)
-		w.scratch = append(w.scratch, `]"`...)
+		hd.scratch = append(hd.scratch, `"[`...)
+		hd.scratch = append(hd.scratch, p.text...)
+		hd.scratch = append(hd.scratch, `]"`...)
 	}
 	if h.Host.Len > 0 {
-		w.scratch = append(w.scratch, `;host="`...)
-		w.scratch = append(w.scratch, h.Bytes(h.Host)...)
-		w.scratch = append(w.scratch, '"')
+		hd.scratch = append(hd.scratch, `;host="`...)
+		hd.scratch = append(hd.scratch, h.Bytes(h.Host)...)
+		hd.scratch = append(hd.scratch, '"')
 	}
-	w.scratch = append(append(w.scratch, ";proto="...), p.scheme...)
-	w.closeField(proto.TokenForwarded, from)
+	hd.scratch = append(append(hd.scratch, ";proto="...), p.scheme...)
+	hd.closeField(proto.TokenForwarded, from)
 }
 
 // requestUpgrade adds what asks for an upgrade on this hop (RFC 9110 7.8). HTTP/2
 // needs no fields, and no key (RFC 8441 5): a client that speaks it has no key to
 // pass on, so the proxy makes one.
-func (w *Worker) requestUpgrade(h *proto.Head, h2 bool) {
+func (hd *heads) requestUpgrade(h *proto.Head, h2 bool) {
 	if h2 || h.H2 {
 		h.Drop(proto.TokenSecWebSocketKey)
 	}
@@ -228,35 +189,35 @@ func (w *Worker) requestUpgrade(h *proto.Head, h2 bool) {
 		return
 	}
 	if h.H2 {
-		w.addField(proto.TokenSecWebSocketKey, string(w.socketKey))
+		hd.addField(proto.TokenSecWebSocketKey, string(hd.w.tunnels.key))
 	}
-	w.upgradeFields(h)
+	hd.upgradeFields(h)
 }
 
 // upgradeFields sends on, anew, the protocols that the Upgrade fields of h name;
 // in HTTP/2 there are none, and it can only be WebSocket.
-func (w *Worker) upgradeFields(h *proto.Head) {
-	from := len(w.scratch)
+func (hd *heads) upgradeFields(h *proto.Head) {
+	from := len(hd.scratch)
 	if h.H2 {
-		w.scratch = append(w.scratch, webSocket...)
+		hd.scratch = append(hd.scratch, webSocket...)
 	}
 	for i := range h.Fields {
 		if f := &h.Fields[i]; f.Token == proto.TokenUpgrade && f.Value.Len > 0 {
-			if len(w.scratch) > from {
-				w.scratch = append(w.scratch, ", "...)
+			if len(hd.scratch) > from {
+				hd.scratch = append(hd.scratch, ", "...)
 			}
-			w.scratch = append(w.scratch, h.Bytes(f.Value)...)
+			hd.scratch = append(hd.scratch, h.Bytes(f.Value)...)
 		}
 	}
-	if len(w.scratch) > from {
-		w.closeField(proto.TokenUpgrade, from)
-		w.addField(proto.TokenConnection, "upgrade")
+	if len(hd.scratch) > from {
+		hd.closeField(proto.TokenUpgrade, from)
+		hd.addField(proto.TokenConnection, "upgrade")
 	}
 }
 
 // offersH2C: an upgrade to HTTP/2 on the origin's side would carry requests
 // past everything this proxy checks (RFC 9113 3.1 has withdrawn it).
-func (w *Worker) offersH2C(h *proto.Head) bool {
+func (hd *heads) offersH2C(h *proto.Head) bool {
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		if f.Token != proto.TokenUpgrade {
@@ -273,23 +234,26 @@ func (w *Worker) offersH2C(h *proto.Head) bool {
 }
 
 // responseExtras drops the fields of this hop and lists those the proxy adds
-// to a response for c.
-func (w *Worker) responseExtras(c *client, h *proto.Head) {
+// to a response.
+func (hd *heads) responseExtras(h *proto.Head) {
 	http1.MarkHopByHop(h)
-	w.scratch, w.extras = w.scratch[:0], w.extras[:0]
+	hd.scratch, hd.extras = hd.scratch[:0], hd.extras[:0]
 	// RFC 9110 6.6.1: a response forwarded without a Date gets one.
 	if _, ok := h.Get(proto.TokenDate); !ok {
-		w.extras = append(w.extras, w.dateField())
+		hd.extras = append(hd.extras, hd.dateField())
 	}
-	if via := w.snap.forwarding.responseVia[versionOf(h)]; via != "" {
-		w.addField(proto.TokenVia, via)
+	if via := hd.w.snap.Forwarding.ResponseVia[versionOf(h)]; via != "" {
+		hd.addField(proto.TokenVia, via)
 	}
-	// RFC 9110 7.8, 15.5.22: what it is switched to, or what a 426 asks for. In
-	// HTTP/2 there is no place for either (RFC 9113 8.2.2).
-	if c.stream == 0 && (h.Status == 101 || h.Status == 426 && !h.H2) {
-		w.upgradeFields(h)
+}
+
+// switchExtras lists what is switched to, or what a 426 asks for (RFC 9110 7.8,
+// 15.5.22). In HTTP/2 there is no place for either (RFC 9113 8.2.2).
+func (hd *heads) switchExtras(h *proto.Head) {
+	if h.Status == 101 || h.Status == 426 && !h.H2 {
+		hd.upgradeFields(h)
 		if h.H2 { // the origin had no key to answer
-			w.addField(proto.TokenSecWebSocketAccept, string(w.socketAccept))
+			hd.addField(proto.TokenSecWebSocketAccept, string(hd.w.tunnels.accept))
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"zproxy/buf"
 	"zproxy/proto"
 	"zproxy/proto/http2"
 )
@@ -73,25 +72,27 @@ func grpcStatusOf(f *proto.Fault) byte {
 
 // giveGRPCAnswer answers a gRPC client with one head that ends the stream, and
 // ends the exchange. x.status is what the log says.
-func (w *Worker) giveGRPCAnswer(c *client, x *exchange, code byte, message, why string) {
-	w.block = http2.AppendStatus(w.block[:0], 200)
-	w.block = http2.AppendField(w.block, &grpcType)
-	date := w.dateField()
-	w.block = http2.AppendField(w.block, &date)
-	w.scratch = w.scratch[:0]
+func (rs *responses) giveGRPCAnswer(c *client, x *exchange, code byte, message, why string) {
+	rs.w.heads.block = http2.AppendStatus(rs.w.heads.block[:0], 200)
+	rs.w.heads.block = http2.AppendField(rs.w.heads.block, &grpcType)
+	date := rs.w.heads.dateField()
+	rs.w.heads.block = http2.AppendField(rs.w.heads.block, &date)
+	rs.w.heads.scratch = rs.w.heads.scratch[:0]
 	if code > 9 {
-		w.scratch = append(w.scratch, '1')
+		rs.w.heads.scratch = append(rs.w.heads.scratch, '1')
 	}
-	w.scratch = append(w.scratch, '0'+code%10)
-	w.block = http2.AppendField(w.block, &proto.Extra{Name: "grpc-status", Value: w.scratch})
-	w.scratch = appendGRPCMessage(w.scratch[:0], message)
-	w.block = http2.AppendField(w.block, &proto.Extra{Name: "grpc-message", Value: w.scratch})
-	if !w.streamHead(w.streams.At(c.stream), w.block, true) {
-		x.flags |= xBroken
-	} else {
-		w.streamFinish(w.streams.At(c.stream), buf.View{})
+	rs.w.heads.scratch = append(rs.w.heads.scratch, '0'+code%10)
+	rs.w.heads.block = http2.AppendField(rs.w.heads.block, &proto.Extra{Name: "grpc-status", Value: rs.w.heads.scratch})
+	rs.w.heads.scratch = appendGRPCMessage(rs.w.heads.scratch[:0], message)
+	rs.w.heads.block = http2.AppendField(rs.w.heads.block, &proto.Extra{Name: "grpc-message", Value: rs.w.heads.scratch})
+	rs.w.frames.trailersOnly(c, x, rs.w.heads.block)
+	broken := x.flags&xBroken != 0
+	rs.w.endExchange(c, x, why)
+	if broken {
+		rs.w.legs.unanswered(c)
+		return
 	}
-	w.endStreamExchange(c, x, why)
+	rs.w.clients.finishAnswer(c)
 }
 
 var grpcType = proto.NewExtra(proto.TokenContentType, []byte("application/grpc"))

@@ -14,6 +14,7 @@ import (
 	"zproxy/loop"
 	"zproxy/metrics/accesslog"
 	"zproxy/proto"
+	"zproxy/proxy/snapshot"
 )
 
 // call asks as a gRPC client does.
@@ -115,7 +116,7 @@ limits: {body_bytes: 10, request_body_timeout: 300ms, min_rate: 0}
 // Every status that a fault may have says something to gRPC clients, and a
 // message is one field's value whatever is in it.
 func TestGRPCWords(t *testing.T) {
-	for _, status := range ownStatuses {
+	for _, status := range snapshot.OwnStatuses {
 		if got := grpcStatus(uint16(status)); got == grpcUnknown && status != 426 && status != 505 {
 			t.Errorf("%d is unknown", status)
 		}

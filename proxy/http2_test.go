@@ -53,6 +53,12 @@ func pairsBeside(t *testing.T, upstream, extra string, serve http.HandlerFunc, f
 
 // withPair runs f with one pair, which has come to rest at the end.
 func withPair(t *testing.T, io loop.IO, v versionPair, upstream, extra string, serve http.HandlerFunc, f func(t *testing.T, p *pair)) {
+	origin := startServer(t, v, serve)
+	withOrigins(t, io, v, []string{origin}, upstream, extra, f)
+}
+
+// startServer is an origin by net/http.
+func startServer(t *testing.T, v versionPair, serve http.HandlerFunc) (addr string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +66,19 @@ func withPair(t *testing.T, io loop.IO, v versionPair, upstream, extra string, s
 	origin := &http.Server{Handler: serve, Protocols: protocols(v.origin)}
 	go origin.Serve(l)
 	t.Cleanup(func() { origin.Close() })
+	return l.Addr().String()
+}
+
+// withOrigins is withPair with endpoints of the caller's.
+func withOrigins(t *testing.T, io loop.IO, v versionPair, origins []string, upstream, extra string, f func(t *testing.T, p *pair)) {
+	endpoints := ""
+	for _, addr := range origins {
+		endpoints += fmt.Sprintf("{address: %q}, ", addr)
+	}
+	pool := ", pool: {prewarm: 0}"
+	if strings.Contains(upstream, "pool:") {
+		pool = ""
+	}
 	protocol := "http1"
 	if v.origin {
 		protocol = "h2c"
@@ -68,7 +87,7 @@ func withPair(t *testing.T, io loop.IO, v versionPair, upstream, extra string, s
 		extra += "\nforwarding: {via: z}\n"
 	}
 	text := fmt.Sprintf("listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\n"+
-		"upstreams: {app: {protocol: %s, endpoints: [{address: %q}], pool: {prewarm: 0}%s}}\n%s", protocol, l.Addr().String(), upstream, extra)
+		"upstreams: {app: {protocol: %s, endpoints: [%s]%s%s}}\n%s", protocol, endpoints, pool, upstream, extra)
 	if !strings.Contains(extra, "routes:") {
 		text += "\nroutes: [{path: \"/*\", upstream: app}]\n"
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"zproxy/config"
+	"zproxy/proxy/snapshot"
 )
 
 // interims asks by p and gives the statuses of the interim responses that came.
@@ -42,7 +43,7 @@ func (p *pair) interims(path, body string, expect bool) (statuses []int) {
 // talkative says more than anybody wants to hear.
 func talkative(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/late" {
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(2500 * time.Millisecond)
 	} else {
 		for range 3 {
 			w.WriteHeader(100)
@@ -73,7 +74,7 @@ func TestInterimResponses(t *testing.T) {
 		{"none where they are dropped", "/drop", "", false, nil, 0},
 	}
 	routes := "routes: [{path: \"/*\", upstream: app}, {path: /drop, upstream: app, interim: drop}]\n"
-	pairsBeside(t, ", timeouts: {continue: 50ms}", routes, talkative, func(t *testing.T, p *pair) {
+	pairsBeside(t, ", timeouts: {continue: 1s}", routes, talkative, func(t *testing.T, p *pair) {
 		for _, tc := range cases {
 			before := p.reports()[0].Metrics.ContinuesOwn
 			if got := p.interims(tc.path, tc.body, tc.expect); !slices.Equal(got, tc.want) {
@@ -94,7 +95,9 @@ func TestInterimOfListenerAndRoute(t *testing.T) {
 			text := fmt.Sprintf("listeners: [{address: \"127.0.0.1:8080\", interim: %s}]\n"+
 				"upstreams: {app: {endpoints: [{address: \"127.0.0.1:1\"}]}}\nroutes: [{path: /, upstream: app, %s}]\n", listener, route)
 			w := &Worker{snap: compiled(t, text)}
-			if drops := w.dropsInterim(&client{}, &exchange{}); drops != (want == "drop") {
+			w.join(gear{})
+			w.snaps.all = []*snapshot.Snapshot{w.snap}
+			if drops := w.responses.dropsInterim(&client{}, &exchange{}); drops != (want == "drop") {
 				t.Errorf("listener %s, route {%s}: dropped %v, want %s", listener, route, drops, want)
 			}
 		}
@@ -102,13 +105,13 @@ func TestInterimOfListenerAndRoute(t *testing.T) {
 }
 
 // compiled is the snapshot of a configuration.
-func compiled(t *testing.T, text string) *Snapshot {
+func compiled(t *testing.T, text string) *snapshot.Snapshot {
 	t.Helper()
 	cfg, err := config.Parse("test.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Compile(cfg, 1, nil)
+	s, err := snapshot.NewRegistry(1, nil).Compile(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,197 +4,546 @@ import (
 	"net/netip"
 
 	"zproxy/buf"
-	"zproxy/internal/plant"
 	"zproxy/loop"
+	"zproxy/metrics/accesslog"
+	"zproxy/proto"
+	"zproxy/proto/http2"
+	"zproxy/proto/ws"
+	"zproxy/proxy/snapshot"
 )
 
-// Each side of an exchange is a connection of its own or a stream of an HTTP/2
-// connection. What is done with either is the same up to here; these functions
-// are where the two part.
+// leg is one side of an exchange: a connection of its own or one stream of an HTTP/2
+// connection. What is done with either is the same up to here: this file alone tells
+// the kinds apart, and has an operation for each thing that they do differently. How
+// they do it is in leg_http1.go and leg_http2.go. Pointer-free.
+type leg struct {
+	conn   loop.ConnID
+	stream uint32    // in streams; 0: a connection of its own
+	x      uint32    // its exchange, 0 when none
+	in     buf.Chain // received, not yet parsed; of a stream: see holdsBack
+}
 
-// clientQueued is how many bytes of its answer wait for the client.
-func (w *Worker) clientQueued(c *client) int {
-	if c.stream != 0 {
-		return w.streams.At(c.stream).out.Bytes()
+// legs are both sides of a worker's exchanges.
+type legs struct{ part }
+
+// queued is how many bytes wait for the peer.
+func (lg *legs) queued(g *leg) int {
+	if g.stream != 0 {
+		return lg.w.streams.At(g.stream).Queued()
 	}
-	return w.l.Queued(c.conn)
+	return lg.l.Queued(g.conn)
 }
 
-// originQueued is how many bytes of its request wait for the origin.
-func (w *Worker) originQueued(o *origin) int {
-	if o.stream != 0 {
-		return w.streams.At(o.stream).out.Bytes()
-	}
-	return w.l.Queued(o.conn)
+// left tells whether everything has left for the peer, and with it the end of its
+// direction if there was one.
+func (lg *legs) left(g *leg) bool {
+	return lg.queued(g) == 0 && (g.stream == 0 || lg.w.streams.At(g.stream).Left())
 }
 
-// clientLeft tells whether everything has left for the client, and with it the
-// end of its direction if there was one; originLeft tells it of an origin.
-func (w *Worker) clientLeft(c *client) bool {
-	return w.clientQueued(c) == 0 && (c.stream == 0 || w.streams.At(c.stream).left())
+// reached tells whether what has left has also left by the connection, where a stream's
+// may be behind much of other streams'.
+func (lg *legs) reached(g *leg) bool {
+	return g.stream == 0 || lg.w.streams.Reached(lg.w.streams.At(g.stream))
 }
 
-func (w *Worker) originLeft(o *origin) bool {
-	return w.originQueued(o) == 0 && (o.stream == 0 || w.streams.At(o.stream).left())
-}
+// isOver says that nothing reaches the peer any more, with what was queued for it.
+func (lg *legs) isOver(g *leg) bool { return g.stream != 0 && lg.w.streams.At(g.stream).IsOver() }
 
-// clientDue sets the deadline of a client, originDue that of an origin; 0: none.
-func (w *Worker) clientDue(c *client, at int64) {
-	if c.stream != 0 {
-		w.streamDue(c.stream, at)
+// due sets the leg's deadline; 0: none.
+func (lg *legs) due(g *leg, at int64) {
+	if g.stream != 0 {
+		lg.w.streams.Due(g.stream, at)
 		return
 	}
-	w.l.Deadline(c.conn, at)
+	lg.l.Deadline(g.conn, at)
 }
 
-func (w *Worker) originDue(o *origin, at int64) {
-	if o.stream != 0 {
-		w.streamDue(o.stream, at)
+// push sends v as it is. It takes its reference.
+func (lg *legs) push(g *leg, v buf.View) {
+	if g.stream != 0 {
+		lg.w.streams.Push(lg.w.streams.At(g.stream), v)
 		return
 	}
-	w.l.Deadline(o.conn, at)
+	lg.l.Send(g.conn, v)
+}
+
+// finish ends the sending direction behind all that waits; the other direction goes on.
+func (lg *legs) finish(g *leg) {
+	if g.stream != 0 {
+		lg.w.streams.Finish(lg.w.streams.At(g.stream), buf.View{})
+		return
+	}
+	lg.l.Shutdown(g.conn)
+}
+
+// carrier is the connection that the peer sends on, 0: its stream is over.
+func (lg *legs) carrier(g *leg) loop.ConnID {
+	if g.stream == 0 {
+		return g.conn
+	}
+	return lg.w.streams.Carrier(lg.w.streams.At(g.stream))
+}
+
+// starves says that there is no block for what the peer has sent, or for what is before
+// it on its connection. It asks the kernel.
+func (lg *legs) starves(g *leg) bool { return lg.l.Starved(lg.carrier(g)) }
+
+// partial is how much of a TLS record that is not whole has come, and how long ago the
+// last of it. shared: it may be for another stream.
+func (lg *legs) partial(g *leg) (n int, idleMs uint32, shared bool) {
+	n, idleMs = lg.l.Partial(lg.carrier(g))
+	return n, idleMs, g.stream != 0
+}
+
+// flows says that bytes pushed to the peer leave at once, as far as is known.
+func (lg *legs) flows(g *leg) bool {
+	if g.stream != 0 {
+		return lg.w.streams.Flows(lg.w.streams.At(g.stream))
+	}
+	return lg.l.Queued(g.conn) == 0
+}
+
+// takes says that less than a block of what the peer was sent waits, here or in the
+// kernel: what it is sent now leaves at once. It asks the kernel.
+func (lg *legs) takes(g *leg) bool {
+	if g.stream != 0 {
+		return lg.w.streams.Takes(lg.w.streams.At(g.stream), lg.pool.BlockBytes())
+	}
+	return lg.l.Queued(g.conn)+lg.l.Unacked(g.conn) < lg.pool.BlockBytes()
+}
+
+// holdsBack says that the last bytes of a message have come whose end has not. What
+// HTTP/1 would take for whole by its Content-Length the peer may yet take back, or send
+// more than that: that it is whole only END_STREAM says (RFC 9113 8.1, 8.1.1). Until
+// then they wait in g.in, where a connection's have not been parsed.
+func (g *leg) holdsBack() bool { return g.stream != 0 && !g.in.Empty() }
+
+// endsApart says that the end of a client's request may come behind all of its content.
+func (c *client) endsApart() bool { return c.stream != 0 }
+
+// opensTunnel says that a final head with this status opens a tunnel (RFC 9110 15.2.2,
+// RFC 8441 5).
+func (g *leg) opensTunnel(status uint16) bool {
+	if g.stream != 0 {
+		return status/100 == 2
+	}
+	return status == 101
+}
+
+// switches tells whether h, a final head of o's, agrees to the upgrade that x asks for.
+func (x *exchange) switches(o *origin, h *proto.Head) bool {
+	return o.opensTunnel(h.Status) && (o.stream == 0 || x.flags&xUpgrade != 0)
+}
+
+// switchedTo is whether h, by which o opens a tunnel, names WebSocket, or others. On a
+// stream there is nothing else to choose, and nothing is named.
+func (o *origin) switchedTo(h *proto.Head) (websocket, others bool) {
+	if o.stream != 0 {
+		return true, false
+	}
+	return ws.Offered(h)
+}
+
+// names says that h, by which o opens a tunnel, names what it is for where it has to.
+func (o *origin) names(h *proto.Head) bool { return o.stream != 0 || h.Upgrade }
+
+// ownsConn says that a client's connection is for it alone, and ends with it.
+func (c *client) ownsConn() bool { return c.stream == 0 }
+
+// halfClosed says that the client has closed its write side, and may have left.
+func (c *client) halfClosed() bool { return c.stream == 0 && c.flags&clientEOF != 0 }
+
+// canRefuse says that a client can be told that its request was not processed (RFC 9113
+// 8.7), and may then send it again.
+func (c *client) canRefuse() bool { return c.stream != 0 }
+
+// whole is how much of a request counts as all of it where its client is known to stall.
+func (c *client) whole() int {
+	if c.stream != 0 {
+		return wholeStreamBytes
+	}
+	return wholeBytes
 }
 
 // clientBulk says that what a client sends from now on is data, not a head, and
 // has to do without the last of the memory; originBulk says it of an origin. A
-// stream has no connection of its own: see keeps.
-func (w *Worker) clientBulk(c *client, on bool) { w.bulk(c.conn, loop.Requests, on) }
-func (w *Worker) originBulk(o *origin, on bool) { w.bulk(o.conn, loop.Responses, on) }
+// stream has no connection of its own: see keepsRequest and keepsResponse.
+func (lg *legs) clientBulk(c *client, on bool) { lg.bulk(c.conn, loop.Requests, on) }
+func (lg *legs) originBulk(o *origin, on bool) { lg.bulk(o.conn, loop.Responses, on) }
 
-func (w *Worker) bulk(conn loop.ConnID, class loop.Class, on bool) {
+func (lg *legs) bulk(conn loop.ConnID, class loop.Class, on bool) {
 	if !on {
 		class = loop.Heads
 	}
-	w.l.Bulk(conn, class)
+	lg.l.Bulk(conn, class)
 }
 
-// clientConn is the connection that a client sends on, 0: its stream is over.
-func (w *Worker) clientConn(c *client) loop.ConnID {
-	if c.stream == 0 {
-		return c.conn
-	}
-	if st := w.streams.At(c.stream); st.id != 0 {
-		return w.sessionOf(st).conn
-	}
-	return 0
-}
-
-// clientStarves says that there is no block for what a client has sent, or for what
-// is before it on its connection; originStarves says it of an origin. They ask the
-// kernel.
-func (w *Worker) clientStarves(c *client) bool { return w.l.Starved(w.clientConn(c)) }
-
-func (w *Worker) originStarves(o *origin) bool {
-	conn := o.conn
-	if o.stream != 0 {
-		st := w.streams.At(o.stream)
-		if st.id == 0 {
-			return false
-		}
-		conn = w.sessionOf(st).conn
-	}
-	return w.l.Starved(conn)
-}
-
-// clientPeer is the client's address; not valid for unix sockets. A stream whose
-// ends have both passed may be a tunnel that still has something for its origin,
-// and has no part in a session any more.
-func (w *Worker) clientPeer(c *client) netip.AddrPort {
+// peer is a client's address; not valid for unix sockets. A stream whose ends have both
+// passed may be a tunnel that still has something for its origin, and has no part in a
+// session any more.
+func (lg *legs) peer(c *client) netip.AddrPort {
 	if c.stream != 0 {
-		st := w.streams.At(c.stream)
-		if st.id == 0 && c.x != 0 && w.xs.At(c.x).state == xTunnel {
-			k := w.sockets.At(w.xs.At(c.x).socket)
+		st := lg.w.streams.At(c.stream)
+		if st.IsOver() && c.x != 0 && lg.w.xs.At(c.x).state == xTunnel {
+			k := lg.w.tunnels.sockets.At(lg.w.xs.At(c.x).socket)
 			return netip.AddrPortFrom(netip.AddrFrom16(k.peer).Unmap(), k.port)
 		}
-		return w.l.Peer(w.sessionOf(st).conn)
+		return lg.l.Peer(lg.w.streams.Session(st).Conn)
 	}
-	return w.l.Peer(c.conn)
+	return lg.l.Peer(c.conn)
 }
 
-// clientPush sends v to a client as it is, originPush to an origin. They take
-// its reference.
-func (w *Worker) clientPush(c *client, v buf.View) {
+// name is where a client's name is kept, which is to be known, and whose it is: that
+// of a session is the name of all its streams.
+func (lg *legs) name(c *client) (*peerName, loop.ConnID) {
 	if c.stream != 0 {
-		w.streamPush(w.streams.At(c.stream), v)
-		return
+		se := lg.w.streams.Session(lg.w.streams.At(c.stream))
+		return &lg.w.heads.sessions[se.Self], se.Conn
 	}
-	w.l.Send(c.conn, v)
+	lg.w.heads.peer.known = false
+	return &lg.w.heads.peer, c.conn
 }
 
-func (w *Worker) originPush(o *origin, v buf.View) {
-	if o.stream != 0 {
-		w.streamPush(w.streams.At(o.stream), v)
-		return
-	}
-	w.l.Send(o.conn, v)
-}
-
-// clientFinish ends the sending direction to a client behind all that waits,
-// originFinish that to an origin; the other direction goes on.
-func (w *Worker) clientFinish(c *client) {
+// record notes the version that a client speaks, and the method with which that asks
+// for a tunnel.
+func (lg *legs) record(c *client, x *exchange, r *accesslog.Record) {
+	r.Major, r.Minor = 1, x.minor()
 	if c.stream != 0 {
-		w.streamFinish(w.streams.At(c.stream), buf.View{})
-		return
+		r.Major, r.Minor = 2, 0
 	}
-	w.l.Shutdown(c.conn)
-}
-
-func (w *Worker) originFinish(o *origin) {
-	if o.stream != 0 {
-		w.streamFinish(w.streams.At(o.stream), buf.View{})
-		return
+	if x.flags&xUpgrade != 0 && c.stream != 0 {
+		r.Method = methodConnect
+	} else if x.socket != 0 {
+		r.Method = methodGet // its origin may speak another version
 	}
-	w.l.Shutdown(o.conn)
 }
 
 // pauseClient asks for no more bytes of a client for now, resumeClient for
 // more; likewise with origins.
-func (w *Worker) pauseClient(c *client) {
+func (lg *legs) pauseClient(c *client) {
 	if c.flags&clientPaused == 0 {
 		c.flags |= clientPaused
 		if c.stream != 0 {
-			w.streamPause(w.streams.At(c.stream))
+			lg.w.streams.Pause(lg.w.streams.At(c.stream))
 			return
 		}
-		w.paused++
-		w.l.Pause(c.conn)
+		lg.w.memory.paused++
+		lg.l.Pause(c.conn)
 	}
 }
 
-func (w *Worker) resumeClient(c *client) {
+func (lg *legs) resumeClient(c *client) {
 	if c.flags&clientPaused != 0 {
 		c.flags &^= clientPaused
-		if plant.Is(plant.Pause) && c.requests%4 == 3 {
-			w.paused--
-			return
-		}
 		if c.stream != 0 {
-			w.streamResume(w.streams.At(c.stream))
+			lg.w.streams.Resume(lg.w.streams.At(c.stream))
 			return
 		}
-		w.paused--
-		w.l.Recv(c.conn)
+		lg.w.memory.paused--
+		lg.l.Recv(c.conn)
 	}
 }
 
-func (w *Worker) pauseOrigin(o *origin) {
+func (lg *legs) pauseOrigin(o *origin) {
 	if o.flags&originPaused == 0 {
 		o.flags |= originPaused
 		if o.stream != 0 {
-			w.streamPause(w.streams.At(o.stream))
+			lg.w.streams.Pause(lg.w.streams.At(o.stream))
 			return
 		}
-		w.l.Pause(o.conn)
+		lg.l.Pause(o.conn)
 	}
 }
 
-func (w *Worker) resumeOrigin(o *origin) {
+func (lg *legs) resumeOrigin(o *origin) {
 	if o.flags&originPaused != 0 {
 		o.flags &^= originPaused
 		if o.stream != 0 {
-			w.streamResume(w.streams.At(o.stream))
+			lg.w.streams.Resume(lg.w.streams.At(o.stream))
 			return
 		}
-		w.l.Recv(o.conn)
+		lg.l.Recv(o.conn)
 	}
+}
+
+// pump feeds body bytes of a request that waited in c.in to its exchange. A stream's
+// wait for the end of the request.
+func (lg *legs) pump(c *client, x *exchange) {
+	if c.stream == 0 {
+		lg.w.clients.pump(c, x)
+	}
+}
+
+// highFor and lowFor are the marks of what waits for a client: of a stream, its
+// part of what may wait in the session.
+func (lg *legs) highFor(c *client) int {
+	if c.stream == 0 {
+		return lg.w.memory.high
+	}
+	return lg.w.streams.HighFor(lg.w.streams.At(c.stream))
+}
+
+func (lg *legs) lowFor(c *client) int {
+	if c.stream == 0 {
+		return lg.w.memory.low
+	}
+	return min(lg.w.memory.low, lg.highFor(c)/2)
+}
+
+// unread is how many bytes of responses wait for a client's connection here, where
+// there may be more than one at a time.
+func (lg *legs) unread(c *client) int {
+	if c.stream != 0 {
+		return lg.w.streams.Unread(lg.w.streams.At(c.stream))
+	}
+	return 0
+}
+
+// sharesItsTurn says that something comes on the connection of a client that shares it
+// with others: frames, or a TLS record that is not whole, and what it may be waiting for
+// lies behind them, or in it.
+func (lg *legs) sharesItsTurn(c *client) bool {
+	if c.stream == 0 {
+		return false
+	}
+	st := lg.w.streams.At(c.stream)
+	return !st.IsOver() && (int64(lg.w.streams.SinceMs(st))*1e6 < stallNs || lg.w.scarce.brings(lg.w.streams.Carrier(st), stallNs))
+}
+
+// lingerTimeout: a client that has had its last response has not ended in time.
+func (lg *legs) lingerTimeout(c *client) {
+	if c.stream != 0 {
+		lg.w.clients.streamLingers(c)
+		return
+	}
+	lg.w.clients.lingerTimeout(c)
+}
+
+// close drops whatever is queued for a client and ends it. The exchange, if any, has
+// ended before.
+func (lg *legs) close(c *client) {
+	if c.stream != 0 {
+		lg.w.requests.endClientStream(c, http2.ErrCancel)
+		return
+	}
+	lg.w.clients.close(c)
+}
+
+// abort is close with a reset: what the client has got must not pass for whole.
+func (lg *legs) abort(c *client) {
+	if c.stream != 0 {
+		lg.w.requests.endClientStream(c, http2.ErrInternal)
+		return
+	}
+	lg.w.clients.abort(c)
+}
+
+// abortTunnel is abort for a tunnel: CANCEL is what a reset is there (RFC 8441 5).
+func (lg *legs) abortTunnel(c *client) {
+	if c.stream != 0 {
+		lg.w.requests.endClientStream(c, http2.ErrCancel)
+		return
+	}
+	lg.w.clients.abort(c)
+}
+
+// cut ends a client whose response is not whole, so that it sees that. toClose: the
+// end of its connection would say that it is; linger: the client may still send; code
+// is what a stream is reset with.
+func (lg *legs) cut(c *client, toClose, linger bool, code http2.ErrCode) {
+	switch {
+	case c.stream != 0:
+		// RFC 9113 8.1: a message that ends before END_STREAM is incomplete.
+		lg.w.requests.endClientStream(c, code)
+	case toClose:
+		lg.w.clients.abort(c)
+	default:
+		lg.w.clients.closeAfterFlush(c, linger)
+	}
+}
+
+// answered: a response was queued whole, and its exchange is over. keep: the client
+// may send another request on its connection; linger: it may still send something.
+func (lg *legs) answered(i uint32, c *client, keep, linger bool) {
+	switch {
+	case c.stream != 0:
+		lg.w.clients.finishAnswer(c)
+	case keep:
+		lg.w.clients.next(i, c)
+	default:
+		lg.w.clients.closeAfterFlush(c, linger || !c.in.Empty())
+	}
+}
+
+// unanswered: a response of the proxy's own found no memory, and its exchange is over.
+func (lg *legs) unanswered(c *client) {
+	if c.stream != 0 {
+		lg.w.requests.endClientStream(c, http2.ErrInternal)
+		return
+	}
+	lg.w.clients.closeAfterFlush(c, !c.in.Empty())
+}
+
+// closeAfterFlush ends a client once the queued bytes have left. linger: it may still
+// send something.
+func (lg *legs) closeAfterFlush(c *client, linger bool) {
+	if c.stream != 0 {
+		lg.finish(&c.leg)
+		lg.w.clients.finishAnswer(c)
+		return
+	}
+	lg.w.clients.closeAfterFlush(c, linger)
+}
+
+// responseHead gives a client the final head h of its response; end: and the response ends
+// with it. What it returns is still to be sent, and lies in heads.out.
+func (lg *legs) responseHead(c *client, x *exchange, h *proto.Head, end bool) []byte {
+	if c.stream != 0 {
+		lg.w.frames.response(c, x, h, end)
+		return nil
+	}
+	return lg.w.lines.response(x, h, end)
+}
+
+// interim gives a client a head that has no content, and behind which its
+// direction goes on: an interim response, or one that opens a tunnel.
+func (lg *legs) interim(c *client, x *exchange, h *proto.Head, extras []proto.Extra) {
+	if c.stream != 0 {
+		lg.w.frames.interim(c, x, h, extras)
+		return
+	}
+	lg.w.lines.interim(c, x, h, extras)
+}
+
+// continueNow tells a client to send its content.
+func (lg *legs) continueNow(c *client, x *exchange) {
+	if c.stream == 0 {
+		lg.w.lines.sendBytes(c.conn, x, continueHead)
+	} else if !lg.w.streams.Head(lg.w.streams.At(c.stream), continueBlock, false) {
+		x.flags |= xBroken
+	}
+}
+
+// switched tells a client that its tunnel is open, by what o has said in h.
+func (lg *legs) switched(c *client, x *exchange, o *origin, h *proto.Head) {
+	h.Status = 101
+	if o.stream != 0 || c.stream != 0 {
+		h.Drop(proto.TokenSecWebSocketAccept)
+	}
+	if c.stream != 0 {
+		h.Status = 200
+	}
+	x.status = h.Status
+	lg.w.heads.responseExtras(h)
+	if c.stream == 0 {
+		lg.w.heads.switchExtras(h)
+	}
+	lg.interim(c, x, h, lg.w.heads.extras)
+}
+
+// responseData gives a client bytes of its response's body, of which had came before. It
+// takes v's reference.
+func (lg *legs) responseData(c *client, x *exchange, v buf.View, had uint64) {
+	if c.stream == 0 {
+		lg.w.lines.sendData(c.conn, x, v, x.flags&xResponseFramed != 0)
+		return
+	}
+	if !lg.w.memory.keepsResponse(c, had) {
+		x.flags |= xBroken
+	}
+	lg.w.streams.Push(lg.w.streams.At(c.stream), v)
+}
+
+// responseEnd gives a client the end of its response's body, with trailers unless t is
+// nil. False: the exchange has ended.
+func (lg *legs) responseEnd(c *client, x *exchange, t *proto.Head) bool {
+	if c.stream != 0 {
+		return lg.w.frames.responseEnd(c, x, t)
+	}
+	return lg.w.lines.responseEnd(c, x, t)
+}
+
+// answer gives a client a response of the proxy's own, with one more field if
+// extra has a name.
+func (lg *legs) answer(c *client, x *exchange, a *snapshot.Response, extra proto.Extra, keep bool) {
+	if c.stream != 0 {
+		lg.w.frames.answer(c, x, a, extra, x.method == proto.HEAD)
+		return
+	}
+	lg.w.lines.answer(c, x, a, extra, keep, x.method == proto.HEAD)
+}
+
+// requestHead gives an origin the head of its request. The exchange keeps its reference,
+// for a replay and for the log.
+func (lg *legs) requestHead(x *exchange, o *origin) {
+	x.flags |= xHeadGiven
+	if o.stream != 0 {
+		lg.w.frames.request(x, o)
+		return
+	}
+	lg.w.lines.request(x, o)
+}
+
+// requestData gives an origin bytes of its request's body. It takes v's reference.
+func (lg *legs) requestData(x *exchange, o *origin, v buf.View) {
+	x.flags |= xBodyGiven
+	if lg.w.retries.keepsBody(x) {
+		lg.w.requests.keepBody(x, v)
+	}
+	if o.stream != 0 {
+		lg.w.streams.Push(lg.w.streams.At(o.stream), v)
+		return
+	}
+	lg.w.lines.sendData(o.conn, x, v, x.flags&xRequestChunked != 0)
+}
+
+// requestBacklog gives an origin the bytes of the body that waited for it.
+func (lg *legs) requestBacklog(x *exchange, o *origin) {
+	x.flags |= xBodyGiven
+	if o.stream != 0 {
+		lg.w.frames.backlog(x, o)
+		return
+	}
+	lg.w.lines.backlog(x, o)
+}
+
+// requestEnd gives an origin the end of its request.
+func (lg *legs) requestEnd(x *exchange, o *origin) {
+	x.flags |= xRequestGiven
+	if o.stream != 0 {
+		lg.w.frames.requestEnd(x, o)
+		return
+	}
+	lg.w.lines.requestEnd(x, o)
+}
+
+// closeOrigin lets an origin go, whatever state it is in.
+func (lg *legs) closeOrigin(o *origin) {
+	if o.stream != 0 {
+		lg.w.origins.endStream(o, http2.ErrCancel)
+		return
+	}
+	lg.w.origins.close(o)
+}
+
+// detach lets an origin go that x has no use for any more. reusable: the next request
+// may follow on its connection.
+func (lg *legs) detach(x *exchange, o *origin, reusable bool) {
+	if o.stream != 0 {
+		lg.w.origins.endStream(o, x.originCode())
+		return
+	}
+	lg.w.origins.giveBack(x, o, reusable)
+}
+
+// connectTimeout: an origin has not been connected to in time, or no connection has had
+// room for it.
+func (lg *legs) connectTimeout(o *origin) {
+	if o.stream != 0 {
+		x := lg.w.xs.At(o.x)
+		lg.m.QueueTimeouts++
+		lg.w.failExchange(lg.w.clients.At(x.client), x, lg.w.noConnection(x, &faultQueueTimeout))
+		return
+	}
+	lg.w.origins.dialFailed(o, &faultConnectTimeout)
 }

@@ -35,24 +35,24 @@ const (
 // that it was cut.
 var noteLimits = [noteTexts]int{33, 8193, 257, 1025, 1025, identifierMax, 257, 8193}
 
-// noteRequest makes the note of a request in w.note: host and target are those
+// noteRequest makes the note of a request in note: host and target are those
 // that are sent on. It leaves room in a block for the beginning of a head.
-func (w *Worker) noteRequest(h *proto.Head, host, target []byte) {
+func (jo *journal) noteRequest(h *proto.Head, host, target []byte) {
 	var texts [noteTexts][]byte
 	texts[noteMethod], texts[noteTarget], texts[noteHost] = h.Bytes(h.MethodName), h.Bytes(h.Target), h.Bytes(h.Host)
 	texts[noteReferer], _ = h.Get(proto.TokenReferer)
 	texts[noteUserAgent], _ = h.Get(proto.TokenUserAgent)
-	texts[noteRequestID] = w.requestID(h)
+	texts[noteRequestID] = jo.w.heads.requestID(h)
 	if string(host) != string(texts[noteHost]) {
 		texts[noteSentHost] = host
 	}
 	if string(target) != string(texts[noteTarget]) {
 		texts[noteSentTarget] = target
 	}
-	room := w.pool.BlockBytes()*3/4 - noteHeader - noteTail
-	b := append(w.note[:0], make([]byte, noteHeader)...)
-	if w.who.addr.IsValid() {
-		addr := w.who.addr.As16()
+	room := jo.pool.BlockBytes()*3/4 - noteHeader - noteTail
+	b := append(jo.note[:0], make([]byte, noteHeader)...)
+	if jo.w.heads.who.addr.IsValid() {
+		addr := jo.w.heads.who.addr.As16()
 		copy(b[noteAddr:], addr[:])
 	}
 	for i, s := range texts {
@@ -64,7 +64,7 @@ func (w *Worker) noteRequest(h *proto.Head, host, target []byte) {
 		b = append(b, s...)
 	}
 	n := len(b) + noteTail
-	w.note = append(b, byte(n), byte(n>>8))
+	jo.note = append(b, byte(n), byte(n>>8))
 }
 
 // readNote puts what is noted into r, which borrows it.
@@ -86,40 +86,40 @@ func readNote(b []byte, r *accesslog.Record) {
 }
 
 // noteOf lends the note of x, which has a head. There is one if there is a log.
-func (w *Worker) noteOf(x *exchange) []byte {
-	n := w.pool.Bytes(buf.View{ID: x.head.ID, Off: x.head.Off - noteTail, Len: noteTail})
+func (jo *journal) noteOf(x *exchange) []byte {
+	n := jo.pool.Bytes(buf.View{ID: x.head.ID, Off: x.head.Off - noteTail, Len: noteTail})
 	size := uint32(n[0]) | uint32(n[1])<<8
-	return w.pool.Bytes(buf.View{ID: x.head.ID, Off: x.head.Off - size, Len: size})
+	return jo.pool.Bytes(buf.View{ID: x.head.ID, Off: x.head.Off - size, Len: size})
 }
 
 // logHead finds method, target and the like: in the note, or, where nothing was
 // sent on, in the head that was just parsed.
-func (w *Worker) logHead(x *exchange, r *accesslog.Record) {
+func (jo *journal) logHead(x *exchange, r *accesslog.Record) {
 	if x.head.ID != 0 {
-		readNote(w.noteOf(x), r)
+		readNote(jo.noteOf(x), r)
 		return
 	}
-	h := w.current
+	h := jo.w.heads.current
 	r.Method, r.Target, r.Host = h.Bytes(h.MethodName), h.Bytes(h.Target), h.Bytes(h.Host)
 	r.Referer, _ = h.Get(proto.TokenReferer)
 	r.UserAgent, _ = h.Get(proto.TokenUserAgent)
-	r.RequestID = w.requestID(h)
-	if w.who.addr.IsValid() {
-		r.SetClient(w.who.addr)
+	r.RequestID = jo.w.heads.requestID(h)
+	if jo.w.heads.who.addr.IsValid() {
+		r.SetClient(jo.w.heads.who.addr)
 	}
 }
 
 // shortenHead keeps of the head of a tunnel, which may be there for days, no more
 // than its note.
-func (w *Worker) shortenHead(x *exchange) {
-	w.pool.Drop(&x.headQ)
-	if w.log == nil || x.head.ID == 0 {
-		w.release(&x.head)
+func (jo *journal) shortenHead(x *exchange) {
+	jo.pool.Drop(&x.headQ)
+	if jo.log == nil || x.head.ID == 0 {
+		jo.w.release(&x.head)
 		return
 	}
-	w.scratch = append(w.scratch[:0], w.noteOf(x)...)
-	if v := w.pool.Note(&w.notes, w.scratch); v.ID != 0 {
-		w.release(&x.head)
+	jo.w.heads.scratch = append(jo.w.heads.scratch[:0], jo.noteOf(x)...)
+	if v := jo.pool.AllocSide(&jo.notes, jo.w.heads.scratch); v.ID != 0 {
+		jo.w.release(&x.head)
 		x.head = v.Slice(v.Len, 0)
 	}
 }

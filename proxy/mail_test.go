@@ -11,6 +11,7 @@ import (
 	"zproxy/config"
 	"zproxy/loop"
 	"zproxy/metrics"
+	"zproxy/proxy/snapshot"
 )
 
 // mailed is what has arrived at a loop, by the field A of each mail.
@@ -32,8 +33,8 @@ func mailed(t *testing.T, l *loop.Loop) (got []uint64) {
 	}
 }
 
-// Letters to one loop keep their order; a mailbox that is full holds up no
-// letter to another loop.
+// Mail to one loop keeps its order; a mailbox that is full holds up no
+// mail to another loop.
 func TestFullMailboxHoldsUpNobodyElse(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -47,39 +48,41 @@ func TestFullMailboxHoldsUpNobodyElse(t *testing.T) {
 		defer l.Destroy()
 		peers = append(peers, &Neighbour{Loop: l})
 	}
-	w := &Worker{peers: peers, unposted: make([]int, len(peers))}
+	w := &Worker{peers: peers}
+	w.join(gear{})
+	w.handoff.unposted = make([]int, len(peers))
 	for peers[1].Loop.Post(loop.Mail{}) {
 	}
-	letter := func(to int, a uint64) { w.deliver(to, loop.Mail{Kind: mailWake, A: a}) }
-	letter(1, 10)
-	letter(2, 20)
-	letter(1, 11)
-	letter(2, 21)
+	deliver := func(to int, a uint64) { w.handoff.deliver(to, loop.Mail{Kind: mailWake, A: a}) }
+	deliver(1, 10)
+	deliver(2, 20)
+	deliver(1, 11)
+	deliver(2, 21)
 	if got := mailed(t, peers[2].Loop); len(got) != 2 || got[0] != 20 || got[1] != 21 {
 		t.Errorf("beside a full mailbox %v arrived, want [20 21]", got)
 	}
 	for peers[2].Loop.Post(loop.Mail{}) {
 	}
-	letter(2, 22)
-	w.deliverAgain()
-	if len(w.letters) != 3 {
-		t.Errorf("%d letters wait for full mailboxes, want 3", len(w.letters))
+	deliver(2, 22)
+	w.handoff.deliverAgain()
+	if len(w.handoff.pending) != 3 {
+		t.Errorf("%d mails wait for full mailboxes, want 3", len(w.handoff.pending))
 	}
 	mailed(t, peers[2].Loop)
-	w.deliverAgain()
+	w.handoff.deliverAgain()
 	if got := mailed(t, peers[2].Loop); len(got) != 1 || got[0] != 22 {
-		t.Errorf("behind letters to a full mailbox %v arrived, want [22]", got)
+		t.Errorf("behind mail to a full mailbox %v arrived, want [22]", got)
 	}
 	if got := mailed(t, peers[1].Loop); len(got) != 0 {
 		t.Errorf("%v arrived in a full mailbox", got)
 	}
-	letter(1, 12) // there is room now, but others came before it
-	w.deliverAgain()
+	deliver(1, 12) // there is room now, but others came before it
+	w.handoff.deliverAgain()
 	if got := mailed(t, peers[1].Loop); len(got) != 3 || got[0] != 10 || got[1] != 11 || got[2] != 12 {
 		t.Errorf("%v arrived, want [10 11 12]", got)
 	}
-	if len(w.letters) != 0 {
-		t.Errorf("%d letters are left", len(w.letters))
+	if len(w.handoff.pending) != 0 {
+		t.Errorf("%d mails are left", len(w.handoff.pending))
 	}
 }
 
@@ -92,7 +95,7 @@ func TestCrowdIsShared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	snap, err := Compile(cfg, 2, nil)
+	snap, err := snapshot.NewRegistry(2, nil).Compile(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func TestReasonsManual(t *testing.T) {
 // allReasons collects from the tables what can be asked for, and the rest from
 // the source.
 func allReasons(t *testing.T) []reason {
-	s := &reasonSource{t: t, seen: map[reason]bool{}, named: map[string]bool{}, phrased: map[string]bool{}, names: map[string]string{}}
+	s := &reasonSource{t: t, seen: map[reason]bool{}, named: map[string]bool{}, phrased: map[string]bool{}, names: map[string]string{}, why: map[string]int{}}
 	for c := 1; c < proto.FaultCount; c++ {
 		f := proto.RequestFault(proto.FaultCode(c))
 		s.add(f.Reason, proto.FaultCode(c).Name(), int(f.Status))
@@ -84,7 +84,7 @@ func allReasons(t *testing.T) []reason {
 		f := ws.FaultOf(ws.FaultCode(code))
 		s.add(f.Reason, f.Name, 0)
 	}
-	for _, dir := range []string{"../proto", "../proto/http1", "../proto/http2", "../proto/ws", "."} {
+	for _, dir := range []string{"../proto", "../proto/http1", "../proto/http2", "../proto/ws", "h2conn", "."} {
 		s.read(dir)
 	}
 	names := FaultNames()
@@ -104,6 +104,7 @@ type reasonSource struct {
 	phrased map[string]bool
 
 	names   map[string]string   // of codes, by their constants: from the tables faultNames
+	why     map[string]int      // functions that take a phrase, and which parameter it is
 	strings map[string][]string // constants and variables of the package that are text
 }
 
@@ -122,7 +123,6 @@ func (s *reasonSource) read(dir string) {
 	}
 	var parsed []*ast.File
 	s.strings = map[string][]string{}
-	why := map[string]int{} // functions that take a phrase, and which parameter it is
 	for _, file := range files {
 		if strings.HasSuffix(file, "_test.go") {
 			continue
@@ -132,15 +132,15 @@ func (s *reasonSource) read(dir string) {
 			s.t.Fatal(err)
 		}
 		parsed = append(parsed, f)
-		ast.Inspect(f, func(n ast.Node) bool { s.declared(n, why); return true })
+		ast.Inspect(f, func(n ast.Node) bool { s.declared(n); return true })
 	}
 	for _, f := range parsed {
-		ast.Inspect(f, func(n ast.Node) bool { s.used(n, why); return true })
+		ast.Inspect(f, func(n ast.Node) bool { s.used(n); return true })
 	}
 }
 
 // declared notes text that has a name, and who takes a phrase.
-func (s *reasonSource) declared(n ast.Node, why map[string]int) {
+func (s *reasonSource) declared(n ast.Node) {
 	switch n := n.(type) {
 	case *ast.ValueSpec:
 		for i, v := range n.Values {
@@ -166,7 +166,7 @@ func (s *reasonSource) declared(n ast.Node, why map[string]int) {
 		for _, p := range n.Type.Params.List {
 			for _, name := range p.Names {
 				if name.Name == "why" {
-					why[n.Name.Name] = at
+					s.why[n.Name.Name] = at
 				}
 				at++
 			}
@@ -175,7 +175,7 @@ func (s *reasonSource) declared(n ast.Node, why map[string]int) {
 }
 
 // used finds the faults, and what functions are told as a phrase.
-func (s *reasonSource) used(n ast.Node, why map[string]int) {
+func (s *reasonSource) used(n ast.Node) {
 	switch n := n.(type) {
 	case *ast.CompositeLit:
 		if fmt.Sprint(typeName(n.Type)) == "proto.Fault" {
@@ -184,7 +184,7 @@ func (s *reasonSource) used(n ast.Node, why map[string]int) {
 		}
 		s.abuse(n)
 	case *ast.CallExpr:
-		at, ok := why[typeName(n.Fun)]
+		at, ok := s.why[typeName(n.Fun)]
 		if !ok || at >= len(n.Args) {
 			return
 		}

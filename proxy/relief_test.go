@@ -7,7 +7,9 @@ import (
 	"zproxy/buf"
 	"zproxy/config"
 	"zproxy/loop"
+	"zproxy/loop/sim"
 	"zproxy/metrics"
+	"zproxy/proxy/snapshot"
 )
 
 // holdAll takes all blocks that are left of a scene's pool.
@@ -45,7 +47,7 @@ func TestReliefRestsBehindALeap(t *testing.T) {
 	s := newScene(t, "listeners: [{address: \"127.0.0.1:8080\"}]\nroutes: [{path: \"/*\", respond: {body: x}}]\n", nil)
 	held := s.holdAll()
 	s.until(4*reliefNs, func() bool { return false })
-	if s.w.reliefAt == 0 {
+	if s.w.memory.reliefAt == 0 {
 		t.Fatal("nobody has looked who holds memory")
 	}
 	s.leap()
@@ -67,10 +69,33 @@ func TestReliefRestsBehindALeap(t *testing.T) {
 	}
 }
 
+// endsBetweenLeaps has somebody who holds memory, which ended tells of, end where all of
+// it is held, in time in which the loop does run.
+func (s *scene) endsBetweenLeaps(ended func() bool) {
+	s.t.Helper()
+	held := s.holdAll()
+	s.until(waitedMs*1e6/2, ended)
+	s.leap()
+	s.until(1e6, ended)
+	if ended() {
+		s.t.Error("it was ended for time in which the loop did not run")
+	}
+	for i := 0; i < 20 && !ended(); i++ {
+		s.leap()
+		s.until(waitedMs*1e6/10, ended)
+	}
+	if !ended() {
+		s.t.Error("who stood still for 1 s in which the loop did run was not ended")
+	}
+	for _, v := range held {
+		s.w.pool.Release(v)
+	}
+}
+
 // The time in which the loop did not run is not counted against who holds memory,
 // but the time between is, however little there is of it at once.
 func TestReliefBetweenLeaps(t *testing.T) {
-	s := newScene(t, yaml("10.2.0.1:80", ""), func(*loop.Peer) {})
+	s := newScene(t, yaml("10.2.0.1:80", ""), func(*sim.Peer) {})
 	p := s.world.Connect(simListen, simListen)
 	p.Write([]byte("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"))
 	chunk := make([]byte, 64<<10)
@@ -81,27 +106,11 @@ func TestReliefBetweenLeaps(t *testing.T) {
 	}
 	write()
 	s.until(1e9, func() bool { return false })
-	if s.w.holding(s.w.clients.At(1), toOrigin) == 0 {
+	if s.w.memory.holding(s.w.clients.At(1), toOrigin) == 0 {
 		t.Fatal("nothing waits for the origin")
 	}
-	held := s.holdAll()
 	ended := func() bool { return s.w.m.RefusedByReason[faultRequestHeld.Code] > 0 }
-	s.until(waitedMs*1e6/2, ended)
-	s.leap()
-	s.until(1e6, ended)
-	if ended() {
-		t.Error("it was ended for time in which the loop did not run")
-	}
-	for i := 0; i < 20 && !ended(); i++ {
-		s.leap()
-		s.until(waitedMs*1e6/10, ended)
-	}
-	if !ended() {
-		t.Error("who stood still for 2 s in which the loop did run was not ended")
-	}
-	for _, v := range held {
-		s.w.pool.Release(v)
-	}
+	s.endsBetweenLeaps(ended)
 }
 
 // So it is with parts of records, of which the rest does not come.
@@ -111,26 +120,11 @@ func TestReliefOfRecordsBetweenLeaps(t *testing.T) {
 	p := s.world.Connect(simListen, simListen)
 	p.Write([]byte("\x16\x03\x01\x28\x00\x01")) // the first bytes of a ClientHello
 	s.until(1e8, func() bool { return false })
-	held := s.holdAll()
 	ended := func() bool {
 		_, err := p.Read(make([]byte, 1))
-		return err != loop.ErrWouldBlock
+		return err != sim.ErrWouldBlock
 	}
-	s.leap()
-	s.until(1e6, ended)
-	if ended() {
-		t.Error("it was ended for time in which the loop did not run")
-	}
-	for i := 0; i < 20 && !ended(); i++ {
-		s.leap()
-		s.until(waitedMs*1e6/10, ended)
-	}
-	if !ended() {
-		t.Error("who held a part of a record for 1 s in which the loop did run was not ended")
-	}
-	for _, v := range held {
-		s.w.pool.Release(v)
-	}
+	s.endsBetweenLeaps(ended)
 }
 
 // Blocks that io_uring has for bytes to come are nobody's: memory is as short, or
@@ -144,7 +138,7 @@ func TestPostedBlocksAreNoPressure(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		snap, err := Compile(cfg, 1, nil)
+		snap, err := snapshot.NewRegistry(1, nil).Compile(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,8 +164,8 @@ func TestPostedBlocksAreNoPressure(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if w.pressure != want {
-				t.Errorf("%d of %d blocks are held, %d lie with the kernel: pressure %d, want %d", held, blocks, l.Posted(), w.pressure, want)
+			if w.memory.pressure != want {
+				t.Errorf("%d of %d blocks are held, %d lie with the kernel: pressure %d, want %d", held, blocks, l.Posted(), w.memory.pressure, want)
 			}
 		}
 	})

@@ -30,13 +30,13 @@ const identifierMax = 128
 
 // requestID is the identifier of the request that is being started: what a trusted
 // peer calls it, else a new one of 32 digits. It is lent until the next request.
-func (w *Worker) requestID(h *proto.Head) []byte {
-	ids := &w.ids
+func (hd *heads) requestID(h *proto.Head) []byte {
+	ids := &hd.ids
 	if ids.known {
 		return ids.text
 	}
 	ids.known = true
-	if w.who.peer.trusted {
+	if hd.who.peer.trusted {
 		for i := range h.Fields {
 			if f := &h.Fields[i]; f.Token == proto.TokenXRequestID && isIdentifier(h.Bytes(f.Value)) {
 				ids.text = append(ids.text[:0], h.Bytes(f.Value)...)

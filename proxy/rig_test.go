@@ -22,14 +22,18 @@ import (
 	"zproxy/metrics"
 	"zproxy/metrics/accesslog"
 	"zproxy/numa"
+	"zproxy/proxy/snapshot"
 )
 
 // rig is a worker, or several, on threads of their own, between real sockets.
 type rig struct {
-	t     *testing.T
-	addr  string
-	peers []*Neighbour
-	done  sync.WaitGroup
+	t    *testing.T
+	addr string
+	snap *snapshot.Snapshot
+	// registry is what snap is of; of one goroutine.
+	registry *snapshot.Registry
+	peers    []*Neighbour
+	done     sync.WaitGroup
 }
 
 // Loops that wait for the kernel keep no client or origin of the same process from
@@ -94,15 +98,17 @@ func start(t *testing.T, io loop.IO, loops int, text string, log *accesslog.Logg
 			l.Certificates[0] = simCertificate()
 		}
 	}
-	snap, err := Compile(cfg, loops, nil)
+	agreeToHTTP2(cfg)
+	registry := snapshot.NewRegistry(loops, nil)
+	snap, err := registry.Compile(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	fds, err := loop.OpenListeners("127.0.0.1:0", loops, nil, SockOpts(&cfg.Listeners[0].Socket))
+	fds, err := loop.OpenListeners("127.0.0.1:0", loops, nil, snapshot.SockOpts(&cfg.Listeners[0].Socket))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, addr: localAddr(t, fds[0]), peers: make([]*Neighbour, loops)}
+	r := &rig{t: t, addr: localAddr(t, fds[0]), snap: snap, registry: registry, peers: make([]*Neighbour, loops)}
 	ready, release := make(chan error), make(chan bool)
 	for i := range loops {
 		r.done.Add(1)

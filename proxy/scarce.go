@@ -3,9 +3,9 @@ package proxy
 import (
 	"time"
 
-	"zproxy/internal/plant"
 	"zproxy/loop"
 	"zproxy/proto"
+	"zproxy/upstream"
 )
 
 // Where connections to an upstream are short, a request that cannot go on by
@@ -43,6 +43,15 @@ type watch struct {
 	down  bool   // of the response
 }
 
+// scarce has those wait for a connection, or lose theirs, that others need it more
+// than.
+type scarce struct {
+	part
+	mutes       []upstream.Turns // by cluster, see mute
+	servesMutes bool
+	watching    []watch // by exchange: those that hold a connection while others wait for one, as last seen
+}
+
 var (
 	typeGRPC    = []byte("application/grpc")
 	typeGRPCWeb = []byte("application/grpc-web")
@@ -66,114 +75,111 @@ func startsWith(b, what []byte) bool {
 // lacksContent lets x, whose request has not ended, wait for content of it instead
 // of a connection, and says so, if connections are short. Who was seen to hold one
 // without moving is to send the request whole, whatever it is.
-func (w *Worker) lacksContent(c *client, x *exchange) bool {
-	p := w.pools[x.cluster]
+func (sc *scarce) lacksContent(c *client, x *exchange) bool {
+	p := sc.w.origins.pools[x.cluster]
 	if !p.Short() {
 		return false
 	}
-	if w.bringsNothing(c, x) {
+	if sc.bringsNothing(c, x) {
 		p.RemoveWaiter(c.x)
-		w.awaitContent(c, x)
+		sc.awaitContent(c, x)
 		return true
 	}
-	return w.waitsMute(c, x)
+	return sc.waitsMute(c, x)
 }
 
 // bringsNothing says that x would have to wait for its client if it had a
 // connection.
-func (w *Worker) bringsNothing(c *client, x *exchange) bool {
+func (sc *scarce) bringsNothing(c *client, x *exchange) bool {
 	switch {
 	case x.flags&(xRequestDone|xUpgrade) != 0:
 		return false
-	case w.pools[x.cluster].IsSlow(w.l.Now(), w.asker(c, x).Addr):
-		if c.stream != 0 {
-			return x.backlog.Bytes() < min(wholeStreamBytes, w.high/2)
-		}
-		return x.backlog.Bytes() < min(wholeBytes, w.high/2)
+	case sc.w.origins.pools[x.cluster].IsSlow(sc.l.Now(), sc.asker(c, x).Addr):
+		return x.backlog.Bytes() < min(c.whole(), sc.w.memory.high/2)
 	}
-	return x.flags&xExpect == 0 && !x.from.talks() && x.reqBytes == 0 && (c.stream == 0 || c.in.Empty())
+	return x.flags&xExpect == 0 && !x.from.talks() && x.reqBytes == 0 && !c.holdsBack()
 }
 
-func (w *Worker) awaitContent(c *client, x *exchange) {
+func (sc *scarce) awaitContent(c *client, x *exchange) {
 	x.state = xRouting
 	x.flags |= xContentWaits
 	if x.flags&xContinue != 0 {
-		w.sendContinue(c, x, nil) // or either would wait for the other
+		sc.w.responses.sendContinue(c, x, nil) // or either would wait for the other
 		return
 	}
-	w.clientDeadline(c, x)
+	sc.w.clientDeadline(c, x)
 }
 
 // mute says that nothing of x's content has come although its origin may be the one
 // to speak first.
-func (w *Worker) mute(c *client, x *exchange) bool {
-	return x.flags&(xRequestDone|xUpgrade) == 0 && (x.flags&xExpect != 0 || x.from.talks()) && x.reqBytes == 0 && (c.stream == 0 || c.in.Empty())
+func (sc *scarce) mute(c *client, x *exchange) bool {
+	return x.flags&(xRequestDone|xUpgrade) == 0 && (x.flags&xExpect != 0 || x.from.talks()) && x.reqBytes == 0 && !c.holdsBack()
 }
 
 // waitsMute lets x, where it is mute, wait until connections are not short, and says so:
 // the last of them are for requests that bring something. It may be in earnest: it
 // need not wait for longer than muteNs, nor for more than half the queue's time.
-func (w *Worker) waitsMute(c *client, x *exchange) bool {
-	if !w.mute(c, x) || w.l.Now() >= w.muteUntil(x) {
+func (sc *scarce) waitsMute(c *client, x *exchange) bool {
+	if !sc.mute(c, x) || sc.l.Now() >= sc.muteUntil(x) {
 		return false
 	}
-	w.pools[x.cluster].RemoveWaiter(c.x)
-	w.snap.clusters[x.cluster].shared.Mute(1)
-	w.mutes[x.cluster].Push(w.l.Now(), c.x, w.asker(c, x))
+	sc.w.origins.pools[x.cluster].RemoveWaiter(c.x)
+	sc.w.clusters[x.cluster].Shared.Mute(1)
+	sc.mutes[x.cluster].Push(sc.l.Now(), c.x, sc.asker(c, x))
 	x.flags |= xContentWaits
-	w.await(c, x, xWaiting)
-	w.wakeBy(w.l.Now() + lookEveryNs)
-	w.press(int(x.cluster))
+	sc.w.await(c, x, xWaiting)
+	sc.w.wakeBy(sc.l.Now() + lookEveryNs)
+	sc.press(int(x.cluster))
 	return true
 }
 
-func (w *Worker) muteUntil(x *exchange) int64 {
-	return x.sought() + min(muteNs, w.snap.clusters[x.cluster].queueNs/2)
+func (sc *scarce) muteUntil(x *exchange) int64 {
+	return x.sought() + min(muteNs, sc.w.clusters[x.cluster].QueueNs/2)
 }
 
 // muteNoMore takes x out of those that wait mute, if it is one.
-func (w *Worker) muteNoMore(c *client, x *exchange) {
-	if w.mutes[x.cluster].Remove(c.x) {
-		w.snap.clusters[x.cluster].shared.Mute(-1)
+func (sc *scarce) muteNoMore(c *client, x *exchange) {
+	if sc.mutes[x.cluster].Remove(c.x) {
+		sc.w.clusters[x.cluster].Shared.Mute(-1)
 		x.flags &^= xContentWaits
 	}
 }
 
 // serveMutes lets those that wait mute look for a connection, in turn, while
 // connections are not short, and those that have waited long enough.
-func (w *Worker) serveMutes(cluster int) {
-	if w.servesMutes {
+func (sc *scarce) serveMutes(cluster int) {
+	if sc.servesMutes {
 		return
 	}
-	w.servesMutes = true
-	q := &w.mutes[cluster]
+	sc.servesMutes = true
+	q := &sc.mutes[cluster]
 	for n := q.Len(); n > 0; n-- {
 		xi, ok := q.Next()
 		if !ok {
 			break
 		}
-		x := w.xs.At(xi)
-		if w.short(cluster) && w.l.Now() < w.muteUntil(x) {
+		x := sc.w.xs.At(xi)
+		if sc.short(cluster) && sc.l.Now() < sc.muteUntil(x) {
 			break
 		}
-		q.Pop(w.l.Now())
-		w.snap.clusters[cluster].shared.Mute(-1)
+		q.Pop(sc.l.Now())
+		sc.w.clusters[cluster].Shared.Mute(-1)
 		x.flags &^= xContentWaits
-		w.dispatch(w.clients.At(x.client), x)
+		sc.w.dispatch(sc.w.clients.At(x.client), x)
 	}
 	if q.Len() > 0 {
-		w.wakeBy(w.l.Now() + lookEveryNs)
+		sc.w.wakeBy(sc.l.Now() + lookEveryNs)
 	}
-	w.servesMutes = false
+	sc.servesMutes = false
 }
 
 // short is Pool.Short, and so where few streams are left at every endpoint.
-func (w *Worker) short(cluster int) bool {
-	if w.pools[cluster].Short() || !w.snap.clusters[cluster].h2 {
-		return w.pools[cluster].Short()
+func (sc *scarce) short(cluster int) bool {
+	if sc.w.origins.pools[cluster].Short() || !sc.w.clusters[cluster].H2 {
+		return sc.w.origins.pools[cluster].Short()
 	}
-	for ep := range w.groups[cluster] {
-		if !w.fewLeft(&w.groups[cluster][ep]) {
+	for ep := range sc.w.groups.all[cluster] {
+		if !sc.w.groups.fewLeft(&sc.w.groups.all[cluster][ep]) {
 			return false
 		}
 	}
@@ -181,47 +187,47 @@ func (w *Worker) short(cluster int) bool {
 }
 
 // contentCame looks for a connection for an exchange that waited for content.
-func (w *Worker) contentCame(c *client, x *exchange) {
-	w.muteNoMore(c, x)
+func (sc *scarce) contentCame(c *client, x *exchange) {
+	sc.muteNoMore(c, x)
 	x.flags &^= xContentWaits
-	x.soughtMs = x.sinceMs(w.l.Now())
-	w.seek(c, x)
+	x.soughtMs = x.sinceMs(sc.l.Now())
+	sc.w.seek(c, x)
 }
 
 // press has every loop look for stalled requests, since x has begun to wait.
-func (w *Worker) press(cluster int) {
-	now := w.l.Now()
-	if !w.snap.clusters[cluster].shared.Look(now, lookEveryNs) {
-		w.wakeBy(now + lookEveryNs) // that was before it began to wait
+func (sc *scarce) press(cluster int) {
+	now := sc.l.Now()
+	if !sc.w.clusters[cluster].Shared.Look(now, lookEveryNs) {
+		sc.w.wakeBy(now + lookEveryNs) // that was before it began to wait
 		return
 	}
-	w.wakeBy(now + 1)
-	for i := range w.peers {
-		if i != w.index {
-			w.deliver(i, loop.Mail{Kind: mailLook, From: int32(w.index), A: uint64(cluster)})
+	sc.w.wakeBy(now + 1)
+	for i := range sc.w.peers {
+		if i != sc.w.index {
+			sc.w.handoff.deliver(i, loop.Mail{Kind: mailLook, From: int32(sc.w.index), A: uint64(cluster)})
 		}
 	}
 }
 
 // look takes connections from exchanges that hold them without moving, as many as
 // others wait for.
-func (w *Worker) look(cluster int, now int64) {
-	waiting := w.snap.clusters[cluster].shared.Waiting() + w.snap.clusters[cluster].shared.Mutes()
-	for ep := range w.groups[cluster] {
-		if g := &w.groups[cluster][ep]; w.full(g) {
+func (sc *scarce) look(cluster int, now int64) {
+	waiting := sc.w.clusters[cluster].Shared.Waiting() + sc.w.clusters[cluster].Shared.Mutes()
+	for ep := range sc.w.groups.all[cluster] {
+		if g := &sc.w.groups.all[cluster][ep]; sc.w.groups.full(g) {
 			waiting += g.pending.Len()
 		}
 	}
-	if waiting == 0 || plant.Is(plant.Stall) {
+	if waiting == 0 {
 		return
 	}
-	w.wakeBy(now + lookEveryNs)
-	w.press(cluster)
-	for i := uint32(1); i <= uint32(w.xs.Cap()) && waiting > 0; i++ {
-		if w.xs.Live(i) {
-			if x := w.xs.At(i); int(x.cluster) == cluster && x.state == xForwarding && w.stalls(i, x, now) {
+	sc.w.wakeBy(now + lookEveryNs)
+	sc.press(cluster)
+	for i := uint32(1); i <= uint32(sc.w.xs.Cap()) && waiting > 0; i++ {
+		if sc.w.xs.Live(i) {
+			if x := sc.w.xs.At(i); int(x.cluster) == cluster && x.state == xForwarding && sc.stalls(i, x, now) {
 				waiting--
-				w.evict(w.clients.At(x.client), x, now)
+				sc.evict(sc.w.clients.At(x.client), x, now)
 			}
 		}
 	}
@@ -229,27 +235,27 @@ func (w *Worker) look(cluster int, now int64) {
 
 // stalls says that x has held its connection for too long without moving: less
 // than limits.min_rate, and at least one byte.
-func (w *Worker) stalls(i uint32, x *exchange, now int64) bool {
-	for int(i) >= len(w.watching) {
-		w.watching = append(w.watching, watch{})
+func (sc *scarce) stalls(i uint32, x *exchange, now int64) bool {
+	for int(i) >= len(sc.watching) {
+		sc.watching = append(sc.watching, watch{})
 	}
-	c, o, h := w.clients.At(x.client), w.origins.At(x.origin), &w.watching[i]
+	c, o, h := sc.w.clients.At(x.client), sc.w.origins.At(x.origin), &sc.watching[i]
 	down := o.flags&originPaused != 0
 	patience, moved, got := talkNs, uint64(0), x.start+int64(x.askedUs)*1000
 	switch {
 	case down:
-		moved = w.taken(c)
+		moved = sc.w.taken(c)
 	case x.flags&(xRequestDone|xOriginDeaf|xResponseBegun) != 0 || c.flags&clientPaused != 0 ||
-		w.originQueued(o) > 0 || w.clientStarves(c):
+		sc.w.legs.queued(&o.leg) > 0 || sc.w.legs.starves(&c.leg):
 		h.start = 0 // it does not wait for its client
 		return false
 	default:
 		moved = x.reqBytes
-		part, _ := w.l.Partial(c.conn) // of a stream's none: it has no connection of its own
+		part, _ := sc.l.Partial(c.conn) // of a stream's none: it has no connection of its own
 		moved += uint64(part)
 		// (Who was let in for its patience alone has been patient; but a 100 takes as
 		// long as its origin, or timeouts.continue.)
-		if x.flags&xExpect == 0 && (!x.from.talks() || got >= w.muteUntil(x)) {
+		if x.flags&xExpect == 0 && (!x.from.talks() || got >= sc.muteUntil(x)) {
 			patience = stallNs
 		}
 	}
@@ -262,43 +268,32 @@ func (w *Worker) stalls(i uint32, x *exchange, now int64) bool {
 	if moved < h.seen { // part of a record was more than the content of the whole
 		h.seen = moved
 	}
-	if n := moved - h.seen; n > 0 && n >= leastBytes(w.snap.limits.minRate, now-h.at) {
+	if n := moved - h.seen; n > 0 && n >= sc.w.snap.Limits.MinRate.Bytes(now-h.at) {
 		h.at, h.seen = now, moved
 		return false
 	}
 	// While the loop did not run it took nothing, and gave no credit.
-	idle := now - max(h.at, w.l.Leap().At)
-	if patience == stallNs && idle >= stallNs && w.sharesItsTurn(c) {
+	idle := now - max(h.at, sc.l.Leap().At)
+	if patience == stallNs && idle >= stallNs && sc.w.legs.sharesItsTurn(c) {
 		patience = talkNs
 	}
 	return idle >= patience
 }
 
-// sharesItsTurn says that something comes on the connection of a client that is a stream:
-// frames of others, or a TLS record that is not whole, and what it may be waiting for
-// lies behind them, or in it.
-func (w *Worker) sharesItsTurn(c *client) bool {
-	if c.stream == 0 || w.streams.At(c.stream).id == 0 {
-		return false
-	}
-	se := w.sessionOf(w.streams.At(c.stream))
-	return int64(uint32(w.l.Now()/1e6)-se.cameMs)*1e6 < stallNs || w.brings(se.conn, stallNs)
-}
-
 // brings says that within ns part of a TLS record has come on conn that is not whole.
-func (w *Worker) brings(conn loop.ConnID, ns int64) bool {
-	part, idleMs := w.l.Partial(conn)
+func (sc *scarce) brings(conn loop.ConnID, ns int64) bool {
+	part, idleMs := sc.l.Partial(conn)
 	return part > 0 && int64(idleMs)*1e6 < ns
 }
 
 // evict ends an exchange that stalls. Of its client no more is taken on trust.
-func (w *Worker) evict(c *client, x *exchange, now int64) {
+func (sc *scarce) evict(c *client, x *exchange, now int64) {
 	if x.flags&xResponseBegun != 0 {
-		w.m.ClientAborts++
-		w.failExchange(c, x, &faultNotTaken)
+		sc.m.ClientAborts++
+		sc.w.failExchange(c, x, &faultNotTaken)
 		return
 	}
-	w.pools[x.cluster].Slow(now, w.asker(c, x).Addr)
-	w.m.Timeouts408++
-	w.failExchange(c, x, &faultStalled)
+	sc.w.origins.pools[x.cluster].Slow(now, sc.asker(c, x).Addr)
+	sc.m.Timeouts408++
+	sc.w.failExchange(c, x, &faultStalled)
 }

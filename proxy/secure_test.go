@@ -147,13 +147,20 @@ func TestHalfRecordsDoNotFillThePool(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		c, _ := secureClient(t, r.addr)
-		if _, err := fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Fill: %s\r\nConnection: close\r\n\r\n", strings.Repeat("f", 8000)); err != nil {
-			t.Fatal(err)
-		}
+		// Who comes while the blocks come back one by one may be told so, by a 503.
 		b := make([]byte, 12)
-		if n, err := c.Read(b); err != nil || string(b[:n]) != "HTTP/1.1 200" {
-			t.Errorf("another client is answered %q, %v", b[:n], err)
+		for deadline := time.Now().Add(5 * time.Second); ; {
+			c, _ := secureClient(t, r.addr)
+			if _, err := fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Fill: %s\r\nConnection: close\r\n\r\n", strings.Repeat("f", 8000)); err != nil {
+				t.Fatal(err)
+			}
+			n, err := c.Read(b)
+			if err == nil && string(b[:n]) == "HTTP/1.1 200" {
+				break
+			}
+			if err != nil || string(b[:n]) != "HTTP/1.1 503" || time.Now().After(deadline) {
+				t.Fatalf("another client is answered %q, %v", b[:n], err)
+			}
 		}
 		if n := r.settled()[0].Metrics.RefusedByReason[codeHeld]; n == 0 {
 			t.Error("nobody was ended for what he held")

@@ -1,63 +1,51 @@
 package proxy
 
 import (
-	"zproxy/config"
 	"zproxy/metrics"
+	"zproxy/proxy/snapshot"
 )
 
-// otherSeries is what routes and upstreams beyond the limit are counted under.
-const otherSeries = "other"
-
-// seriesNames are the labels that routes and upstreams are counted under, at
-// most the configured number of each and then one for all others.
-type seriesNames struct{ routes, upstreams []string }
-
-// compileSeries gives each route and upstream its series. Routes of one host
-// and path, for other methods or listeners, share one.
-func (s *Snapshot) compileSeries(c *config.Config) {
-	most := c.Admin.Series
-	numbers := map[string]int{}
-	for i := range s.routes {
-		name := c.Routes[i].Host + c.Routes[i].Path
-		s.routes[i].series = uint16(number(name, numbers, &s.series.routes, most))
-	}
-	numbers = map[string]int{}
-	for _, cl := range s.clusters {
-		cl.series = uint16(number(cl.name, numbers, &s.series.upstreams, most))
-	}
+// makeSeries is all the memory that counting by route and upstream takes. What was counted
+// under a name in before goes on there.
+func (jo *journal) makeSeries(before *snapshot.Snapshot) {
+	now := &jo.w.snap.Series
+	jo.m.Routes = carried(now.Routes, before.Series.RouteAt, jo.m.Routes)
+	jo.m.Upstreams = carried(now.Upstreams, before.Series.UpstreamAt, jo.m.Upstreams)
 }
 
-func number(name string, numbers map[string]int, names *[]string, most int) int {
-	if i, ok := numbers[name]; ok {
-		return i
-	}
-	if len(*names) >= most {
-		if len(*names) == most {
-			*names = append(*names, otherSeries)
+func carried(names []string, had map[string]int, counted []metrics.Series) []metrics.Series {
+	out := make([]metrics.Series, len(names))
+	for i, name := range names {
+		if j, ok := had[name]; ok {
+			out[i] = counted[j]
 		}
-		return most
 	}
-	numbers[name] = len(*names)
-	*names = append(*names, name)
-	return numbers[name]
+	return out
 }
 
-// SeriesNames are the labels of metrics.Loop.Routes and Upstreams.
-func (s *Snapshot) SeriesNames() (routes, upstreams []string) {
-	return s.series.routes, s.series.upstreams
-}
-
-// makeSeries is all the memory that counting by route and upstream takes.
-func (w *Worker) makeSeries() {
-	w.m.Routes = make([]metrics.Series, len(w.snap.series.routes))
-	w.m.Upstreams = make([]metrics.Series, len(w.snap.series.upstreams))
-}
-
-func (w *Worker) countSeries(x *exchange, ns int64) {
+// countSeries counts what began with an older snapshot under the same names, if there
+// are such.
+func (jo *journal) countSeries(x *exchange, ns int64) {
+	s, now := jo.w.snapOf(x), jo.w.snap
 	if x.route >= 0 {
-		w.m.Routes[w.snap.routes[x.route].series].Count(x.status, x.reqBytes, x.respBytes, ns)
+		if i := place(s == now, int(s.Routes[x.route].Series), s.Series.Routes, now.Series.RouteAt); i >= 0 {
+			jo.m.Routes[i].Count(x.status, x.reqBytes, x.respBytes, ns)
+		}
 	}
 	if x.cluster >= 0 {
-		w.m.Upstreams[w.snap.clusters[x.cluster].series].Count(x.status, x.reqBytes, x.respBytes, ns)
+		if i := place(s == now, int(s.Series.Of[x.cluster]), s.Series.Upstreams, now.Series.UpstreamAt); i >= 0 {
+			jo.m.Upstreams[i].Count(x.status, x.reqBytes, x.respBytes, ns)
+		}
 	}
+}
+
+// place is where the name at i of had stands among those of at; below 0: nowhere.
+func place(same bool, i int, had []string, at map[string]int) int {
+	if same {
+		return i
+	}
+	if j, ok := at[had[i]]; ok {
+		return j
+	}
+	return -1
 }

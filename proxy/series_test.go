@@ -7,6 +7,7 @@ import (
 
 	"zproxy/config"
 	"zproxy/loop"
+	"zproxy/proxy/snapshot"
 )
 
 // Requests are counted by route and by upstream, those beyond the configured
@@ -27,7 +28,7 @@ func TestSeries(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		snap, err := Compile(cfg, 1, nil)
+		snap, err := snapshot.NewRegistry(1, nil).Compile(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

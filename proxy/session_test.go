@@ -18,6 +18,7 @@ import (
 	"zproxy/loop"
 	"zproxy/proto"
 	"zproxy/proto/http2"
+	"zproxy/proxy/h2conn"
 )
 
 // framed is an origin's end of a connection: it has greeted.
@@ -112,7 +113,7 @@ func TestClientThatTakesNoHeads(t *testing.T) {
 		asked := 0
 		for most := 100_000; asked < most; asked += 100 {
 			c.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
-			if _, err := c.Write(requests(asked, 100)); err != nil {
+			if _, err := c.Write(headRequests(asked, 100)); err != nil {
 				break
 			}
 		}
@@ -120,7 +121,7 @@ func TestClientThatTakesNoHeads(t *testing.T) {
 			t.Error("all requests were read, although no answer was")
 		}
 		// What is received in one turn may be answered beyond the mark.
-		if n := r.reports()[0].Buf.InUse; n > 6*headMark/(16<<10) {
+		if n := r.reports()[0].Buf.InUse; n > 6*h2conn.HeadMark/(16<<10) {
 			t.Errorf("the answers hold %d blocks", n)
 		}
 		c.SetReadDeadline(time.Now().Add(patience))
@@ -137,7 +138,7 @@ func TestClientThatTakesNoHeads(t *testing.T) {
 }
 
 // requests are n requests behind the first so many.
-func requests(from, n int) []byte {
+func headRequests(from, n int) []byte {
 	var b, block bytes.Buffer
 	enc := hpack.NewEncoder(&block)
 	for _, f := range [][2]string{{":method", "HEAD"}, {":scheme", "http"}, {":path", "/"}, {":authority", "h"}} {

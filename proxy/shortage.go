@@ -3,7 +3,7 @@ package proxy
 // What happens where memory or descriptors run out. The pool's last blocks, the
 // reserve (see loop.Config), are for heads and answers: bodies wait in the loop,
 // and where heads have used up most of it, new requests are turned away with a
-// 503 (admit, shedClient).
+// 503 (Worker.admit, clients.shed).
 
 // ReserveBlocks is the part of a pool of maxBlocks that is not for data.
 func ReserveBlocks(maxBlocks int) int { return max(2, maxBlocks/8, min(16, maxBlocks/4)) }
@@ -18,23 +18,16 @@ const pressures = 4
 // for bytes to come are nobody's.
 //
 // A step is left again when clearly less is in use than where it began.
-func (w *Worker) setMarks() {
-	used, limit := w.pool.InUse()-w.l.Posted(), w.maxBlocks
-	for w.pressure < pressures-1 && used*pressures >= limit*(w.pressure+1) {
-		w.pressure++
+func (mm *memory) setMarks() {
+	used, limit := mm.pool.InUse()-mm.l.Posted(), mm.maxBlocks
+	for mm.pressure < pressures-1 && used*pressures >= limit*(mm.pressure+1) {
+		mm.pressure++
 	}
-	for w.pressure > 0 && used*pressures < limit*w.pressure-limit/4 {
-		w.pressure--
+	for mm.pressure > 0 && used*pressures < limit*mm.pressure-limit/4 {
+		mm.pressure--
 	}
-	w.high, w.low = 0, 0
-	if w.pressure < pressures-1 {
-		w.high, w.low = highMark>>(2*w.pressure), lowMark>>(2*w.pressure)
+	mm.high, mm.low = 0, 0
+	if mm.pressure < pressures-1 {
+		mm.high, mm.low = highMark>>(2*mm.pressure), lowMark>>(2*mm.pressure)
 	}
-}
-
-// shedClient answers a client that there is no memory for to receive its head,
-// or the rest of it.
-func (w *Worker) shedClient(i uint32, c *client) {
-	w.head.Reset(nil) // it may be somebody else's
-	w.replyBare(i, c, &faultMemory)
 }

@@ -10,7 +10,9 @@ import (
 	"zproxy/config"
 	"zproxy/internal/simnet"
 	"zproxy/loop"
+	"zproxy/loop/sim"
 	"zproxy/metrics"
+	"zproxy/proxy/snapshot"
 )
 
 // holdersRun is a worker with a small pool between peers of simnet.Holders.
@@ -55,7 +57,7 @@ func holdersTLS(seed uint64) (secured [2]bool) {
 func newHoldersRun(t *testing.T, seed uint64, blocks, block int) *holdersRun {
 	t.Helper()
 	r := &holdersRun{rng: rand.New(rand.NewPCG(seed, 0x401d)), m: new(metrics.Loop)}
-	world := loop.NewWorld(seed, loop.Faults{ShortIO: 20, Late: 20, Overshoot: 20, Offset: 20})
+	world := sim.NewWorld(seed, sim.Faults{ShortIO: 20, Late: 20, Overshoot: 20, Offset: 20})
 	secured := holdersTLS(seed)
 	r.Holders = &simnet.Holders{World: world, Proxy: simListen,
 		TLS: simnet.NewRun(world, simnet.Traits{SecureClients: secured[fromClient], SecureOrigins: secured[fromOrigin]})}
@@ -74,13 +76,13 @@ func newHoldersRun(t *testing.T, seed uint64, blocks, block int) *holdersRun {
 	if secured[fromClient] {
 		cfg.Listeners[0].TLS.Certificates[0] = simCertificate()
 	}
-	snap, err := Compile(cfg, 1, nil)
+	snap, err := snapshot.NewRegistry(1, nil).Compile(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	standIn(world, cfg, snap)
 	r.pool = buf.NewPool(&simMemory{bytes: simBytes[0][:blocks*block], step: blocks * block}, block)
-	l, err := loop.NewSim(loop.Config{Pool: r.pool, Reserve: ReserveBlocks(blocks)}, world)
+	l, err := loop.NewOn(loop.Config{Pool: r.pool, Reserve: ReserveBlocks(blocks)}, world.Open)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,10 +119,8 @@ func (r *holdersRun) end(t *testing.T) {
 		t.Errorf("%s", strings.Join(all, "\n  "))
 	}
 	r.w.l.Destroy()
-	for _, se := range r.w.sessions {
-		if se != nil {
-			se.h2.Release()
-		}
+	for se := range r.w.h2.Each() {
+		se.H2.Release()
 	}
 }
 
@@ -209,7 +209,7 @@ func TestAnswersPassBesideHolders(t *testing.T) {
 	for _, path := range []string{"/small1", "/small2"} {
 		for _, keeps := range []bool{true, false} {
 			r := newHoldersRun(t, 1, blocks, 4096)
-			r.World.Faults = loop.Faults{} // an answer comes in one piece
+			r.World.Faults = sim.Faults{} // an answer comes in one piece
 			r.Witness(path, 20e6, keeps)
 			r.pass(100e6)
 			before, reserve := r.Served, ReserveBlocks(blocks)
@@ -232,7 +232,7 @@ func TestAnswersPassBesideHolders(t *testing.T) {
 func TestRefusedDownloadHoldsNothing(t *testing.T) {
 	r := newHoldersRun(t, 1, 256, 4096)
 	r.Download("/large2", false, 1)
-	if !r.until(10e9, func() bool { return r.w.clients.Len() > 0 && r.w.clientQueued(r.w.clients.At(1)) > 64<<10 }) {
+	if !r.until(10e9, func() bool { return r.w.clients.Len() > 0 && r.w.legs.queued(&r.w.clients.At(1).leg) > 64<<10 }) {
 		t.Fatal("nothing waits for the client")
 	}
 	held := r.holdTo(t, 20)

@@ -33,7 +33,7 @@ func (s *simulation) checkWorker(w *simWorker) {
 		if (c.x != 0) != (c.state == clientBusy || c.state == clientTunnel) {
 			s.fail("client %d in state %d has exchange %d", i, c.state, c.x)
 		}
-		if n := w.clientQueued(c); n > high+slack {
+		if n := w.legs.queued(&c.leg); n > high+slack {
 			s.fail("%d bytes wait for client %d", n, i)
 		}
 		if n := c.in.Bytes(); n > pipelineBytes+high+slack {
@@ -55,7 +55,7 @@ func (s *simulation) checkWorker(w *simWorker) {
 		if o.x != 0 && o.state != originExporting && (!w.xs.Live(o.x) || w.xs.At(o.x).origin != i) {
 			s.fail("origin %d in state %d has exchange %d, which is not its own", i, o.state, o.x)
 		}
-		if n := w.originQueued(o); n > high+slack {
+		if n := w.legs.queued(&o.leg); n > high+slack {
 			s.fail("%d bytes wait for origin %d", n, i)
 		}
 	}
@@ -77,7 +77,13 @@ func (s *simulation) checkWorker(w *simWorker) {
 // checkRest: nobody is there any more, so nothing is held.
 func (s *simulation) checkRest() {
 	for i, w := range s.workers {
-		st := w.l.Stats()
+		st, waiting := w.l.Stats(), 0
+		for _, p := range w.origins.pools {
+			if p != nil {
+				waiting += p.Waiting()
+			}
+		}
+		s.checkSwapped(i, w)
 		sessions, blocks := s.checkRestStreams(i, w), 0
 		if sessions > 0 || s.prewarm > 0 && s.tls[fromOrigin] {
 			blocks = w.pool.InUse() // of those that greet each other
@@ -87,10 +93,10 @@ func (s *simulation) checkRest() {
 			got, want int
 		}{
 			{"blocks", w.pool.InUse(), blocks}, {"clients", w.clients.Len(), 0}, {"exchanges", w.xs.Len(), 0},
-			{"timers", st.Timers, 1}, {"connections", st.Conns, w.origins.Len() + sessions}, {"runnable", len(w.runnable), 0},
+			{"timers", st.Timers, 1}, {"connections", st.Conns, w.origins.Len() + sessions}, {"runnable", len(w.clients.runnable), 0},
 			{"client gauge", int(w.metrics.ClientConns), 0}, {"tunnels gauge", int(w.metrics.Tunnels), 0},
-			{"WebSocket gauge", int(w.metrics.WebSockets), 0}, {"sockets", w.sockets.Len(), 0},
-			{"waiting", w.pools[0].Waiting(), 0}, {"clients on their way to it", int(w.peers[i].coming.Load()), 0},
+			{"WebSocket gauge", int(w.metrics.WebSockets), 0}, {"sockets", w.tunnels.sockets.Len(), 0},
+			{"waiting", waiting, 0}, {"clients on their way to it", int(w.peers[i].coming.Load()), 0},
 		} {
 			if x.got != x.want {
 				s.fail("at rest loop %d has %d %s, want %d", i, x.got, x.what, x.want)
@@ -103,17 +109,20 @@ func (s *simulation) checkRest() {
 			}
 		}
 	}
-	s.checkLeaves()
+	s.checkPermits()
 	if s.h2c {
 		return
 	}
 	// What is open is what the loops have, and no slot of a cap is lost.
-	open, have := 0, 0
-	for _, e := range s.snap.clusters[0].shared.Endpoints() {
-		open += e.Open()
-	}
+	open, have := s.openSlots(), 0
 	for _, w := range s.workers {
 		have += w.origins.Len()
+		for i := uint32(1); i <= uint32(w.origins.Cap()) && s.prewarm > 0; i++ {
+			// One that prewarming could not connect has given its slot back, and is about to be gone.
+			if w.origins.Live(i) && w.origins.At(i).state == originClosing && w.origins.At(i).flags&originUncounted != 0 {
+				have--
+			}
+		}
 	}
 	if open != have {
 		s.fail("at rest %d connections are counted, %d are there", open, have)
@@ -159,6 +168,9 @@ func (s *simulation) checkLog() {
 			s.fail("access log: request %d is there twice: %s", id, line)
 		}
 		q := s.run.Requests[id]
+		if rec.Status == 431 && q.Overlong {
+			bare++
+		}
 		if rec.Client != q.From.String() {
 			s.fail("access log: request %d is %v's: %s", id, q.From, line)
 		}

@@ -9,12 +9,14 @@ import (
 	"zproxy/buf"
 	"zproxy/config"
 	"zproxy/loop"
+	"zproxy/loop/sim"
 	"zproxy/metrics"
+	"zproxy/proxy/snapshot"
 )
 
 // simWorkerOf is a worker in world that listens at simListen, on a loop with room
 // for so many connections and timers, 0: for all.
-func simWorkerOf(t *testing.T, world *loop.World, configuration string, slots int) *Worker {
+func simWorkerOf(t *testing.T, world *sim.World, configuration string, slots int) *Worker {
 	t.Helper()
 	cfg, err := config.Parse("test.yaml", []byte(configuration))
 	if err != nil {
@@ -23,12 +25,12 @@ func simWorkerOf(t *testing.T, world *loop.World, configuration string, slots in
 	if l := cfg.Listeners[0].TLS; l != nil {
 		l.Certificates[0] = simCertificate()
 	}
-	snap, err := Compile(cfg, 1, nil)
+	snap, err := snapshot.NewRegistry(1, nil).Compile(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pool := buf.NewPool(buf.NewSliceMemory(1<<20, 1<<20), 4096)
-	l, err := loop.NewSim(loop.Config{Pool: pool, MaxSlots: slots}, world)
+	l, err := loop.NewOn(loop.Config{Pool: pool, MaxSlots: slots}, world.Open)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,10 +46,10 @@ func simWorkerOf(t *testing.T, world *loop.World, configuration string, slots in
 // arriving, and some of the body arrives between the two signs of that. Those
 // bytes are gone: the request must not be sent again without them.
 func TestNoReplayWithoutDiscardedBody(t *testing.T) {
-	world := loop.NewWorld(1, loop.Faults{})
+	world := sim.NewWorld(1, sim.Faults{})
 	var heard [3]strings.Builder // by origin connection, in the order of dials
 	conns := 0
-	world.Serve("10.2.0.1:80", func(p *loop.Peer) {
+	world.Serve("10.2.0.1:80", func(p *sim.Peer) {
 		n := conns
 		conns++
 		p.OnChange(func() {

@@ -14,8 +14,10 @@ import (
 	"zproxy/config"
 	"zproxy/internal/simnet"
 	"zproxy/loop"
+	"zproxy/loop/sim"
 	"zproxy/metrics"
 	"zproxy/metrics/accesslog"
+	"zproxy/proxy/snapshot"
 )
 
 // simulation is one run of real workers in a simulated world; all of it
@@ -23,10 +25,10 @@ import (
 type simulation struct {
 	seed    uint64
 	rng     *rand.Rand // of the set-up; the world has its own
-	world   *loop.World
+	world   *sim.World
 	run     *simnet.Run
 	workers []*simWorker
-	snap    *Snapshot
+	snap    *snapshot.Snapshot
 	log     *accesslog.Logger
 	logPath string
 	calm    bool
@@ -39,6 +41,7 @@ type simulation struct {
 	blind   bool    // WebSockets are tunnels like others
 	tls     [2]bool // is spoken by clients, by origins
 	turns   int
+	swaps   swaps
 	failed  []string
 }
 
@@ -52,13 +55,13 @@ type simWorker struct {
 var simListen = netip.MustParseAddrPort("10.0.0.1:80")
 
 // newSimulation sets the scene. dir is for the access log.
-func newSimulation(seed uint64, dir string) (*simulation, error) {
+func newSimulation(seed uint64, dir string, swaps int) (*simulation, error) {
 	s := &simulation{seed: seed, rng: rand.New(rand.NewPCG(seed, 0xca1))}
 	s.calm = s.rng.IntN(4) == 0
 	s.h2c = s.rng.IntN(3) == 0
 	s.blind = s.rng.IntN(8) == 0
 	s.tls = [2]bool{s.rng.IntN(3) == 0, s.rng.IntN(3) == 0}
-	s.world = loop.NewWorld(seed, s.faults())
+	s.world = sim.NewWorld(seed, s.faults())
 	s.run = simnet.NewRun(s.world, s.traits())
 	if *simTrace && *simSeed != 0 {
 		s.run.Trace = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
@@ -83,10 +86,14 @@ func newSimulation(seed uint64, dir string) (*simulation, error) {
 	if s.tls[fromClient] {
 		cfg.Listeners[0].TLS.Certificates[0] = simCertificate()
 	}
-	if s.snap, err = Compile(cfg, loops, nil); err != nil {
+	s.swaps.most, s.swaps.registry = swaps, snapshot.NewRegistry(loops, nil)
+	if s.snap, err = s.swaps.registry.Compile(cfg); err != nil {
 		return nil, err
 	}
 	standIn(s.world, cfg, s.snap)
+	if err := s.swapping(loops); err != nil {
+		return nil, err
+	}
 	return s, s.start(loops)
 }
 
@@ -105,8 +112,8 @@ func (s *simulation) some(limit int) int {
 	return 1 + s.rng.IntN(limit)
 }
 
-func (s *simulation) faults() loop.Faults {
-	f := loop.Faults{ShortIO: s.some(80), Late: s.some(50), Overshoot: s.some(100), Offset: s.some(50), LoseOnReset: 50}
+func (s *simulation) faults() sim.Faults {
+	f := sim.Faults{ShortIO: s.some(80), Late: s.some(50), Overshoot: s.some(100), Offset: s.some(50), LoseOnReset: 50}
 	if s.seed%3 == 0 {
 		f.Freeze = 1 + int(s.seed/3%5)
 	}
@@ -124,7 +131,7 @@ func (s *simulation) traits() simnet.Traits {
 	t := simnet.Traits{
 		Calm: s.calm, Clients: 1 + s.pick(24), Requests: 1 + s.pick(40),
 		Body: 1 << (4 + s.pick(14)), Pipeline: s.some(60), BigHeads: s.some(5),
-		HangUp: s.some(10), Upgrade: s.some(10), Socket: 50,
+		Overlong: s.some(5), HangUp: s.some(10), Upgrade: s.some(10), Socket: 50,
 	}
 	if s.pick(6) == 0 {
 		t.Upgrade = 70
@@ -180,12 +187,12 @@ func (s *simulation) config(addrs []string, loops int) string {
 	for _, a := range addrs {
 		endpoints = append(endpoints, fmt.Sprintf("{address: %q, weight: %d}", a, 1+s.pick(3)))
 	}
-	balance := []string{"round_robin", "least_conn", "p2c"}[s.pick(3)]
+	balance := s.balance([]string{"round_robin", "least_conn", "p2c"}[s.pick(3)])
 	s.conns = 1 + s.pick(30)
 	if s.h2c {
 		s.conns += loops // which do not hand such connections to each other
 	}
-	queue, retries := 1000, s.pick(3)
+	queue, retries := 1000, s.retries(s.pick(3))
 	if !s.calm {
 		queue = s.pick(30)
 	}
@@ -197,6 +204,7 @@ func (s *simulation) config(addrs []string, loops int) string {
 	if s.pick(4) == 0 && !s.calm {
 		perConn = 1 + s.pick(5)
 	}
+	standby, target := s.standby(strings.Join(endpoints, ", "))
 	return fmt.Sprintf(`
 listeners: [{address: "%v", protocols: [%s]%s}]
 upstreams:
@@ -206,13 +214,36 @@ upstreams:
     balance: %s
     pool: {max_connections: %d, max_idle: %d, prewarm: %d, queue: %d, queue_timeout: %s, idle_timeout: 4s}
     timeouts: {connect: 2s, response: 6s, idle: 6s, continue: %s}
-    retries: %d
-routes: [{path: "/r/:id", upstream: app, interim: %s, websocket: {%s}}]
+    %s
+%sroutes: [{path: "/r/:id", %s, interim: %s, websocket: {%s}}]
 limits: {half_close: %s, request_header_timeout: 5s, keepalive_timeout: 8s, request_body_timeout: 6s, send_timeout: 6s, requests_per_connection: %d}
 forwarding: {x_forwarded: %v, forwarded: %v}
 shutdown: {grace: 5s}
 %s`, simListen, s.protocols(), s.listenerTLS(), s.protocol(), strings.Join(endpoints, ", "), balance, s.conns, idle, s.prewarm, queue, []string{"600s", "1s"}[bit(!s.calm)],
-		[]string{"1ms", "20ms", "1s"}[s.pick(3)], retries, []string{"pass", "drop"}[bit(s.run.Traits.NoInterim)], s.websocket(), []string{"serve", "end"}[s.pick(2)], perConn, s.pick(2) == 0, s.pick(2) == 0, s.http2())
+		[]string{"1ms", "20ms", "1s"}[s.pick(3)], retries, standby, target, []string{"pass", "drop"}[bit(s.run.Traits.NoInterim)], s.websocket(), []string{"serve", "end"}[s.pick(2)], perConn, s.pick(2) == 0, s.pick(2) == 0, s.http2())
+}
+
+// retries says when requests are tried again: in detail, or so many times.
+func (s *simulation) retries(times int) string {
+	rng := rand.New(rand.NewPCG(s.seed, 0x4e7))
+	if rng.IntN(2) == 0 || s.calm { // where nothing is given up
+		return fmt.Sprintf("retries: %d", times)
+	}
+	return fmt.Sprintf("retry: {attempts: %d, on: [%s], per_try_timeout: %s, methods: %s, budget: {percent: %d, min: %d}}", 1+rng.IntN(4),
+		[]string{"connect, reset, timeout, 400-599", "timeout, 404", "connect, timeout, reset"}[rng.IntN(3)], []string{"0", "1s", "4s"}[rng.IntN(3)],
+		[]string{"safe", "idempotent"}[rng.IntN(2)], 10*rng.IntN(11), rng.IntN(4))
+}
+
+// standby is another upstream of the same endpoints, in some runs, and target where the route
+// sends to.
+func (s *simulation) standby(endpoints string) (upstream, target string) {
+	rng := rand.New(rand.NewPCG(s.seed, 0x5b))
+	if s.calm || rng.IntN(3) != 0 {
+		return "", "upstream: app"
+	}
+	upstream = fmt.Sprintf("  standby:\n    protocol: %s\n    endpoints: [%s]\n    pool: {max_connections: %d, max_requests: %d, queue: %d, queue_timeout: 1s, idle_timeout: 3s}\n    timeouts: {connect: 2s, response: 6s, idle: 6s}\n",
+		s.protocol(), endpoints, 4+rng.IntN(20), rng.IntN(30), rng.IntN(20))
+	return upstream, []string{"upstream: app, fallback: standby", "split: [{upstream: app, weight: 2}, {upstream: standby, weight: 1}], fallback: app"}[rng.IntN(2)]
 }
 
 // websocket is that section of the route.
@@ -270,7 +301,7 @@ func (s *simulation) start(loops int) error {
 	peers := make([]*Neighbour, loops)
 	for i := range loops {
 		pool := buf.NewPool(&simMemory{bytes: simBytes[i][:blocks*block], step: max(blocks/4, 1) * block}, block)
-		l, err := loop.NewSim(loop.Config{Index: i, Pool: pool, MaxConns: s.maxConns(), MaxSlots: s.maxSlots(), Reserve: ReserveBlocks(blocks)}, s.world)
+		l, err := loop.NewOn(loop.Config{Index: i, Pool: pool, MaxConns: s.maxConns(), MaxSlots: s.maxSlots(), Reserve: ReserveBlocks(blocks)}, s.world.Open)
 		if err != nil {
 			return err
 		}
@@ -281,7 +312,7 @@ func (s *simulation) start(loops int) error {
 			Loop: l, Pool: pool, Snapshot: s.snap, Metrics: m, MaxBlocks: blocks,
 			Log: s.log.NewBuffer(&m.AccessLogDropped),
 		}, peers)
-		s.workers[i].spliceMin = []int64{1, 1000, spliceMin}[s.pick(3)]
+		s.workers[i].memory.spliceMin = []int64{1, 1000, spliceMin}[s.pick(3)]
 		s.workers[i].Listen(s.world.Listen(simListen), 0)
 	}
 	for _, w := range s.workers {
@@ -358,8 +389,11 @@ const (
 )
 
 // simulate runs one seed to its end and gives what was wrong.
-func simulate(seed uint64, dir string) (s *simulation, err error) {
-	if s, err = newSimulation(seed, dir); err != nil {
+func simulate(seed uint64, dir string) (*simulation, error) { return simulateSwaps(seed, dir, 0) }
+
+// simulateSwaps is simulate with so many changes of the configuration, at most.
+func simulateSwaps(seed uint64, dir string, swaps int) (s *simulation, err error) {
+	if s, err = newSimulation(seed, dir, swaps); err != nil {
 		return nil, err
 	}
 	func() {
@@ -401,7 +435,7 @@ func (s *simulation) play() {
 // rest lets all that has a timeout run into it, looks at what is left, and
 // shuts down.
 func (s *simulation) rest() {
-	s.world.Faults = loop.Faults{}
+	s.world.Faults = sim.Faults{}
 	s.run.Traits.IdleClose = 0
 	end := s.world.Now() + simRest
 	if !s.until(2*simRest, func() bool { return s.world.Now() > end }) {
@@ -423,7 +457,7 @@ func (s *simulation) drain() {
 
 // end takes a worker that has drained out of the world.
 func (s *simulation) end(w *simWorker) {
-	w.log.Close()
+	w.journal.log.Close()
 	if err := w.l.Destroy(); err != nil {
 		s.fail("Destroy: %v", err)
 	}
@@ -437,7 +471,7 @@ func (s *simulation) broken() bool { return len(s.failed)+len(s.run.Violations) 
 
 func (s *simulation) drained() bool {
 	for _, w := range s.workers {
-		if !w.stopped {
+		if !w.drain.done {
 			return false
 		}
 	}
@@ -452,14 +486,14 @@ func (s *simulation) until(ns int64, done func() bool) bool {
 		first := s.world.Rand().IntN(len(s.workers))
 		for i := range s.workers {
 			w := s.workers[(first+i)%len(s.workers)]
-			if w.stopped {
+			if w.drain.done {
 				continue
 			}
 			if err := s.turn(w); err != nil {
 				s.fail("Poll: %v", err)
 				return false
 			}
-			if w.stopped {
+			if w.drain.done {
 				s.end(w)
 				continue
 			}
@@ -468,7 +502,7 @@ func (s *simulation) until(ns int64, done func() bool) bool {
 			}
 		}
 		if s.turns%8 == 0 || *simSeed != 0 {
-			s.checkLeaves()
+			s.checkPermits()
 		}
 		if s.turns++; s.turns > simMaxTurns {
 			s.fail("%d turns: the loop goes round in circles", s.turns)
@@ -493,7 +527,8 @@ func (s *simulation) turn(w *simWorker) error {
 		return err
 	}
 	if s.high != 0 {
-		w.high, w.low = min(w.high, s.high), min(w.low, s.high/4)
+		w.memory.high, w.memory.low = min(w.memory.high, s.high), min(w.memory.low, s.high/4)
+		w.h2.SetMarks(w.memory.high, w.memory.pressure)
 	}
 	for ev := w.l.Next(); ev != nil; ev = w.l.Next() {
 		if s.run.Trace != nil {
@@ -516,8 +551,8 @@ func (w *simWorker) owner(ev *loop.Event) string {
 		o := w.origins.At(i)
 		return fmt.Sprintf("origin %d in state %d, exchange %d", i, o.state, o.x)
 	case ownerSession:
-		se := w.sessions[i]
-		return fmt.Sprintf("session %d in state %d, %d streams", i, se.state, se.h2.Active())
+		se := w.h2.At(i)
+		return fmt.Sprintf("session %d, %d streams", i, se.H2.Active())
 	}
 	return "nobody"
 }
@@ -541,7 +576,7 @@ func (s *simulation) held() string {
 				continue
 			}
 			c := w.clients.At(i)
-			fmt.Fprintf(&b, "\n  loop %d client %d %v: state %d flags %b in %d queued %d", n, i, w.clientPeer(c), c.state, c.flags, c.in.Bytes(), w.clientQueued(c))
+			fmt.Fprintf(&b, "\n  loop %d client %d %v: state %d flags %b in %d queued %d", n, i, w.legs.peer(c), c.state, c.flags, c.in.Bytes(), w.legs.queued(&c.leg))
 			if c.x == 0 {
 				continue
 			}
@@ -549,7 +584,7 @@ func (s *simulation) held() string {
 			fmt.Fprintf(&b, "; exchange %d: state %d flags %b backlog %d, body in %d out %d", c.x, x.state, x.flags, x.backlog.Bytes(), x.reqBytes, x.respBytes)
 			if x.origin != 0 {
 				o := w.origins.At(x.origin)
-				fmt.Fprintf(&b, "; origin %d: state %d flags %b in %d queued %d", x.origin, o.state, o.flags, o.in.Bytes(), w.originQueued(o))
+				fmt.Fprintf(&b, "; origin %d: state %d flags %b in %d queued %d", x.origin, o.state, o.flags, o.in.Bytes(), w.legs.queued(&o.leg))
 			}
 		}
 	}

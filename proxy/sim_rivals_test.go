@@ -3,18 +3,16 @@ package proxy
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"zproxy/buf"
 	"zproxy/config"
-	"zproxy/internal/plant"
 	"zproxy/internal/simnet"
 	"zproxy/loop"
+	"zproxy/loop/sim"
 	"zproxy/metrics"
+	"zproxy/proxy/snapshot"
 )
 
 // rivalsRun is workers between clients of simnet.Rivals.
@@ -45,7 +43,7 @@ const (
 func newRivalsRun(t *testing.T, seed uint64) *rivalsRun {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 0x21fa1))
-	world := loop.NewWorld(seed, loop.Faults{ShortIO: 10, Late: 20})
+	world := sim.NewWorld(seed, sim.Faults{ShortIO: 10, Late: 20})
 	r := &rivalsRun{limit: 2 + rng.IntN(11), h2: rng.IntN(2) == 0}
 	r.Rivals = &simnet.Rivals{World: world, Proxy: simListen, AnswerNs: 2e6 + rng.Int64N(20e6)}
 	r.Origins()
@@ -58,7 +56,7 @@ func newRivalsRun(t *testing.T, seed uint64) *rivalsRun {
 	if err != nil {
 		t.Fatal(err)
 	}
-	snap, err := Compile(cfg, loops, nil)
+	snap, err := snapshot.NewRegistry(loops, nil).Compile(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +64,7 @@ func newRivalsRun(t *testing.T, seed uint64) *rivalsRun {
 	peers := make([]*Neighbour, loops)
 	for i := range loops {
 		pool := buf.NewPool(&simMemory{bytes: simBytes[i][:simBlocks*block], step: simBlocks * block}, block)
-		l, err := loop.NewSim(loop.Config{Index: i, Pool: pool, Reserve: ReserveBlocks(simBlocks)}, world)
+		l, err := loop.NewOn(loop.Config{Index: i, Pool: pool, Reserve: ReserveBlocks(simBlocks)}, world.Open)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,10 +177,8 @@ func TestSimRivals(t *testing.T) {
 		}
 		for _, w := range r.workers {
 			w.l.Destroy()
-			for _, se := range w.sessions {
-				if se != nil {
-					se.h2.Release()
-				}
+			for se := range w.h2.Each() {
+				se.H2.Release()
 			}
 		}
 		if t.Failed() {
@@ -190,23 +186,4 @@ func TestSimRivals(t *testing.T) {
 		}
 	}
 	t.Logf("%d requests were served", served)
-}
-
-// TestSimFindsUnfairness: with each bug that lets one client have what is others'
-// the simulator says so.
-func TestSimFindsUnfairness(t *testing.T) {
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("the go command is not in PATH: it builds the package with the planted bugs")
-	}
-	bin := filepath.Join(t.TempDir(), "planted.test")
-	if out, err := exec.Command("go", "test", "-c", "-tags", "plant", "-o", bin, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building with -tags plant: %v\n%s", err, out)
-	}
-	for bug, says := range map[string]string{plant.Line: "its share is", plant.Each: "its share is", plant.Stall: "there was time for"} {
-		cmd := exec.Command(bin, "-test.run=TestSimRivals$")
-		cmd.Env = append(os.Environ(), "ZPROXY_PLANT="+bug)
-		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), says) {
-			t.Errorf("%s: not found: %v\n%s", bug, err, out)
-		}
-	}
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"zproxy/internal/simnet"
-	"zproxy/loop"
+	"zproxy/loop/sim"
 )
 
 var (
@@ -82,8 +82,10 @@ type simCounts struct {
 	leaves, cuts, stops, earlies int
 	hangUps, drains              int
 	noBlock                      uint64 // asked for at a pool's limit
-	tally                        loop.Tally
-	stolen, retries, stale, own  uint64
+	tally                        sim.Tally
+	adopted, retries, stale, own uint64
+	fallbacks, denied, limited   uint64
+	removed                      uint64
 	sockets, pongs, failed       uint64
 	pairs                        [2][2]int // WebSockets by HTTP/2 of the client and of the origin
 	early, declined, noConnect   int       // WebSockets
@@ -94,6 +96,7 @@ type simCounts struct {
 	secured, keyUpdates          int       // connections within TLS, and changes of keys by their peers
 	handshakes, unopened         uint64    // that ended well, or not
 	unclosed                     int       // answers that ended without close_notify
+	overlong                     int       // heads that were refused for their length
 }
 
 func (c *simCounts) more() bool {
@@ -110,6 +113,7 @@ func (c *simCounts) add(s *simulation) {
 	for _, q := range s.run.Requests {
 		c.whole += bit(q.Complete)
 		c.unclosed += bit(q.Unclosed)
+		c.overlong += bit(q.Overlong && q.Answered == 431)
 		c.addTunnel(s, q)
 	}
 	c.turns += s.turns
@@ -128,9 +132,13 @@ func (c *simCounts) add(s *simulation) {
 	c.drains += bit(s.early)
 	c.tally.Add(&s.world.Tally)
 	for _, w := range s.workers {
-		c.stolen += w.metrics.UpstreamStolen
+		c.adopted += w.metrics.UpstreamAdopted
 		c.retries += w.metrics.UpstreamRetries
 		c.stale += w.metrics.UpstreamStale
+		c.fallbacks += w.metrics.UpstreamFallbacks
+		c.denied += w.metrics.UpstreamRetriesDenied
+		c.limited += w.metrics.RefusedByReason[codeMaxRequests]
+		c.removed += w.metrics.RefusedByReason[codeRemoved]
 		c.own += w.metrics.ResponsesOwn
 		c.continues += w.metrics.ContinuesOwn
 		c.noBlock += w.pool.Stats().Exhausted
@@ -169,7 +177,7 @@ func (c *simCounts) print(t *testing.T) {
 	took := time.Since(c.began)
 	t.Logf("%d simulated requests over %d seeds (%d calm) in %.1f s, %.0f per second, %d turns, at most %d (seed %d)", c.requests, c.seeds, c.calm,
 		took.Seconds(), float64(c.requests)/took.Seconds(), c.turns, c.most, c.mostIn)
-	t.Logf("%d answered whole by origins, %d answered by the proxy; %d tried again, %d stale connections, %d stolen", c.whole, c.own, c.retries, c.stale, c.stolen)
+	t.Logf("%d answered whole by origins, %d answered by the proxy; %d tried again, %d stale connections, %d handed over, %d ended with their route", c.whole, c.own, c.retries, c.stale, c.adopted, c.removed)
 	t.Logf("peers: %d clients left, %d origins broke off, %d peers stopped, %d early answers, %d hang-ups, %d shutdowns among clients", c.leaves, c.cuts, c.stops, c.earlies, c.hangUps, c.drains)
 	t.Logf("TLS: seeds by clients and origins %v, %d connections, %d handshakes, %d that failed, %d changes of keys, %d answers that end without close_notify",
 		c.tls, c.secured, c.handshakes, c.unopened, c.keyUpdates, c.unclosed)
@@ -188,14 +196,16 @@ func (c *simCounts) complete(t *testing.T) {
 		"resets": w.Resets, "resets that destroyed bytes": w.LostToReset, "half-closes": w.HalfEnds, "connects refused": w.Refused,
 		"connects without an answer": w.Silent, "accepts of a connection that was reset": w.Nameless, "leaps of the clock": w.Jumps, "loops without CPU": w.Freezes, "splices": w.Splices, "splices without a pipe": w.NoPipes, "long messages in pieces": w.Gathers, "connections passed on": w.Exports,
 		"operations cancelled under way": w.CancelledInOps, "requests tried again": c.retries, "stale connections": c.stale,
-		"WebSockets between HTTP/1 and HTTP/1": uint64(c.pairs[0][0]), "WebSockets from HTTP/1 to HTTP/2": uint64(c.pairs[0][1]),
+		"requests that fell back": c.fallbacks, "retries over the budget": c.denied, "requests beyond the limit": c.limited,
+		"exchanges on a route that was removed": c.removed,
+		"WebSockets between HTTP/1 and HTTP/1":  uint64(c.pairs[0][0]), "WebSockets from HTTP/1 to HTTP/2": uint64(c.pairs[0][1]),
 		"WebSockets from HTTP/2 to HTTP/1": uint64(c.pairs[1][0]), "WebSockets between HTTP/2 and HTTP/2": uint64(c.pairs[1][1]),
 		"WebSockets with early data": uint64(c.early), "WebSockets declined": uint64(c.declined), "WebSockets that no origin takes": uint64(c.noConnect),
 		"other tunnels": uint64(c.tunnels), "100s in an origin's place": c.continues, "streams that linger behind an early answer": uint64(c.lingers),
 		"seeds with TLS of clients": uint64(c.tls[1][0]), "seeds with TLS of origins": uint64(c.tls[0][1]), "seeds with both": uint64(c.tls[1][1]),
 		"connections within TLS": uint64(c.secured), "changes of keys": uint64(c.keyUpdates), "handshakes": c.handshakes, "handshakes that failed": c.unopened,
 		"answers that end without close_notify": uint64(c.unclosed),
-		"connections stolen":                    c.stolen, "answers of the proxy's own": c.own,
+		"connections handed over":               c.adopted, "answers of the proxy's own": c.own, "heads that are too long": uint64(c.overlong),
 	} {
 		if n < 20 {
 			t.Errorf("%s: %d in %d requests, want at least 20", what, n, c.requests)

@@ -12,7 +12,8 @@ import (
 
 	"zproxy/config"
 	"zproxy/internal/simnet"
-	"zproxy/loop"
+	"zproxy/loop/sim"
+	"zproxy/proxy/snapshot"
 )
 
 // What a simulation needs for TLS. Handshakes are stood in for
@@ -40,12 +41,12 @@ var simCertificate = sync.OnceValue(func() config.Certificate {
 })
 
 // standIn has the handshakes of snap's connections stood in for.
-func standIn(world *loop.World, cfg *config.Config, snap *Snapshot) {
-	h := &simnet.Handshakes{World: world, Protocols: alpn(cfg.Listeners[0].Protocols)}
+func standIn(world *sim.World, cfg *config.Config, snap *snapshot.Snapshot) {
+	h := &simnet.Handshakes{World: world, Protocols: snapshot.ALPN(cfg.Listeners[0].Protocols)}
 	for _, c := range snap.Credentials() {
 		h.Terms, _ = c.Store.Choose("sim.example")
 	}
-	snap.secure.workers = h
+	snap.Workers = h
 }
 
 func (s *simulation) secured() bool { return s.tls[fromClient] || s.tls[fromOrigin] }

@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"zproxy/proto/http2"
+	"zproxy/proxy/h2conn"
 )
 
 // What thousands of connections and streams wait in is small: a stream that
@@ -19,7 +20,7 @@ func TestSizesOfWhatWaits(t *testing.T) {
 		{"origin", unsafe.Sizeof(origin{}), 56},
 		{"exchange", unsafe.Sizeof(exchange{}), 192},
 		{"socket", unsafe.Sizeof(socket{}), 152},
-		{"stream", unsafe.Sizeof(stream{}), 56},
+		{"stream", unsafe.Sizeof(h2conn.Stream{}), 56},
 		{"stream of the session", unsafe.Sizeof(http2.Stream{}), 56},
 	} {
 		if s.size > s.max {

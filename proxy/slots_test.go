@@ -8,6 +8,7 @@ import (
 
 	"zproxy/buf"
 	"zproxy/loop"
+	"zproxy/loop/sim"
 	"zproxy/metrics"
 )
 
@@ -40,7 +41,7 @@ func TestNoRoomForTheTimer(t *testing.T) {
 func TestNoRoomForWhatIsHandedOver(t *testing.T) {
 	for name, mail := range map[string]loop.Mail{
 		"client": {Kind: mailClient},
-		"origin": {Kind: mailGift},
+		"origin": {Kind: mailHandoff},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := slotted(t, 1, yaml("127.0.0.1:1", ""))
@@ -69,7 +70,7 @@ func TestNoRoomForWhatIsHandedOver(t *testing.T) {
 func TestNoRoomForTheOrigin(t *testing.T) {
 	for _, protocol := range []string{"http1", "h2c"} {
 		t.Run(protocol, func(t *testing.T) {
-			world := loop.NewWorld(1, loop.Faults{})
+			world := sim.NewWorld(1, sim.Faults{})
 			w := simWorkerOf(t, world, yaml("10.2.0.1:80", "upstreams: {app: {protocol: "+protocol+", endpoints: [{address: \"ORIGIN\"}], pool: {max_connections: 1}}}\n"), 2)
 			p := world.Connect(simListen, simListen)
 			for range 3 {
@@ -88,7 +89,7 @@ func TestNoRoomForTheOrigin(t *testing.T) {
 					t.Fatalf("answer %q, want a 503", b[:n])
 				}
 			}
-			if up, why := w.snap.clusters[0].shared.Endpoints()[0].State(w.l.Now()); !up {
+			if up, why := w.clusters[0].Shared.Endpoints()[0].State(w.l.Now()); !up {
 				t.Errorf("the endpoint is down: %s", why)
 			}
 			if w.xs.Len() != 0 || w.origins.Len() != 0 || w.m.RefusedByReason[codeNoSocket] != 3 {

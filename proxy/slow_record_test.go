@@ -162,6 +162,15 @@ func scarceSecure(t *testing.T, backend loop.IO, conns int, more string) (r *rig
 	}
 }
 
+// served says that the upload and another request are answered, or what came instead, and
+// the longest time that it kept the proxy waiting for.
+func (u *upload) served(longest time.Duration, other <-chan int) (time.Duration, string) {
+	if got, beside := u.status(), <-other; got != 200 || beside != 200 {
+		return longest, fmt.Sprintf("it is answered %d, another %d", got, beside)
+	}
+	return 0, ""
+}
+
 // A client keeps a connection that others wait for while its content comes, however long
 // a record of it takes.
 func TestSlowRecordDoesNotStall(t *testing.T) {
@@ -174,10 +183,7 @@ func TestSlowRecordDoesNotStall(t *testing.T) {
 					dialled(1)
 					other := r.another()
 					longest := u.under.slowly(1600, 80*time.Millisecond)
-					if got, beside := u.status(), <-other; got != 200 || beside != 200 {
-						return longest, fmt.Sprintf("it is answered %d, another %d", got, beside)
-					}
-					return 0, ""
+					return u.served(longest, other)
 				})
 			})
 		})
@@ -227,16 +233,23 @@ func TestStallByCrumbs(t *testing.T) {
 	})
 }
 
+// twoStreams is an upload beside which its connection has another, on stream 3.
+func twoStreams(t *testing.T, addr string) *upload {
+	t.Helper()
+	u := newUpload(t, addr, "h2", 10, 1)
+	u.post(3)
+	u.fr.WriteData(3, false, []byte("x"))
+	u.flush(t)
+	u.under.slowly(1<<20, 0)
+	return u
+}
+
 // A stream keeps the connection while its client sends what others have to say before.
 func TestStreamHasItsTurn(t *testing.T) {
 	besides(t, func(t *testing.T, backend loop.IO) {
 		unhurried(t, 150*time.Millisecond, func() (time.Duration, string) {
 			r, dialled := scarceSecure(t, backend, 2, "")
-			u := newUpload(t, r.addr, "h2", 10, 1)
-			u.post(3)
-			u.fr.WriteData(3, false, []byte("x"))
-			u.flush(t)
-			u.under.slowly(1<<20, 0)
+			u := twoStreams(t, r.addr)
 			dialled(2)
 			other := r.another()
 			for range 10 {
@@ -247,10 +260,7 @@ func TestStreamHasItsTurn(t *testing.T) {
 			u.fr.WriteData(1, true, make([]byte, 9))
 			u.flush(t)
 			u.under.slowly(1<<20, 0)
-			if got, beside := u.status(), <-other; got != 200 || beside != 200 {
-				return longest, fmt.Sprintf("it is answered %d, another %d", got, beside)
-			}
-			return 0, ""
+			return u.served(longest, other)
 		})
 	})
 }
@@ -260,11 +270,7 @@ func TestStreamHasItsTurn(t *testing.T) {
 func TestStallBesideSlowRecords(t *testing.T) {
 	besides(t, func(t *testing.T, backend loop.IO) {
 		r, dialled := scarceSecure(t, backend, 2, "")
-		u := newUpload(t, r.addr, "h2", 10, 1)
-		u.post(3)
-		u.fr.WriteData(3, false, []byte("x"))
-		u.flush(t)
-		u.under.slowly(1<<20, 0)
+		u := twoStreams(t, r.addr)
 		dialled(2)
 		other, over, ended := r.another(), make(chan bool), make(chan bool)
 		go func() {

@@ -12,46 +12,46 @@ const spliceMin = 96 << 10
 
 // gatherBody lets what is left of a long body come from conn in large pieces; in has
 // what was received of it and not looked at. Of a body in chunks nobody knows
-// what is left, and a stream's has no connection for itself.
-func (w *Worker) gatherBody(conn loop.ConnID, stream uint32, body *http1.Body, in *buf.Chain) {
-	if left := body.Remaining() - int64(in.Bytes()); left > 0 && stream == 0 {
-		w.l.Gather(conn, uint64(left))
+// what is left.
+func (rs *responses) gatherBody(conn loop.ConnID, body *http1.Body, in *buf.Chain) {
+	if left := body.Remaining() - int64(in.Bytes()); left > 0 {
+		rs.l.LowWatermark(conn, uint64(left))
 	}
 }
 
-// spliceResponse lets the kernel pass on what is left of a long body, where
+// splice lets the kernel pass on what is left of a long body, where
 // nothing is to be added or taken off on the way. When the loop has no pipe to
 // spare the bytes come as ever, and with the next of them it is tried again.
-func (w *Worker) spliceResponse(c *client, x *exchange, o *origin) {
+func (rs *responses) splice(c *client, x *exchange, o *origin) {
 	left := x.respBody.Remaining()
-	if left < w.spliceMin || left <= 0 || c.stream != 0 || o.stream != 0 || x.flags&xResponseChunked != 0 || !o.in.Empty() {
+	if left < rs.w.memory.spliceMin || left <= 0 || x.flags&xResponseFramed != 0 || !o.in.Empty() {
 		return
 	}
-	if w.l.Splice(o.conn, c.conn, uint64(left)) {
-		w.awaitTaking(c, x, o)
+	if rs.l.Splice(o.conn, c.conn, uint64(left)) {
+		rs.awaitTaking(c, x, o)
 	}
 }
 
-// responseSpliced: n bytes of the response's body are on their way to the
+// spliced: n bytes of the response's body are on their way to the
 // client.
-func (w *Worker) responseSpliced(o *origin, n int) {
+func (rs *responses) spliced(o *origin, n int) {
 	if o.state != originBusy {
 		return
 	}
-	x := w.xs.At(o.x)
-	c := w.clients.At(x.client)
+	x := rs.w.xs.At(o.x)
+	c := rs.w.clients.At(x.client)
 	x.respBytes += uint64(n)
-	w.awaitTaking(c, x, o)
-	w.responsePiece(c, x, o, x.respBody.Skip(n))
+	rs.awaitTaking(c, x, o)
+	rs.piece(c, x, o, x.respBody.Skip(n))
 }
 
 // awaitTaking: the loop takes no more from an origin of which it splices until
 // the client has taken all that is queued. Then the origin counts as paused,
 // as it is the client that is waited for.
-func (w *Worker) awaitTaking(c *client, x *exchange, o *origin) {
+func (rs *responses) awaitTaking(c *client, x *exchange, o *origin) {
 	x.flags |= xSpliced
-	if w.clientQueued(c) > 0 {
-		w.pauseOrigin(o)
-		w.clientDeadline(c, x)
+	if rs.w.legs.queued(&c.leg) > 0 {
+		rs.w.legs.pauseOrigin(o)
+		rs.w.clientDeadline(c, x)
 	}
 }

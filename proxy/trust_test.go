@@ -18,6 +18,7 @@ import (
 	"zproxy/metrics/accesslog"
 	"zproxy/proto"
 	"zproxy/proto/http1"
+	"zproxy/proxy/snapshot"
 	"zproxy/variables"
 )
 
@@ -154,7 +155,7 @@ func askWith(t *testing.T, p *pair, name string, got chan http.Header) http.Head
 
 // TestClientOfTrustedProxy: the client is whom the proxies that are trusted name.
 func TestClientOfTrustedProxy(t *testing.T) {
-	f := forwarding{trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}}
+	f := snapshot.Forwarding{Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}}
 	for _, c := range []struct{ name, head, want string }{
 		{"nobody is named", "", "10.9.9.9"},
 		{"one", "X-Forwarded-For: 192.0.2.1\r\n", "192.0.2.1"},
@@ -174,7 +175,7 @@ func TestClientOfTrustedProxy(t *testing.T) {
 		if _, _, fault := http1.ParseRequest([]byte("GET / HTTP/1.1\r\nHost: h\r\n"+c.head+"\r\n"), http1.Cursor{}, &http1.Limits{HeadBytes: 9000, Fields: 9, LineBytes: 999}, &h); fault != nil {
 			t.Fatal(fault)
 		}
-		if got := f.onBehalfOf(&h, netip.MustParseAddr("10.9.9.9")).String(); got != c.want {
+		if got := f.OnBehalfOf(&h, netip.MustParseAddr("10.9.9.9")).String(); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
@@ -216,7 +217,7 @@ func TestLoopEnds(t *testing.T) {
 			t.Errorf("%s after %d passes, want 508 after one", resp.Status, passes.Load())
 		}
 		version := map[bool]string{false: "1.1", true: "2.0"}
-		if got, want := <-vias, version[p.h2.client]+" z "+instance; got != want {
+		if got, want := <-vias, version[p.h2.client]+" z "+snapshot.Instance; got != want {
 			t.Errorf("the origin gets Via %q, want %q", got, want)
 		}
 		if got, want := resp.Header.Get("Via"), version[p.h2.origin]+" z"; got != want {

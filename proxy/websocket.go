@@ -1,13 +1,12 @@
 package proxy
 
 import (
-	"sync/atomic"
 	"time"
 
 	"zproxy/buf"
-	"zproxy/config"
 	"zproxy/proto"
 	"zproxy/proto/ws"
+	"zproxy/proxy/snapshot"
 )
 
 // Directions of a WebSocket, named by who sends.
@@ -66,33 +65,14 @@ type socket struct {
 	fault   ws.FaultCode // with socketFailed: which rule
 }
 
-// socketRules are the settings of a route.
-type socketRules struct {
-	frames bool
-	limits ws.Limits
-	idleNs int64 // 0: the upstream's
-	pingNs int64
-	most   int64
-	open   atomic.Int64 // over all loops, counted when there is a most
+func (tu *tunnels) rulesOf(x *exchange) *snapshot.WebSocket {
+	return tu.w.snapOf(x).Routes[x.route].WebSocket
 }
 
-func compileSocket(c *config.WebSocket) *socketRules {
-	return &socketRules{
-		frames: c.Mode == "frames",
-		limits: ws.Limits{FrameBytes: uint64(c.MaxFrame), MessageBytes: uint64(c.MaxMessage)},
-		idleNs: int64(c.IdleTimeout), pingNs: int64(c.PingInterval), most: int64(c.MaxConnections),
-	}
-}
-
-// plainSocket are the rules of routes that have none of their own.
-var plainSocket = compileSocket(&config.WebSocket{Mode: "frames"})
-
-func (w *Worker) rulesOf(x *exchange) *socketRules { return w.snap.routes[x.route].socket }
-
-// socketRequest judges a request that asks for WebSocket and takes note of what
+// request judges a request that asks for WebSocket and takes note of what
 // it offers. One whose Upgrade goes no further, because there is content behind
 // it, is a request like any other (RFC 9110 7.8).
-func (w *Worker) socketRequest(x *exchange, h *proto.Head) *proto.Fault {
+func (tu *tunnels) request(x *exchange, h *proto.Head) *proto.Fault {
 	wanted, others := ws.Offered(h)
 	if !wanted {
 		return nil
@@ -102,107 +82,102 @@ func (w *Worker) socketRequest(x *exchange, h *proto.Head) *proto.Fault {
 	}
 	key, _ := h.Get(proto.TokenSecWebSocketKey)
 	if h.H2 {
-		w.socketKey = ws.AppendKey(w.socketKey[:0], w.scramble(), w.scramble())
-		key = w.socketKey
+		tu.key = ws.AppendKey(tu.key[:0], tu.scramble(), tu.scramble())
+		key = tu.key
 	}
-	w.out = ws.AppendOffer(w.out[:0], h, key)
-	if len(w.out) > w.pool.BlockBytes() {
+	tu.w.heads.out = ws.AppendOffer(tu.w.heads.out[:0], h, key)
+	if len(tu.w.heads.out) > tu.pool.BlockBytes() {
 		return proto.RequestFault(proto.FaultHeadTooLarge)
 	}
-	rules := w.rulesOf(x)
-	if rules.most > 0 && rules.open.Add(1) > rules.most {
-		rules.open.Add(-1)
+	rules := tu.rulesOf(x)
+	if rules.Most > 0 && rules.Open.Add(1) > rules.Most {
+		rules.Open.Add(-1)
 		return &faultSockets
 	}
-	i, k := w.sockets.Alloc()
+	i, k := tu.sockets.Alloc()
 	x.socket = i
 	if !others {
 		k.flags |= socketOnly
 	}
-	if k.offer = w.keep(x, w.out); k.offer.ID == 0 {
+	if k.offer = tu.w.keep(x, tu.w.heads.out); k.offer.ID == 0 {
 		return &faultMemory
 	}
 	return nil
 }
 
-// socketAccepted judges a 101 by the request it answers. False means that the
+// agreed judges a 101 by the request it answers. False means that the
 // exchange has ended.
-func (w *Worker) socketAccepted(c *client, x *exchange, o *origin, h *proto.Head) bool {
-	k := w.sockets.At(x.socket)
-	chosen, others := ws.Offered(h)
-	if o.stream != 0 { // there was nothing else to choose
-		chosen, others = true, false
-	}
+func (tu *tunnels) agreed(c *client, x *exchange, o *origin, h *proto.Head) bool {
+	k := tu.sockets.At(x.socket)
+	chosen, others := o.switchedTo(h)
 	if chosen == others || !chosen && k.flags&socketOnly != 0 {
-		w.failExchange(c, x, &faultSwitch)
+		tu.w.failExchange(c, x, &faultSwitch)
 		return false
 	}
 	if !chosen {
-		w.dropSocket(x) // it is to be something else, which this proxy does not know
+		tu.dropSocket(x) // it is to be something else, which this proxy does not know
 		return true
 	}
-	offer := w.pool.Bytes(k.offer)
+	offer := tu.pool.Bytes(k.offer)
 	ext, f := ws.CheckResponse(h, offer)
 	if f != nil {
-		w.failExchange(c, x, f)
+		tu.w.failExchange(c, x, f)
 		return false
 	}
-	w.socketAccept = append(w.socketAccept[:0], ws.AcceptOf(offer)...)
-	w.release(&k.offer)
-	rules := w.rulesOf(x)
+	tu.accept = append(tu.accept[:0], ws.AcceptOf(offer)...)
+	tu.w.release(&k.offer)
+	rules := tu.rulesOf(x)
 	k.flags |= socketOpen
-	if c.stream != 0 {
-		peer := w.clientPeer(c)
-		k.peer, k.port = peer.Addr().As16(), peer.Port()
-	}
-	if rules.frames {
+	peer := tu.w.legs.peer(c)
+	k.peer, k.port = peer.Addr().As16(), peer.Port()
+	if rules.Frames {
 		k.flags |= socketFrames
 		k.scan[fromClient].Start(true, ext)
 		k.scan[fromOrigin].Start(false, ext)
-		k.token = w.scramble()
+		k.token = tu.scramble()
 	}
-	w.m.WebSockets++
-	w.m.WebSocketsTotal++
+	tu.m.WebSockets++
+	tu.m.WebSocketsTotal++
 	return true
 }
 
 // dropSocket forgets what an exchange has of a WebSocket, open or not.
-func (w *Worker) dropSocket(x *exchange) {
-	k := w.sockets.At(x.socket)
+func (tu *tunnels) dropSocket(x *exchange) {
+	k := tu.sockets.At(x.socket)
 	if k.flags&socketOpen != 0 {
-		w.m.WebSockets--
+		tu.m.WebSockets--
 	}
-	if rules := w.rulesOf(x); rules.most > 0 {
-		rules.open.Add(-1)
+	if rules := tu.rulesOf(x); rules.Most > 0 {
+		rules.Open.Add(-1)
 	}
-	w.release(&k.offer)
-	w.sockets.Free(x.socket)
+	tu.w.release(&k.offer)
+	tu.sockets.Free(x.socket)
 	x.socket = 0
 }
 
 // framed is the socket of an exchange whose frames are followed, or nil.
-func (w *Worker) framed(x *exchange) *socket {
+func (tu *tunnels) framed(x *exchange) *socket {
 	if x.socket != 0 {
-		if k := w.sockets.At(x.socket); k.flags&socketFrames != 0 {
+		if k := tu.sockets.At(x.socket); k.flags&socketFrames != 0 {
 			return k
 		}
 	}
 	return nil
 }
 
-// tunnelDue is when a tunnel in which something moves now has been idle for
+// due is when a tunnel in which something moves now has been idle for
 // too long.
-func (w *Worker) tunnelDue(x *exchange) int64 {
-	idle := w.snap.clusters[x.cluster].idleNs
+func (tu *tunnels) due(x *exchange) int64 {
+	idle := tu.w.clusters[x.cluster].IdleNs
 	if x.socket != 0 {
-		if k := w.sockets.At(x.socket); k.flags&socketClosing != 0 {
+		if k := tu.sockets.At(x.socket); k.flags&socketClosing != 0 {
 			return k.closeBy
 		}
-		if ns := w.rulesOf(x).idleNs; ns > 0 {
+		if ns := tu.rulesOf(x).IdleNs; ns > 0 {
 			idle = ns
 		}
 	}
-	return w.l.Now() + idle
+	return tu.l.Now() + idle
 }
 
 // note keeps who said first that it ends, and with which code.
@@ -213,8 +188,8 @@ func (k *socket) note(by uint8, code uint16) {
 }
 
 // accountSocket counts the end of a WebSocket.
-func (w *Worker) accountSocket(x *exchange, why string) {
-	k := w.framed(x)
+func (tu *tunnels) accountSocket(x *exchange, why string) {
+	k := tu.framed(x)
 	if k == nil {
 		return
 	}
@@ -226,15 +201,15 @@ func (w *Worker) accountSocket(x *exchange, why string) {
 	default:
 		k.note(endedByProxy, ws.CloseAbnormal)
 	}
-	w.m.WebSocket.CountClose(k.by-endedByClient, k.code)
+	tu.m.WebSocket.CountClose(k.by-endedByClient, k.code)
 }
 
 // scramble gives bits that nobody outside can guess from those before without
 // work: masks and payloads of frames of the proxy's own. What they hide is
 // nobody's secret (RFC 6455 10.3 is about payloads an attacker chooses).
-func (w *Worker) scramble() uint64 {
-	w.scrambled += 0x9e3779b97f4a7c15
-	z := w.scrambled ^ uint64(w.l.Now())
+func (tu *tunnels) scramble() uint64 {
+	tu.scrambled += 0x9e3779b97f4a7c15
+	z := tu.scrambled ^ uint64(tu.l.Now())
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
 	return z ^ z>>31

@@ -239,7 +239,9 @@ func conversationsVia(t *testing.T, io_ loop.IO, origin, protocol string, h2 boo
 		}
 		text := fmt.Sprintf("listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\n"+
 			"upstreams: {app: {protocol: %s, endpoints: [{address: %q}]}}\n"+
-			"routes: [{path: \"/*\", upstream: app, websocket: {%s}}]\n", protocol, origin, c.config)
+			"routes: [{path: \"/*\", upstream: app, websocket: {%s}}]\n"+
+			"limits: {request_header_timeout: 10m, keepalive_timeout: 10m}\n", // a connection may wait for others' conversations
+			protocol, origin, c.config)
 		y := &way{rig: start(t, io_, 1, text, nil)}
 		if h2 {
 			y.wire = dialWire(t, y.addr)

@@ -11,16 +11,16 @@ import (
 // passages the receiver is at the end of a frame or within the payload of one
 // that carries a message; at the end of one, the proxy may put in a word.
 
-// socketData takes received bytes of a WebSocket. It takes v's reference. False
+// data takes received bytes of a WebSocket. It takes v's reference. False
 // means that the exchange has ended.
-func (w *Worker) socketData(c *client, x *exchange, o *origin, k *socket, dir int, v buf.View) bool {
+func (tu *tunnels) data(c *client, x *exchange, o *origin, k *socket, dir int, v buf.View) bool {
 	s := &k.scan[dir]
 	k.flags &^= socketAwaits << dir
 	if s.Closed() || k.flags&(socketFailed<<dir) != 0 { // nothing may follow a Close frame (RFC 6455 5.5.1)
-		w.pool.Release(v)
+		tu.pool.Release(v)
 		return true
 	}
-	b, lim := w.pool.Bytes(v), &w.rulesOf(x).limits
+	b, lim := tu.pool.Bytes(v), &tu.rulesOf(x).Limits
 	p := passage{c: c, x: x, o: o, k: k, dir: dir, v: v}
 	at, swallowed := 0, 0
 	frame := 0 // where the present frame began; -1: a part of it has gone before
@@ -32,42 +32,42 @@ func (w *Worker) socketData(c *client, x *exchange, o *origin, k *socket, dir in
 		begin := at - s.Pending()
 		n, done, fault := s.Next(b[at:], lim, &f)
 		if fault != nil {
-			return w.socketViolation(&p, fault, frame)
+			return tu.violation(&p, fault, frame)
 		}
 		if at += n; !done {
 			break
 		}
 		frame = at
-		w.m.WebSocket.CountFrame(dir, uint8(f.Opcode), f.Size)
+		tu.m.WebSocket.CountFrame(dir, uint8(f.Opcode), f.Size)
 		switch {
 		case f.Opcode == ws.Pong && f.Size == 8 && f.First == k.token && k.flags&(socketPinged<<dir) != 0:
-			w.pass(&p, begin)
-			w.drop(&p, at)
+			tu.pass(&p, begin)
+			tu.drop(&p, at)
 			swallowed += at - max(begin, 0)
 		case f.Opcode == ws.Close && k.flags&(socketFailed<<(1-dir)) != 0:
 			// It answers the one the proxy has sent. The side that broke the
 			// rule gets another.
-			w.pass(&p, begin)
-			w.drop(&p, at)
-			w.pool.Release(v)
-			w.socketOver(c, x, o, k)
+			tu.pass(&p, begin)
+			tu.drop(&p, at)
+			tu.pool.Release(v)
+			tu.over(c, x, o, k)
 			return false
 		case f.Opcode == ws.Close:
-			w.pass(&p, at)
-			w.socketClosed(k, dir, f.Code)
-			w.drop(&p, len(b))
+			tu.pass(&p, at)
+			tu.closed(k, dir, f.Code)
+			tu.drop(&p, len(b))
 			at = len(b)
 		}
 		if k.flags&((socketPingDue|socketAwayDue)<<dir) != 0 {
-			w.pass(&p, at)
-			w.socketInject(c, x, o, k, dir)
+			tu.pass(&p, at)
+			tu.inject(c, x, o, k, dir)
 		}
 	}
-	w.pass(&p, at-s.Pending())
-	w.hold(&p, at)
-	w.pool.Release(v)
+	tu.pass(&p, at-s.Pending())
+	tu.hold(&p, at)
+	tu.pool.Release(v)
 	if swallowed < len(b) {
-		w.touchTunnel(c, x)
+		tu.restartIdle(c, x)
 	}
 	return true
 }
@@ -92,67 +92,67 @@ func (p *passage) held() *buf.Chain {
 }
 
 // pass sends on what was held, and v up to byte to.
-func (w *Worker) pass(p *passage, to int) {
+func (tu *tunnels) pass(p *passage, to int) {
 	if to <= p.from {
 		return
 	}
 	if p.k.flags&(socketMuted<<p.dir) != 0 {
-		w.drop(p, to)
+		tu.drop(p, to)
 		return
 	}
 	for h := p.held(); !h.Empty(); {
-		w.socketPush(p.c, p.o, p.dir, w.pool.Pop(h))
+		tu.push(p.c, p.o, p.dir, tu.pool.Pop(h))
 	}
-	w.pool.Retain(p.v)
-	w.socketPush(p.c, p.o, p.dir, p.v.Slice(uint32(p.from), uint32(to-p.from)))
+	tu.pool.Retain(p.v)
+	tu.push(p.c, p.o, p.dir, p.v.Slice(uint32(p.from), uint32(to-p.from)))
 	p.from = to
 }
 
 // drop throws away what was held, and v up to byte to.
-func (w *Worker) drop(p *passage, to int) {
-	w.pool.Drop(p.held())
+func (tu *tunnels) drop(p *passage, to int) {
+	tu.pool.Drop(p.held())
 	p.from = to
 }
 
 // hold keeps the rest of v, up to byte to: few bytes, so they are copied lest
 // each side that stops in the middle of a header holds a block.
-func (w *Worker) hold(p *passage, to int) {
+func (tu *tunnels) hold(p *passage, to int) {
 	n := to - p.from
 	if n <= 0 || p.k.flags&(socketMuted<<p.dir) != 0 {
 		return
 	}
 	rest := p.v.Slice(uint32(p.from), uint32(n))
-	if dst := w.pool.Reserve(n); dst != nil {
-		copy(dst, w.pool.Bytes(rest))
-		rest = w.pool.Commit(n)
+	if dst := tu.pool.Reserve(n); dst != nil {
+		copy(dst, tu.pool.Bytes(rest))
+		rest = tu.pool.Commit(n)
 	} else {
-		w.pool.Retain(rest)
+		tu.pool.Retain(rest)
 	}
-	w.pool.Push(p.held(), rest)
+	tu.pool.Push(p.held(), rest)
 }
 
-func (w *Worker) socketPush(c *client, o *origin, dir int, v buf.View) {
+func (tu *tunnels) push(c *client, o *origin, dir int, v buf.View) {
 	if dir == fromClient {
-		w.originPush(o, v)
+		tu.w.legs.push(&o.leg, v)
 	} else {
-		w.clientPush(c, v)
+		tu.w.legs.push(&c.leg, v)
 	}
 }
 
-// socketPut sends a frame of the proxy's own in direction dir, whose receiver
+// put sends a frame of the proxy's own in direction dir, whose receiver
 // is between two frames. Without memory there is none.
-func (w *Worker) socketPut(c *client, o *origin, dir int, b []byte) {
-	if dst := w.pool.Reserve(len(b)); dst != nil {
+func (tu *tunnels) put(c *client, o *origin, dir int, b []byte) {
+	if dst := tu.pool.Reserve(len(b)); dst != nil {
 		copy(dst, b)
-		w.socketPush(c, o, dir, w.pool.Commit(len(b)))
+		tu.push(c, o, dir, tu.pool.Commit(len(b)))
 	}
 }
 
-// socketMask is the mask of a frame in direction dir: origins get masked ones
+// mask is the mask of a frame in direction dir: origins get masked ones
 // (RFC 6455 5.3).
-func (w *Worker) socketMask(dir int) uint32 {
+func (tu *tunnels) mask(dir int) uint32 {
 	if dir == fromClient {
-		return uint32(w.scramble()) | 1
+		return uint32(tu.scramble()) | 1
 	}
 	return 0
 }
@@ -167,16 +167,16 @@ func (k *socket) speakable(dir int) (ever, now bool) {
 // pingBytes is the length of a ping of the proxy's own, with a mask.
 const pingBytes = 2 + 4 + 8
 
-// socketInject puts in what is due in direction dir, between two frames.
-func (w *Worker) socketInject(c *client, x *exchange, o *origin, k *socket, dir int) {
+// inject puts in what is due in direction dir, between two frames.
+func (tu *tunnels) inject(c *client, x *exchange, o *origin, k *socket, dir int) {
 	due := k.flags & ((socketPingDue | socketAwayDue) << dir)
 	k.flags &^= due
 	if ever, _ := k.speakable(dir); !ever {
 		return
 	}
 	if due&(socketAwayDue<<dir) != 0 {
-		w.socketClose(c, o, k, dir, ws.CloseGoingAway, "proxy is shutting down")
-		w.socketBothClosed(k)
+		tu.close(c, o, k, dir, ws.CloseGoingAway, tu.whyAway())
+		tu.bothClosed(k)
 		return
 	}
 	if k.scan[1-dir].Closed() {
@@ -186,77 +186,77 @@ func (w *Worker) socketInject(c *client, x *exchange, o *origin, k *socket, dir 
 	for i := range payload {
 		payload[i] = byte(k.token >> (8 * i))
 	}
-	w.scratch = ws.AppendControl(w.scratch[:0], ws.Ping, payload[:], w.socketMask(dir))
-	w.socketPut(c, o, dir, w.scratch)
+	tu.w.heads.scratch = ws.AppendControl(tu.w.heads.scratch[:0], ws.Ping, payload[:], tu.mask(dir))
+	tu.put(c, o, dir, tu.w.heads.scratch)
 	k.flags |= (socketAwaits | socketPinged) << (1 - dir)
 }
 
-// socketClose sends a Close frame of the proxy's own, and nothing of the other
+// close sends a Close frame of the proxy's own, and nothing of the other
 // side behind it.
-func (w *Worker) socketClose(c *client, o *origin, k *socket, dir int, code uint16, reason string) {
-	w.scratch = ws.AppendClose(w.scratch[:0], code, reason, w.socketMask(dir))
-	w.socketPut(c, o, dir, w.scratch)
+func (tu *tunnels) close(c *client, o *origin, k *socket, dir int, code uint16, reason string) {
+	tu.w.heads.scratch = ws.AppendClose(tu.w.heads.scratch[:0], code, reason, tu.mask(dir))
+	tu.put(c, o, dir, tu.w.heads.scratch)
 	k.flags |= socketMuted << dir
 	k.note(endedByProxy, code)
 }
 
-// socketClosed takes note of a Close frame that came.
-func (w *Worker) socketClosed(k *socket, dir int, code uint16) {
+// closed takes note of a Close frame that came.
+func (tu *tunnels) closed(k *socket, dir int, code uint16) {
 	k.note(uint8(endedByClient+dir), code)
-	w.socketBothClosed(k)
+	tu.bothClosed(k)
 }
 
-// socketBothClosed: once each side has had its Close frame, only the end of the
+// bothClosed: once each side has had its Close frame, only the end of the
 // connections is left to come, and soon.
-func (w *Worker) socketBothClosed(k *socket) {
+func (tu *tunnels) bothClosed(k *socket) {
 	up, _ := k.speakable(fromClient)
 	down, _ := k.speakable(fromOrigin)
 	if !up && !down && k.flags&socketClosing == 0 {
 		k.flags |= socketClosing
-		k.closeBy = w.l.Now() + socketCloseNs
+		k.closeBy = tu.l.Now() + socketCloseNs
 	}
 }
 
-// socketViolation fails the connection (RFC 6455 7.1.7). What came before the
+// violation fails the connection (RFC 6455 7.1.7). What came before the
 // frame is passed on, and then a Close frame, unless a part of the frame has
 // gone already: then only the end of the connection can follow. What the other
-// side has to say goes on until it closes, too (see socketOver). frame is where
+// side has to say goes on until it closes, too (see over). frame is where
 // the frame began in p's view, negative when a part of it has gone. False means
 // that the exchange has ended.
-func (w *Worker) socketViolation(p *passage, f *ws.Fault, frame int) bool {
+func (tu *tunnels) violation(p *passage, f *ws.Fault, frame int) bool {
 	k, dir := p.k, p.dir
-	w.pass(p, frame)
-	w.drop(p, 0)
-	w.pool.Release(p.v)
-	w.m.WebSocket.Violations[dir][f.Code]++
+	tu.pass(p, frame)
+	tu.drop(p, 0)
+	tu.pool.Release(p.v)
+	tu.m.WebSocket.Violations[dir][f.Code]++
 	if ever, _ := k.speakable(dir); ever && frame >= 0 {
-		w.socketClose(p.c, p.o, k, dir, f.Close, socketReasons[dir][f.Code])
+		tu.close(p.c, p.o, k, dir, f.Close, socketReasons[dir][f.Code])
 	} else if ever {
 		k.flags |= socketMuted << dir
-		w.socketFinish(p.c, p.o, dir)
+		tu.finish(p.c, p.o, dir)
 	}
 	k.note(endedByProxy, f.Close)
 	if k.flags&(socketFailed<<(1-dir)) != 0 {
-		w.socketOver(p.c, p.x, p.o, k)
+		tu.over(p.c, p.x, p.o, k)
 		return false
 	}
 	k.flags |= socketFailed<<dir | socketClosing
 	k.fault = f.Code
-	k.closeBy = w.l.Now() + lingerNs
-	w.touchTunnel(p.c, p.x)
+	k.closeBy = tu.l.Now() + lingerNs
+	tu.restartIdle(p.c, p.x)
 	if ever, _ := k.speakable(1 - dir); !ever { // that has had its Close frame
 		k.flags |= socketMuted << (1 - dir)
-		w.socketOver(p.c, p.x, p.o, k)
+		tu.over(p.c, p.x, p.o, k)
 		return false
 	}
 	return true
 }
 
-// socketFinish ends the sending direction dir.
-func (w *Worker) socketFinish(c *client, o *origin, dir int) {
+// finish ends the sending direction dir.
+func (tu *tunnels) finish(c *client, o *origin, dir int) {
 	if dir == fromClient {
-		w.originFinish(o)
+		tu.w.legs.finish(&o.leg)
 	} else {
-		w.clientFinish(c)
+		tu.w.legs.finish(&c.leg)
 	}
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -11,13 +12,9 @@ import (
 	"zproxy/metrics"
 	"zproxy/metrics/accesslog"
 	"zproxy/numa"
-	"zproxy/proto"
-	"zproxy/proto/http1"
-	"zproxy/proto/http2"
+	"zproxy/proxy/h2conn"
+	"zproxy/proxy/snapshot"
 	"zproxy/proxy/transport"
-	"zproxy/router"
-	"zproxy/upstream"
-	"zproxy/variables"
 )
 
 // The three high bits of an event's owner say which table the rest indexes.
@@ -31,6 +28,7 @@ const (
 	ownerWorker   = 3
 	ownerSession  = 4
 	ownerStream   = 5
+	ownerNobody   = 6 // a connection that is closed as it comes
 )
 
 func ownerOf(table, index uint32) uint32 { return table<<ownerShift | index }
@@ -77,7 +75,7 @@ type Neighbour struct {
 type Config struct {
 	Loop     *loop.Loop
 	Pool     *buf.Pool
-	Snapshot *Snapshot
+	Snapshot *snapshot.Snapshot
 	Metrics  *metrics.Loop
 	Log      *accesslog.Buffer
 	// MaxBlocks is how many blocks Pool may come to hold.
@@ -86,158 +84,136 @@ type Config struct {
 	Arena *numa.Arena
 }
 
-// Worker serves one loop. All methods but NewWorker belong to its thread.
-type Worker struct {
+// gear is what every part of a worker works with. It does not change.
+type gear struct {
 	l    *transport.Transport
 	pool *buf.Pool
-	snap *Snapshot
 	m    *metrics.Loop
-	log  *accesslog.Buffer
+}
 
-	index   int
-	peers   []*Neighbour
-	clients slab.Slab[client]
-	origins slab.Slab[origin]
-	xs      slab.Slab[exchange]
-	streams slab.Slab[stream]
-	sockets slab.Slab[socket]
-	pools   []*upstream.Pool
-	remotes [][]remoteSet
-	// refusals say for each upstream why the last TLS handshake failed that did.
-	refusals []*proto.Fault
+// part is what a part of a worker begins with: the gear, and the way to the other
+// parts.
+type part struct {
+	gear
+	w *Worker
+}
 
-	match   router.Match
-	caches  []*router.Cache // by listener
-	bare    exchange        // stands in for an exchange while bytes that are none are answered
-	head    proto.Head      // the HTTP/1 request head being handled
-	current *proto.Head     // the request head being handled
-	resp    proto.Head      // the response head being handled
-	trail   proto.Head      // the trailer section being handled
-	note    []byte          // see lognotes.go
-	broken  []BrokenSessions
-	limits  http1.Limits
+// Worker serves one loop. All methods but NewWorker belong to its thread. Its own
+// affairs are turns, time and what becomes of exchanges; everything else has a part,
+// which alone writes its fields.
+type Worker struct {
+	gear
+	snap     *snapshot.Snapshot // the current one
+	snaps    snapshots
+	clusters []*snapshot.Cluster // by number; nil: there is none
+	index    int
+	peers    []*Neighbour
+	xs       slab.Slab[exchange]
+	ended    []uint32 // entries of xs that are free when the event at hand has been dealt with
+	begun    []uint32 // clients whose requests the block being read has brought, see seek
 
-	join     []byte // a head that spans blocks, joined once
-	out      []byte // a head too long for one block, on its way out
-	path     []byte // the normalised path of the request being routed
-	scratch  []byte // the values of fields the proxy adds
-	extras   []proto.Extra
-	peer     peerName         // of the client at hand, where that is a connection
-	who      identity         // asks, of the request that is being started
-	values   variables.Values // of that request
-	addrText []byte
-	ids      identifiers
+	// Connections.
+	h2      h2conn.Sessions
+	streams h2conn.Streams
+	clients clients
+	origins origins
+	groups  groups
+	handoff handoff
+	legs    legs
+	lines   lines
+	frames  frames
+	told    h2events
 
-	// HTTP/2
-	sessions     []*session // by index; 0 is none
-	freeSessions []uint32
-	streamTimers []streamTimer // by index of streams
-	untimed      bool          // the loop had no slot for one of them
-	h2streams    http2.Streams
-	h2scratch    http2.Scratch
-	begun        []uint32         // clients whose requests a block has brought, see seek
-	reading      bool             // a client's session is reading a block
-	groups       [][]group        // by cluster and endpoint
-	mutes        []upstream.Turns // by cluster, see mute
-	servesMutes  bool
-	touched      []uint32 // sessions with frames to send
-	endedClients []uint32 // entries that are free at the end of the turn
-	endedOrigins []uint32
-	block        []byte // a field block on its way out
-	frames       []byte // a field block too long for one frame
+	// What passes.
+	requests  requests
+	responses responses
+	retries   retries
+	tunnels   tunnels
+	heads     heads
+	journal   journal
 
-	pressure int   // of the memory: 0 to pressures-1
-	reliefAt int64 // when it is looked at next who holds it
-	// lingering is how many clients' connections linger, lingererAt when it is
-	// looked at next whether they can stay.
-	lingering  int
-	lingererAt int64
-	discarding discarding
-	lookedMs   uint32 // when it was
-	forgivenAt int64  // the last leap of the loop that was taken into account then
-	refused    bool   // data that came in frames found no place since it was looked at
-	holds      []hold // of each client
-	paused     int    // clients with a connection of their own that is not read
-	brokenAt   int64  // when it is looked at next which of them are gone
-	held       []int  // bytes that stand still, for no upstream and for each
+	// Who has to wait, and who has to go.
+	scarce scarce
+	memory memory
+	drain  drain
 
-	watching  []watch  // by exchange: those that hold a connection while others wait for one, as last seen
-	asks      uint16   // of neighbours, so far
-	runnable  []uint32 // clients with a pipelined request left to serve
-	letters   []letter // mail that found a full mailbox
-	unposted  []int    // of those, how many for each loop
-	expired   []uint64
+	listeners []accepting
 	timer     loop.ConnID
-	date      [29]byte
-	dateSec   int64
-	high      int
-	low       int
-	spliceMin int64                  // of what is left of a body, for the kernel to pass it on
-	dialLack  [loop.LackCount]uint64 // dials that failed for want of something, by kind
-	maxBlocks int
-	arena     *numa.Arena
 	timerAt   int64
-	keepAt    int64 // when housekeeping is due
-
-	listeners []int
+	keepAt    int64  // when housekeeping is due
+	leapAt    int64  // the end of the last leap for which peers got more time
 	asked     uint64 // reports so far
-	draining  bool
-	// Whoever is left then is cut off; before that, whoever has sent no request.
-	drainBy, drainFreshBy int64
-	drainAwayBy           int64 // WebSocket clients are told to go away then
-	cutting               bool  // the grace is over
-	cut                   CutOff
-
-	scrambled uint64 // see scramble
-
-	socketKey, socketAccept []byte    // of the handshake at hand
-	notes                   buf.Notes // heads of tunnels, for the log
-
-	stopped bool
-	leapAt  int64 // the end of the last leap for which peers got more time
-	record  accesslog.Record
 }
 
 // NewWorker prepares the worker of c.Loop. peers has one entry per loop, in
 // loop order, this one included; it is filled before Run is called.
 func NewWorker(c Config, peers []*Neighbour) *Worker {
 	s := c.Snapshot
-	w := &Worker{
+	g := gear{
 		l: transport.New(transport.Config{
-			Loop: c.Loop, Pool: c.Pool, Workers: s.secure.workers, MaxHandshakes: s.secure.handshakes,
+			Loop: c.Loop, Pool: c.Pool, Workers: s.Workers,
 			Counts: &c.Metrics.TLS}),
-		pool: c.Pool, snap: s, m: c.Metrics, log: c.Log,
-		index: c.Loop.Index(), peers: peers,
-		limits:   s.headLimits,
-		ids:      newIdentifiers(),
-		caches:   routeCaches(s.routers),
-		unposted: make([]int, len(peers)),
-		extras:   make([]proto.Extra, 0, 16),
-		high:     highMark, low: lowMark, spliceMin: spliceMin, maxBlocks: c.MaxBlocks, arena: c.Arena,
+		pool: c.Pool, m: c.Metrics,
 	}
-	w.makeSeries()
-	w.head.Fields = make([]proto.Field, 0, 32)
-	w.resp.Fields = make([]proto.Field, 0, 32)
-	w.scratch = make([]byte, 0, 512)
-	w.path = make([]byte, 0, router.NormalizedBound(maxTargetBytes))
-	w.current = &w.head
-	w.sessions = make([]*session, 1)
-	w.h2scratch.Credit = credits(c.MaxBlocks, c.Pool.BlockBytes())
-	w.held = make([]int, 1+len(s.clusters))
-	for _, cl := range s.clusters {
-		w.groups = append(w.groups, make([]group, len(cl.shared.Endpoints())))
-		w.mutes = append(w.mutes, upstream.Turns{})
-		w.pools = append(w.pools, cl.shared.Pool(w.index))
-		w.remotes = append(w.remotes, make([]remoteSet, len(cl.shared.Endpoints())))
-		w.refusals = append(w.refusals, &faultOriginHandshake)
+	w := &Worker{snap: s, index: c.Loop.Index(), peers: peers}
+	w.join(g)
+	h2conn.Begin(&w.h2, &w.streams, h2conn.Config{
+		Transport: g.l, Pool: g.pool, Metrics: g.m, SessionOwner: ownerOf(ownerSession, 0), StreamOwner: ownerOf(ownerStream, 0),
+		Credit: credits(c.MaxBlocks, c.Pool.BlockBytes()), High: highMark,
+	})
+	w.handoff.unposted = make([]int, len(peers))
+	w.heads.begin()
+	w.heads.prepare(s)
+	w.journal.log = c.Log
+	w.journal.makeSeries(new(snapshot.Snapshot))
+	w.memory.high, w.memory.low, w.memory.spliceMin = highMark, lowMark, spliceMin
+	w.told.configure(s)
+	w.memory.maxBlocks, w.memory.arena = c.MaxBlocks, c.Arena
+	w.memory.held = make([]int, 1)
+	w.snaps.all = append(w.snaps.all, s)
+	for id, cl := range s.Clusters {
+		if cl != nil {
+			w.snaps.addCluster(id, cl)
+		}
 	}
 	return w
 }
 
-// Listen starts accepting on fd; listener is its index in the configuration.
+// join makes one worker of its parts.
+func (w *Worker) join(g gear) {
+	w.gear = g
+	p := part{g, w}
+	for _, own := range [...]*part{
+		&w.clients.part, &w.origins.part, &w.groups.part, &w.handoff.part, &w.legs.part, &w.lines.part, &w.frames.part, &w.told.part,
+		&w.requests.part, &w.responses.part, &w.retries.part, &w.tunnels.part, &w.heads.part, &w.journal.part,
+		&w.scarce.part, &w.memory.part, &w.drain.part, &w.snaps.part,
+	} {
+		*own = p
+	}
+}
+
+// accepting is a descriptor that connections are accepted on, and the number of its
+// listener.
+type accepting struct{ fd, listener int }
+
+// Listen starts accepting on fd; listener is its number (see Snapshot.Listener). A worker that
+// drains closes it.
 func (w *Worker) Listen(fd, listener int) {
-	w.listeners = append(w.listeners, fd)
 	w.l.Accept(fd, ownerOf(ownerListener, uint32(listener)))
+	if w.drain.on {
+		w.l.StopAccept(fd)
+		return
+	}
+	w.listeners = append(w.listeners, accepting{fd, listener})
+}
+
+func (w *Worker) unlisten(listener int) {
+	w.listeners = slices.DeleteFunc(w.listeners, func(a accepting) bool {
+		if a.listener == listener {
+			w.l.StopAccept(a.fd)
+		}
+		return a.listener == listener
+	})
 }
 
 // Run serves until the worker has drained. It returns the loop's error, if
@@ -247,14 +223,14 @@ func (w *Worker) Run() error {
 		w.peers[w.index].drained.Store(true) // nobody is to wait for it
 		return errNoTimer
 	}
-	for !w.stopped {
+	for !w.drain.done {
 		if err := w.turn(-1); err != nil {
 			w.peers[w.index].drained.Store(true) // nobody is to wait for it
 			return err
 		}
 	}
-	if w.log != nil {
-		w.log.Close()
+	if w.journal.log != nil {
+		w.journal.log.Close()
 	}
 	return nil
 }
@@ -277,65 +253,90 @@ func (w *Worker) turn(maxWait time.Duration) error {
 	}
 	for ev := w.l.Next(); ev != nil; ev = w.l.Next() {
 		w.handle(ev)
+		w.freeExchanges()
 	}
 	w.endTurn()
 	return nil
 }
 
 func (w *Worker) poll(maxWait time.Duration) error {
-	if len(w.runnable) > 0 {
+	if len(w.clients.runnable)+len(w.origins.free) > 0 {
 		maxWait = 0
-	} else if len(w.letters)+len(w.touched) > 0 {
+	} else if len(w.handoff.pending) > 0 || w.h2.HasToSend() {
 		maxWait = time.Millisecond
 	}
-	if err := w.l.Poll(w.reliefWait(maxWait)); err != nil {
+	if err := w.l.Poll(w.memory.reliefWait(maxWait)); err != nil {
 		return err
 	}
-	w.setMarks()
+	w.memory.setMarks()
+	w.h2.SetMarks(w.memory.high, w.memory.pressure)
 	return nil
 }
 
 // endTurn does what is left when all events are handled.
 func (w *Worker) endTurn() {
-	w.serveRunnable()
-	w.relieve()
-	w.endBroken()
-	w.endLingerers()
-	w.discardOn()
-	w.flushSessions()
-	w.freeEnded()
-	if len(w.letters) > 0 {
-		w.deliverAgain()
+	w.clients.serveRunnable()
+	w.memory.relieve()
+	w.memory.endBroken()
+	w.clients.endLingerers()
+	w.clients.discardOn()
+	w.serveAndFlush()
+	w.freeExchanges()
+	w.told.freeEnded()
+	w.h2.Check()
+	if len(w.handoff.pending) > 0 {
+		w.handoff.deliverAgain()
 	}
-	w.flushLog()
+	w.journal.flush()
+}
+
+// serveRounds is how often in a turn requests are served that others have made way for:
+// what leaves by streams may make way for more.
+const serveRounds = 4
+
+// serveAndFlush serves requests that others have made way for, and sends what the turn
+// has given streams to send.
+func (w *Worker) serveAndFlush() {
+	for range serveRounds {
+		w.origins.serveFreed()
+		w.h2.Flush()
+		w.told.pull()
+		if len(w.origins.free) == 0 {
+			return
+		}
+	}
 }
 
 func (w *Worker) handle(ev *loop.Event) {
 	if ev.Kind == loop.MailIn {
 		w.mail(w.l.Mail(ev))
+		w.told.pull()
 		return
 	}
 	if ev.Kind == loop.Timer && w.excused(ev) {
 		return
 	}
 	if ev.Kind == loop.RecvEnd && ev.Errno != 0 {
-		w.recordsEnd(ev)
+		w.clients.recordsEnd(ev)
 	}
 	index := ev.Owner & ownerMask
 	switch ev.Owner >> ownerShift {
 	case ownerClient:
-		w.clientEvent(index, ev)
+		w.clients.event(index, ev)
 	case ownerOrigin:
-		w.originEvent(index, ev)
+		w.origins.event(index, ev)
 	case ownerListener:
-		w.listenerEvent(ev, int(index))
+		w.clients.listenerEvent(ev, int(index))
 	case ownerWorker:
 		w.workerEvent(ev)
+		w.told.pull()
 	case ownerSession:
-		w.sessionEvent(index, ev)
+		w.h2.Event(index, ev)
+		w.told.pull()
 	case ownerStream:
 		if ev.Kind == loop.Timer {
-			w.streamTimeout(index)
+			w.streams.Timeout(index)
+			w.told.pull()
 		}
 	}
 }
@@ -346,33 +347,7 @@ func (w *Worker) workerEvent(ev *loop.Event) {
 		w.wake()
 	case loop.Closed:
 		if ev.Conn != w.timer {
-			w.exported(ev.Owner&ownerMask, int(ev.FD))
-		}
-	}
-}
-
-// serveRunnable serves pipelined requests, one of each client at a time, for a
-// bounded number of rounds: what then is left comes after the next Poll, so
-// that no client holds the loop.
-func (w *Worker) serveRunnable() {
-	for round := 0; round < pipelineRounds && len(w.runnable) > 0; round++ {
-		n := len(w.runnable)
-		for i := 0; i < n; i++ {
-			if ci := w.runnable[i]; ci != 0 {
-				c := w.clients.At(ci)
-				c.flags &^= clientRunnable
-				w.parsePending(ci, c)
-			}
-		}
-		w.runnable = append(w.runnable[:0], w.runnable[n:]...)
-	}
-}
-
-// forgetRunnable strikes a client that closed out of the list.
-func (w *Worker) forgetRunnable(i uint32) {
-	for j, ci := range w.runnable {
-		if ci == i {
-			w.runnable[j] = 0
+			w.handoff.exported(ev.Owner&ownerMask, int(ev.FD))
 		}
 	}
 }
@@ -388,12 +363,14 @@ func (w *Worker) wake() {
 	if due {
 		w.housekeeping(now)
 	}
-	for i := range w.pools {
-		w.serveWaiters(i)
-		w.look(i, now)
+	for i, cl := range w.clusters {
+		if cl != nil {
+			w.origins.freed(i)
+			w.scarce.look(i, now)
+		}
 	}
-	if w.draining {
-		w.drainStep(now)
+	if w.drain.on {
+		w.drain.step(now)
 		w.timerAt = min(w.timerAt, now+drainStepNs)
 	}
 	w.setTimer(w.timerAt)
@@ -402,15 +379,21 @@ func (w *Worker) wake() {
 // housekeeping runs once a second, whatever else the timer goes off for: idle
 // origin connections age out, pools refill, memory goes back.
 func (w *Worker) housekeeping(now int64) {
-	for i := range w.pools {
-		w.expireIdle(i, now)
-		if !w.draining {
-			w.prewarm(i, now)
+	for i, cl := range w.clusters {
+		if cl == nil {
+			continue
+		}
+		w.origins.expireIdle(i, now)
+		w.groups.look(i)
+		w.origins.endDown(i)
+		if !w.drain.on {
+			w.origins.prewarm(i, now)
 		}
 	}
-	w.timeStreams()
-	w.trimStreamTimers()
+	w.streams.Retime()
+	w.streams.Trim()
 	w.l.Trim()
+	w.snaps.sweep()
 }
 
 // setTimer and wakeBy keep the worker's one timer: it goes off for housekeeping,
@@ -424,22 +407,4 @@ func (w *Worker) wakeBy(at int64) {
 	if at > w.l.Now() && at < w.timerAt {
 		w.setTimer(at)
 	}
-}
-
-// flushLog hands lines over when they are due.
-func (w *Worker) flushLog() {
-	if w.log != nil {
-		w.log.Flush(w.l.Now())
-		w.wakeBy(w.log.Deadline())
-	}
-}
-
-// dateField is the Date field of this second (RFC 9110 6.6.1).
-func (w *Worker) dateField() proto.Extra {
-	ms := w.l.WallMs()
-	if sec := ms / 1000; sec != w.dateSec {
-		w.dateSec = sec
-		time.Unix(sec, 0).UTC().AppendFormat(w.date[:0], "Mon, 02 Jan 2006 15:04:05 GMT")
-	}
-	return proto.NewExtra(proto.TokenDate, w.date[:])
 }

@@ -14,7 +14,12 @@ type Router struct {
 	edges      edges
 	params     []string // the names of each route's parameters, routes with the same ones share them
 	extensions []string
+
+	conditional bool // some route has a condition
 }
+
+// Conditional says that some route has a condition, so that lookups need Match.Holds.
+func (r *Router) Conditional() bool { return r.conditional }
 
 // node is one state of a trie, reached by the segments so far.
 type node struct {
@@ -29,7 +34,8 @@ type node struct {
 	child   uint32
 }
 
-// endpoint is what a lookup ends in. Those of one node follow one another, their masks don't overlap.
+// endpoint is what a lookup ends in. Those of one node follow one another, those with a condition first; the masks of
+// those with none, or with the same, don't overlap.
 type endpoint struct {
 	mask   uint32
 	value  int32
@@ -38,6 +44,8 @@ type endpoint struct {
 	tail   uint8  // segments before the tail, noTail without one
 	count  uint8  // parameters, with the tail
 	more   bool   // another one of the same node follows
+
+	condition uint8 // 0: none
 }
 
 const noTail = 255
@@ -134,12 +142,46 @@ func (l *layout) node(n *branch) uint32 {
 	return at
 }
 
-// endpoints lays out the routes of one place: those that name methods, then the one for all the others. A route for
-// GET answers HEAD as well, unless another one of the same place names HEAD (RFC 9110 9.3.2).
+// endpoints lays out the routes of one place: those with a condition in the order in which they were added, then those
+// that name methods, then the one for all the others. A route for GET answers HEAD as well, unless another one of the
+// same place, and with none, names HEAD (RFC 9110 9.3.2).
 func (l *layout) endpoints(list []target, isTail bool, all *uint32) uint32 {
 	if len(list) == 0 {
 		return 0
 	}
+	first := uint32(len(l.r.targets))
+	var plain []target
+	for _, t := range list {
+		if t.condition == 0 {
+			plain = append(plain, t)
+			continue
+		}
+		e := l.endpoint(&t, isTail)
+		if t.mask == 0 {
+			e.mask = allMethods
+		} else if t.mask&getBit != 0 {
+			e.mask |= headBit
+		}
+		*all |= e.mask
+		l.r.targets = append(l.r.targets, e)
+		l.r.conditional = true
+	}
+	l.plain(plain, isTail, all)
+	l.r.targets[len(l.r.targets)-1].more = false
+	return first
+}
+
+func (l *layout) endpoint(t *target, isTail bool) endpoint {
+	e := endpoint{mask: t.mask, value: t.value, where: t.where, tail: noTail, count: uint8(len(t.params)), more: true, condition: t.condition}
+	e.params = l.names(t.params)
+	if isTail {
+		e.tail = uint8(t.depth)
+	}
+	return e
+}
+
+// plain lays out those without a condition.
+func (l *layout) plain(list []target, isTail bool, all *uint32) {
 	named := uint32(0)
 	for _, t := range list {
 		named |= t.mask
@@ -147,14 +189,9 @@ func (l *layout) endpoints(list []target, isTail bool, all *uint32) uint32 {
 	if named&getBit != 0 {
 		named |= headBit
 	}
-	first := uint32(len(l.r.targets))
 	var rest *endpoint
 	for _, t := range list {
-		e := endpoint{mask: t.mask, value: t.value, where: t.where, tail: noTail, count: uint8(len(t.params)), more: true}
-		e.params = l.names(t.params)
-		if isTail {
-			e.tail = uint8(t.depth)
-		}
+		e := l.endpoint(&t, isTail)
 		if t.mask == 0 {
 			e.mask = allMethods &^ named
 			rest = &e
@@ -169,9 +206,7 @@ func (l *layout) endpoints(list []target, isTail bool, all *uint32) uint32 {
 		l.r.targets = append(l.r.targets, *rest)
 		named = allMethods
 	}
-	l.r.targets[len(l.r.targets)-1].more = false
 	*all |= named
-	return first
 }
 
 func namesHead(list []target) bool {

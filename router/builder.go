@@ -28,7 +28,10 @@ type hostBranch struct {
 }
 
 // source is a route as it was added, for the errors of later ones.
-type source struct{ host, path, methods string }
+type source struct {
+	host, path, methods string
+	condition           int
+}
 
 // branch is a trie node while it is built.
 type branch struct {
@@ -49,6 +52,8 @@ type target struct {
 	params []string
 	where  uint32 // set of the segments that are parameters; a tail is not among them
 	depth  int    // segments before the tail
+
+	condition uint8 // 0: none
 }
 
 // NewBuilder gives an empty Builder.
@@ -58,7 +63,17 @@ func NewBuilder() *Builder { return &Builder{hosts: make(map[string]*hostBranch)
 // empty for all. value comes back in Match. An error says what is wrong and names the route it clashes with, if any;
 // the route is then not in the table.
 func (b *Builder) Add(host, path string, methods []string, value int32) error {
-	src := source{host, path, strings.Join(methods, ",")}
+	return b.AddIf(0, host, path, methods, value)
+}
+
+// MaxConditions is the largest number a condition may have.
+const MaxConditions = 63
+
+// AddIf adds a route that is there only for requests for which a condition holds, by the caller's number for it from 1 on
+// (see Match.Holds). At the same host and path it comes before routes without one, among others in the order in
+// which they were added. Where it does not hold the lookup goes on as if the route were not there.
+func (b *Builder) AddIf(condition int, host, path string, methods []string, value int32) error {
+	src := source{host, path, strings.Join(methods, ","), condition}
 	name, wildcard, err := parseHost(host)
 	if err != nil {
 		return errors.New("route " + src.String() + ": " + err.Error())
@@ -79,7 +94,7 @@ func (b *Builder) Add(host, path string, methods []string, value int32) error {
 	if h == nil {
 		h = &hostBranch{name: name, wildcard: wildcard, root: &branch{}}
 	}
-	t := target{mask: mask, route: len(b.routes), value: value, depth: len(segments)}
+	t := target{mask: mask, route: len(b.routes), value: value, depth: len(segments), condition: uint8(condition)}
 	for i, s := range segments {
 		if s.kind != literal {
 			t.params = append(t.params, s.text)
@@ -116,7 +131,7 @@ func (b *Builder) insert(root *branch, segments []segment, t target, src source)
 			taken = end.tails
 		}
 		for _, other := range taken {
-			if other.mask&t.mask != 0 || other.mask == t.mask {
+			if other.condition == t.condition && (other.mask&t.mask != 0 || other.mask == t.mask) {
 				return errors.New("route " + src.String() + " matches the same requests as route " +
 					b.routes[other.route].String())
 			}

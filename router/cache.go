@@ -7,7 +7,7 @@ import "zproxy/proto"
 const CacheEntries = 512
 
 const (
-	cacheKeyBytes  = 168 // host and path together; longer ones are not kept
+	cacheKeyBytes  = 160 // host and path together; longer ones are not kept
 	cacheMaxParams = 8   // routes with more are not kept
 )
 
@@ -31,6 +31,7 @@ type cacheTag struct {
 }
 
 type cacheEntry struct {
+	holds            uint64 // Match.Holds
 	target           uint32 // index in Router.targets
 	hostLen, pathLen uint8
 	method           proto.Method
@@ -54,7 +55,7 @@ func (c *Cache) Lookup(r *Router, host, path []byte, method proto.Method, method
 		clear(c.tags)
 		c.router = r
 	}
-	hash := hashText(mulB+uint64(method), path)
+	hash := hashText(mulB+uint64(method)+m.Holds*mulA, path)
 	if r.hosts.named {
 		hash = hashText(hash, host)
 	} else {
@@ -63,7 +64,7 @@ func (c *Cache) Lookup(r *Router, host, path []byte, method proto.Method, method
 	at := slotOf(hash, len(c.tags))
 	tag, short := &c.tags[at], uint32(hash)|1
 	if tag.hash == short {
-		if e := &c.entries[at]; e.is(host, path, method) {
+		if e := &c.entries[at]; e.holds == m.Holds && e.is(host, path, method) {
 			c.Hits++
 			e.answer(r, m)
 			return Found
@@ -91,7 +92,7 @@ func (e *cacheEntry) is(host, path []byte, method proto.Method) bool {
 func (e *cacheEntry) set(host, path []byte, method proto.Method, target uint32, m *Match) {
 	e.target, e.method, e.hostLen, e.pathLen = target, method, uint8(len(host)), uint8(len(path))
 	copy(e.key[copy(e.key[:], host):], path)
-	e.count = uint8(m.NParams)
+	e.count, e.holds = uint8(m.NParams), m.Holds
 	for i, p := range m.Params[:m.NParams] {
 		e.params[i] = [2]uint8{uint8(p.Off), uint8(p.Len)}
 	}

@@ -24,6 +24,8 @@ type Param struct {
 // Match is the answer to a lookup. It holds no memory of the request's and can be used again; it is best kept, since
 // it is also the lookup's scratch space and clearing that costs more than using it.
 type Match struct {
+	// Holds says, before a lookup, which conditions of AddIf hold for the request: bit n for condition n.
+	Holds   uint64
 	Value   int32     // what Add was given; valid when Found
 	NParams int       // parameters of the route, valid when Found
 	Allow   MethodSet // valid when MethodNotAllowed
@@ -95,12 +97,12 @@ func (r *Router) walk(at uint32, path []byte, want uint32, m *Match) uint32 {
 		m.entered++
 		next := uint32(0)
 		if depth > 0 && int(m.ends[depth-1]) == len(path) {
-			if t := r.allowed(n.leaf, want); t != 0 {
+			if t := r.allowed(n.leaf, want, m.Holds); t != 0 {
 				return t
 			}
 		} else {
 			if n.tail != 0 {
-				if t := r.allowed(n.tail, want); t != 0 {
+				if t := r.allowed(n.tail, want, m.Holds); t != 0 {
 					m.pending[pending] = alternative{t, uint16(depth), true}
 					pending++
 				}
@@ -143,9 +145,9 @@ func (r *Router) methods(at uint32, path []byte, m *Match) (set uint32) {
 		m.entered++
 		next := uint32(0)
 		if depth > 0 && int(m.ends[depth-1]) == len(path) {
-			set |= r.all(n.leaf)
+			set |= r.all(n.leaf, m.Holds)
 		} else {
-			set |= r.all(n.tail)
+			set |= r.all(n.tail, m.Holds)
 			if n.param != 0 && m.scan(path, depth) {
 				next = n.param
 			}
@@ -222,14 +224,14 @@ func (m *Match) start(depth int) int {
 	return int(m.ends[depth-1]) + 1
 }
 
-// allowed is the first of a node's endpoints that takes the method, 0 for none.
-func (r *Router) allowed(t, want uint32) uint32 {
+// allowed is the first of a node's endpoints that takes the method, and whose condition holds, 0 for none.
+func (r *Router) allowed(t, want uint32, holds uint64) uint32 {
 	if t == 0 {
 		return 0
 	}
 	for ; ; t++ {
 		e := &r.targets[t]
-		if e.mask&want != 0 {
+		if e.mask&want != 0 && (holds|1)>>e.condition&1 != 0 {
 			return t
 		}
 		if !e.more {
@@ -238,10 +240,12 @@ func (r *Router) allowed(t, want uint32) uint32 {
 	}
 }
 
-// all is the methods of all of a node's endpoints.
-func (r *Router) all(t uint32) (set uint32) {
+// all is the methods of all of a node's endpoints whose condition holds.
+func (r *Router) all(t uint32, holds uint64) (set uint32) {
 	for t != 0 {
-		set |= r.targets[t].mask
+		if (holds|1)>>r.targets[t].condition&1 != 0 {
+			set |= r.targets[t].mask
+		}
 		if !r.targets[t].more {
 			break
 		}

@@ -35,14 +35,20 @@ func table(t testing.TB, routes ...route) *Router {
 }
 
 // ask looks a request up and shows the answer: "2 id=7 *=x/y", "405 GET, HEAD" or "404".
-func ask(r *Router, method, host, path string) string {
-	var m Match
+func ask(r *Router, method, host, path string) string { return askIf(r, 0, method, host, path) }
+
+func askIf(r *Router, holds uint64, method, host, path string) string {
+	m := Match{Holds: holds}
 	return answer(r.Lookup([]byte(host), []byte(path), proto.ParseMethod([]byte(method)), []byte(method), &m), path, &m)
 }
 
 // askCache is ask by way of a cache.
 func askCache(c *Cache, r *Router, method, host, path string) string {
-	var m Match
+	return askCacheIf(c, r, 0, method, host, path)
+}
+
+func askCacheIf(c *Cache, r *Router, holds uint64, method, host, path string) string {
+	m := Match{Holds: holds}
 	return answer(c.Lookup(r, []byte(host), []byte(path), proto.ParseMethod([]byte(method)), []byte(method), &m), path, &m)
 }
 

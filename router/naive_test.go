@@ -17,6 +17,8 @@ type naiveRoute struct {
 	segments []string
 	methods  []string
 	value    int32
+
+	condition int // 0: none
 }
 
 func (n *naiveRoute) hostMatches(host string) bool {
@@ -74,6 +76,12 @@ func (n *naiveRoute) compare(other *naiveRoute, method string) int {
 			return d
 		}
 	}
+	switch {
+	case n.condition != 0 && other.condition != 0:
+		return int(n.value - other.value)
+	case n.condition != other.condition:
+		return other.condition - n.condition
+	}
 	return n.methodRank(method) - other.methodRank(method)
 }
 
@@ -91,14 +99,14 @@ func (n *naiveRoute) methodRank(method string) int {
 }
 
 // naiveAnswer is what ask must say.
-func naiveAnswer(routes []naiveRoute, method, host, path string) string {
+func naiveAnswer(routes []naiveRoute, holds uint64, method, host, path string) string {
 	var best *naiveRoute
 	var bestParams []string
 	allow := map[string]bool{}
 	for i := range routes {
 		n := &routes[i]
 		params, ok := n.params(path)
-		if !ok || !n.hostMatches(host) {
+		if !ok || !n.hostMatches(host) || (holds|1)>>n.condition&1 == 0 {
 			continue
 		}
 		for _, m := range n.methods {
@@ -150,10 +158,11 @@ func differential(t *testing.T, pick func(n int) int) {
 		for j := range segments {
 			segments[j] = fewSegments[pick(len(fewSegments))]
 		}
-		if b.Add(host, "/"+strings.Join(segments, "/"), methods, int32(i)) != nil {
+		condition := max(0, pick(5)-2)
+		if b.AddIf(condition, host, "/"+strings.Join(segments, "/"), methods, int32(i)) != nil {
 			continue // a clash, or not a pattern: TestAddErrors has those
 		}
-		n := naiveRoute{host: host, wildcard: host == "", segments: segments, methods: methods, value: int32(i)}
+		n := naiveRoute{host: host, wildcard: host == "", segments: segments, methods: methods, value: int32(i), condition: condition}
 		if rest, ok := strings.CutPrefix(host, "*."); ok {
 			n.host, n.wildcard = rest, true
 		}
@@ -167,12 +176,13 @@ func differential(t *testing.T, pick func(n int) int) {
 		}
 		method, host := askMethods[pick(len(askMethods))], askHosts[pick(len(askHosts))]
 		path := "/" + strings.Join(segments, "/")
-		want := naiveAnswer(routes, method, host, path)
-		if got := ask(r, method, host, path); got != want {
+		holds := uint64(pick(4)) << 1
+		want := naiveAnswer(routes, holds, method, host, path)
+		if got := askIf(r, holds, method, host, path); got != want {
 			t.Fatalf("%s %s%s: %s, want %s\nroutes: %+v", method, host, path, got, want, routes)
 		}
 		for i := range 3 { // a miss, a miss that is kept, a hit
-			if got := askCache(c, r, method, host, path); got != want {
+			if got := askCacheIf(c, r, holds, method, host, path); got != want {
 				t.Fatalf("%s %s%s, cache, time %d: %s, want %s\nroutes: %+v", method, host, path, i, got, want, routes)
 			}
 		}

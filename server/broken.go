@@ -9,6 +9,7 @@ import (
 	"zproxy/metrics"
 	"zproxy/proto/http2"
 	"zproxy/proxy"
+	"zproxy/upstream"
 )
 
 // brokenQuiet is how long the log does not speak again of connections to the
@@ -24,9 +25,10 @@ type brokenOrigins struct {
 
 // brokenKey is what the log tells apart.
 type brokenKey struct {
-	cluster, endpoint int
-	reason            string
-	goAway            http2.ErrCode
+	cluster  *upstream.Cluster
+	endpoint int
+	reason   string
+	goAway   http2.ErrCode
 }
 
 type brokenTold struct {
@@ -45,6 +47,11 @@ func (h *brokenOrigins) look(now time.Time, reports []*proxy.Report) {
 			sums[k] = b
 		}
 	}
+	for k := range h.of {
+		if _, known := sums[k]; !known { // its upstream is gone
+			delete(h.of, k)
+		}
+	}
 	for k, sum := range sums {
 		told := h.of[k]
 		if told == nil {
@@ -60,7 +67,7 @@ func (h *brokenOrigins) look(now time.Time, reports []*proxy.Report) {
 }
 
 func (h *brokenOrigins) tell(b *proxy.BrokenSessions, told *brokenTold) {
-	c := h.s.snap.Clusters()[b.Cluster]
+	c := b.Cluster
 	fields := []any{"upstream", c.Name(), "endpoint", c.Endpoints()[b.Endpoint].Address, "reason", b.Reason}
 	if b.GoAway != http2.ErrNo {
 		fields = append(fields, "code", b.GoAway.String())
@@ -86,7 +93,7 @@ func acts(b *proxy.BrokenSessions) string {
 
 // brokenOf is how many connections to each endpoint were broken off over all
 // loops, by the name of the reason.
-func brokenOf(reports []*proxy.Report, cluster, endpoint int) (out []metrics.ReasonTimes) {
+func brokenOf(reports []*proxy.Report, cluster *upstream.Cluster, endpoint int) (out []metrics.ReasonTimes) {
 	names := proxy.FaultNames()
 	for _, r := range reports {
 		for _, b := range r.Broken {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -12,7 +13,7 @@ import (
 
 	"zproxy/config"
 	"zproxy/metrics"
-	"zproxy/proxy"
+	"zproxy/proxy/snapshot"
 	"zproxy/proxy/transport/credentials"
 )
 
@@ -28,35 +29,50 @@ const (
 // keeper reads the files again that TLS listeners are made from, and has their
 // handshakes use what is there.
 type keeper struct {
-	s    *Server
-	stop chan struct{}
-	now  chan chan error // to read them at once
-	ring []*keptListener
+	s           *Server
+	stop, ended chan struct{}
+	now         chan chan error // to read them at once
+	got         chan struct{}   // holds one: there are other certificates of an authority
+	ring        []*keptListener
 }
 
 // keptListener is what is known of the files of one listener.
 type keptListener struct {
-	proxy.Credentials
+	snapshot.Credentials
 	files  []string
-	holds  [32]byte // hash of what is in use
-	used   string   // how the files looked that are in use
-	seen   string   // when they were looked at last
+	holds  [32]byte    // hash of what is in use
+	good   *config.TLS // what the files held then
+	used   string      // how the files looked that are in use
+	seen   string      // when they were looked at last
 	since  time.Time
 	failed string // what was said of them
+	behind string // why an authority's certificates are not in use, "": they are
 
 	reloads, failures atomic.Uint64
 	failing           atomic.Bool
 }
 
-// keep begins to watch; nil where no listener speaks TLS.
-func (s *Server) keep() *keeper {
-	k := &keeper{s: s, stop: make(chan struct{}), now: make(chan chan error)}
-	for _, c := range s.snap.Credentials() {
+// keep begins to watch the files of what is to be in force; nil where no listener speaks TLS.
+// What before, which has been closed, knows of handshakes that stay as they are, is kept.
+func (s *Server) keep(of *serving, before *keeper) *keeper {
+	k := &keeper{s: s, stop: make(chan struct{}), ended: make(chan struct{}), now: make(chan chan error), got: make(chan struct{}, 1)}
+	if before != nil {
+		<-before.ended
+	}
+	for _, c := range of.snap.Credentials() {
 		l := &keptListener{Credentials: c}
-		for _, name := range c.Listener.TLS.Files() {
-			l.files = append(l.files, s.cfg.Path(name))
+		if before != nil {
+			if i := slices.IndexFunc(before.ring, func(old *keptListener) bool { return old.Store == c.Store }); i >= 0 {
+				l = before.ring[i]
+				l.Credentials = c
+				k.ring = append(k.ring, l)
+				continue
+			}
 		}
-		l.holds = contents(c.Listener.TLS)
+		for _, name := range c.Listener.TLS.Files() {
+			l.files = append(l.files, of.cfg.Path(name))
+		}
+		l.holds, l.good = contents(c.Listener.TLS), c.Listener.TLS
 		k.ring = append(k.ring, l)
 	}
 	if len(k.ring) == 0 {
@@ -69,6 +85,7 @@ func (s *Server) keep() *keeper {
 func (k *keeper) close() { close(k.stop) }
 
 func (k *keeper) run() {
+	defer close(k.ended)
 	tick := time.NewTicker(keeperInterval)
 	defer tick.Stop()
 	for {
@@ -76,6 +93,9 @@ func (k *keeper) run() {
 		case now := <-tick.C:
 			for _, l := range k.ring {
 				k.look(l, now)
+				if l.behind != "" {
+					k.renew(l, now)
+				}
 				l.Store.Rotate(now)
 			}
 		case done := <-k.now:
@@ -88,17 +108,23 @@ func (k *keeper) run() {
 				}
 			}
 			done <- errors.Join(all...)
+		case <-k.got:
+			for _, l := range k.ring {
+				k.renew(l, time.Now())
+			}
 		case <-k.stop:
 			return
 		}
 	}
 }
 
-// look is how the files of a listener look: which ones they are, and when they
-// were written. Names are followed, so that a link that was turned counts.
-func (l *keptListener) look() string {
+func (l *keptListener) look() string { return looks(l.files) }
+
+// looks is how files look: which ones they are, and when they were written. Names are
+// followed, so that a link that was turned counts.
+func looks(files []string) string {
 	var b strings.Builder
-	for _, name := range l.files {
+	for _, name := range files {
 		info, err := os.Stat(name)
 		if err != nil {
 			fmt.Fprintf(&b, "%s;", err)
@@ -131,29 +157,71 @@ func (k *keeper) look(l *keptListener, now time.Time) {
 // read makes a set of what the files hold and puts it in the place of the last
 // one. An error leaves that in use.
 func (k *keeper) read(l *keptListener, now time.Time) error {
-	t, err := l.Listener.TLS.ReadAgain(func(name string) ([]byte, error) { return os.ReadFile(k.s.cfg.Path(name)) })
-	var set *credentials.Set
-	holds := [32]byte{}
-	if err == nil {
-		if holds = contents(t); holds == l.holds {
-			l.used = l.seen
-			l.recovered()
-			return nil
-		}
-		set, err = l.Compile(t)
+	t, err := l.Listener.TLS.ReadAgain(func(name string) ([]byte, error) { return os.ReadFile(k.s.cfg().Path(name)) })
+	if err != nil {
+		return err
 	}
+	// What clients are shown has been counted.
+	changed, err := k.use(l, t, now, func() {
+		l.recovered()
+		l.reloads.Add(1)
+	})
+	if err != nil {
+		return err
+	}
+	l.used = l.seen
+	l.recovered()
+	if changed {
+		k.s.about("tls").Info("certificates were read again", "listener", l.Listener.Address)
+	}
+	return nil
+}
+
+// use has handshakes use t, with what an authority has given by now, as soon as first has
+// returned. False: they do already.
+func (k *keeper) use(l *keptListener, t *config.TLS, now time.Time, first func()) (changed bool, err error) {
+	if t.ACME != nil {
+		own, with := *t, *t.ACME
+		with.Issued = k.s.acme().Issued(l.Listener.TLS.ACME)
+		own.ACME, t = &with, &own
+	}
+	holds := contents(t)
+	if holds == l.holds {
+		return false, nil
+	}
+	set, err := l.Compile(t)
 	if err == nil {
 		err = worse(l.Store.Set(), set, now)
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	l.used, l.holds = l.seen, holds
+	l.holds, l.good = holds, t
+	first()
 	l.Store.Replace(set, now)
-	l.recovered()
-	l.reloads.Add(1)
-	k.s.about("tls").Info("certificates were read again", "listener", l.Listener.Address)
-	return nil
+	return true, nil
+}
+
+// renew puts certificates of an authority to use beside what the files held that were
+// good. What fails is tried again: a certificate may be valid in a second.
+func (k *keeper) renew(l *keptListener, now time.Time) {
+	_, err := k.use(l, l.good, now, func() {})
+	if err == nil {
+		l.behind = ""
+		return
+	}
+	if text := err.Error(); text != l.behind {
+		l.behind = text
+		k.s.about("tls").Error("the authority's certificates are not used yet, the old ones stay in use", "listener", l.Listener.Address, "error", text)
+	}
+}
+
+// renewed tells the keeper that there are other certificates of an authority.
+func (k *keeper) renewed() {
+	select {
+	case k.got <- struct{}{}:
+	default: // it will see these, too
+	}
 }
 
 func (l *keptListener) recovered() {
@@ -180,6 +248,11 @@ func contents(t *config.TLS) [32]byte {
 	if t.ClientAuth != nil {
 		add(t.ClientAuth.CAPEM, t.ClientAuth.CRLPEM)
 	}
+	if t.ACME != nil {
+		for i := range t.ACME.Issued {
+			add(t.ACME.Issued[i].CertPEM)
+		}
+	}
 	add(t.TicketKeysData)
 	add(t.ECHPEM...)
 	return sha256.Sum256(all)
@@ -191,7 +264,7 @@ func worse(old, set *credentials.Set, now time.Time) error {
 	before := old.Leaves()
 	for i, leaf := range set.Leaves() {
 		why := config.ValidityFault(leaf.Certificate, now)
-		if why != "" && config.ValidityFault(before[i].Certificate, now) == "" {
+		if why != "" && i < len(before) && config.ValidityFault(before[i].Certificate, now) == "" {
 			return fmt.Errorf("%s: %s", leaf.File, why)
 		}
 	}
@@ -203,22 +276,25 @@ func (k *keeper) fail(l *keptListener, err error) {
 	l.failing.Store(true)
 	if text := err.Error(); text != l.failed {
 		l.failed = text
-		l.failures.Add(1)
 		k.s.about("tls").Error("certificates were not read again, the old ones stay in use", "listener", l.Listener.Address, "error", text)
+		l.failures.Add(1)
 	}
 }
 
-// ReadCertificates reads the files of all TLS listeners again, at once. The error
-// says which were no good: what is in use for them stays.
+// ReadCertificates reads the files of all TLS listeners again, at once, and has
+// what an authority has not given yet be asked for again. The error says which
+// files were no good: what is in use for them stays.
 func (s *Server) ReadCertificates() error {
-	if s.keeper == nil {
+	s.acme().Retry()
+	k := s.keeper()
+	if k == nil {
 		return nil
 	}
 	done := make(chan error)
 	select {
-	case s.keeper.now <- done:
+	case k.now <- done:
 		return <-done
-	case <-s.keeper.stop:
+	case <-k.stop:
 		return nil
 	}
 }

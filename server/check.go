@@ -23,6 +23,10 @@ func Check(c *config.Config) error {
 	k.loops()
 	k.secrets()
 	k.hosts()
+	k.authorities()
+	k.privileges()
+	k.discovery()
+	k.landlock()
 	if len(k.wrong) > 0 {
 		return &k.wrong
 	}

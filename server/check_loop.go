@@ -94,8 +94,8 @@ func (f *loopFinder) build() bool {
 		b := router.NewBuilder()
 		for j := range f.cfg.Routes {
 			r := &f.cfg.Routes[j]
-			if r.Listener != "" && r.Listener != f.cfg.Listeners[i].Address {
-				continue
+			if r.Listener != "" && r.Listener != f.cfg.Listeners[i].Address || r.TLS != nil {
+				continue // what is sent on comes back without the client's TLS
 			}
 			if b.Add(r.Host, r.Path, r.Methods, int32(j)) != nil {
 				return false
@@ -108,7 +108,8 @@ func (f *loopFinder) build() bool {
 
 func (f *loopFinder) check(i int) bool {
 	r := &f.cfg.Routes[i]
-	if r.Redirect == nil && f.back[r.Upstream] == nil {
+	name := f.leadsBack(r)
+	if r.Redirect == nil && name == "" {
 		return false
 	}
 	f.start = i
@@ -129,9 +130,9 @@ func (f *loopFinder) check(i int) bool {
 				"a client that follows it comes here again, until it gives up")
 			return true
 		}
-		u := &f.cfg.Upstreams[f.names[r.Upstream]]
+		u := &f.cfg.Upstreams[f.names[name]]
 		e := &u.Endpoints[f.via[u.Name]]
-		f.warn(r.Pos, key+".upstream", strconv.Quote(r.Upstream), "an origin that does not send the request back to this route",
+		f.warn(r.Pos, key+".upstream", strconv.Quote(name), "an origin that does not send the request back to this route",
 			fmt.Sprintf("its endpoint %s (line %d) is listeners[%d] of this proxy", e.Address, e.Line, f.back[u.Name][0]))
 		return true
 	}
@@ -148,12 +149,13 @@ func (f *loopFinder) returns(q request, i, hops int) bool {
 	case r.Redirect != nil:
 		next, ok := f.redirected(q, r)
 		return ok && f.arrives(next, hops)
-	case r.Upstream != "":
+	}
+	for _, name := range r.Upstreams() {
 		next := q
-		if u := &f.cfg.Upstreams[f.names[r.Upstream]]; u.Host != "" {
+		if u := &f.cfg.Upstreams[f.names[name]]; u.Host != "" {
 			next.host = u.Host
 		}
-		for _, l := range f.back[r.Upstream] {
+		for _, l := range f.back[name] {
 			next.listener = l
 			if f.arrives(next, hops) {
 				return true
@@ -161,6 +163,16 @@ func (f *loopFinder) returns(q request, i, hops int) bool {
 		}
 	}
 	return false
+}
+
+// leadsBack names the first of the route's upstreams that this proxy is an endpoint of, if one is.
+func (f *loopFinder) leadsBack(r *config.Route) string {
+	for _, name := range r.Upstreams() {
+		if f.back[name] != nil {
+			return name
+		}
+	}
+	return ""
 }
 
 func (f *loopFinder) arrives(q request, hops int) bool {

@@ -3,8 +3,11 @@ package server
 import (
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"zproxy/config"
 )
@@ -22,6 +25,9 @@ func (k *checker) secrets() {
 			k.secret(c.Pos, key+".certificates["+strconv.Itoa(j)+"].key", c.Key)
 		}
 		k.secret(l.Pos, key+".ticket_keys", l.TLS.TicketKeys)
+		if a := l.TLS.ACME; a != nil {
+			k.secret(a.Pos, key+".acme.external_account.key", a.ExternalKey)
+		}
 		for j, name := range l.TLS.ECHKeys {
 			k.secret(l.Pos, key+".ech_keys["+strconv.Itoa(j)+"]", name)
 		}
@@ -63,6 +69,13 @@ func (k *checker) hosts() {
 				names[strings.ToLower(name)] = true
 			}
 		}
+		if l.TLS.ACME != nil {
+			for _, group := range l.TLS.ACME.Groups() {
+				for _, name := range group {
+					names[name] = true
+				}
+			}
+		}
 		said := map[string]bool{}
 		for j := range k.cfg.Routes {
 			r := &k.cfg.Routes[j]
@@ -83,4 +96,39 @@ func certified(host string, names map[string]bool) bool {
 	}
 	dot := strings.IndexByte(host, '.')
 	return dot > 0 && names["*"+host[dot:]]
+}
+
+// authorities looks at where their certificates are to be kept, and whether their challenges are answered; it asks
+// none of them.
+func (k *checker) authorities() {
+	plain := false
+	for i := range k.cfg.Listeners {
+		plain = plain || k.cfg.Listeners[i].TLS == nil
+	}
+	for i := range k.cfg.Listeners {
+		l := &k.cfg.Listeners[i]
+		if l.TLS == nil || l.TLS.ACME == nil {
+			continue
+		}
+		a, key := l.TLS.ACME, "listeners["+strconv.Itoa(i)+"].tls.acme"
+		if a.Challenge == "http-01" && !plain {
+			k.warn(a.Pos, key+".challenge", strconv.Quote(a.Challenge)+" where all listeners have tls", "a listener without, on port 80", "tls-alpn-01 does without")
+		}
+		// The folder itself is made when it is needed, in the nearest that there is.
+		storage := k.cfg.Path(a.Storage)
+		at := storage
+		info, err := os.Stat(at)
+		for err != nil && filepath.Dir(at) != at {
+			at = filepath.Dir(at)
+			info, err = os.Stat(at)
+		}
+		switch {
+		case err == nil && !info.IsDir():
+			k.fail(a.Pos, key+".storage", a.Storage, "a folder, or a name for one to be made", at+" is a file")
+		case unix.Access(at, unix.W_OK) != nil:
+			k.warn(a.Pos, key+".storage", strconv.Quote(a.Storage)+" in "+at+", which may not be written", "a folder for the user zproxy runs as", "mkdir -p -m 700 "+storage+" and chown it; under systemd StateDirectory=zproxy makes /var/lib/zproxy")
+		case at == storage && info.Mode().Perm()&0o077 != 0:
+			k.warn(a.Pos, key+".storage", strconv.Quote(a.Storage)+" with mode "+fs.FileMode(info.Mode().Perm()).String(), "a folder for its owner alone", "chmod 700 "+storage)
+		}
+	}
 }

@@ -3,12 +3,9 @@ package server
 import (
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,30 +13,16 @@ import (
 	"time"
 
 	"zproxy/config"
+	"zproxy/internal/tlstest"
 )
 
 // signed makes a certificate for name, by an issuer or by itself.
 func signed(t *testing.T, name string, from, until time.Duration, issuer *x509.Certificate, by crypto.Signer) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+	return tlstest.Issue(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
 		NotBefore: time.Now().Add(from), NotAfter: time.Now().Add(until), IsCA: issuer == nil, BasicConstraintsValid: true,
-	}
-	if issuer == nil {
-		issuer, by = c, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, issuer, key.Public(), by)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	return c, key
+	}, issuer, by)
 }
 
 // What is wrong with certificates and their keys is found, and what is right is not.

@@ -9,8 +9,8 @@ import (
 // forbidDumps has the kernel write no dump of the process, which holds private
 // keys and those of connections, and let no other process of its user read its
 // memory.
-func (s *Server) forbidDumps() {
-	if s.cfg.CoreDumps == "always" || s.cfg.CoreDumps == "auto" && !holdsKeys(s.cfg) {
+func (s *Server) forbidDumps(c *config.Config) {
+	if !forbidsDumps(c) {
 		return
 	}
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
@@ -20,6 +20,10 @@ func (s *Server) forbidDumps() {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		s.about("process").Warn("core dumps cannot be turned off", "error", err.Error())
 	}
+}
+
+func forbidsDumps(c *config.Config) bool {
+	return c.CoreDumps == "never" || c.CoreDumps == "auto" && holdsKeys(c)
 }
 
 // holdsKeys says that TLS is spoken with anybody.

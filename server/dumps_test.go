@@ -27,9 +27,10 @@ func TestForbidDumps(t *testing.T) {
 	if which := os.Getenv(dumpsChild); which != "" {
 		var i int
 		fmt.Sscan(which, &i)
-		s := &Server{cfg: cases[i].c, log: slog.New(slog.DiscardHandler)}
-		s.cfg.CoreDumps = cases[i].dumps
-		s.forbidDumps()
+		s := &Server{log: slog.New(slog.DiscardHandler)}
+		s.serves.Store(&serving{cfg: cases[i].c})
+		s.cfg().CoreDumps = cases[i].dumps
+		s.forbidDumps(s.cfg())
 		var limit unix.Rlimit
 		if err := unix.Getrlimit(unix.RLIMIT_CORE, &limit); err != nil {
 			t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"zproxy/config"
 	"zproxy/loop"
 	"zproxy/proxy"
 )
@@ -32,20 +33,22 @@ type limits struct {
 // limits compares the limit on open files with what is configured. The Go
 // runtime has raised the soft limit to the hard one before main: the hard one is
 // the bound.
-func (s *Server) limits() limits {
-	l := limits{Loops: len(s.places), Connections: s.cfg.Limits.Connections}
+func (s *Server) limits() limits { return s.limitsOf(s.cfg()) }
+
+func (s *Server) limitsOf(c *config.Config) limits {
+	l := limits{Loops: len(s.places), Connections: c.Limits.Connections}
 	var files unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) == nil {
 		l.OpenFiles, l.OpenFilesHard = files.Cur, files.Max
 	}
-	l.Reserved = reservedFDs + len(s.places)*(loop.PipeFDs+len(s.cfg.Listeners))
-	for i := range s.cfg.Upstreams {
-		u := &s.cfg.Upstreams[i]
+	l.Reserved = reservedFDs + len(s.places)*(loop.PipeFDs+len(c.Listeners))
+	for i := range c.Upstreams {
+		u := &c.Upstreams[i]
 		each := u.Pool.MaxConnections
-		if u.Protocol == "h2c" {
-			each = min(each, s.cfg.HTTP2.UpstreamConnections*len(s.places))
+		if u.Speaks() != "http1" {
+			each = min(each, c.HTTP2.UpstreamConnections*len(s.places))
 		}
-		l.Pools += len(u.Endpoints) * each
+		l.Pools += (len(u.Endpoints) + s.serves.Load().found.Found(u.Name)) * each
 	}
 	return l
 }
@@ -53,8 +56,7 @@ func (s *Server) limits() limits {
 // maxConns is how many accepted connections a loop may hold; more are refused.
 // It is configured, or the loop's share of the limit on open files less what
 // pipes and upstream connections may need, but at the most half of them.
-func (s *Server) maxConns() int {
-	l := s.limits()
+func (l limits) maxConns() int {
 	if l.Connections > 0 {
 		return l.Connections
 	}
@@ -69,7 +71,7 @@ func (s *Server) maxConns() int {
 // weigh says in the log what the limits are, and warns where they do not fit.
 func (s *Server) weigh() {
 	l, log := s.limits(), s.about("limits")
-	conns := s.maxConns()
+	conns := l.maxConns()
 	log.Info("open files", "limit", l.OpenFiles, "hard_limit", l.OpenFilesHard, "pools_at_most", l.Pools,
 		"reserved", l.Reserved, "connections_per_loop", conns, "loops", l.Loops)
 	if l.OpenFiles == 0 || l.OpenFiles > 1<<24 {

@@ -1,22 +1,66 @@
 package server
 
 import (
+	"context"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
+	"zproxy/config"
 	"zproxy/proxy"
 )
 
 // NewLog makes the process log, which is not the access log: a line for each
 // thing that has happened to the proxy as a whole, with time (UTC), level,
-// message and subject first. format is "text" (logfmt) or "json".
-func NewLog(w io.Writer, format string) *slog.Logger {
-	options := &slog.HandlerOptions{ReplaceAttr: utc}
-	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+// message and subject first. A Server that was started with it changes its format
+// with its configuration.
+func NewLog(w io.Writer, c *config.Log) *slog.Logger {
+	h := &logHandler{w: w, now: new(atomic.Pointer[slog.Handler])}
+	h.use(c)
+	return slog.New(h)
+}
+
+// logHandler writes as the configuration says at the time.
+type logHandler struct {
+	w    io.Writer
+	now  *atomic.Pointer[slog.Handler] // shared with those that were derived
+	with []func(slog.Handler) slog.Handler
+}
+
+func (h *logHandler) use(c *config.Log) {
+	options := &slog.HandlerOptions{ReplaceAttr: utc, Level: logLevels[c.Level]}
+	var next slog.Handler = slog.NewTextHandler(h.w, options)
+	if c.Format == "json" {
+		next = slog.NewJSONHandler(h.w, options)
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	h.now.Store(&next)
+}
+
+var logLevels = map[string]slog.Level{"info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+
+func (h *logHandler) Enabled(ctx context.Context, l slog.Level) bool {
+	return (*h.now.Load()).Enabled(ctx, l)
+}
+
+func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
+	to := *h.now.Load()
+	for _, derive := range h.with {
+		to = derive(to)
+	}
+	return to.Handle(ctx, r)
+}
+
+func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return h.derive(func(to slog.Handler) slog.Handler { return to.WithAttrs(attrs) })
+}
+
+func (h *logHandler) WithGroup(name string) slog.Handler {
+	return h.derive(func(to slog.Handler) slog.Handler { return to.WithGroup(name) })
+}
+
+func (h *logHandler) derive(how func(slog.Handler) slog.Handler) slog.Handler {
+	return &logHandler{w: h.w, now: h.now, with: append(h.with[:len(h.with):len(h.with)], how)}
 }
 
 // utc writes the time as the access log does: RFC 3339 with milliseconds, in UTC.

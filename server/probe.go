@@ -1,15 +1,11 @@
 package server
 
 import (
-	"errors"
 	"math/rand/v2"
 	"net"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"zproxy/loop"
 	"zproxy/proxy"
 	"zproxy/upstream"
 )
@@ -41,6 +37,11 @@ func newProber(s *Server) *prober {
 // look begins what is due, and takes in what has ended. failing is what the
 // watcher has found: nothing is asked while all is well.
 func (p *prober) look(failing map[*upstream.Endpoint]bool) {
+	for e := range p.turns {
+		if _, known := failing[e]; !known { // its upstream is gone
+			delete(p.turns, e)
+		}
+	}
 	some := len(p.busy) > 0
 	for _, f := range failing {
 		some = some || f
@@ -55,7 +56,7 @@ func (p *prober) look(failing map[*upstream.Endpoint]bool) {
 	for len(p.done) > 0 {
 		p.end(now, <-p.done)
 	}
-	for _, c := range p.s.snap.Clusters() {
+	for _, c := range p.s.snap().Upstreams() {
 		for _, e := range c.Endpoints() {
 			if !failing[e] || p.busy[e] {
 				continue
@@ -78,8 +79,8 @@ func (p *prober) look(failing map[*upstream.Endpoint]bool) {
 
 func (p *prober) end(now int64, r probed) {
 	delete(p.busy, r.e)
-	if errno := unix.Errno(0); errors.As(r.err, &errno) && loop.Ours(errno) {
-		return // that says nothing of the endpoint
+	if isLocalShortage(r.err) {
+		return
 	}
 	r.c.Probed(now, r.e.ID, r.connected, rand.Uint64())
 }

@@ -1,12 +1,17 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
+	"os"
 	"time"
 
+	"zproxy/admin"
+	"zproxy/config"
 	"zproxy/loop"
 	"zproxy/metrics"
 	"zproxy/proxy"
+	"zproxy/upstream"
 )
 
 // source tells the admin pages what they show.
@@ -62,7 +67,7 @@ func (src source) Ready() (bool, string) {
 	switch src.s.state.Load() {
 	case stateReady:
 		return true, ""
-	case stateDraining:
+	case stateLeaving, stateStandby, stateDraining:
 		return false, "draining"
 	}
 	return false, "starting"
@@ -76,51 +81,99 @@ func (src source) Snapshot() (metrics.Snapshot, error) {
 		return metrics.Snapshot{}, err
 	}
 	snap := metrics.Snapshot{Reasons: proxy.FaultNames(), Violations: proxy.ViolationNames()}
-	if s.access != nil {
-		snap.Gauges = append(snap.Gauges, s.access.Gauges()...)
+	snap.Gauges = append(snap.Gauges, s.reloads.gauges()...)
+	snap.Gauges = append(snap.Gauges, s.upgrades.gauges()...)
+	if a := s.access(); a != nil {
+		snap.Gauges = append(snap.Gauges, a.Gauges()...)
 	}
-	if s.keeper != nil {
-		s.keeper.report(&snap, time.Now())
+	if k := s.keeper(); k != nil {
+		k.report(&snap, time.Now())
+		snap.ACME = s.acme().States(time.Now())
 	}
-	clusters := s.snap.Clusters()
 	for i, r := range reports {
 		snap.Loops = append(snap.Loops, &r.Metrics)
 		snap.States = append(snap.States, s.loopState(s.workers[i], r))
-		for j, p := range r.Pools {
+		for _, p := range byUpstream(r.Pools) {
 			snap.Pools = append(snap.Pools, metrics.PoolState{
-				Loop: i, Upstream: clusters[j].Name(), Idle: uint64(p.Idle), Waiting: uint64(p.Waiting),
+				Loop: i, Upstream: p.Upstream, Idle: uint64(p.Idle), Waiting: uint64(p.Waiting),
 			})
 		}
 	}
-	snap.RouteNames, snap.UpstreamNames = s.snap.SeriesNames()
+	snap.RouteNames, snap.UpstreamNames = s.snap().SeriesNames()
 	snap.Endpoints = s.endpoints(reports)
+	snap.Protocols = agreements(s.cfg())
+	snap.Discovery = s.serves.Load().found.States(time.Now())
 	return snap, nil
+}
+
+// agreements lists what is known of upstreams whose endpoints choose their protocol.
+func agreements(cfg *config.Config) (list []metrics.ProtocolState) {
+	for i := range cfg.Upstreams {
+		if u := &cfg.Upstreams[i]; u.Protocol == "auto" {
+			list = append(list, metrics.ProtocolState{Upstream: u.Name, Protocol: cmp.Or(u.Agreed, "unknown")})
+		}
+	}
+	return list
 }
 
 func (s *Server) endpoints(reports []*proxy.Report) []metrics.EndpointState {
 	var out []metrics.EndpointState
-	for i, c := range s.snap.Clusters() {
+	for _, c := range s.snap().Upstreams() {
 		for j, e := range c.Endpoints() {
+			if e.Vacant() && !e.Leaving() {
+				continue
+			}
 			open := e.Open()
 			up, reason := e.State(reports[0].Now)
 			st := metrics.EndpointState{
 				Upstream: c.Name(), Endpoint: e.Address,
 				Open: uint64(open), Active: uint64(max(0, open-c.Idle(e.ID))),
-				Failures: e.Failures(), Down: !up, Reason: reason,
-				Broken: brokenOf(reports, i, j),
+				Failures: e.Failures(), Ejected: e.Ejections(), ResponseUs: e.ResponseTimeUs(), Down: !up, Reason: reason,
+				Broken: brokenOf(reports, c, j), Checks: s.checks.States(c, j),
 			}
-			if reports[0].HTTP2[i] != nil {
-				// The pool counts leaves for streams there, not connections.
-				st.Open = 0
-				for _, r := range reports {
-					st.Open += uint64(r.HTTP2[i][j].Connections)
-					st.Streams += uint64(r.HTTP2[i][j].Streams)
+			for i, r := range reports {
+				of := poolOf(r, c)
+				if of == nil || of.HTTP2 == nil {
+					continue
 				}
+				if i == 0 { // the pool counts leaves for streams there, not connections
+					st.Open = 0
+				}
+				st.Open += uint64(of.HTTP2[j].Connections)
+				st.Streams += uint64(of.HTTP2[j].Streams)
 			}
 			out = append(out, st)
 		}
 	}
 	return out
+}
+
+// byUpstream adds up what a loop has under each name: what is left of an upstream that has
+// changed goes with the new one.
+func byUpstream(pools []proxy.PoolReport) (rows []poolRow) {
+	at := map[string]int{}
+	for _, p := range pools {
+		name := p.Cluster.Name()
+		i, ok := at[name]
+		if !ok {
+			i = len(rows)
+			at[name] = i
+			rows = append(rows, poolRow{Upstream: name})
+		}
+		rows[i].Idle += p.Idle
+		rows[i].Waiting += p.Waiting
+	}
+	return rows
+}
+
+// poolOf is what a loop has of a cluster, nil: nothing.
+func poolOf(r *proxy.Report, c *upstream.Cluster) *proxy.PoolReport {
+	for i := range r.Pools {
+		if r.Pools[i].Cluster == c {
+			return &r.Pools[i]
+		}
+	}
+	return nil
 }
 
 func (s *Server) loopState(t *workerThread, r *proxy.Report) metrics.LoopState {
@@ -130,7 +183,7 @@ func (s *Server) loopState(t *workerThread, r *proxy.Report) metrics.LoopState {
 		Polls: l.Polls, Waits: l.Waits, BatchWaits: l.BatchWaits, Events: l.Events, AcceptErrors: l.AcceptErrors,
 		RecvCalls: l.RecvCalls, SendCalls: l.SendCalls, ShortSends: l.ShortSends, Spliced: l.Spliced, Gathers: l.Gathers,
 		NoBuffers: l.Enobufs, MailsIn: l.MailsIn, MailsFull: l.MailsFull,
-		Conns: uint64(l.Conns), ConnsHigh: uint64(l.ConnsHigh), Timers: uint64(l.Timers), ConnsLimit: uint64(s.maxConns()), Parked: l.Parked,
+		Conns: uint64(l.Conns), ConnsHigh: uint64(l.ConnsHigh), Timers: uint64(l.Timers), ConnsLimit: uint64(s.limits().maxConns()), Parked: l.Parked,
 		BlockBytes: uint64(b.BlockBytes), Blocks: uint64(b.Blocks), InUse: uint64(b.InUse), Posted: uint64(l.Posted), InUseHigh: uint64(b.InUseHigh),
 		Exhausted: b.Exhausted, Grown: b.Grown, Shrunk: b.Shrunk,
 		HugeBytes: uint64(a.HugeBytes), THPBytes: uint64(a.THPBytes),
@@ -140,15 +193,25 @@ func (s *Server) loopState(t *workerThread, r *proxy.Report) metrics.LoopState {
 
 // status is the shape of /status.
 type status struct {
-	Version   string                  `json:"version"`
-	State     string                  `json:"state"`
-	UptimeSec float64                 `json:"uptime_s"`
-	Config    string                  `json:"config"`
-	Listeners []string                `json:"listeners"`
-	Limits    limits                  `json:"limits"`
-	Loops     []loopStatus            `json:"loops"`
-	Endpoints []metrics.EndpointState `json:"endpoints"`
-	Error     string                  `json:"error,omitempty"`
+	Version   string                   `json:"version"`
+	PID       int                      `json:"pid"`
+	State     string                   `json:"state"`
+	UptimeSec float64                  `json:"uptime_s"`
+	Config    string                   `json:"config"`
+	Listeners []string                 `json:"listeners"`
+	Upgrades  upgradeStatus            `json:"upgrades"`
+	Limits    limits                   `json:"limits"`
+	Loops     []loopStatus             `json:"loops"`
+	Upstreams []upstreamStatus         `json:"upstreams"`
+	Endpoints []metrics.EndpointState  `json:"endpoints"`
+	Discovery []metrics.DiscoveryState `json:"discovery,omitempty"`
+	Error     string                   `json:"error,omitempty"`
+}
+
+type upstreamStatus struct {
+	Upstream string `json:"upstream"`
+	Protocol string `json:"protocol"` // that is spoken
+	Auto     bool   `json:"auto,omitempty"`
 }
 
 type loopStatus struct {
@@ -168,32 +231,37 @@ type poolRow struct {
 	Waiting  int    `json:"waiting"`
 }
 
+// Change is what is asked for by the admin address.
+func (src source) Change(c admin.Change) (any, error) { return src.s.changeTo(c) }
+
 // Status is what /status shows.
 func (src source) Status() any {
 	s := src.s
 	st := status{
-		Version: s.opt.Version, UptimeSec: time.Since(s.started).Seconds(), Config: s.cfg.File,
-		State: [...]string{"starting", "ready", "draining"}[s.state.Load()],
+		Version: s.opt.Version, UptimeSec: time.Since(s.started).Seconds(), Config: s.cfg().File,
+		State: [...]string{"starting", "ready", "leaving", "standby", "draining"}[s.state.Load()],
 	}
-	st.Limits = s.limits()
-	for i := range s.cfg.Listeners {
-		st.Listeners = append(st.Listeners, s.cfg.Listeners[i].Address)
+	st.PID, st.Upgrades, st.Limits = os.Getpid(), s.upgrades.status(), s.limits()
+	for i := range s.cfg().Listeners {
+		st.Listeners = append(st.Listeners, s.cfg().Listeners[i].Address)
 	}
+	for i := range s.cfg().Upstreams {
+		u := &s.cfg().Upstreams[i]
+		st.Upstreams = append(st.Upstreams, upstreamStatus{u.Name, u.Speaks(), u.Protocol == "auto"})
+	}
+	st.Discovery = s.serves.Load().found.States(time.Now())
 	reports, err := s.reports()
 	if err != nil {
 		st.Error = err.Error()
 		return st
 	}
-	clusters := s.snap.Clusters()
 	for i, r := range reports {
 		row := loopStatus{
 			LoopState: s.loopState(s.workers[i], r), Fallback: s.workers[i].loop.Fallback(),
 			Clients: r.Clients, Origins: r.Origins, Active: r.Exchanges,
 			Requests: r.Metrics.Requests, Reuse: r.Metrics.ReuseRatio(),
 		}
-		for j, p := range r.Pools {
-			row.Pools = append(row.Pools, poolRow{clusters[j].Name(), p.Idle, p.Waiting})
-		}
+		row.Pools = byUpstream(r.Pools)
 		st.Loops = append(st.Loops, row)
 	}
 	st.Endpoints = s.endpoints(reports)

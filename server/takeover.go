@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -72,6 +73,25 @@ func (s *Server) noteSocket(address string) error {
 		s.sockets = append(s.sockets, f)
 	}
 	return err
+}
+
+// forgetSocket forgets an address that is listened on no more, and removes the file of its unix
+// socket.
+func (s *Server) forgetSocket(address string) {
+	delete(s.listening, address)
+	path, ok := strings.CutPrefix(address, "unix:")
+	if !ok || path[0] == '@' {
+		return
+	}
+	s.sockets = slices.DeleteFunc(s.sockets, func(f loop.SocketFile) bool {
+		if f.Path() != path {
+			return false
+		}
+		if err := f.Remove(); err != nil {
+			s.about("listener").Warn("socket file is not removed", "error", err.Error())
+		}
+		return true
+	})
 }
 
 // removeSockets removes the files of sockets that nobody listens on any more.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"zproxy/proxy"
+	"zproxy/proxy/snapshot"
 	"zproxy/upstream"
 )
 
@@ -20,12 +21,16 @@ const (
 type watcher struct {
 	s       *Server
 	stop    chan struct{}
-	failing map[*upstream.Endpoint]bool
+	failing map[*upstream.Endpoint]bool // of the endpoints of of
+	of      *snapshot.Snapshot
 }
 
 func (s *Server) watch() *watcher {
 	w := &watcher{s: s, stop: make(chan struct{}), failing: map[*upstream.Endpoint]bool{}}
 	go w.run()
+	if s.notifier.watchdog > 0 {
+		go w.keepAlive(s.notifier.watchdog / 2)
+	}
 	return w
 }
 
@@ -43,6 +48,7 @@ func (w *watcher) run() {
 		select {
 		case now := <-tick.C:
 			w.look()
+			w.readmit()
 			prober.look(w.failing)
 			if now.Before(next) {
 				continue
@@ -58,8 +64,32 @@ func (w *watcher) run() {
 	}
 }
 
+// look goes through the endpoints that there are, and forgets others.
+// readmit gives requests to endpoints again whose ejection is over.
+func (w *watcher) readmit() {
+	for _, c := range w.s.snap().Resolved() {
+		if c.Ejected() == 0 {
+			continue
+		}
+		now, ok := w.s.loopNow()
+		if !ok {
+			return // the loops are ending
+		}
+		c.Readmit(now)
+	}
+}
+
 func (w *watcher) look() {
-	for _, c := range w.s.snap.Clusters() {
+	if s := w.s.snap(); s != w.of {
+		known := map[*upstream.Endpoint]bool{}
+		for _, c := range s.Upstreams() {
+			for _, e := range c.Endpoints() {
+				known[e] = w.failing[e]
+			}
+		}
+		w.of, w.failing = s, known
+	}
+	for _, c := range w.of.Upstreams() {
 		for _, e := range c.Endpoints() {
 			if failing := e.Failing(); failing != w.failing[e] {
 				w.failing[e] = failing

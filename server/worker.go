@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"zproxy/buf"
+	"zproxy/config"
 	"zproxy/loop"
 	"zproxy/metrics"
 	"zproxy/metrics/accesslog"
@@ -76,11 +77,13 @@ func (s *Server) startWorkers(fds [][]int) error {
 
 func (s *Server) runWorker(t *workerThread, fds [][]int) {
 	w := proxy.NewWorker(proxy.Config{
-		Loop: t.loop, Pool: t.pool, Snapshot: s.snap, Metrics: &t.metrics, Log: t.log,
-		MaxBlocks: int(s.cfg.Buffers.MaxPerLoop / s.cfg.Buffers.Block), Arena: t.arena,
+		Loop: t.loop, Pool: t.pool, Snapshot: s.snap(), Metrics: &t.metrics, Log: t.log,
+		MaxBlocks: int(s.cfg().Buffers.MaxPerLoop / s.cfg().Buffers.Block), Arena: t.arena,
 	}, s.peers)
 	for i := range fds {
-		w.Listen(fds[i][t.index], i)
+		for j := t.index; j < len(fds[i]); j += len(s.places) {
+			w.Listen(fds[i][j], s.snap().Listener(i))
+		}
 	}
 	if err := w.Run(); err != nil {
 		select {
@@ -98,7 +101,7 @@ func (t *workerThread) open(s *Server) error {
 	if err := numa.Pin(t.place.cpu); err != nil {
 		return fail(fmt.Sprintf("pinning to CPU %d", t.place.cpu), err)
 	}
-	b := &s.cfg.Buffers
+	b := &s.cfg().Buffers
 	var err error
 	t.arena, err = numa.NewArena(numa.ArenaConfig{
 		MaxBytes: int(b.MaxPerLoop), StepBytes: min(arenaStep, int(b.MaxPerLoop)),
@@ -111,20 +114,17 @@ func (t *workerThread) open(s *Server) error {
 		return fail("buffer memory", fmt.Errorf("not even %d bytes to be had", arenaStep))
 	}
 	t.pool = buf.NewPool(t.arena, int(b.Block))
-	wait := s.cfg.BatchWait
-	if wait.Auto {
-		wait.Time = autoBatchWait
-	}
+	wait, always := batchWait(s.cfg())
 	t.loop, err = loop.New(loop.Config{
 		Index: t.index, CPU: t.place.cpu, Node: t.place.node,
-		IO: ioKind(s.cfg.IO), Pool: t.pool, MaxConns: s.maxConns(), BatchWait: wait.Time, BatchAlways: !wait.Auto, Reserve: proxy.ReserveBlocks(t.pool.Limit()),
+		IO: ioKind(s.cfg().IO), Pool: t.pool, MaxConns: s.limits().maxConns(), BatchWait: wait, BatchAlways: always, Reserve: proxy.ReserveBlocks(t.pool.Limit()),
 	})
 	if err != nil {
 		t.arena.Close()
-		return fail("io: "+s.cfg.IO, err)
+		return fail("io: "+s.cfg().IO, err)
 	}
-	if s.access != nil {
-		t.log = s.access.NewBuffer(&t.metrics.AccessLogDropped)
+	if a := s.access(); a != nil {
+		t.log = a.NewBuffer(&t.metrics.AccessLogDropped)
 	}
 	s.peers[t.index] = &proxy.Neighbour{Loop: t.loop, Node: t.place.node}
 	t.description = []any{"loop", t.index, "cpu", t.place.cpu, "node", t.place.node, "io", t.loop.IO().String(), "buffers", t.arena.Report().String()}
@@ -135,6 +135,14 @@ func (t *workerThread) open(s *Server) error {
 		t.description = append(t.description, "not_batched", why)
 	}
 	return nil
+}
+
+// batchWait is how long a loop may wait for more, and whether it does so in any case.
+func batchWait(c *config.Config) (wait time.Duration, always bool) {
+	if c.BatchWait.Auto {
+		return autoBatchWait, false
+	}
+	return c.BatchWait.Time, true
 }
 
 func (t *workerThread) close() {

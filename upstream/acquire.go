@@ -12,17 +12,18 @@ type Request struct {
 	Waiter uint32
 	// Client is on whose behalf it waits then.
 	Client Client
-	// Tried has a bit for every endpoint that failed this request already; those are
+	// Tried are the endpoints that failed this request already; those are
 	// taken only where no other will do, and then on a fresh connection if there is
 	// a slot for one.
-	Tried uint64
-	// Hash is mixed into random choices; 0 is fine.
+	Tried Tried
+	// Hash is mixed into random choices. Where the balancing is by key it is HashKey of
+	// the key, 0: the request has none, and goes anywhere.
 	Hash uint64
 }
 
 // Acquire finds a connection for a request, or a place in the queue, where all
 // requests are of one client. See Quick and AcquireFor.
-func (p *Pool) Acquire(now int64, waiter uint32, tried, hash uint64) Decision {
+func (p *Pool) Acquire(now int64, waiter uint32, tried Tried, hash uint64) Decision {
 	if d, ok := p.Quick(now, tried, hash); ok {
 		return d
 	}
@@ -32,13 +33,13 @@ func (p *Pool) Acquire(now int64, waiter uint32, tried, hash uint64) Decision {
 // Quick is AcquireFor in the usual case: nobody waits on any loop, all is well,
 // and the endpoint whose turn it is has an idle connection here. Where it gives
 // false AcquireFor decides.
-func (p *Pool) Quick(now int64, tried, hash uint64) (d Decision, ok bool) {
+func (p *Pool) Quick(now int64, tried Tried, hash uint64) (d Decision, ok bool) {
 	if p.changes != p.c.changes.Load() {
 		p.notice()
 	}
-	if tried == 0 && p.woken == 0 && p.c.pressed.Load() == 0 && p.c.ill.Load() == 0 {
-		if ready := p.ready(p.c.all); ready != 0 {
-			ep := p.choose(ready, hash)
+	if tried == 0 && p.woken == 0 && p.c.pressed.Load() == 0 && p.c.ill.Load() == p.roster.vacant {
+		if ready := p.ready(p.roster.all); ready != 0 {
+			ep := p.choose(now, ready, hash)
 			if idle := p.idle.lists[ep].newest; idle != 0 {
 				p.advance(ready, ep)
 				d.Kind, d.Endpoint = Reuse, ep
@@ -48,6 +49,9 @@ func (p *Pool) Quick(now int64, tried, hash uint64) (d Decision, ok bool) {
 			}
 		}
 	}
+	if p.wide != nil {
+		return p.wide.quick(p, now, tried, hash)
+	}
 	return d, false
 }
 
@@ -55,6 +59,9 @@ func (p *Pool) Quick(now int64, tried, hash uint64) (d Decision, ok bool) {
 // finds others waiting on its loop, or longer ones on another, queues behind
 // them, unless NextWaiter has just named it.
 func (p *Pool) AcquireFor(now int64, r *Request) Decision {
+	if p.changes != p.c.changes.Load() {
+		p.notice()
+	}
 	named := p.woken == uint64(r.Waiter)+1
 	p.catchUp()
 	mine := p.queue.newcomer(now, r.Client.Addr)
@@ -65,7 +72,7 @@ func (p *Pool) AcquireFor(now int64, r *Request) Decision {
 		}
 	}
 	p.rested(now)
-	if named || p.mayProbe(now) || p.queue.Len() == 0 && p.oldest(mine) {
+	if named || p.queue.Len() == 0 && p.oldest(mine) || p.mayProbe(now) {
 		if d := p.try(now, r.Tried, r.Hash); d.Kind != Wait {
 			return d
 		}
@@ -126,8 +133,8 @@ func (p *Pool) refuse(r Reason) Decision {
 
 // survey sorts the endpoints: up, and those whose back-off is over.
 func (p *Pool) survey(now int64) (up, probe uint64) {
-	if p.c.ill.Load() == 0 {
-		return p.c.all, 0
+	if !someIll(p) {
+		return p.roster.all, 0
 	}
 	for i, e := range p.c.eps {
 		if w := e.health.word.Load(); w == 0 {
@@ -187,30 +194,35 @@ func (p *Pool) spare(ep int) uint32 {
 }
 
 // try is Acquire without the queue. Wait means that there is nothing now.
-func (p *Pool) try(now int64, tried, hash uint64) Decision {
+func (p *Pool) try(now int64, tried Tried, hash uint64) Decision {
+	if p.c.panics() {
+		if d, ok := tryPanic(p, tried); ok {
+			return d
+		}
+	}
+	if p.wide != nil {
+		return p.wide.try(p, now, tried, hash)
+	}
 	up, probe := p.survey(now)
 	live := up | probe
 	if live == 0 {
 		return p.tryDown(now, tried)
 	}
-	if d, ok := p.get(now, live&^tried, hash, false); ok {
+	if d, ok := p.get(now, live&^uint64(tried), hash, false); ok {
 		return d
 	}
-	if again := live & tried; again != 0 {
+	if again := live & uint64(tried); again != 0 {
 		if d, ok := p.get(now, again, hash, true); ok {
 			return d
 		}
 	}
-	if loop, ep, ok := p.neighbourWith(up, true); ok {
-		return Decision{Kind: Steal, Loop: loop, Endpoint: ep}
-	}
-	return Decision{Kind: Wait}
+	return p.neighbourWith(true)
 }
 
 // get takes a connection or a slot of one endpoint of set.
 func (p *Pool) get(now int64, set, hash uint64, fresh bool) (Decision, bool) {
 	for ready := p.ready(set); ready != 0; {
-		ep := p.choose(ready, hash)
+		ep := p.choose(now, ready, hash)
 		if d, ok := p.obtain(now, ep, fresh); ok {
 			p.advance(ready, ep)
 			return d, true
@@ -240,7 +252,7 @@ func (p *Pool) obtain(now int64, ep int, fresh bool) (Decision, bool) {
 			return Decision{}, false
 		}
 	}
-	if (fresh || idle == 0) && p.resting&(1<<ep) == 0 && e.reserve(p.limit()) {
+	if (fresh || idle == 0) && !p.rests(ep) && e.reserve(p.limit()) {
 		p.counted(ep)
 		p.stats.Dialed++
 		return Decision{Kind: Dial, Endpoint: ep}, true
@@ -260,101 +272,32 @@ func (p *Pool) reuse(ep int, node uint32) Decision {
 	return Decision{Kind: Reuse, Conn: conn, Addr: addr, Endpoint: ep}
 }
 
-// tryDown decides when every endpoint is down (or has no address):
-//   - an idle connection that survived is used;
-//   - while the outage is younger than the queue timeout, requests wait for
-//     the next probe: a restart of the origin costs nobody an error;
-//   - after that each request tries an endpoint that it has not tried yet (panic
-//     routing): it fails fast if the origin is gone, and finds it as soon as
-//     it is back;
-//   - one that has tried them all is refused.
-func (p *Pool) tryDown(now int64, tried uint64) Decision {
-	down := p.resolvedSet()
-	if down == 0 {
-		return p.refuse(NotResolved)
-	}
-	for _, set := range [2]uint64{down &^ tried, down & tried} {
-		if m := set & p.spareIdle(); m != 0 {
-			ep := bits.TrailingZeros64(m)
-			return p.reuse(ep, p.idle.lists[ep].newest)
-		}
-	}
-	if p.young(now, down) {
-		return Decision{Kind: Wait}
-	}
-	if down&^tried == 0 {
-		return p.refuse(NoEndpoint)
-	}
-	for _, set := range [2]uint64{down &^ tried, down & tried} {
-		for ready := p.ready(set); ready != 0; {
-			ep := p.soonest(ready)
-			if p.c.eps[ep].reserve(p.limit()) {
-				p.counted(ep)
-				p.stats.Dialed++
-				return Decision{Kind: Dial, Endpoint: ep}
-			}
-			ready &^= 1 << ep
-		}
-	}
-	return Decision{Kind: Wait}
-}
-
-func (p *Pool) resolvedSet() (set uint64) {
-	for i, e := range p.c.eps {
-		if e.set.Load() != nil {
-			set |= 1 << i
-		}
-	}
-	return set
-}
-
-// young: the last endpoint of set that went down did so less than the queue
-// timeout ago, and there is a queue to wait in.
-func (p *Pool) young(now int64, set uint64) bool {
-	return p.c.cfg.Queue > 0 && now < p.outageEnd(set)
-}
-
-func (p *Pool) outageEnd(set uint64) int64 {
-	var since int64
-	for m := set; m != 0; m &= m - 1 {
-		since = max(since, p.c.eps[bits.TrailingZeros64(m)].health.since.Load())
-	}
-	return since + int64(p.c.cfg.QueueTimeout)
-}
-
-// soonest is the endpoint of set whose back-off ends first.
-func (p *Pool) soonest(set uint64) int {
-	ep, least := 0, ^uint64(0)
-	for m := set; m != 0; m &= m - 1 {
-		i := bits.TrailingZeros64(m)
-		if w := p.c.eps[i].health.word.Load(); w < least {
-			ep, least = i, w
-		}
-	}
-	return ep
-}
-
 // neighbourWith finds the nearest loop that publishes an idle connection of an
-// endpoint in set which nobody has asked for yet, and with claim asks for it: what
+// endpoint that is up which nobody has asked for yet, and with claim asks for it: what
 // is claimed the loop itself leaves alone, until TakeIdle has given it away. Only
-// asked when nothing else is left.
-func (p *Pool) neighbourWith(set uint64, claim bool) (loop, ep int, ok bool) {
+// asked when nothing else is left. Wait: there is none.
+func (p *Pool) neighbourWith(claim bool) Decision {
 	for _, n := range p.neighbour {
 		o := p.c.pools[n]
-		for m := set; m != 0; m &= m - 1 {
-			i := bits.TrailingZeros64(m)
+		if p.wide != nil && !o.pub.some.Load() {
+			continue
+		}
+		for i, e := range p.c.eps {
+			if o.pub.idle[i].Load() == 0 || e.health.word.Load() != 0 {
+				continue
+			}
 			for claimed := o.asked.claims[i].Load(); o.pub.idle[i].Load() > claimed; claimed = o.asked.claims[i].Load() {
 				if !claim {
-					return n, i, true
+					return Decision{Kind: Ask, Loop: n, Endpoint: i}
 				}
 				if o.asked.claims[i].CompareAndSwap(claimed, claimed+1) {
 					p.c.pressed.Add(1)
-					return n, i, true
+					return Decision{Kind: Ask, Loop: n, Endpoint: i}
 				}
 			}
 		}
 	}
-	return 0, 0, false
+	return Decision{Kind: Wait}
 }
 
 // answered takes back a claim on an idle connection of ep, once its loop deals
@@ -372,27 +315,24 @@ func (p *Pool) answered(ep int) {
 	}
 }
 
-// mayProbe: all endpoints are down and one may be tried. A request that finds
-// this does not queue behind those that wait for just such a try.
-func (p *Pool) mayProbe(now int64) bool {
-	up, probe := p.survey(now)
-	return up == 0 && probe != 0
-}
-
 // servable says whether Acquire would find something for a waiter: if not,
 // NextWaiter names none. It must not promise what try then denies, or the
 // caller would turn in circles.
 func (p *Pool) servable(now int64) bool {
-	up, probe := p.survey(now)
-	if live := up | probe; live != 0 {
-		if p.ready(live) != 0 {
-			return true
-		}
-		_, _, ok := p.neighbourWith(up, false)
-		return ok
+	if p.c.panics() && panicReady(p) {
+		return true
 	}
-	down := p.resolvedSet()
-	return down&p.spareIdle() != 0 || !p.young(now, down) && p.ready(down) != 0
+	if !p.c.anyUsable(now) {
+		return p.servableDown(now)
+	}
+	ready := false
+	if p.wide != nil {
+		ready = p.wide.anyReady(p, now)
+	} else {
+		up, probe := p.survey(now)
+		ready = p.ready(up|probe) != 0
+	}
+	return ready || p.neighbourWith(false).Kind == Ask
 }
 
 // enqueue makes r wait, at the front if it had been named already, and lets the
@@ -514,10 +454,15 @@ func (p *Pool) Pass(now int64) (h Handoff, ok bool) {
 	if h.Loop, ok = p.c.wake(p.loop, mine); !ok {
 		return h, false
 	}
-	up, _ := p.survey(now)
-	if m := up & p.spareIdle(); m != 0 {
-		h.Endpoint, h.Kept = bits.TrailingZeros64(m), true
-		h.Conn, h.Addr = p.giveIdle(h.Endpoint, p.idle.lists[h.Endpoint].newest)
+	if p.wide != nil {
+		h.Endpoint, h.Kept = p.wide.giveable(p)
+	} else {
+		up, _ := p.survey(now)
+		m := up & p.spareIdle()
+		h.Endpoint, h.Kept = bits.TrailingZeros64(m), m != 0
+	}
+	if h.Kept {
+		h.Conn, h.Addr = p.handOverIdle(h.Endpoint, p.idle.lists[h.Endpoint].newest)
 	}
 	return h, true
 }
@@ -539,7 +484,7 @@ func (p *Pool) RemoveWaiter(waiter uint32) bool {
 	return p.dequeue(waiter)
 }
 
-// Again gives a request that had its turn the turn once more: a Steal came back
+// Again gives a request that had its turn the turn once more: an Ask came back
 // empty, or there was no way to connect yet. If its next AcquireFor makes it
 // wait, it is at the front, even of a full queue.
 func (p *Pool) Again(waiter uint32) {
@@ -571,15 +516,19 @@ func (p *Pool) NextDue(now int64) int64 {
 	if p.resting != 0 {
 		earlier(p.restUntil)
 	}
-	up, _ := p.survey(now)
-	for m := p.c.all &^ up; m != 0; m &= m - 1 {
-		e := p.c.eps[bits.TrailingZeros64(m)]
-		if e.set.Load() != nil {
-			earlier(untilNs(e.health.word.Load()))
+	up := false
+	for _, e := range p.c.eps {
+		switch w := e.health.word.Load(); w {
+		case 0:
+			up = true
+		case healthHeld:
+			earlier(now + heldNs)
+		default:
+			earlier(untilNs(w))
 		}
 	}
-	if up == 0 {
-		earlier(p.outageEnd(p.resolvedSet()))
+	if !up {
+		earlier(p.c.outageEnd())
 	}
 	return due
 }

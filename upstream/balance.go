@@ -8,7 +8,7 @@ import (
 // choose picks one endpoint of the non-empty set. It changes nothing, so that
 // a choice that can not be had (another loop took the last slot) leaves no
 // trace; advance records the choice that was.
-func (p *Pool) choose(set uint64, hash uint64) int {
+func (p *Pool) choose(now int64, set, hash uint64) int {
 	if set&(set-1) == 0 {
 		return bits.TrailingZeros64(set)
 	}
@@ -17,6 +17,15 @@ func (p *Pool) choose(set uint64, hash uint64) int {
 		return p.best(p.leastBusy(set))
 	case P2C:
 		return p.twoChoices(set, hash)
+	case LeastTime:
+		return fastest(p, now, set, hash)
+	case Random:
+		return p.pick(set, hash)
+	case RingHash, Maglev:
+		if hash == 0 {
+			return p.pick(set, hash)
+		}
+		return p.roster.keyed(p.c, set, hash)
 	}
 	return p.best(set)
 }
@@ -36,7 +45,7 @@ func (p *Pool) best(set uint64) int {
 
 // advance records that ep was chosen out of set.
 func (p *Pool) advance(set uint64, ep int) {
-	if set&(set-1) == 0 {
+	if set&(set-1) == 0 || !p.c.cfg.Balance.takesTurns() {
 		return
 	}
 	var total int64
@@ -99,9 +108,6 @@ func (p *Pool) pick(set uint64, hash uint64) int {
 
 // rand is splitmix64.
 func (p *Pool) rand() uint64 {
-	p.random += 0x9E3779B97F4A7C15
-	z := p.random
-	z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
-	z = (z ^ z>>27) * 0x94D049BB133111EB
-	return z ^ z>>31
+	p.random += weyl
+	return spread(p.random)
 }

@@ -115,7 +115,24 @@ func TestTwoChoices(t *testing.T) {
 	}
 }
 
-func TestStealOrder(t *testing.T) {
+func TestRandomSharesByWeight(t *testing.T) {
+	c := mustCluster(t, Config{Balance: Random, Endpoints: endpoints(3, 1)}, 1)
+	p := c.Pool(0)
+	if n := strings.Count(letters(p, 8000, true), "a"); n < 5700 || n > 6300 {
+		t.Errorf("weight 3 of 4 got %d of 8000, expected about 6000", n)
+	}
+	// It does not look at what is busy, and does not pay for counting it.
+	letters(p, 8, false)
+	if a, b := c.eps[0].busy.Load(), c.eps[1].busy.Load(); a != 0 || b != 0 {
+		t.Errorf("busy %d and %d are counted", a, b)
+	}
+	p.DialFailed(1, 0)
+	if got := letters(p, 8, false); got != "bbbbbbbb" {
+		t.Errorf("got %s, expected b alone: the other one is down", got)
+	}
+}
+
+func TestAskOrder(t *testing.T) {
 	cfg := Config{Endpoints: endpoints(1), MaxConnections: 2, MaxIdle: 64, Queue: 4}
 	c := mustCluster(t, cfg, 4, []int{2, 1, 3}, []int{0}, []int{0}, nil)
 	for _, l := range []int{1, 2} {
@@ -123,15 +140,15 @@ func TestStealOrder(t *testing.T) {
 		c.Pool(l).Put(1, uint64(l), 0)
 	}
 	p := c.Pool(0)
-	if d := p.Acquire(1, 1, 0, 0); d.Kind != Steal || d.Loop != 2 || d.Endpoint != 0 {
-		t.Fatalf("got %+v, expected to steal from loop 2, the nearest", d)
+	if d := p.Acquire(1, 1, 0, 0); d.Kind != Ask || d.Loop != 2 || d.Endpoint != 0 {
+		t.Fatalf("got %+v, expected to ask loop 2, the nearest", d)
 	}
 	if d := c.Pool(2).Acquire(1, 9, 0, 0); d.Kind == Reuse {
 		t.Fatal("loop 2 itself takes the connection that it was asked for")
 	}
 	c.Pool(2).RemoveWaiter(9)
-	if d := p.Acquire(1, 2, 0, 0); d.Kind != Steal || d.Loop != 1 {
-		t.Fatalf("got %+v, expected to steal from loop 1: loop 2's only idle connection is asked for", d)
+	if d := p.Acquire(1, 2, 0, 0); d.Kind != Ask || d.Loop != 1 {
+		t.Fatalf("got %+v, expected to ask loop 1: loop 2's only idle connection is asked for", d)
 	}
 	if d := p.Acquire(1, 3, 0, 0); d.Kind != Wait {
 		t.Fatalf("got %v, expected wait: both idle connections are asked for", d)

@@ -30,13 +30,14 @@ func warmPool(tb testing.TB, balance Balance, n int) *Pool {
 
 // One request's work in the pool: a connection out and back in.
 func BenchmarkAcquirePut(b *testing.B) {
-	for _, balance := range []Balance{RoundRobin, LeastConn, P2C} {
-		for _, n := range []int{1, 2, 4, 16} {
+	for _, balance := range []Balance{RoundRobin, LeastConn, P2C, LeastTime, Random, RingHash, Maglev} {
+		for _, n := range []int{1, 2, 4, 16, 64, 1000, 4096} {
 			b.Run(fmt.Sprintf("%v/%d", balance, n), func(b *testing.B) {
-				p := warmPool(b, balance, n)
+				p, key := warmPool(b, balance, n), uint64(0)
 				b.ReportAllocs()
 				for b.Loop() {
-					d := p.Acquire(2, 1, 0, 0)
+					key += weyl
+					d := p.Acquire(2, 1, 0, key)
 					if d.Kind != Reuse {
 						b.Fatalf("got %v, expected reuse", d.Kind)
 					}
@@ -45,6 +46,22 @@ func BenchmarkAcquirePut(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// The choice alone, in a wide cluster with an endpoint that is down.
+func BenchmarkPick(b *testing.B) {
+	for _, balance := range []Balance{RoundRobin, LeastConn, P2C, LeastTime, Random, RingHash, Maglev} {
+		b.Run(balance.String(), func(b *testing.B) {
+			p, key := warmPool(b, balance, 1000), uint64(0)
+			p.c.eps[5].health.fail(1, 0, 1<<60, 1<<60, 0)
+			b.ReportAllocs()
+			for b.Loop() {
+				key += weyl
+				p.wide.pick(p, 2, 0, key)
+				p.wide.picked(p, 0)
+			}
+		})
 	}
 }
 

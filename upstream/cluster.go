@@ -14,12 +14,24 @@ type Cluster struct {
 	reserve int32 // so few left of them are few, see Short
 	eps     []*Endpoint
 	pools   []*Pool
-	all     uint64 // one bit per endpoint
+	wide    bool // there are, or may be, more than wordEndpoints
+	roster  atomic.Pointer[roster]
+	slotOf  map[string]int // slots that have been given away, by address: see SetEndpoints
 
 	_       linePad
 	ill     atomic.Int32  // endpoints that are not up: 0 spares the path of a request a look at each
-	changes atomic.Uint32 // address sets changed; loops compare with what they saw
+	changes atomic.Uint32 // address sets changed, or what checks found of one; loops compare with what they saw
 	retired atomic.Bool
+	ejected atomic.Int32
+
+	_       linePad
+	retries budget
+
+	_        linePad
+	requests atomic.Int32 // under way, where Config.MaxRequests bounds them
+
+	_        linePad
+	underWay atomic.Int32 // sum of Endpoint.busy, where there are bounds
 
 	_       linePad
 	pressed atomic.Int32 // waiting, and claims on idle connections: 0 spares the path of a request all looks at others
@@ -36,10 +48,11 @@ type Cluster struct {
 // published is what one loop lets the others see. Written by its loop only.
 type published struct {
 	_      linePad
-	idle   [MaxEndpoints]atomic.Int32
-	since  atomic.Int64 // of the turn of its next waiter, 0: nobody waits
-	back   atomic.Int64 // ... stored before since
-	called atomic.Bool  // a wake is on its way: another would tell nothing new
+	idle   []atomic.Int32 // by endpoint
+	some   atomic.Bool    // one of them is not 0; of wide clusters only
+	since  atomic.Int64   // of the turn of its next waiter, 0: nobody waits
+	back   atomic.Int64   // ... stored before since
+	called atomic.Bool    // a wake is on its way: another would tell nothing new
 	_      linePad
 }
 
@@ -56,6 +69,10 @@ func (p *published) turn() (t turn, waits bool) {
 // connections it may take over, the preferred (same NUMA node) first. Without
 // it every loop may ask every other one, in the order of their numbers.
 func NewCluster(cfg Config, loops int, neighbours ...[]int) (*Cluster, error) {
+	return newCluster(cfg, loops, max(len(cfg.Endpoints), cfg.Slots) > wordEndpoints, neighbours...)
+}
+
+func newCluster(cfg Config, loops int, wide bool, neighbours ...[]int) (*Cluster, error) {
 	cfg.setDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -66,24 +83,29 @@ func NewCluster(cfg Config, loops int, neighbours ...[]int) (*Cluster, error) {
 	if len(neighbours) != 0 && len(neighbours) != loops {
 		return nil, fmt.Errorf("upstream %q: neighbours of %d loops given, expected %d", cfg.Name, len(neighbours), loops)
 	}
-	c := &Cluster{cfg: cfg, limit: int32(cfg.MaxConnections)}
+	c := &Cluster{cfg: cfg, limit: int32(cfg.MaxConnections), wide: wide, slotOf: map[string]int{}}
 	if c.limit == 0 {
 		c.limit = math.MaxInt32
 	} else {
 		c.reserve = (c.limit + 2) / 4
 	}
 	for i, ec := range cfg.Endpoints {
-		e := &Endpoint{ID: i, Address: ec.Address, Weight: ec.Weight}
+		e := &Endpoint{ID: i, Address: ec.Address, Weight: ec.Weight, checkFirst: cfg.CheckFirst}
 		e.health.ill = &c.ill
-		e.health.word.Store(healthNoAddress)
-		c.ill.Add(1)
+		e.health.hold(holdNoAddress)
 		e.Target, _ = ParseAddress(ec.Address) // validated above
 		if e.Target.Static != "" {
 			e.resolved([]string{e.Target.Static})
 		}
 		c.eps = append(c.eps, e)
-		c.all |= 1 << i
 	}
+	for i := range cfg.Slots {
+		e := &Endpoint{ID: i, slot: true, Weight: 1, checkFirst: cfg.CheckFirst}
+		e.health.ill = &c.ill
+		e.health.hold(holdNoAddress)
+		c.eps = append(c.eps, e)
+	}
+	c.roster.Store(c.newRoster(func(i int) bool { return cfg.Slots == 0 }))
 	for i := range loops {
 		order := ringOrder(i, loops)
 		if len(neighbours) != 0 {
@@ -118,6 +140,9 @@ func (c *Cluster) Endpoints() []*Endpoint { return c.eps }
 
 // Pool is the share of one loop. It belongs to that loop's thread.
 func (c *Cluster) Pool(loop int) *Pool { return c.pools[loop] }
+
+// Changes counts changes of addresses and of what active checks say of them.
+func (c *Cluster) Changes() uint32 { return c.changes.Load() }
 
 // Retire takes the cluster out of service: connections are no longer kept, and
 // Expire gives out all idle ones. Requests under way end normally.

@@ -16,6 +16,10 @@ const (
 	RoundRobin Balance = iota // smooth weighted round robin, each loop its own
 	LeastConn                 // fewest busy connections per weight over all loops
 	P2C                       // the less busy of two picked at random by weight
+	LeastTime                 // the least mean response time times requests under way, per weight
+	Random                    // at random by weight
+	RingHash                  // by key: points on a ring
+	Maglev                    // by key: a table of slots
 )
 
 func (b Balance) String() string {
@@ -24,6 +28,14 @@ func (b Balance) String() string {
 		return "least_conn"
 	case P2C:
 		return "p2c"
+	case LeastTime:
+		return "least_time"
+	case Random:
+		return "random"
+	case RingHash:
+		return "ring_hash"
+	case Maglev:
+		return "maglev"
 	}
 	return "round_robin"
 }
@@ -37,13 +49,32 @@ func ParseBalance(name string) (Balance, error) {
 		return LeastConn, nil
 	case "p2c":
 		return P2C, nil
+	case "least_time":
+		return LeastTime, nil
+	case "random":
+		return Random, nil
+	case "ring_hash":
+		return RingHash, nil
+	case "maglev":
+		return Maglev, nil
 	}
-	return 0, fmt.Errorf("upstream: balance %q: expected round_robin, least_conn or p2c", name)
+	return 0, fmt.Errorf("upstream: balance %q: expected round_robin, least_conn, least_time, p2c, random, ring_hash or maglev", name)
 }
 
-// MaxEndpoints bounds the endpoints of one cluster: sets of them are one
-// 64-bit word on the path of a request.
-const MaxEndpoints = 64
+// takesTurns: the choice depends on the choices before it.
+func (b Balance) takesTurns() bool { return b == RoundRobin || b == LeastConn }
+
+// comparesBusy: the choice depends on Endpoint.busy.
+func (b Balance) comparesBusy() bool { return b == LeastConn || b == P2C || b == LeastTime }
+
+// byKey: requests with the same key go to the same endpoint.
+func (b Balance) byKey() bool { return b == RingHash || b == Maglev }
+
+// MaxEndpoints bounds the endpoints of one cluster.
+const MaxEndpoints = 4096
+
+// MaxSlots bounds how many different ones it has while it is there.
+const MaxSlots = 2 * MaxEndpoints
 
 // EndpointConfig is one origin. Address is ip:port, name:port or unix:/path;
 // Weight 0 means 1.
@@ -59,13 +90,14 @@ type Config struct {
 	Balance   Balance
 	Endpoints []EndpointConfig
 
-	// Anonymous: the caller's connections are leaves to make one, which it does not
+	// Anonymous: the caller's connections are permits to make one, which it does not
 	// tell apart. Whatever it puts back is taken; Remove finds none.
 	Anonymous bool
 
 	MaxConnections int // per endpoint, over all loops; 0: no limit
 	MaxIdle        int // per endpoint, over all loops; 0: nothing is kept
 	Prewarm        int // per endpoint, over all loops
+	MaxRequests    int // under way, over all loops; 0: no limit
 	Queue          int // waiting requests, over all loops; 0: none may wait
 
 	IdleTimeout  time.Duration
@@ -78,6 +110,15 @@ type Config struct {
 	FailBackoff    time.Duration // after the first failure; doubles with each further one
 	FailBackoffMax time.Duration
 	FailResponses  int // failed responses in a row that mark an endpoint down
+
+	// Slots is how many different endpoints there can be, which come and go: see
+	// Cluster.SetEndpoints. 0: Endpoints are there, always; else those are empty.
+	Slots       int
+	LoadPercent int // balancing by key: of its share of the requests under way, that an endpoint may have, 120 to 200; 0: all
+
+	CheckFirst bool // an address gets no requests before Cluster.Checked has said that it is up
+	Outlier    Outlier
+	Retries    RetryBudget
 }
 
 // What zero values of the fail back-off mean.
@@ -103,19 +144,23 @@ type configScalars struct {
 	balance                                    Balance
 	anonymous                                  bool
 	maxConnections, maxIdle, prewarm, queue    int
+	maxRequests                                int
 	idleTimeout, queueTimeout                  time.Duration
 	connectTimeout, responseTimeout, streamTmo time.Duration
 	failBackoff, failBackoffMax                time.Duration
-	failResponses                              int
+	failResponses, slots, loadPercent          int
+	checkFirst                                 bool
+	outlier                                    Outlier
+	retries                                    RetryBudget
 }
 
 func (c *Config) scalars() configScalars {
 	return configScalars{
 		c.Name, c.Balance, c.Anonymous,
-		c.MaxConnections, c.MaxIdle, c.Prewarm, c.Queue,
+		c.MaxConnections, c.MaxIdle, c.Prewarm, c.Queue, c.MaxRequests,
 		c.IdleTimeout, c.QueueTimeout,
 		c.ConnectTimeout, c.ResponseTimeout, c.StreamTimeout,
-		c.FailBackoff, c.FailBackoffMax, c.FailResponses,
+		c.FailBackoff, c.FailBackoffMax, c.FailResponses, c.Slots, c.LoadPercent, c.CheckFirst, c.Outlier, c.Retries,
 	}
 }
 
@@ -126,7 +171,10 @@ func (c *Config) validate() error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("upstream %q: %s", c.Name, fmt.Sprintf(format, args...))
 	}
-	if n := len(c.Endpoints); n < 1 || n > MaxEndpoints {
+	if c.Slots < 0 || c.Slots > MaxSlots || c.Slots > 0 && len(c.Endpoints) > 0 {
+		return bad("has %d slots and %d endpoints, expected either, and at most %d slots", c.Slots, len(c.Endpoints), MaxSlots)
+	}
+	if n := len(c.Endpoints); c.Slots == 0 && n < 1 || n > MaxEndpoints {
 		return bad("has %d endpoints, expected 1 to %d", n, MaxEndpoints)
 	}
 	for _, e := range c.Endpoints {
@@ -137,12 +185,15 @@ func (c *Config) validate() error {
 			return bad("endpoint %v", err)
 		}
 	}
+	if n := c.LoadPercent; n != 0 && (n < 120 || n > 200) {
+		return bad("hash_balance_factor is %d, expected 0 or 120 to 200", n)
+	}
 	for _, v := range []struct {
 		name string
 		n    int
 	}{
 		{"max_connections", c.MaxConnections}, {"max_idle", c.MaxIdle},
-		{"prewarm", c.Prewarm}, {"queue", c.Queue}, {"fail_responses", c.FailResponses},
+		{"prewarm", c.Prewarm}, {"max_requests", c.MaxRequests}, {"queue", c.Queue}, {"fail_responses", c.FailResponses},
 	} {
 		if v.n < 0 || v.n > 1<<30 {
 			return bad("%s is %d, expected 0 to %d", v.name, v.n, 1<<30)

@@ -30,6 +30,8 @@ func TestEqualSeesEveryField(t *testing.T) {
 			f.SetBool(true)
 		case reflect.Uint8:
 			f.SetUint(1)
+		case reflect.Struct:
+			b.Outlier.Panic = 1
 		case reflect.Slice:
 			b.Endpoints[1].Weight = 9
 		default:
@@ -83,7 +85,7 @@ func TestParseAddress(t *testing.T) {
 func TestValidate(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"no endpoint":  {},
-		"65 endpoints": {Endpoints: endpoints(make([]int, 65)...)},
+		"too many":     {Endpoints: endpoints(make([]int, MaxEndpoints+1)...)},
 		"weight":       {Endpoints: endpoints(-1)},
 		"large weight": {Endpoints: endpoints(maxWeight + 1)},
 		"address":      {Endpoints: []EndpointConfig{{"nonsense", 1}}},
@@ -104,44 +106,24 @@ func TestValidate(t *testing.T) {
 	if d := c.Pool(0).Acquire(1, 1, 1<<63-1, 0); d.Kind != Dial || d.Endpoint != 63 {
 		t.Errorf("got %+v, expected the last of 64 endpoints", d)
 	}
-	for _, b := range []Balance{RoundRobin, LeastConn, P2C} {
+	for _, b := range []Balance{RoundRobin, LeastConn, P2C, LeastTime, Random, RingHash, Maglev} {
 		if got, err := ParseBalance(b.String()); err != nil || got != b {
 			t.Errorf("%v reads as %v, %v", b, got, err)
 		}
 	}
-	if _, err := ParseBalance("random"); err == nil {
+	if _, err := ParseBalance("fastest"); err == nil {
 		t.Error("an unknown balance is accepted")
 	}
 }
 
-func TestRetryable(t *testing.T) {
-	const sent, fresh = true, false
-	for _, tt := range []struct {
-		method                            proto.Method
-		reused, back, started, replayable bool
-		want                              bool
-	}{
-		{proto.GET, true, false, false, false, true},
-		{proto.GET, fresh, false, false, false, true},
-		{proto.HEAD, fresh, false, false, false, true},
-		{proto.OPTIONS, true, false, false, false, true},
-		{proto.TRACE, true, false, false, false, true},
-		{proto.GET, true, sent, false, false, false},
-		{proto.GET, true, false, true, false, false},
-		{proto.GET, true, false, true, true, true},
-		{proto.PUT, true, false, true, true, true},
-		{proto.PUT, true, false, true, false, false},
-		{proto.PUT, fresh, false, true, true, false},
-		{proto.DELETE, true, false, false, false, true},
-		{proto.DELETE, fresh, false, false, false, false},
-		{proto.POST, true, false, false, false, false},
-		{proto.POST, true, false, true, true, false},
-		{proto.PATCH, true, false, false, false, false},
-		{proto.CONNECT, true, false, false, false, false},
-		{proto.MethodOther, true, false, false, false, false},
+func TestRepeatOf(t *testing.T) {
+	for name, want := range map[string]Repeat{
+		"GET": RepeatAlways, "HEAD": RepeatAlways, "OPTIONS": RepeatAlways, "TRACE": RepeatAlways, "QUERY": RepeatAlways,
+		"PUT": RepeatUnseen, "DELETE": RepeatUnseen,
+		"POST": RepeatNever, "PATCH": RepeatNever, "CONNECT": RepeatNever, "PURGE": RepeatNever, "query": RepeatNever, "get": RepeatNever,
 	} {
-		if got := Retryable(tt.method, tt.reused, tt.back, tt.started, tt.replayable); got != tt.want {
-			t.Errorf("%+v: got %v", tt, got)
+		if got := RepeatOf(proto.ParseMethod([]byte(name)), []byte(name)); got != want {
+			t.Errorf("%s: %d, want %d", name, got, want)
 		}
 	}
 }

@@ -16,10 +16,14 @@ func (c *Cluster) leaseNs(w uint64) int64 {
 
 // Address chooses which address of ep to dial: set.Addrs[i], to be remembered
 // by its key set.Keys[i]. Several addresses of one name take turns; those that
-// failed lately come last. The set is nil while the name has not resolved.
+// failed lately come last. The set is nil while the name has not resolved, or where the
+// endpoint is gone.
 func (p *Pool) Address(now int64, ep int) (set *AddrSet, i int) {
 	set = p.c.eps[ep].set.Load()
-	if set == nil || len(set.Addrs) == 1 {
+	if set == nil || len(set.Addrs) == 0 {
+		return nil, 0
+	}
+	if len(set.Addrs) == 1 {
 		return set, 0
 	}
 	e := &p.eps[ep]
@@ -78,7 +82,9 @@ const restNs = int64(10 * time.Millisecond)
 // again a little later.
 func (p *Pool) DialLater(now int64, ep int) {
 	p.stats.DialErrors++
-	p.resting |= 1 << ep
+	if p.resting |= 1 << (ep % wordEndpoints); p.wide != nil {
+		p.wide.rests[ep] = true
+	}
 	p.restUntil = now + restNs
 	p.c.eps[ep].health.release(now)
 	p.Closed(ep)
@@ -87,8 +93,15 @@ func (p *Pool) DialLater(now int64, ep int) {
 // rested ends the rest of endpoints when it is over.
 func (p *Pool) rested(now int64) {
 	if p.resting != 0 && now >= p.restUntil {
-		p.resting = 0
+		if p.resting = 0; p.wide != nil {
+			clear(p.wide.rests)
+		}
 	}
+}
+
+// rests says that ep is to be left alone.
+func (p *Pool) rests(ep int) bool {
+	return p.resting&(1<<(ep%wordEndpoints)) != 0 && (p.wide == nil || p.wide.rests[ep])
 }
 
 // avoidAddr marks one address; true when another one is worth trying.
@@ -100,7 +113,9 @@ func (e *Endpoint) avoidAddr(addr uint32, now, until int64) bool {
 	left := false
 	for i, k := range set.Keys {
 		if k == addr {
-			set.avoid[i].Store(until)
+			if at := set.avoid[i].Load(); at != never {
+				set.avoid[i].CompareAndSwap(at, until)
+			}
 		} else if set.avoid[i].Load() <= now {
 			left = true
 		}
@@ -113,7 +128,7 @@ func (p *Pool) fail(now int64, ep int, cause uint64) {
 	p.c.eps[ep].health.fail(now, cause, int64(cfg.FailBackoff), int64(cfg.FailBackoffMax), p.rand())
 }
 
-// ResponseOK tells that ep answered a request, whatever the status.
+// ResponseOK tells that ep answered a request, with a status below 500: see ServerError.
 func (p *Pool) ResponseOK(now int64, ep int) { p.c.eps[ep].health.answered() }
 
 // ResponseFailed tells that ep accepted a request and did not answer it: the
@@ -123,7 +138,11 @@ func (p *Pool) ResponseOK(now int64, ep int) { p.c.eps[ep].health.answered() }
 func (p *Pool) ResponseFailed(now int64, ep int) {
 	p.stats.ResponseErrors++
 	h := &p.c.eps[ep].health
-	if h.word.Load() == 0 && h.bad.Add(1) < int32(p.c.cfg.FailResponses) {
+	most := p.c.cfg.FailResponses
+	if p.c.cfg.Outlier.Errors != 0 {
+		most = p.c.cfg.Outlier.Errors
+	}
+	if h.word.Load() == 0 && (h.bad.Add(1) < int32(most) || p.c.eject(now, p.c.eps[ep])) {
 		return
 	}
 	h.bad.Store(0)

@@ -1,6 +1,6 @@
 // Package upstream chooses where a request goes and keeps the connections to
-// get there: endpoints and their balancing, caps over all loops, per-loop pools
-// of idle connections, the queue of waiting requests, passive marking with
+// get there: endpoints and their balancing, limits over all loops, per-loop pools
+// of idle connections, the queue of waiting requests, passive health checks with
 // back-off, and the rule for retries.
 //
 // It knows neither sockets nor HTTP bytes: connections and waiters are numbers,
@@ -9,24 +9,25 @@
 //
 // # A connection's life
 //
-// Acquire answers Reuse (a connection taken out of the idle ones) or Dial (a
-// slot reserved). From then on the connection is counted, exactly until Closed
-// or DialFailed is called for it, on whatever loop it is then:
+// Acquire returns Reuse (an idle connection, no longer idle) or Dial (a slot is
+// reserved). From then on the connection is counted until Closed or DialFailed is
+// called for it, on whatever loop it is then:
 //
 //	Dial    -> DialOK, request ...     or DialFailed, DialGivenUp (that is the end)
 //	request -> PutAddr true: idle      or PutAddr false / broken: close, Closed
 //	idle    -> Acquire, TakeIdle       or Remove / Expire: close, Closed
 //
-// Steal means: all slots are taken and loop Decision.Loop has an idle
-// connection, which is claimed: that loop leaves it alone. Ask it by mail; there
-// TakeIdle gives one up and ends the claim, here Adopted (or AdoptIdle, when its
-// request has ended) counts it in, or Again and AcquireFor if there was none.
+// Ask means: all slots are taken, and loop Decision.Loop has an idle connection.
+// The connection is claimed: that loop does not use it meanwhile. The caller asks
+// that loop by mail for a handoff. There TakeIdle yields the connection and ends
+// the claim. Here Adopted counts it (AdoptIdle if its request has ended); if there
+// was none, the caller calls Again and AcquireFor.
 //
-// # Who is next, and nobody is forgotten
+// # The next waiter, and no lost wake-up
 //
-// Waiters take turns as Turns says. After every event that may help one, which is
-// Put, Closed, DialFailed, DialOK, the answer to a Steal, a mail of another loop's
-// Pass, and a tick (NextDue), a loop does this:
+// Waiters take turns as Turns says. A loop does the following after every event
+// that may help one: Put, Closed, DialFailed, DialOK, the reply to an Ask, a mail
+// of another loop's Pass, and a timer (NextDue):
 //
 //	for {
 //		for w, ok := pool.NextWaiter(now); ok; w, ok = pool.NextWaiter(now) {

@@ -74,7 +74,7 @@ func (w *shareWorld) acquire(waiter uint32) {
 		w.use(a.loop, w.next, waiter)
 	case Reuse:
 		w.use(a.loop, d.Conn, waiter)
-	case Steal:
+	case Ask:
 		w.after(shareMailNs, func() { w.give(d.Loop, a.loop, waiter) })
 	case Refuse:
 		w.t.Fatalf("refused: %v", d.Reason)

@@ -14,9 +14,11 @@ import (
 //	bits 0..5   failures in a row (stops counting at 63)
 //
 // Zero is up, so that the path of a request is one load and one compare. An
-// endpoint without addresses has a back-off without end, and no failures.
+// endpoint that is held has a back-off without end, and no failures: what
+// becomes of requests does not change that.
 type health struct {
 	word  atomic.Uint64
+	holds atomic.Uint32 // of holdNoAddress and its like: the word follows, see settle
 	ill   *atomic.Int32 // of the cluster: how many of its words are not zero
 	since atomic.Int64  // when the current outage began
 	bad   atomic.Int32  // failed responses in a row while up
@@ -28,8 +30,45 @@ const (
 	healthCause   = 1 << 7
 	healthShift   = 8
 
-	healthNoAddress = math.MaxInt64 / 1000 << healthShift
+	healthHeld = math.MaxInt64 / 1000 << healthShift
 )
+
+// Why an endpoint is held.
+const (
+	holdNoAddress uint32 = 1 << iota
+	holdChecks           // active checks have found all its addresses down
+	holdEjected          // it has answered badly, see Outlier
+)
+
+// hold keeps requests off until unhold with the same why.
+func (h *health) hold(why uint32) {
+	if h.holds.Or(why)&why == 0 {
+		h.settle()
+	}
+}
+
+// unhold makes the endpoint up, if nothing else holds it.
+func (h *health) unhold(why uint32) {
+	if h.holds.And(^why)&why != 0 {
+		h.settle()
+	}
+}
+
+// settle makes the word what holds says. Whoever changes holds calls it after
+// that, so of several at once the last one to look sees what all have done.
+func (h *health) settle() {
+	for {
+		w, held := h.word.Load(), h.holds.Load() != 0
+		switch {
+		case held == (w == healthHeld):
+			return
+		case !held:
+			h.clear(w)
+		case h.word.CompareAndSwap(w, healthHeld) && w == 0:
+			h.ill.Add(1)
+		}
+	}
+}
 
 // until in ns; rounded up, so that a back-off never ends early.
 func untilNs(w uint64) int64 { return int64(w>>healthShift) * 1000 }
@@ -101,10 +140,10 @@ func (h *health) clear(w uint64) {
 	}
 }
 
-// resolved makes an endpoint that got new addresses up.
-func (h *health) resolved() {
-	if h.word.Swap(0) != 0 {
-		h.ill.Add(-1)
+// recovered ends an outage that requests found, whatever its cause.
+func (h *health) recovered() {
+	for w := h.word.Load(); w != 0 && w != healthHeld; w = h.word.Load() {
+		h.clear(w)
 	}
 }
 

@@ -17,11 +17,11 @@ func (m *model) check() {
 		if e.Open() != open || open > m.c.cfg.MaxConnections {
 			m.failf("endpoint %d: %d open, %d in the books, cap %d", e.ID, e.Open(), open, m.c.cfg.MaxConnections)
 		}
-		if m.c.cfg.Balance != RoundRobin && int(e.busy.Load()) != busy {
+		if (m.c.cfg.Balance.comparesBusy() || m.c.cfg.bounded()) && int(e.busy.Load()) != busy {
 			m.failf("endpoint %d: %d busy, %d in the books", e.ID, e.busy.Load(), busy)
 		}
 		if idle > m.c.cfg.MaxIdle || int(e.kept.Load()) > m.c.cfg.MaxIdle {
-			m.failf("endpoint %d: %d idle, leave for %d, limit %d", e.ID, idle, e.kept.Load(), m.c.cfg.MaxIdle)
+			m.failf("endpoint %d: %d idle, permits for %d, limit %d", e.ID, idle, e.kept.Load(), m.c.cfg.MaxIdle)
 		}
 		for l := range m.queues {
 			if n := m.idleAt(l, e.ID); int(m.c.pools[l].pub.idle[e.ID].Load()) != n {

@@ -61,8 +61,8 @@ type model struct {
 	log       []string
 }
 
-func newModel(t *testing.T, cfg Config, loops int, seed uint64) *model {
-	c, err := NewCluster(cfg, loops)
+func newModel(t *testing.T, cfg Config, loops int, wide bool, seed uint64) *model {
+	c, err := newCluster(cfg, loops, wide)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func (m *model) request(loop int, waiter uint32, tried uint64, named bool) {
 			mine = p.queue.again(c.Addr)
 		}
 	}
-	d := p.AcquireFor(m.now, &Request{Waiter: waiter, Client: c, Tried: tried, Hash: m.rng.Uint64()})
+	d := p.AcquireFor(m.now, &Request{Waiter: waiter, Client: c, Tried: Tried(tried), Hash: m.rng.Uint64()})
 	m.note("loop %d acquire %d: %v", loop, waiter, d)
 	if !named && d.Kind != Wait && d.Kind != Refuse && !m.faulty {
 		if n := m.queues[loop].len(); n > 0 {
@@ -180,7 +180,7 @@ func (m *model) request(loop int, waiter uint32, tried uint64, named bool) {
 	case Dial:
 		m.dial(loop, d.Endpoint)
 		m.served++
-	case Steal:
+	case Ask:
 		if m.c.Endpoints()[d.Endpoint].Open() < m.c.cfg.MaxConnections-int(m.c.called.Load()) && !m.faulty {
 			m.failf("steal below the cap")
 		}
@@ -517,7 +517,7 @@ func (m *model) finish() {
 	}
 	for _, e := range m.c.Endpoints() {
 		if e.kept.Load() != 0 {
-			m.failf("at rest leave for %d idle is not returned", e.kept.Load())
+			m.failf("at rest permits for %d idle are not returned", e.kept.Load())
 		}
 	}
 }
@@ -528,11 +528,12 @@ func TestModel(t *testing.T) {
 		seeds = 8
 	}
 	stolen, waited, refused, displaced, pushed := 0, 0, 0, 0, 0
-	for _, faulty := range []bool{false, true} {
+	for _, kind := range []struct{ faulty, wide bool }{{false, false}, {true, false}, {false, true}, {true, true}} {
+		faulty := kind.faulty
 		for seed := range seeds {
 			rng := rand.New(rand.NewPCG(seed, 2))
 			cfg := Config{
-				Name: "model", Balance: Balance(rng.IntN(3)),
+				Name: "model", Balance: Balance(rng.IntN(6)), LoadPercent: 125,
 				MaxConnections: 1 + rng.IntN(6), MaxIdle: 1 + rng.IntN(6), Queue: 1 + rng.IntN(20),
 				Prewarm: rng.IntN(3), IdleTimeout: 200 * time.Millisecond, QueueTimeout: time.Second,
 				ConnectTimeout: 100 * time.Millisecond, FailBackoff: 10 * time.Millisecond, FailBackoffMax: 100 * time.Millisecond,
@@ -543,8 +544,8 @@ func TestModel(t *testing.T) {
 			if faulty {
 				cfg.Endpoints = append(cfg.Endpoints, EndpointConfig{"name.test:80", 1})
 			}
-			t.Run(fmt.Sprintf("faulty=%v/seed=%d", faulty, seed), func(t *testing.T) {
-				m := newModel(t, cfg, 1+rng.IntN(4), seed)
+			t.Run(fmt.Sprintf("faulty=%v/wide=%v/seed=%d", faulty, kind.wide, seed), func(t *testing.T) {
+				m := newModel(t, cfg, 1+rng.IntN(4), kind.wide, seed)
 				m.faulty = faulty
 				for i := range steps {
 					m.step()
@@ -563,7 +564,7 @@ func TestModel(t *testing.T) {
 		}
 	}
 	// A model that never gets there proves nothing.
-	if n := int(seeds); stolen < 3*n || waited < 50*n || refused < 20*n || displaced < n || pushed < 3*n {
+	if n := int(seeds) * 2; stolen < 3*n || waited < 50*n || refused < 20*n || displaced < n || pushed < 3*n {
 		t.Errorf("%d stolen, %d waited, %d refused, %d displaced, %d pushed: the model does not reach the interesting states", stolen, waited, refused, displaced, pushed)
 	}
 }

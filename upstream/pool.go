@@ -1,9 +1,6 @@
 package upstream
 
-import (
-	"math/bits"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // DecisionKind says what the caller of Acquire does next.
 type DecisionKind uint8
@@ -12,12 +9,12 @@ const (
 	Refuse DecisionKind = iota // answer 503, see Reason
 	Reuse                      // send the request on Conn
 	Dial                       // a slot is reserved: dial Endpoint
-	Steal                      // ask loop Loop for an idle connection of Endpoint
+	Ask                        // ask loop Loop for an idle connection of Endpoint
 	Wait                       // queued; NextWaiter will name it
 )
 
 func (k DecisionKind) String() string {
-	return [...]string{"refuse", "reuse", "dial", "steal", "wait"}[k]
+	return [...]string{"refuse", "reuse", "dial", "ask", "wait"}[k]
 }
 
 // Reason says why a request was refused.
@@ -40,20 +37,21 @@ type Decision struct {
 	Conn      uint64 // Reuse
 	Addr      uint32 // Reuse: the key it was put back with
 	Displaced uint32 // Wait: the waiter that lost its place for it, +1; 0: none
-	Endpoint  int    // Reuse, Dial, Steal
-	Loop      int    // Steal
+	Endpoint  int    // Reuse, Dial, Ask
+	Loop      int    // Ask
 	Kind      DecisionKind
 	Reason    Reason // Refuse
 }
 
 // Stats are the counts of one loop's share, and two gauges.
 type Stats struct {
-	Reused, Dialed, Stolen, Given uint64
-	DialErrors, ResponseErrors    uint64
-	Queued, QueueFull, Refused    uint64
-	Expired, Dropped, Prewarmed   uint64
-	Miscounted                    uint64 // a connection given back twice: always 0
-	Idle, Waiting                 int
+	Reused, Dialed, Adopted, HandedOver uint64
+	DialErrors, ResponseErrors          uint64
+	Queued, QueueFull, Refused          uint64
+	Expired, Dropped, Prewarmed         uint64
+	Miscounted                          uint64 // a connection given back twice: always 0
+	Idle, Waiting                       int
+	Doomed                              int // set aside for Expire to give out
 }
 
 // Pool is one loop's share of a cluster. It belongs to one thread.
@@ -63,11 +61,13 @@ type Pool struct {
 	neighbour []int
 	busy      bool  // the balancing needs Endpoint.busy
 	retired   bool  // the cluster is, as far as this loop has noticed
-	step      int32 // by which the leave to keep idle connections is taken, see room
+	step      int32 // by which permits to keep idle connections are taken, see room
 
 	idle    idleSet
-	idleMap uint64 // endpoints with idle connections here
+	idleMap uint64 // endpoints with idle connections here, where sets are one word
+	wide    *wide  // nil: they are
 	eps     []poolEndpoint
+	roster  *roster // of Cluster.roster, what was seen
 
 	queue     Turns
 	woken     uint64 // waiter that NextWaiter named last, +1; 0: none
@@ -80,12 +80,13 @@ type Pool struct {
 	doomed     []idleNode
 	nextExpiry int64 // nothing expires before
 	random     uint64
+	usual      float64 // microseconds that responses take, as this loop has seen them: see Took
 	stats      Stats
 
 	pub   published
 	asked struct { // what other loops write
 		_      linePad
-		claims [MaxEndpoints]atomic.Int32 // idle connections that they have asked for
+		claims []atomic.Int32 // by endpoint: idle connections that they have asked for
 		_      linePad
 	}
 }
@@ -97,7 +98,7 @@ type poolEndpoint struct {
 	addr    uint32 // turns through the address set
 
 	keep      int32 // idle connections this loop may keep
-	changed   bool  // the addresses have, at least once
+	changed   bool  // the addresses have, at least once, or one is down
 	warmed    int32 // dialled by Prewarm before warmReset
 	warmReset int64
 }
@@ -105,22 +106,30 @@ type poolEndpoint struct {
 func newPool(c *Cluster, loop, loops int, neighbours []int) *Pool {
 	p := &Pool{
 		c: c, loop: loop, neighbour: neighbours,
-		busy:   c.cfg.Balance != RoundRobin,
+		busy:   c.cfg.Balance.comparesBusy() || c.cfg.bounded(),
 		step:   int32(max(1, c.cfg.MaxIdle/(8*loops))),
 		eps:    make([]poolEndpoint, len(c.eps)),
 		random: uint64(loop+1) * 0x9E3779B97F4A7C15,
 		queue:  Turns{lines: &c.lines},
 	}
+	p.roster = c.roster.Load()
 	p.idle.init(len(c.eps), !c.cfg.Anonymous)
+	p.pub.idle, p.asked.claims = paddedCounts(len(c.eps)), paddedCounts(len(c.eps))
 	var total int64
-	for i, e := range c.eps {
-		p.eps[i].weight = int64(e.Weight)
-		total += int64(e.Weight)
+	for i, weight := range p.roster.weights {
+		p.eps[i].weight = weight
+		total += weight
 	}
 	// Loops start at different points of the same sequence: were they to start
 	// together, the first endpoint would get the first request of each.
-	for range int64(loop) % total {
-		p.advance(c.all, p.best(c.all))
+	if c.wide {
+		p.wide = &wide{at: len(p.roster.turns) * loop / loops, rests: make([]bool, len(c.eps))}
+		return p
+	}
+	if all := p.roster.all; all != 0 {
+		for range int64(loop) % total {
+			p.advance(all, p.best(all))
+		}
 	}
 	return p
 }
@@ -130,12 +139,18 @@ func newPool(c *Cluster, loop, loops int, neighbours []int) *Pool {
 func (p *Pool) counted(ep int) {
 	if p.busy {
 		p.c.eps[ep].busy.Add(1)
+		if p.c.cfg.bounded() {
+			p.c.underWay.Add(1)
+		}
 	}
 }
 
 func (p *Pool) uncounted(ep int) {
 	if p.busy {
 		p.c.eps[ep].busy.Add(-1)
+		if p.c.cfg.bounded() {
+			p.c.underWay.Add(-1)
+		}
 	}
 }
 
@@ -143,9 +158,14 @@ func (p *Pool) uncounted(ep int) {
 // come before a look at their waiters (WakeLoop).
 func (p *Pool) publishIdle(ep int) {
 	n := p.idle.lists[ep].n
-	if n == 0 {
+	switch {
+	case p.wide != nil:
+		if some := p.idle.total != 0; some != p.pub.some.Load() {
+			p.pub.some.Store(some)
+		}
+	case n == 0:
 		p.idleMap &^= 1 << ep
-	} else {
+	default:
 		p.idleMap |= 1 << ep
 	}
 	p.pub.idle[ep].Store(n)
@@ -164,7 +184,7 @@ func (p *Pool) PutAddr(now int64, conn uint64, ep int, addr uint32) (keep bool) 
 	if p.changes != p.c.changes.Load() {
 		p.notice()
 	}
-	if p.retired || !p.room(ep) || p.eps[ep].changed && addr != 0 && !p.c.eps[ep].set.Load().Has(addr) {
+	if p.retired || !p.room(ep) || p.eps[ep].changed && addr != 0 && !p.c.eps[ep].set.Load().Serves(addr) {
 		p.stats.Dropped++
 		return false
 	}
@@ -182,7 +202,7 @@ func (p *Pool) PutAddr(now int64, conn uint64, ep int, addr uint32) (keep bool) 
 
 // room reports whether one more idle connection of ep may be kept. Config.MaxIdle
 // holds over all loops; so that they need not count each other's connections
-// with every Put, a loop takes leave to keep some in steps, and Expire returns
+// with every Put, a loop obtains permits to keep some, in steps, and Expire returns
 // what it does not use.
 func (p *Pool) room(ep int) bool {
 	return p.idle.lists[ep].n < p.eps[ep].keep || p.moreRoom(ep)
@@ -203,7 +223,7 @@ func (p *Pool) moreRoom(ep int) bool {
 	}
 }
 
-// returnRoom gives back the leave to keep more than one step above what is idle.
+// returnRoom gives back the permits to keep more than one step above what is idle.
 func (p *Pool) returnRoom() {
 	for ep := range p.eps {
 		need := p.idle.lists[ep].n
@@ -260,16 +280,16 @@ func (p *Pool) TakeIdleAddr(ep int) (conn uint64, addr uint32, ok bool) {
 		p.answered(ep)
 		return 0, 0, false
 	}
-	conn, addr = p.giveIdle(ep, i)
+	conn, addr = p.handOverIdle(ep, i)
 	p.answered(ep)
 	return conn, addr, true
 }
 
-// giveIdle takes node i of ep out for another loop.
-func (p *Pool) giveIdle(ep int, i uint32) (conn uint64, addr uint32) {
+// handOverIdle takes node i of ep out for another loop.
+func (p *Pool) handOverIdle(ep int, i uint32) (conn uint64, addr uint32) {
 	conn, addr = p.takeIdle(ep, i)
-	p.stats.Given++
-	// The leave to keep it goes along: the neighbour needs it for Put.
+	p.stats.HandedOver++
+	// The permit to keep it goes along: the neighbour needs it for Put.
 	p.eps[ep].keep--
 	p.c.eps[ep].kept.Add(-1)
 	return conn, addr
@@ -278,13 +298,13 @@ func (p *Pool) giveIdle(ep int, i uint32) (conn uint64, addr uint32) {
 // Adopted counts a connection of ep that a neighbour handed over; the caller
 // sends its request on it.
 func (p *Pool) Adopted(ep int) {
-	p.stats.Stolen++
+	p.stats.Adopted++
 }
 
 // AdoptIdle keeps a connection of ep that a neighbour handed over and that
 // nobody here needs any more. False: close it, then call Closed.
 func (p *Pool) AdoptIdle(now int64, conn uint64, ep int, addr uint32) (keep bool) {
-	p.stats.Stolen++
+	p.stats.Adopted++
 	return p.PutAddr(now, conn, ep, addr)
 }
 
@@ -300,20 +320,23 @@ func (p *Pool) Closed(ep int) {
 	p.uncounted(ep)
 }
 
-// notice handles changed addresses: what is idle on an address that vanished,
-// or all when the cluster is retired, is set aside for Expire to give out.
+// notice handles changed addresses: what is idle on an address that vanished
+// or is down, or all when the cluster is retired, is set aside for Expire to give out.
 func (p *Pool) notice() {
 	p.changes = p.c.changes.Load()
 	p.retired = p.c.retired.Load()
+	if r := p.c.roster.Load(); r != p.roster {
+		enlist(p, r)
+	}
 	for ep := range p.eps {
 		set := p.c.eps[ep].set.Load()
 		if set == nil {
 			continue
 		}
-		p.eps[ep].changed = set.Generation > 1
+		p.eps[ep].changed = set.Generation > 1 || set.someDown()
 		for i := p.idle.lists[ep].newest; i != 0; {
 			n := p.idle.nodes[i]
-			if p.retired || p.eps[ep].changed && !set.Has(n.addr) {
+			if p.retired || p.eps[ep].changed && !set.Serves(n.addr) {
 				p.takeIdle(ep, i)
 				p.doomed = append(p.doomed, n)
 			}
@@ -323,7 +346,7 @@ func (p *Pool) notice() {
 }
 
 // Expire appends to out the idle connections to close: idle for longer than
-// the idle timeout, oldest first per endpoint, or on addresses that vanished.
+// the idle timeout, oldest first per endpoint, or on addresses that vanished or are down.
 // For each: close it, then call Closed. Cheap when there are none.
 func (p *Pool) Expire(now int64, out []uint64) []uint64 {
 	if p.changes != p.c.changes.Load() {
@@ -340,8 +363,7 @@ func (p *Pool) Expire(now int64, out []uint64) []uint64 {
 		return out
 	}
 	next := now + timeout
-	for m := p.idleMap; m != 0; m &= m - 1 {
-		ep := bits.TrailingZeros64(m)
+	for ep := range p.idle.lists {
 		for {
 			i := p.idle.lists[ep].oldest
 			if i == 0 {
@@ -363,6 +385,6 @@ func (p *Pool) Expire(now int64, out []uint64) []uint64 {
 // Stats copies the counts.
 func (p *Pool) Stats() Stats {
 	s := p.stats
-	s.Idle, s.Waiting = p.idle.total, p.queue.Len()
+	s.Idle, s.Waiting, s.Doomed = p.idle.total, p.queue.Len(), len(p.doomed)
 	return s
 }

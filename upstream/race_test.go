@@ -72,7 +72,7 @@ func (l *raceLoop) request(waiter uint32) {
 		}
 		l.p.DialOK(l.now, d.Endpoint)
 		l.own(l.w.nextID.Add(1), d.Endpoint)
-	case Steal:
+	case Ask:
 		l.post(d.Loop, raceMail{kind: 's', ep: d.Endpoint, waiter: waiter})
 	case Wait:
 		l.w.waited.Add(1)
@@ -196,7 +196,7 @@ func TestConcurrentLoops(t *testing.T) {
 	if testing.Short() {
 		requests = 3000
 	}
-	for _, balance := range []Balance{RoundRobin, LeastConn, P2C} {
+	for _, balance := range []Balance{RoundRobin, LeastConn, P2C, LeastTime, Random} {
 		t.Run(balance.String(), func(t *testing.T) {
 			c, err := NewCluster(Config{
 				Name: "race", Balance: balance, MaxConnections: 3, MaxIdle: 3, Queue: 1 << 20,
@@ -333,10 +333,10 @@ func TestNoLostWakeUp(t *testing.T) {
 			}
 		}
 	}
-	if kinds[Wait] == 0 || kinds[Dial]+kinds[Steal] == 0 {
+	if kinds[Wait] == 0 || kinds[Dial]+kinds[Ask] == 0 {
 		t.Errorf("outcomes %v: the threads never met", kinds)
 	}
-	t.Logf("wait %d, dial %d, steal %d", kinds[Wait], kinds[Dial], kinds[Steal])
+	t.Logf("wait %d, dial %d, steal %d", kinds[Wait], kinds[Dial], kinds[Ask])
 }
 
 // The resolver and the admin pages look in while a loop works.

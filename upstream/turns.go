@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"zproxy/internal/index"
-	"zproxy/internal/plant"
 )
 
 // Client is on whose behalf a request waits. Addr groups what one party sends:
@@ -225,7 +224,7 @@ func (q *Turns) flow(a uint32, c Client) uint32 {
 
 // cost is what a turn here puts address a back by.
 func (q *Turns) cost(a uint32) int64 {
-	if n := &q.nodes[a]; q.lines != nil && !plant.Is(plant.Each) {
+	if n := &q.nodes[a]; q.lines != nil {
 		return turnNs * int64(max(q.lines.of(n.place), n.flows)) / int64(n.flows)
 	}
 	return turnNs

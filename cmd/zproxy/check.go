@@ -19,6 +19,9 @@ func summarise(out io.Writer, c *config.Config) {
 		for _, e := range u.Endpoints {
 			eps = append(eps, e.Address)
 		}
+		if u.Discover != nil {
+			eps = append(eps, "what is found by "+u.Discover.Kind())
+		}
 		fmt.Fprintf(out, "  upstream  %s  %s over %s\n", u.Name, u.Balance, strings.Join(eps, ", "))
 	}
 	fmt.Fprintf(out, "  routes    %d\n", len(c.Routes))

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -12,20 +13,25 @@ import (
 	"golang.org/x/sys/unix"
 
 	"zproxy/config"
-	"zproxy/proxy"
+	"zproxy/proxy/snapshot"
 	"zproxy/server"
 )
 
 const usage = `zproxy is an HTTP reverse proxy: one event loop per CPU, io_uring or epoll.
 
-  zproxy run [-c FILE]     start; without -c with a built-in quickstart configuration
-  zproxy check -c FILE     check a configuration and summarise it
+  zproxy run [-c FILE]     start; without -c with a built-in quickstart configuration; -watch: reload when FILE has changed
+  zproxy check -c FILE     check a configuration and summarise it; -against-running: also that it needs no restart
+  zproxy reload -c FILE    have the running process reload its configuration, and say what changed
+  zproxy upgrade -c FILE   have the running process start the program anew, which takes over, and wait for that
+  zproxy diff -c FILE      say what a configuration would change of the running one, or of another: -with FILE
   zproxy tune              compare the machine's settings with the recommended ones; tune apply, tune revert
   zproxy version           build, kernel, and which backends work here
   zproxy help              this text
 
 While it runs:  SIGTERM, SIGINT  stop accepting, finish requests, end; a second one ends at once
+                SIGHUP           reload the configuration and the certificates
                 SIGUSR1          reopen the access log
+                SIGUSR2          upgrade: start the program anew, which takes over
 
 docs/configuration.md describes the configuration file, examples/ has some to start from.
 `
@@ -51,6 +57,12 @@ func run(args []string, out, errOut io.Writer) int {
 		return cmdRun(args[1:], out, errOut)
 	case "check":
 		return cmdCheck(args[1:], out, errOut)
+	case "reload":
+		return cmdReload(args[1:], out, errOut)
+	case "upgrade":
+		return cmdUpgrade(args[1:], out, errOut)
+	case "diff":
+		return cmdDiff(args[1:], out, errOut)
 	case "tune":
 		return cmdTune(args[1:], os.Stdin, out, errOut)
 	case "version", "-version", "--version":
@@ -64,11 +76,12 @@ func run(args []string, out, errOut io.Writer) int {
 	return 2
 }
 
-// configFlag parses the flags of a command that takes -c FILE.
-func configFlag(name string, args []string, errOut io.Writer) (file string, ok bool) {
+// configFlag parses the flags of a command that takes -c FILE, and more.
+func configFlag(name string, args []string, errOut io.Writer, more func(*flag.FlagSet)) (file string, ok bool) {
 	fs := flag.NewFlagSet("zproxy "+name, flag.ContinueOnError) // prints its own complaint
 	fs.SetOutput(errOut)
 	fs.StringVar(&file, "c", "", "configuration `FILE`")
+	more(fs)
 	if fs.Parse(args) != nil {
 		return "", false
 	}
@@ -80,43 +93,69 @@ func configFlag(name string, args []string, errOut io.Writer) (file string, ok b
 }
 
 func cmdCheck(args []string, out, errOut io.Writer) int {
-	file, ok := configFlag("check", args, errOut)
+	var against bool
+	var process running
+	file, ok := configFlag("check", args, errOut, func(fs *flag.FlagSet) {
+		fs.BoolVar(&against, "against-running", false, "fail when a running process would need a restart for it")
+		fs.StringVar(&process.admin, "admin", "", "admin `ADDRESS` of that process, if not that of FILE")
+	})
 	if !ok || file == "" {
-		fmt.Fprintln(errOut, "usage: zproxy check -c FILE")
+		fmt.Fprintln(errOut, "usage: zproxy check -c FILE [-against-running [-admin ADDRESS]]")
 		return 2
 	}
-	cfg, err := load(file)
+	cfg, err := server.Load(file)
 	if err == nil {
-		_, err = proxy.Compile(cfg, 1, nil)
+		_, err = snapshot.NewRegistry(1, nil).Compile(cfg)
 	}
 	if err != nil {
 		fmt.Fprintln(errOut, err)
 		return 1
 	}
 	summarise(out, cfg)
+	if !against {
+		return 0
+	}
+	process.file = file
+	changes, err := process.against()
+	if err == nil && len(changes.Restart) > 0 {
+		err = errors.New(needsRestart(changes))
+	}
+	if err != nil {
+		fmt.Fprintln(errOut, err)
+		return 1
+	}
 	return 0
 }
 
-// load reads a configuration and looks at what it means on this machine.
-func load(file string) (*config.Config, error) {
-	cfg, err := config.Load(file)
-	if err == nil {
-		err = server.Check(cfg)
-	}
-	return cfg, err
-}
-
 func cmdRun(args []string, out, errOut io.Writer) int {
-	file, ok := configFlag("run", args, errOut)
+	var watch bool
+	file, ok := configFlag("run", args, errOut, func(fs *flag.FlagSet) {
+		fs.BoolVar(&watch, "watch", false, "reload the configuration when FILE has changed")
+	})
 	if !ok {
 		return 2
+	}
+	if watch && file == "" {
+		fmt.Fprintln(errOut, "zproxy run: -watch needs -c FILE")
+		return 2
+	}
+	before, err := server.Inherit()
+	if err != nil {
+		fmt.Fprintln(errOut, err)
+		return 1
 	}
 	var cfg *config.Config
 	if file == "" {
 		cfg = config.Quickstart()
 	} else {
-		var err error
-		if cfg, err = load(file); err != nil {
+		if cfg, err = server.Load(file); err != nil {
+			before.Fail(err)
+			fmt.Fprintln(errOut, err)
+			return 1
+		}
+	}
+	if before == nil {
+		if before, err = server.Activate(cfg); err != nil {
 			fmt.Fprintln(errOut, err)
 			return 1
 		}
@@ -126,10 +165,11 @@ func cmdRun(args []string, out, errOut io.Writer) int {
 	// From here on a signal is kept until it can be obeyed: whoever sees the
 	// listeners accept may send one.
 	stop := make(chan os.Signal, 2)
-	signal.Notify(stop, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGHUP)
-	log := server.NewLog(errOut, cfg.Log.Format)
-	s, err := server.Start(cfg, server.Options{Log: log, Version: version()})
+	signal.Notify(stop, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGHUP)
+	log := server.NewLog(errOut, &cfg.Log)
+	s, err := server.Start(cfg, server.Options{Log: log, Version: version(), Builtin: file == "", Watch: watch, Inherited: before})
 	if err != nil {
+		before.Fail(err)
 		return 1 // the log says why
 	}
 	if file == "" {
@@ -153,11 +193,14 @@ func obey(s *server.Server, signals <-chan os.Signal, log *slog.Logger) {
 			} else {
 				log.Info("the access log was reopened", "signal", "SIGUSR1")
 			}
+		case unix.SIGUSR2:
+			go func() { _ = s.Upgrade() }() // the log says what became of it
 		case unix.SIGHUP:
+			log.Info("the configuration is read again", "signal", "SIGHUP")
 			if err := s.ReadCertificates(); err != nil {
 				log.Error("not all certificates were read again", "signal", "SIGHUP", "error", err.Error())
 			}
-			log.Warn("certificates are read again, the configuration is not: for that start a new process with it and send this one SIGTERM", "signal", "SIGHUP")
+			_, _ = s.Reload() // the log says what became of it
 		default:
 			name := unix.SignalName(sig.(unix.Signal))
 			if draining {
@@ -167,7 +210,7 @@ func obey(s *server.Server, signals <-chan os.Signal, log *slog.Logger) {
 			}
 			draining = true
 			log.Info("no longer accepting, finishing requests; once more to end at once", "signal", name)
-			s.Drain()
+			s.Stop()
 		}
 	}
 }

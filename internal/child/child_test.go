@@ -31,14 +31,13 @@ func TestFreeAddrGivesNoPortTwice(t *testing.T) {
 }
 
 func TestFreeAddrLeavesOutWhatIsUsed(t *testing.T) {
-	ports.next = lastPort - 1 // it goes on with the first after the last
 	used := FreeAddr(t)
 	l, err := net.Listen("tcp", used.String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	ports.next = used.Port()
+	ports.next = int(used.Port())
 	addr := FreeAddr(t)
 	if addr == used {
 		t.Errorf("%v was given out while somebody listens there", addr)
@@ -48,32 +47,37 @@ func TestFreeAddrLeavesOutWhatIsUsed(t *testing.T) {
 	}
 }
 
-// TestFreeAddrIsFree: nobody takes connections there, also while programs are
-// started.
-func TestFreeAddrIsFree(t *testing.T) {
-	stop, stopped := make(chan bool), make(chan bool)
-	for range 4 {
-		go func() {
-			for {
-				select {
-				case <-stop:
-					stopped <- true
-					return
-				default:
-					exec.Command("true").Run()
-				}
-			}
-		}()
+// A block that another process has is left out, and behind the last one comes the first.
+func TestFreeAddrLeavesOutBlocksOfOthers(t *testing.T) {
+	FreeAddr(t)
+	theirs, err := claim(lastPort - blockSize)
+	if err != nil {
+		t.Skipf("another process has the last block: run the test once more: %v", err)
 	}
-	for range 1500 {
-		addr := FreeAddr(t)
-		if c, err := net.Dial("tcp", addr.String()); err == nil {
-			c.Close()
-			t.Errorf("somebody takes connections at %v", addr)
+	defer theirs.Close()
+	before := ports.next
+	defer func() { ports.next, ports.end = before, before }()
+	ports.next, ports.end = lastPort-blockSize, lastPort-blockSize // the one before has been used up
+	for range 2 * blockSize {
+		if addr := FreeAddr(t); addr.Port() >= lastPort-blockSize {
+			t.Fatalf("%v is of another process", addr)
 		}
 	}
-	close(stop)
-	for range 4 {
-		<-stopped
+}
+
+// Where others have all blocks a process goes on in its own.
+func TestFreeAddrWithoutBlocks(t *testing.T) {
+	FreeAddr(t)
+	for i := range blocks {
+		if c, err := claim(firstPort + i*blockSize); err == nil {
+			defer c.Close()
+		}
+	}
+	own := len(ports.own)
+	for range (own + 1) * blockSize {
+		FreeAddr(t)
+	}
+	if len(ports.own) != own {
+		t.Errorf("%d blocks, had %d", len(ports.own), own)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 
-	"zproxy/loop"
+	"zproxy/loop/sim"
 )
 
 // client is a connection to the proxy and the requests it carries.
@@ -87,6 +87,7 @@ func (r *Run) startClient(from, to netip.AddrPort) {
 func (c *client) ask() {
 	for c.left > 0 && len(c.expect) < c.depth && !c.closing && c.waiting == nil && !c.half {
 		q := c.r.newRequest()
+		c.r.overlong(q)
 		q.From = c.p.Addr()
 		if c.left--; q.Close || q.Upgrade {
 			c.left = 0
@@ -178,7 +179,7 @@ func (c *client) write() {
 	c.said()
 	if err == nil {
 		c.writeSoon()
-	} else if err != loop.ErrWouldBlock && c.upgraded {
+	} else if err != sim.ErrWouldBlock && c.upgraded {
 		c.finish() // it has read the end already
 	}
 	// Otherwise the proxy does not read now, or not any more: a change will
@@ -256,7 +257,7 @@ func (c *client) readSome() {
 	n, err := c.p.Read(b)
 	c.r.trace(c.p, "client reads %d: %v", n, err)
 	switch {
-	case err == loop.ErrWouldBlock:
+	case err == sim.ErrWouldBlock:
 		return
 	case err != nil:
 		c.ended(err)
@@ -307,6 +308,9 @@ func (c *client) ended(err error) {
 			return
 		}
 	}
+	if c.own && c.cur != nil && err == io.EOF {
+		c.r.fail("client: the proxy's answer %d to request %d has only %d bytes", c.cur.Answered, c.cur.ID, c.got)
+	}
 	if c.r.Traits.Calm && len(c.expect) > 0 && !c.closing {
 		c.r.fail("client: %v before answer %s in a calm run", err, c.expected())
 	}
@@ -320,6 +324,8 @@ var ownStatus = map[int]bool{408: true, 502: true, 503: true, 504: true}
 // it has one reason: origins that take no WebSocket (RFC 8441 3).
 func (r *Run) mayAnswer(q *Request, status int) bool {
 	switch {
+	case q.Overlong && status == 431: // RFC 6585 5
+		return true
 	case r.Traits.Calm:
 		return q.Socket && r.Traits.NoConnect > 0 && status == 502
 	case q.Early && status == 413:
@@ -356,8 +362,8 @@ func (c *client) onHead(h *head) (framing, int, error) {
 		return 0, 0, err
 	}
 	c.own = !fromOrigin
-	if c.own && !c.r.mayAnswer(q, status) {
-		return 0, 0, fmt.Errorf("the proxy answers %q", h.start)
+	if c.own && !c.r.mayAnswer(q, status) || !c.own && q.Overlong {
+		return 0, 0, fmt.Errorf("%q to request %d", h.start, q.ID)
 	}
 	if fromOrigin {
 		if err := q.checkReplyHead(h, id, status); err != nil {
@@ -404,6 +410,7 @@ func (q *Request) checkReplyHead(h *head, id string, status int) error {
 
 func (c *client) onData(b []byte) error {
 	if c.own {
+		c.got += len(b)
 		return nil
 	}
 	if c.cur.Socket && c.cur.Answered == 101 {

@@ -9,10 +9,10 @@ import (
 
 	"golang.org/x/net/http2/hpack"
 
-	"zproxy/loop"
+	"zproxy/loop/sim"
 )
 
-// socket is a peer's end of a connection: loop.Peer.
+// socket is a peer's end of a connection: sim.Peer.
 type socket interface {
 	OnChange(func())
 	Read([]byte) (int, error)
@@ -492,7 +492,7 @@ func (e *h2End) readSome() {
 	b := make([]byte, max(1, min(e.r.piece(64<<10), e.p.Waiting())))
 	n, err := e.p.Read(b)
 	switch {
-	case err == loop.ErrWouldBlock:
+	case err == sim.ErrWouldBlock:
 		return
 	case err != nil:
 		e.to.onClosed(err)

@@ -6,12 +6,12 @@ import (
 	"syscall"
 	"testing"
 
-	"zproxy/loop"
+	"zproxy/loop/sim"
 )
 
 // wire is one end of a connection between two peers, without a proxy.
 type wire struct {
-	w      *loop.World
+	w      *sim.World
 	far    *wire
 	in     []byte
 	wake   func()
@@ -26,7 +26,7 @@ type wire struct {
 
 const wireRoom = 10_000
 
-func connect(w *loop.World) (a, b *wire) {
+func connect(w *sim.World) (a, b *wire) {
 	a, b = &wire{w: w}, &wire{w: w}
 	a.far, b.far = b, a
 	return a, b
@@ -54,7 +54,7 @@ func (v *wire) Read(b []byte) (int, error) {
 	case v.ended:
 		return 0, io.EOF
 	}
-	return 0, loop.ErrWouldBlock
+	return 0, sim.ErrWouldBlock
 }
 
 func (v *wire) Write(b []byte) (int, error) {
@@ -63,7 +63,7 @@ func (v *wire) Write(b []byte) (int, error) {
 	}
 	n := min(len(b), wireRoom-len(v.far.in))
 	if n <= 0 {
-		return 0, loop.ErrWouldBlock
+		return 0, sim.ErrWouldBlock
 	}
 	v.far.in = append(v.far.in, v.through(b[:n])...)
 	v.far.poke()
@@ -108,7 +108,7 @@ func (v *wire) Reset() { v.far.broken = true; v.Close() }
 // the other side to close first.
 func between(t *testing.T, seed uint64, traits Traits, mangle func(r *Run, f *h2Frame) [][]byte) *Run {
 	t.Helper()
-	w := loop.NewWorld(seed, loop.Faults{})
+	w := sim.NewWorld(seed, sim.Faults{})
 	traits.Direct = true
 	r := NewRun(w, traits)
 	var clients []*h2Client

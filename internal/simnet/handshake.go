@@ -8,7 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 
-	"zproxy/loop"
+	"zproxy/loop/sim"
 	"zproxy/proto/tls"
 	"zproxy/proxy/transport/credentials"
 	"zproxy/proxy/transport/handshake"
@@ -185,7 +185,7 @@ func (h *hands) derive(client, server []byte) {
 // Handshakes stand for crypto/tls's in a simulation, where nothing may be on another
 // goroutine and no key come from elsewhere than the seed.
 type Handshakes struct {
-	World *loop.World
+	World *sim.World
 	// What servers have: ALPN, the best first, and terms, for clients that all ask for
 	// one name.
 	Protocols []string
@@ -198,7 +198,7 @@ const clientsName = "sim.example"
 // standIn is one of them, the proxy's end.
 type standIn struct {
 	hands
-	w       *loop.World
+	w       *sim.World
 	wake    handshake.Waker
 	terms   *credentials.Terms
 	planned bool

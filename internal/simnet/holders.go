@@ -6,13 +6,13 @@ import (
 	"strconv"
 	"strings"
 
-	"zproxy/loop"
+	"zproxy/loop/sim"
 )
 
 // Holders is a world in which peers make a proxy hold what it cannot pass on, and
 // others want to be served all the same.
 type Holders struct {
-	World      *loop.World
+	World      *sim.World
 	Proxy      netip.AddrPort
 	TLS        *Run // has which of the peers are within TLS, and what was wrong with that
 	Violations []string
@@ -46,10 +46,10 @@ const (
 // Origins brings them up.
 func (h *Holders) Origins() {
 	serve := func(addr string, begin func(p socket)) {
-		h.World.Serve(addr, func(p *loop.Peer) { begin(h.TLS.secure(p, true, "http/1.1")) })
+		h.World.Serve(addr, func(p *sim.Peer) { begin(h.TLS.secure(p, true, "http/1.1")) })
 	}
 	serveH2 := func(addr string, to plainScript) {
-		h.World.Serve(addr, func(p *loop.Peer) { newPlainEnd(h.TLS.secure(p, true, "h2"), true, h2FirstWindow, to) })
+		h.World.Serve(addr, func(p *sim.Peer) { newPlainEnd(h.TLS.secure(p, true, "h2"), true, h2FirstWindow, to) })
 	}
 	serve(DeafOrigin, func(socket) {})
 	serveH2(DeafH2Origin, deafScript{})

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"zproxy/loop"
+	"zproxy/loop/sim"
 )
 
 // origin is one connection of the proxy to an origin.
@@ -97,7 +97,7 @@ func (o *origin) read() {
 	n, err := o.p.Read(b)
 	o.r.trace(o.p, "origin reads %d: %v", n, err)
 	switch {
-	case err == loop.ErrWouldBlock:
+	case err == sim.ErrWouldBlock:
 		return
 	case err != nil:
 		o.ended(err)

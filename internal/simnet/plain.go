@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/net/http2/hpack"
 
-	"zproxy/loop"
+	"zproxy/loop/sim"
 )
 
 // plainEnd is one end of an HTTP/2 connection that does as it should and no more:
@@ -122,7 +122,7 @@ func (e *plainEnd) changed() {
 	for !e.deaf && len(e.out) < 64<<10 {
 		n, err := e.p.Read(b)
 		e.in = append(e.in, b[:n]...)
-		if err == loop.ErrWouldBlock {
+		if err == sim.ErrWouldBlock {
 			break
 		}
 		if err != nil {
@@ -237,7 +237,7 @@ func (e *plainEnd) flush() {
 		}
 		n, err := e.p.Write(e.out)
 		e.out = e.out[n:]
-		if err == loop.ErrWouldBlock || n == 0 {
+		if err == sim.ErrWouldBlock || n == 0 {
 			return
 		}
 		if err != nil {
@@ -314,7 +314,7 @@ func (e *plainText) changed() {
 			}
 			e.in = e.in[used:]
 		}
-		if err == loop.ErrWouldBlock {
+		if err == sim.ErrWouldBlock {
 			break
 		}
 		if err != nil {
@@ -335,7 +335,7 @@ func (e *plainText) flush() {
 		}
 		n, err := e.p.Write(e.out)
 		e.out = e.out[n:]
-		if err == loop.ErrWouldBlock {
+		if err == sim.ErrWouldBlock {
 			return
 		}
 		if err != nil {

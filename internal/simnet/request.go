@@ -30,6 +30,7 @@ type Traits struct {
 	Wrong     int // of those, with a frame that breaks the rules
 	Decline   int // ... and answered like any other request
 	BigHeads  int // fields that need more than a block
+	Overlong  int // a head of HTTP/1 is longer than any proxy reads
 	Large     int // an answer may be of any size up to Body, not of any order
 	IdleClose int // an origin closes a connection nobody uses
 
@@ -65,21 +66,22 @@ const (
 
 // Request is one request, the answer planned for it, and the book about both.
 type Request struct {
-	ID      int
-	From    netip.AddrPort // its client
-	Method  string
-	Minor   int
-	Body    int
-	Chunked bool
-	Trailer bool
-	Expect  bool
-	Patient bool // ... and it waits for the 100 as long as it takes
-	Close   bool
-	Upgrade bool
-	Socket  bool
-	Wrong   int // with Socket: 1: the client breaks the rules, 2: the origin does
-	Fill    int // length of a field that fills the head
-	Direct  bool
+	ID       int
+	From     netip.AddrPort // its client
+	Method   string
+	Minor    int
+	Body     int
+	Chunked  bool
+	Trailer  bool
+	Expect   bool
+	Patient  bool // ... and it waits for the 100 as long as it takes
+	Close    bool
+	Upgrade  bool
+	Socket   bool
+	Wrong    int  // with Socket: 1: the client breaks the rules, 2: the origin does
+	Fill     int  // length of a field that fills the head
+	Overlong bool // ... with more than a proxy takes
+	Direct   bool
 
 	Reply Reply
 
@@ -182,6 +184,15 @@ func (r *Run) newRequest() *Request {
 	}
 	q.Reply = r.newReply(q)
 	return q
+}
+
+// overlong has a request of HTTP/1 sent with a head that no proxy takes, which is the last
+// that its connection carries.
+func (r *Run) overlong(q *Request) {
+	if !q.Upgrade && chance(r.rng, r.Traits.Overlong) {
+		q.Overlong, q.Close, q.Fill = true, true, 70_000+r.rng.IntN(20_000)
+		q.Body, q.Chunked, q.Trailer, q.Expect, q.Patient = 0, false, false, false, false
+	}
 }
 
 // Tunnels: it asks for a tunnel and is to get one.

@@ -6,13 +6,13 @@ import (
 	"net/netip"
 	"strconv"
 
-	"zproxy/loop"
+	"zproxy/loop/sim"
 )
 
 // Rivals is a world in which clients always have something to ask of an upstream that
 // takes few requests at once, and others take what they can of it and do not go on.
 type Rivals struct {
-	World      *loop.World
+	World      *sim.World
 	Proxy      netip.AddrPort
 	AnswerNs   int64 // what the origin takes for each
 	Violations []string
@@ -47,10 +47,10 @@ const (
 // Origins brings them up: they answer what has come whole, after AnswerNs.
 func (r *Rivals) Origins() {
 	r.World.Serve(RivalOrigin, r.newOrigin)
-	r.World.Serve(RivalH2Origin, func(p *loop.Peer) { newPlainEnd(p, true, h2FirstWindow, rivalOrigin{r}) })
+	r.World.Serve(RivalH2Origin, func(p *sim.Peer) { newPlainEnd(p, true, h2FirstWindow, rivalOrigin{r}) })
 }
 
-func (r *Rivals) newOrigin(p *loop.Peer) {
+func (r *Rivals) newOrigin(p *sim.Peer) {
 	left := 0
 	e := &plainText{p: p, most: echoPatience}
 	answer := func() {
@@ -113,7 +113,7 @@ func (r *Rivals) fail(format string, args ...any) {
 	}
 }
 
-func (r *Rivals) connect(from netip.Addr) *loop.Peer {
+func (r *Rivals) connect(from netip.Addr) *sim.Peer {
 	r.next++
 	return r.World.Connect(netip.AddrPortFrom(from, 10_000+r.next), r.Proxy)
 }

@@ -5,12 +5,12 @@ import (
 	"math/rand/v2"
 	"net/netip"
 
-	"zproxy/loop"
+	"zproxy/loop/sim"
 )
 
 // Run is a world with its peers, and the book of what was asked and answered.
 type Run struct {
-	World  *loop.World
+	World  *sim.World
 	Traits Traits
 	// Requests lists all there were, by ID.
 	Requests []*Request
@@ -29,7 +29,7 @@ type Run struct {
 }
 
 // NewRun peoples a world.
-func NewRun(w *loop.World, t Traits) *Run {
+func NewRun(w *sim.World, t Traits) *Run {
 	return &Run{World: w, Traits: t, rng: w.Rand()}
 }
 
@@ -65,9 +65,9 @@ func (r *Run) Clients(addr netip.AddrPort) {
 
 // Origins serves each of the addresses, with h2 by HTTP/2.
 func (r *Run) Origins(addrs []string, h2 bool) {
-	serve := func(p *loop.Peer) { r.startOrigin(r.secure(p, true, "http/1.1")) }
+	serve := func(p *sim.Peer) { r.startOrigin(r.secure(p, true, "http/1.1")) }
 	if h2 {
-		serve = func(p *loop.Peer) { newH2Origin(r, r.secure(p, true, "h2")) }
+		serve = func(p *sim.Peer) { newH2Origin(r, r.secure(p, true, "h2")) }
 	}
 	for _, addr := range addrs {
 		r.World.Serve(addr, serve)

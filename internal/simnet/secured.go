@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"zproxy/loop"
+	"zproxy/loop/sim"
 	"zproxy/proto/tls"
 )
 
@@ -18,7 +18,7 @@ import (
 type secured struct {
 	hands
 	r      *Run
-	p      *loop.Peer
+	p      *sim.Peer
 	wake   func()
 	cut    int // bytes of the handshake that are said, the rest never is; -1: all
 	said   int
@@ -43,7 +43,7 @@ const (
 )
 
 // secure puts p into TLS, if that is what the run wants; protocols as in hands.
-func (r *Run) secure(p *loop.Peer, server bool, protocols ...string) link {
+func (r *Run) secure(p *sim.Peer, server bool, protocols ...string) link {
 	if p == nil || !(server && r.Traits.SecureOrigins || !server && r.Traits.SecureClients) {
 		return p
 	}
@@ -96,7 +96,7 @@ func (s *secured) shake() {
 		n, err := s.p.Read(b)
 		s.in = append(s.in, b[:n]...)
 		s.advance()
-		if err == loop.ErrWouldBlock {
+		if err == sim.ErrWouldBlock {
 			return
 		}
 		if err != nil {
@@ -168,7 +168,7 @@ func (s *secured) Write(b []byte) (int, error) {
 	case s.broken != nil || s.shut || s.p.Gone():
 		return 0, unix.EPIPE
 	case !s.open || s.cut >= 0:
-		return 0, loop.ErrWouldBlock
+		return 0, sim.ErrWouldBlock
 	}
 	if s.flush(); len(s.out) == 0 { // or the rest of a record is on the agenda
 		s.extra()
@@ -178,7 +178,7 @@ func (s *secured) Write(b []byte) (int, error) {
 		if _, err := s.p.Write(nil); err != nil {
 			return 0, err
 		}
-		return 0, loop.ErrWouldBlock
+		return 0, sim.ErrWouldBlock
 	}
 	n := min(len(b), room, mostContent)
 	if s.rng.IntN(4) == 0 {
@@ -242,7 +242,7 @@ func (s *secured) Read(b []byte) (int, error) {
 			if s.p.Gone() {
 				return 0, io.ErrClosedPipe
 			}
-			return 0, loop.ErrWouldBlock
+			return 0, sim.ErrWouldBlock
 		}
 		if n := recordLen(s.in); n > 0 && len(s.in) >= n {
 			s.record(s.in[:n])
@@ -253,7 +253,7 @@ func (s *secured) Read(b []byte) (int, error) {
 		n, err := s.p.Read(more)
 		s.in = append(s.in, more[:n]...)
 		switch {
-		case err == loop.ErrWouldBlock || err == io.ErrClosedPipe:
+		case err == sim.ErrWouldBlock || err == io.ErrClosedPipe:
 			return 0, err
 		case err != nil:
 			s.lost(err)

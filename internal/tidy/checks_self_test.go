@@ -35,8 +35,8 @@ func TestChecksSeeViolations(t *testing.T) {
 
 		{checkConfined, "proxy/a.go", `import "unsafe"`, "proxy/a.go:2: import unsafe is for loop, numa, buf, bench/floor only"},
 		{checkConfined, "buf/a.go", `import "unsafe"`, ""},
-		{checkConfined, "proxy/a.go", `import "net/http"`, "net/http is for admin, bench only"},
-		{checkConfined, "proxy/a.go", `import "net/http/httputil"`, "net/http/httputil is for admin, bench only"},
+		{checkConfined, "proxy/a.go", `import "net/http"`, "net/http is for admin, bench, internal/mixedload, server/acme, upstream/health only"},
+		{checkConfined, "proxy/a.go", `import "net/http/httputil"`, "net/http/httputil is for admin, bench, internal/mixedload, server/acme, upstream/health only"},
 		{checkConfined, "proxy/a_test.go", `import "net/http"`, ""},
 		{checkConfined, "admin/a.go", `import "net/http"`, ""},
 		{checkConfined, "server/a.go", `import "github.com/pawelgaczynski/giouring"`, "giouring is for loop only"},
@@ -68,6 +68,20 @@ func TestChecksSeeViolations(t *testing.T) {
 		{checkLengths, "buf/a.go", "func f() {\n" + body[:len(body)-10] + "}", ""},
 		{checkLengths, "buf/a.go", "func f() {\n\tx := []int{\n" + data + "\t}\n}", ""},
 		{checkLengths, "buf/a.go", "func f() {\n\tx := []func(){func() {\n" + body + "}}\n}", "f has 74 lines"},
+
+		{checkMethods, "buf/a.go", "type a int\n" + methods("a", 61), "buf.a has 61 methods, at most 60"},
+		{checkMethods, "buf/a.go", "type a[T any] int\n" + methods("a[T]", 61), "buf.a has 61 methods"},
+		{checkMethods, "buf/a.go", "type a int\n" + methods("a", 60), ""},
+		{checkMethods, "buf/a_test.go", "type a int\n" + methods("a", 61), ""},
+		{checkMethods, "loop/a.go", "type Loop int\n" + methods("Loop", methodsOf["loop.Loop"]+1), "make it less"},
+		{checkMethods, "loop/a.go", "type Loop int\n" + methods("Loop", methodsOf["loop.Loop"]-1), "falls with them"},
+
+		{checkKinds, "proxy/a.go", "var _ = c.stream != 0", "asks which kind of leg it is"},
+		{checkKinds, "proxy/a.go", "func f(stream uint32) { if 0 == (stream) { f(1) } }", "for proxy/leg.go only"},
+		{checkKinds, "proxy/a.go", "func f() { switch c.kind { case 1: } }", "asks which kind of leg it is"},
+		{checkKinds, "proxy/leg.go", "var _ = c.stream != 0", ""},
+		{checkKinds, "proxy/a_test.go", "var _ = c.stream != 0", ""},
+		{checkKinds, "proxy/a.go", "var _ = streams.At(c.stream).id != 0", ""},
 
 		{checkNames, "buf/util.go", "", `"util" says nothing`},
 		{checkNames, "buf/helpers_test.go", "", `"helpers" says nothing`},

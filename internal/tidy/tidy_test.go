@@ -13,6 +13,8 @@ var checks = []struct {
 	{"confined", checkConfined},
 	{"data path", checkBanned},
 	{"lengths", checkLengths},
+	{"methods", checkMethods},
+	{"kinds of legs", checkKinds},
 	{"package comments", checkPackageDocs},
 	{"names", checkNames},
 	{"unfinished", checkUnfinished},

@@ -13,6 +13,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"net"
 	"testing"
@@ -39,19 +40,39 @@ func Certificate(t testing.TB, kind string) tls.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	from := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: Name}, DNSNames: []string{Name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, from, from, key.(crypto.Signer).Public(), key)
+	leaf := sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: Name}, DNSNames: []string{Name}}, key.(crypto.Signer), nil, nil)
+	return tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}
+}
+
+// Issue makes a certificate from a template and its key, on P-256, by an issuer or, where
+// that is nil, by itself. Without times it is good for an hour.
+func Issue(t testing.TB, from, issuer *x509.Certificate, by crypto.Signer) (*x509.Certificate, *ecdsa.PrivateKey) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaf, err := x509.ParseCertificate(der)
+	return sign(t, from, key, issuer, by), key
+}
+
+func sign(t testing.TB, from *x509.Certificate, key crypto.Signer, issuer *x509.Certificate, by crypto.Signer) *x509.Certificate {
+	t.Helper()
+	from.SerialNumber = big.NewInt(time.Now().UnixNano())
+	if from.NotAfter.IsZero() {
+		from.NotBefore, from.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	}
+	if issuer == nil {
+		issuer, by = from, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, from, issuer, key.Public(), by)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // PEM is a certificate and its key as files have them.
@@ -83,4 +104,28 @@ func Pipe(t testing.TB) (a, b net.Conn) {
 	b = <-accepted
 	t.Cleanup(func() { a.Close(); b.Close() })
 	return a, b
+}
+
+// Echo is the address of a server within TLS that sends back what it gets, until the
+// test ends.
+func Echo(t testing.TB, config *tls.Config) string {
+	t.Helper()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				_, _ = io.Copy(c, c)
+			}()
+		}
+	}()
+	return l.Addr().String()
 }

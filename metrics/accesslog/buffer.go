@@ -18,7 +18,7 @@ type block struct {
 // loop's thread, except Dropped. Steady state allocates nothing.
 type Buffer struct {
 	log     *Logger
-	cur     *block      // never nil; below the hand-over mark between calls
+	cur     *block      // never nil; below the hand-over watermark between calls
 	free    chan *block // empty blocks that came back
 	made    int         // blocks allocated so far
 	clocks  clocks
@@ -39,8 +39,8 @@ func (l *Logger) NewBuffer(dropped *uint64) *Buffer {
 
 func (b *Buffer) newBlock() *block {
 	b.made++
-	// Above the mark there is room for one line, whatever it holds.
-	return &block{lines: make([]byte, 0, b.log.mark+maxLine), home: b.free}
+	// Above the watermark there is room for one line, whatever it holds.
+	return &block{lines: make([]byte, 0, b.log.watermark+maxLine), home: b.free}
 }
 
 // Add writes one line. It never blocks; when the buffer is full and the writer
@@ -55,7 +55,7 @@ func (b *Buffer) Add(r *Record) {
 		b.cur.lines = appendJSON(b.cur.lines, &b.clocks.json, r)
 	}
 	b.cur.records++
-	if len(b.cur.lines) >= b.log.mark && !b.handOver() {
+	if len(b.cur.lines) >= b.log.watermark && !b.handOver() {
 		b.drop()
 	}
 }

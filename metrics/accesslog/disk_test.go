@@ -130,7 +130,7 @@ func onSmallDisk(t *testing.T, path string, room int) (*Logger, *small) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &Logger{path: path, mark: 4096, flushNs: 1, report: func(string) {}, retry: time.Millisecond}
+	l := &Logger{path: path, watermark: 4096, flushNs: 1, report: func(string) {}, retry: time.Millisecond}
 	disk := &small{File: f, room: room}
 	l.start(disk, 1)
 	t.Cleanup(func() { l.Close() })
@@ -143,7 +143,7 @@ func tenOnSmallDisk(t *testing.T, path string) (*Logger, *small) {
 	t.Helper()
 	l, disk := onSmallDisk(t, path, 1000)
 	b := l.NewBuffer(nil)
-	for n := range 10 { // below the mark: one block
+	for n := range 10 { // below the watermark: one block
 		add(b, 0, n)
 	}
 	b.Close()

@@ -39,7 +39,7 @@ func stalled(t *testing.T, kind string) (l *Logger, reader *os.File) {
 	}
 	reader = os.NewFile(uintptr(fds[0]), "reader")
 	t.Cleanup(func() { reader.Close() })
-	l = &Logger{mark: 32 << 10, flushNs: 1, report: func(string) {}, retry: time.Second}
+	l = &Logger{watermark: 32 << 10, flushNs: 1, report: func(string) {}, retry: time.Second}
 	l.start(os.NewFile(uintptr(fds[1]), "stdout"), 1)
 	return l, reader
 }

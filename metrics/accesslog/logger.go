@@ -30,13 +30,13 @@ type Options struct {
 
 // Logger owns the file and the goroutine that writes it.
 type Logger struct {
-	path    string // "" for stdout
-	format  Format
-	layout  []variables.LogPart
-	mark    int
-	flushNs int64
-	report  func(string)
-	retry   time.Duration // between attempts while the file cannot be written
+	path      string // "" for stdout
+	format    Format
+	layout    []variables.LogPart
+	watermark int
+	flushNs   int64
+	report    func(string)
+	retry     time.Duration // between attempts while the file cannot be written
 
 	full    chan *block   // blocks to write
 	swap    chan swap     // files to go on with
@@ -86,14 +86,14 @@ var ErrStuck = errors.New("the access log's writer is stuck in a write; is the r
 // writer. Lines of several processes may share a file.
 func Open(o Options) (*Logger, error) {
 	l := &Logger{
-		path: o.Path, format: o.Format, layout: o.Layout, mark: o.BufferBytes, flushNs: int64(o.Flush),
+		path: o.Path, format: o.Format, layout: o.Layout, watermark: o.BufferBytes, flushNs: int64(o.Flush),
 		report: o.Report, retry: o.Retry,
 	}
 	if l.path == "-" || l.path == "stdout" {
 		l.path = ""
 	}
-	if l.mark <= 0 {
-		l.mark = 64 << 10
+	if l.watermark <= 0 {
+		l.watermark = 64 << 10
 	}
 	if l.flushNs <= 0 {
 		l.flushNs = int64(time.Second)
@@ -260,6 +260,14 @@ func (b *Buffer) Close() {
 	case <-b.log.done:
 		b.drop()
 	case <-timeout.C:
+		b.drop()
+	}
+}
+
+// Leave hands over what the buffer still holds, or drops it where there is no room: unlike
+// Close it never waits. The Buffer is unusable afterwards.
+func (b *Buffer) Leave() {
+	if len(b.cur.lines) > 0 && !b.handOver() {
 		b.drop()
 	}
 }

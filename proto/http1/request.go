@@ -23,17 +23,16 @@ const (
 // is zero for a new message: it makes a head that trickles in cost no more than
 // two passes.
 //
-// With a fault h may hold the method and the target, for the log; the sender
-// gets f.Status and the connection ends.
+// With a fault h may hold the method and the target of b, for the log and the answer,
+// however b came; the sender gets f.Status and the connection ends.
 func ParseRequest(b []byte, scanned Cursor, lim *Limits, h *proto.Head) (n int, scannedNow Cursor, f *proto.Fault) {
 	b, full := clip(b, lim)
 	if scanned != (Cursor{}) {
-		if again, next := resume(b, scanned, lim, h); !again {
-			if line, _, _ := next.split(); line == 0 {
-				h.Reset(b)
-				return requestLineGoesOn(b, requestLineStart(b, lim), full)
-			}
-			return goesOn(next, full, proto.RequestFault(proto.FaultHeadTooLarge))
+		// A fault is found once more from the beginning: h is to describe b then.
+		again, next := resume(b, scanned, lim, h)
+		line, _, _ := next.split()
+		if !again && !full && (line > 0 || requestLineStart(b, lim) == proto.FaultNone) {
+			return 0, next, nil
 		}
 	}
 	h.Reset(b)

@@ -38,7 +38,8 @@ func requestParser(lim *Limits) parser {
 }
 
 // outcome feeds in in pieces that end at cuts (and at the end), and tells the
-// first result that is not "more".
+// first result that is not "more". Before each piece the head has described
+// somebody else's message, as one that many connections share does.
 func outcome(parse parser, in []byte, cuts func(i int) bool) string {
 	var h proto.Head
 	var scanned Cursor
@@ -46,10 +47,16 @@ func outcome(parse parser, in []byte, cuts func(i int) bool) string {
 		if i < len(in) && !cuts(i) {
 			continue
 		}
+		if _, _, f := ParseRequest([]byte(foreign), Cursor{}, &testLimits, &h); f != nil {
+			panic(f.Reason)
+		}
 		n, next, f := parse(in[:i:i], scanned, &h)
 		switch {
 		case f != nil:
-			return "fault " + f.Code.Name()
+			if str(&h, h.Target) == "/foreign" {
+				return fmt.Sprintf("fault %s, and %q %q of another message", f.Code.Name(), str(&h, h.MethodName), str(&h, h.Target))
+			}
+			return fmt.Sprintf("fault %s, method %d", f.Code.Name(), h.Method)
 		case n > 0:
 			return fmt.Sprint(n, " ", describe(&h))
 		}
@@ -57,6 +64,8 @@ func outcome(parse parser, in []byte, cuts func(i int) bool) string {
 	}
 	return "more"
 }
+
+const foreign = "HEAD /foreign HTTP/1.1\r\nHost: a\r\n\r\n"
 
 func atOnce(int) bool       { return false }
 func everyByte(int) bool    { return true }

@@ -16,11 +16,9 @@ const statusLineMin = versionBytes + 4 + 2
 func ParseResponse(b []byte, scanned Cursor, req proto.Method, lim *Limits, h *proto.Head) (n int, scannedNow Cursor, f *proto.Fault) {
 	b, full := clip(b, lim)
 	if scanned != (Cursor{}) {
-		if again, next := resume(b, scanned, lim, h); !again {
-			if code := statusLineStart(b); code != proto.FaultNone {
-				return 0, Cursor{}, proto.ResponseFault(code)
-			}
-			return goesOn(next, full, proto.ResponseFault(proto.FaultHeadTooLarge))
+		again, next := resume(b, scanned, lim, h)
+		if !again && !full && statusLineStart(b) == proto.FaultNone {
+			return 0, next, nil
 		}
 	}
 	h.Reset(b)

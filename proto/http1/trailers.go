@@ -10,8 +10,8 @@ import "zproxy/proto"
 func ParseTrailers(b []byte, scanned Cursor, lim *Limits, h *proto.Head) (n int, scannedNow Cursor, f *proto.Fault) {
 	b, full := clip(b, lim)
 	if scanned != (Cursor{}) {
-		if again, next := resume(b, scanned, lim, h); !again {
-			return goesOn(next, full, proto.RequestFault(proto.FaultHeadTooLarge))
+		if again, next := resume(b, scanned, lim, h); !again && !full {
+			return 0, next, nil
 		}
 	}
 	h.Reset(b)

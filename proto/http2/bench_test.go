@@ -136,17 +136,6 @@ func BenchmarkRequestBlock(b *testing.B) {
 	}
 }
 
-func BenchmarkReadBlock(b *testing.B) {
-	h := requestHead(b, "GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\nX-Custom-Thing: 1\r\n\r\n")
-	block := AppendRequestBlock(nil, h, line("GET", "http", "a.example", "/", ""), -1, nil)
-	var text []byte
-	read := new(proto.Head)
-	b.ReportAllocs()
-	for b.Loop() {
-		text, _ = ReadBlock(text[:0], block, read)
-	}
-}
-
 // BenchmarkDecoders has both decoders read what browsers send once the table has it,
 // the same with paths of their own, and 4000 fields of which nobody wants the most.
 func BenchmarkDecoders(b *testing.B) {

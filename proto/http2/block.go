@@ -85,6 +85,19 @@ func AppendRequestBlock(dst []byte, h *proto.Head, r *RequestLine, length int64,
 	return appendRest(dst, h, length, extras)
 }
 
+// ReadRequestBlock is the head of a request whose block AppendRequestBlock has made, in memory
+// of its own; false if it is none, or one of twice what c allows. What the head says of
+// content is the content-length alone.
+func ReadRequestBlock(block []byte, c *Config) (*proto.Head, bool) {
+	d, x, wide := decoder{}, section{}, *c
+	wide.HeadBytes, wide.Fields, wide.LineBytes = 2*c.HeadBytes, 2*c.Fields+32, 2*c.LineBytes
+	x.begin(sectionRequest, &wide)
+	if d.decode(block, &x) != nil || x.endRequest(&wide, false) != nil || x.over != nil {
+		return nil, false
+	}
+	return &x.head, true
+}
+
 // appendLiteralLine spells out the pseudo-fields of r. Those in never are not to be
 // indexed.
 func appendLiteralLine(dst []byte, never uint8, r *RequestLine) []byte {

@@ -178,40 +178,6 @@ func FuzzSection(f *testing.F) {
 	})
 }
 
-// FuzzReadBlock: arbitrary bytes do no harm, and what is read is what another
-// decoder reads.
-func FuzzReadBlock(f *testing.F) {
-	f.Add(AppendField(AppendStatus(nil, 200), &proto.Extra{Name: "x", Value: []byte("y")}))
-	f.Add([]byte("\x82\x87\x84\x01\x01a\x0f\x01\x03abc"))
-	f.Add([]byte("\x00\x7f\x01"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		h := new(proto.Head)
-		text, ok := ReadBlock(nil, b, h)
-		if !ok {
-			return
-		}
-		fields, err := hpack.NewDecoder(4096, nil).DecodeFull(b)
-		if err != nil {
-			t.Fatalf("%x is read, but: %v", b, err)
-		}
-		n := 0
-		for _, f := range fields {
-			if !strings.HasPrefix(f.Name, ":") {
-				if n == len(h.Fields) {
-					t.Fatal("a field is missing")
-				}
-				if got := &h.Fields[n]; string(h.Bytes(got.Name)) != f.Name || string(h.Bytes(got.Value)) != f.Value {
-					t.Fatalf("%q: %q is not %v", h.Bytes(got.Name), h.Bytes(got.Value), f)
-				}
-				n++
-			}
-		}
-		if n != len(h.Fields) || len(text) == 0 && len(fields) > 0 && len(fields[0].Name) > 0 {
-			t.Errorf("%d fields of %d", len(h.Fields), n)
-		}
-	})
-}
-
 // FuzzFrames: what this package writes is read by another framer as what was
 // meant. The other way round is what rig does in every test.
 func FuzzFrames(f *testing.F) {

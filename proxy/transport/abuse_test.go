@@ -236,7 +236,7 @@ func TestEndHandshakes(t *testing.T) {
 			open = append(open, c)
 		}
 		eventually(t, "both are there", func() (so bool) {
-			do(func() { so = o.stats.UnderWay == 2 && o.pool.InUse() > 0 })
+			do(func() { so = o.handshakes.stats.UnderWay == 2 && o.pool.InUse() > 0 })
 			return so
 		})
 		for k, all := range []bool{false, true} {

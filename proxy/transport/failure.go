@@ -20,12 +20,13 @@ const (
 	reasonOther     = "other"
 )
 
-// reasons go by what is in crypto/tls's errors, and in those of package credentials.
+// reasons go by what is in crypto/tls's errors, and in those of package credentials, in lower case.
 var reasons = [...]struct{ text, reason string }{
 	{"unsupported versions", "protocol version"},
+	{"protocol fallback", "protocol version"},
 	{"no cipher suite supported", "no shared cipher suite"},
-	{"ECDHE", "no shared group"},
-	{"key share", "no shared group"},
+	{"no key exchanges", "no shared group"},
+	{"elliptic curves", "no shared group"},
 	{"application protocol", "no shared ALPN protocol"},
 	{"strict_sni", "unknown name"},
 	{"didn't provide a certificate", "no client certificate"},
@@ -33,12 +34,16 @@ var reasons = [...]struct{ text, reason string }{
 	{"is revoked", "certificate revoked"},
 	{"revocation list", "no current revocation list"},
 	{"too long to be passed on", "client certificate too long"},
-	{"Encrypted Client Hello", "encrypted client hello"},
-	{"bad record MAC", "bad record MAC"},
+	{"encrypted client hello", "encrypted client hello"},
+	{"encrypted_client_hello", "encrypted client hello"},
+	{"bad record mac", "bad record MAC"},
 	{"unexpected message", "unexpected message"},
+	{"unexpected handshake message", "unexpected message"},
 	{"invalid signature", "invalid signature"},
 	{"malformed", "malformed message"},
-	{"unmarshal", "malformed message"},
+	{"error decoding", "malformed message"},
+	{"exceeds maximum", "malformed message"},
+	{"key share", "malformed message"},
 	{"signature algorithm", "no shared signature algorithm"},
 }
 
@@ -65,7 +70,7 @@ func reasonOf(err error) string {
 	case errors.As(err, &invalid):
 		return "certificate not valid"
 	}
-	text := err.Error()
+	text := strings.ToLower(err.Error())
 	for i := range reasons {
 		if strings.Contains(text, reasons[i].text) {
 			return reasons[i].reason

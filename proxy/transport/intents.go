@@ -86,6 +86,7 @@ func (t *Transport) Shutdown(id loop.ConnID) {
 func (t *Transport) Close(id loop.ConnID) {
 	i := t.entry(id)
 	if i == 0 {
+		t.greetings.drop(id)
 		t.Loop.Close(id)
 		return
 	}
@@ -95,7 +96,8 @@ func (t *Transport) Close(id loop.ConnID) {
 	}
 	tells := (c.state == stateOpen || c.state == stateFailed) && c.out.Empty() && !c.has(flagFinished)
 	if tells && c.state == stateOpen {
-		tells = t.Loop.Queued(id) == 0
+		// Who only checks a name still waits for the end of the handshake, which there is nothing behind.
+		tells = t.Loop.Queued(id) == 0 || c.alpn == ProtocolChallenge
 		c.tls.Close()
 	}
 	if tells = tells && t.control(i, c); tells {
@@ -119,6 +121,7 @@ func (t *Transport) Close(id loop.ConnID) {
 
 // Abort is Close with RST.
 func (t *Transport) Abort(id loop.ConnID) {
+	t.greetings.drop(id)
 	if i := t.entry(id); i != 0 {
 		c := t.conns.At(i)
 		t.drop(i, c)
@@ -152,13 +155,13 @@ func (t *Transport) CanSplice(from, to loop.ConnID) bool {
 	return t.entry(from) == 0 && t.entry(to) == 0
 }
 
-// Splice and Gather are for sockets in clear.
+// Splice and LowWatermark are for sockets in clear.
 func (t *Transport) Splice(from, to loop.ConnID, n uint64) bool {
 	return t.CanSplice(from, to) && t.Loop.Splice(from, to, n)
 }
 
-func (t *Transport) Gather(id loop.ConnID, n uint64) {
+func (t *Transport) LowWatermark(id loop.ConnID, n uint64) {
 	if t.entry(id) == 0 {
-		t.Loop.Gather(id, n)
+		t.Loop.LowWatermark(id, n)
 	}
 }

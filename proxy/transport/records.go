@@ -10,10 +10,6 @@ import (
 )
 
 const (
-	// cipherSlots is how many connections' keys are kept ready in each direction;
-	// a connection's keys are made ready again when another has taken its slot.
-	cipherSlots = 256
-
 	// Where a peer has got nothing for lullNs, the first firstBytes come in records
 	// of one segment each: it can open the first one when it has come, and needs not
 	// wait for 16 KiB (the congestion window may have to grow before they fit).
@@ -21,38 +17,6 @@ const (
 	firstBytes   = 8 << 10
 	segmentBytes = 1300
 )
-
-// ciphers are the keys of one connection made ready.
-type ciphers struct {
-	in, out     tls.Cipher
-	inOf, outOf loop.ConnID
-}
-
-func (t *Transport) slot(i uint32) *ciphers {
-	s := &t.ciphers[i%cipherSlots]
-	if *s == nil {
-		*s = new(ciphers)
-	}
-	return *s
-}
-
-func (t *Transport) cipherIn(i uint32, c *conn) *tls.Cipher {
-	s := t.slot(i)
-	if s.inOf != c.id {
-		s.inOf = c.id
-		c.tls.UseIn(&s.in)
-	}
-	return &s.in
-}
-
-func (t *Transport) cipherOut(i uint32, c *conn) *tls.Cipher {
-	s := t.slot(i)
-	if s.outOf != c.id {
-		s.outOf = c.id
-		c.tls.UseOut(&s.out)
-	}
-	return &s.out
-}
 
 // open opens records until one has content, which becomes Received in t.ev.
 // False: there is no whole record, or the connection's end was among them.
@@ -129,13 +93,13 @@ func (t *Transport) content(i uint32, c *conn, rec []byte) (at, size int, ok boo
 	raw := t.beforeFirst(c, rec)
 	for used := 0; used < len(rec); {
 		var ev tls.Event
-		n := c.tls.Next(t.cipherIn(i, c), rec[used:], &ev)
+		n := c.tls.Next(t.keys.in(i, c), rec[used:], &ev)
 		switch ev.Kind {
 		case tls.EventData:
 			at, size = used+ev.Off, ev.N
 		case tls.EventTicket:
 			if ev.End && raw != nil {
-				t.jobs[i].Ticket(raw)
+				t.handshakes.jobs[i].Ticket(raw)
 				raw = nil
 			}
 		case tls.EventClosed, tls.EventFailed:
@@ -146,7 +110,7 @@ func (t *Transport) content(i uint32, c *conn, rec []byte) (at, size int, ok boo
 	}
 	if c.has(flagTicket) {
 		c.flags &^= flagTicket
-		t.jobs[i] = job{}
+		t.handshakes.jobs[i] = job{}
 	}
 	if c.tls.Pending() {
 		t.touch(i, c)
@@ -221,7 +185,7 @@ func (t *Transport) over(i uint32, c *conn, ev *tls.Event) {
 
 // broken has RecvEnd reported with errno, and Failure say why.
 func (t *Transport) broken(i uint32, c *conn, errno unix.Errno, why string) {
-	t.jobs[i].why = why
+	t.handshakes.jobs[i].why = why
 	c.errno = uint16(errno)
 	t.end(i, c)
 }
@@ -287,7 +251,7 @@ func (t *Transport) seal(i uint32, c *conn) bool {
 		}
 		t.pool.CopyOut(&c.out, b[lead:lead+n])
 		t.pool.Consume(&c.out, n)
-		size := c.tls.Seal(t.cipherOut(i, c), b, n)
+		size := c.tls.Seal(t.keys.out(i, c), b, n)
 		t.Loop.Send(c.id, t.pool.Commit(size))
 		c.burst = min(c.burst+uint32(n), 1<<30)
 		if c.tls.Pending() && !t.control(i, c) {
@@ -312,7 +276,7 @@ func (t *Transport) control(i uint32, c *conn) bool {
 		if b == nil {
 			return false
 		}
-		n := c.tls.Output(t.cipherOut(i, c), b)
+		n := c.tls.Output(t.keys.out(i, c), b)
 		t.Loop.Send(c.id, t.pool.Commit(n))
 	}
 	return true

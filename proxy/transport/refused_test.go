@@ -2,18 +2,15 @@ package transport
 
 import (
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	stdtls "crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"io"
-	"math/big"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"zproxy/internal/tlstest"
 	"zproxy/loop"
 	"zproxy/proxy/transport/credentials"
 )
@@ -35,27 +32,8 @@ func newAuthority(t *testing.T) *authority {
 // issue makes a certificate from a template, whose times may be left out.
 func (a *authority) issue(t *testing.T, from *x509.Certificate) stdtls.Certificate {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	from.SerialNumber = big.NewInt(time.Now().UnixNano())
-	if from.NotAfter.IsZero() {
-		from.NotBefore, from.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	}
-	parent, signer := a.cert, a.key
-	if parent == nil {
-		parent, signer = from, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, from, parent, key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return stdtls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+	cert, key := tlstest.Issue(t, from, a.cert, a.key)
+	return stdtls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
 }
 
 // A handshake that fails for the peer's certificate says which check did not pass.
@@ -91,17 +69,7 @@ func TestRefusedCertificates(t *testing.T) {
 			config.VerifyConnection = credentials.Pinned(x.pins)
 		}
 		backends(t, func(t *testing.T, io_ loop.IO) {
-			ln, err := stdtls.Listen("tcp", "127.0.0.1:0", &stdtls.Config{Certificates: []stdtls.Certificate{x.cert}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer ln.Close()
-			go func() {
-				if c, err := ln.Accept(); err == nil {
-					_, _ = io.Copy(io.Discard, c)
-					c.Close()
-				}
-			}()
+			addr := tlstest.Echo(t, &stdtls.Config{Certificates: []stdtls.Certificate{x.cert}})
 			done := make(chan unix.Errno, 1)
 			_, o, do := serve(t, io_, Config{}, func(o *owner, ev *loop.Event) {})
 			do(func() {
@@ -112,7 +80,7 @@ func TestRefusedCertificates(t *testing.T) {
 					}
 				}
 				o.refused = func(errno unix.Errno) { done <- errno }
-				r, err := loop.NewRemote(ln.Addr().String(), loop.SockOpts{})
+				r, err := loop.NewRemote(addr, loop.SockOpts{})
 				if err != nil {
 					t.Error(err)
 					return

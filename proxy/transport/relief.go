@@ -28,7 +28,7 @@ func (t *Transport) Relieve(patienceMs uint32) {
 		}
 		switch {
 		case c.state == stateHello:
-			t.fail(i, c, whyHeld, reasonNoBuffers, unix.ENOBUFS)
+			t.handshakes.fail(i, c, whyHeld, reasonNoBuffers, unix.ENOBUFS)
 		case c.state == stateOpen && c.has(flagSub) && !c.has(flagListed|flagEOF|flagEnded):
 			c.tls.Fail(tls.AlertInternalError)
 			t.broken(i, c, unix.ENOBUFS, whyHeld)
@@ -58,7 +58,7 @@ func (t *Transport) EndHandshakes(all bool) {
 		left--
 		c := t.conns.At(i)
 		if c.has(flagServer) && (c.state == stateHello && (all || c.in.Empty()) || c.state == stateHandshake && all) {
-			t.fail(i, c, whyShutdown, reasonShutdown, unix.ESHUTDOWN)
+			t.handshakes.fail(i, c, whyShutdown, reasonShutdown, unix.ESHUTDOWN)
 		}
 	}
 }

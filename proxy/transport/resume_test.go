@@ -3,7 +3,6 @@ package transport
 import (
 	stdtls "crypto/tls"
 	"crypto/x509"
-	"io"
 	"sync/atomic"
 	"testing"
 
@@ -35,23 +34,7 @@ func TestSessionsOfOrigins(t *testing.T) {
 				if asks {
 					server.ClientAuth = stdtls.RequestClientCert
 				}
-				ln, err := stdtls.Listen("tcp", "127.0.0.1:0", server)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer ln.Close()
-				go func() {
-					for {
-						c, err := ln.Accept()
-						if err != nil {
-							return
-						}
-						go func() {
-							defer c.Close()
-							_, _ = io.Copy(c, c)
-						}()
-					}
-				}()
+				addr := tlstest.Echo(t, server)
 				done := make(chan struct{}, 1)
 				_, o, do := serve(t, io_, Config{}, func(o *owner, ev *loop.Event) {
 					switch ev.Kind {
@@ -69,7 +52,7 @@ func TestSessionsOfOrigins(t *testing.T) {
 				for range 3 {
 					before := cache.put.Load()
 					do(func() {
-						r, err := loop.NewRemote(ln.Addr().String(), loop.SockOpts{})
+						r, err := loop.NewRemote(addr, loop.SockOpts{})
 						if err != nil {
 							t.Error(err)
 							return
@@ -82,7 +65,7 @@ func TestSessionsOfOrigins(t *testing.T) {
 					}
 				}
 				do(func() {
-					if all, resumed, failed := counted(o.counts); all != 3 || resumed != 2 || failed != 0 {
+					if all, resumed, failed := counted(o.handshakes.counts); all != 3 || resumed != 2 || failed != 0 {
 						t.Errorf("%04x, certificate asked for %v: %d handshakes, %d resumed, %d failed", version, asks, all, resumed, failed)
 					}
 				})

@@ -91,50 +91,38 @@ type Transport struct {
 
 	secure []uint32 // by the loop's slot: entry in conns, 0: in clear
 	conns  slab.Slab[conn]
-	jobs   []job     // by entry
-	agreed []Session // by entry, from the end of the handshake on
-	hello  []*Server // by entry, until the handshake begins
 
 	ready   []uint32 // connections with something to report
 	at      int      // those before have been worked off
 	touched []uint32 // connections with something to seal
 
-	workers handshake.Starter
-	most    int // handshakes under way
 	ev      loop.Event
 	failure string
 	joined  []byte // a record that does not lie in one piece
-	wire    []byte // what a handshake has to send
 	raw     []byte // a record as it came
 
-	ciphers [cipherSlots]*ciphers
-	stats   Stats
-	counts  *metrics.TLS
+	handshakes handshakes
+	greetings  greetings
+	keys       keys
 }
 
-type job struct {
-	handshake.Handshake
-	config *Client // of a connection that is still being dialled
-	why    string  // what became of it, for Failure
-}
-
-// Config is what a Transport is made of. MaxHandshakes bounds those under way at
-// once; beyond it connections are refused.
+// Config is what a Transport is made of. All transports of a process share Workers.
 type Config struct {
-	Loop          *loop.Loop
-	Pool          *buf.Pool
-	Workers       handshake.Starter
-	MaxHandshakes int
-	Counts        *metrics.TLS
+	Loop    *loop.Loop
+	Pool    *buf.Pool
+	Workers handshake.Starter
+	Counts  *metrics.TLS
 }
 
 // New makes the transport of a loop, on the loop's thread.
 func New(c Config) *Transport {
-	return &Transport{Loop: c.Loop, pool: c.Pool, workers: c.Workers, most: c.MaxHandshakes, counts: c.Counts}
+	t := &Transport{Loop: c.Loop, pool: c.Pool}
+	t.handshakes = handshakes{t: t, workers: c.Workers, counts: c.Counts}
+	return t
 }
 
 // Handshakes copies the counters.
-func (t *Transport) Handshakes() Stats { return t.stats }
+func (t *Transport) Handshakes() Stats { return t.handshakes.stats }
 
 // entry is that of id's TLS, 0: it is in clear.
 func (t *Transport) entry(id loop.ConnID) uint32 {
@@ -158,12 +146,7 @@ func (t *Transport) newConn(id loop.ConnID) (uint32, *conn) {
 		t.secure = append(t.secure, make([]uint32, slot+1-len(t.secure))...)
 	}
 	t.secure[slot] = i
-	if int(i) >= len(t.jobs) {
-		more := int(i) + 1 - len(t.jobs)
-		t.jobs = append(t.jobs, make([]job, more)...)
-		t.hello = append(t.hello, make([]*Server, more)...)
-		t.agreed = append(t.agreed, make([]Session, more)...)
-	}
+	t.handshakes.grow(i)
 	return i, c
 }
 
@@ -174,7 +157,7 @@ func (t *Transport) Poll(maxWait time.Duration) error {
 	if len(t.touched) > 0 && !t.flush() && (maxWait < 0 || maxWait > time.Millisecond) {
 		maxWait = time.Millisecond // there was no memory: again soon
 	}
-	if len(t.ready) > 0 {
+	if len(t.ready)+len(t.greetings.due) > 0 {
 		maxWait = 0
 	}
 	return t.Loop.Poll(maxWait)
@@ -195,16 +178,30 @@ func (t *Transport) Next() *loop.Event {
 			}
 			t.conns.At(i).flags &^= flagListed
 		}
+		if len(t.greetings.due) > 0 && t.greetings.next(&t.ev) {
+			return &t.ev
+		}
 		ev := t.Loop.Next()
 		switch {
 		case ev == nil:
 			return nil
 		case ev.Kind == loop.MailIn:
 			if m := t.Loop.Mail(ev); m.Kind == mailHandshake {
-				t.handshakeMail(loop.ConnID(m.A))
+				t.handshakes.mail(loop.ConnID(m.A))
 				continue
 			}
 			return ev
+		}
+		if len(t.greetings.prefaces) > 0 {
+			t.greetings.prefaced(t, ev)
+		}
+		if len(t.greetings.open) > 0 {
+			if g := t.greetings.open[ev.Conn]; g != nil {
+				if t.greetings.event(g, ev) {
+					return ev
+				}
+				continue
+			}
 		}
 		i := t.entry(ev.Conn)
 		if i == 0 || t.event(i, ev) {
@@ -240,7 +237,7 @@ func (t *Transport) report(i uint32) bool {
 		c.flags &^= flagConnected
 		t.ev.Kind = loop.Connected
 		if c.state == stateFailed {
-			t.ev.Errno, t.failure = unix.Errno(c.errno), t.jobs[i].why
+			t.ev.Errno, t.failure = unix.Errno(c.errno), t.handshakes.jobs[i].why
 		}
 	case c.state != stateOpen:
 		return false
@@ -254,7 +251,7 @@ func (t *Transport) report(i uint32) bool {
 		c.flags = c.flags&^flagEOF | flagEnded
 		t.pool.Drop(&c.in)
 		t.ev.Kind, t.ev.Errno = loop.RecvEnd, unix.Errno(c.errno)
-		t.failure = t.jobs[i].why
+		t.failure = t.handshakes.jobs[i].why
 	default:
 		return false
 	}
@@ -270,7 +267,7 @@ func (t *Transport) event(i uint32, ev *loop.Event) bool {
 		if ev.Errno != 0 {
 			return true
 		}
-		t.beginClient(i, c)
+		t.handshakes.beginClient(i, c)
 		return false
 	case loop.Received:
 		t.received(i, c, ev.View)
@@ -293,9 +290,9 @@ func (t *Transport) received(i uint32, c *conn, v buf.View) {
 	case stateHello:
 		t.keepsMoving(c, v.Len)
 		t.pool.Coalesce(&c.in, v)
-		t.helloBytes(i, c)
+		t.handshakes.hello(i, c)
 	case stateHandshake:
-		if !t.jobs[i].Feed(t.pool.Bytes(v)) {
+		if !t.handshakes.jobs[i].Feed(t.pool.Bytes(v)) {
 			t.Loop.Pause(c.id)
 		}
 		t.pool.Release(v)
@@ -326,7 +323,7 @@ func (t *Transport) keepsMoving(c *conn, n uint32) {
 func (t *Transport) ended(i uint32, c *conn, errno unix.Errno) {
 	switch c.state {
 	case stateHello:
-		t.fail(i, c, whyLeft, reasonLeft, unix.ECONNRESET)
+		t.handshakes.fail(i, c, whyLeft, reasonLeft, unix.ECONNRESET)
 	case stateHandshake, stateOpen:
 		if !c.has(flagEOF | flagEnded) {
 			if errno == 0 {
@@ -337,7 +334,7 @@ func (t *Transport) ended(i uint32, c *conn, errno unix.Errno) {
 			t.list(i, c)
 		}
 		if c.state == stateHandshake {
-			t.jobs[i].End() // it may have all it needs
+			t.handshakes.jobs[i].End() // it may have all it needs
 		}
 	case stateClosing:
 		t.gone(c)
@@ -372,9 +369,13 @@ func (t *Transport) timer(c *conn) bool {
 
 // Expire fails a handshake that has taken too long, behind the Timer that says so.
 func (t *Transport) Expire(id loop.ConnID) {
+	if g := t.greetings.open[id]; g != nil && !g.over {
+		t.greetings.fail(id, g, "PROXY protocol header not finished in time", unix.ETIMEDOUT)
+		return
+	}
 	if i := t.entry(id); i != 0 {
 		if c := t.conns.At(i); c.state == stateHello || c.state == stateHandshake {
-			t.fail(i, c, "TLS handshake not finished in time", reasonTimeout, unix.ETIMEDOUT)
+			t.handshakes.fail(i, c, "TLS handshake not finished in time", reasonTimeout, unix.ETIMEDOUT)
 		}
 	}
 }
@@ -388,7 +389,7 @@ func (t *Transport) gone(c *conn) {
 // forget: Closed is the connection's last event.
 func (t *Transport) forget(i uint32, c *conn) {
 	t.drop(i, c)
-	t.agreed[i] = Session{}
+	t.handshakes.agreed[i] = Session{}
 	t.secure[uint32(c.id)] = 0
 	if c.has(flagListed) {
 		forgetIn(t.ready[t.at:], i)
@@ -411,16 +412,18 @@ func forgetIn(list []uint32, i uint32) {
 func (t *Transport) drop(i uint32, c *conn) {
 	t.pool.Drop(&c.in)
 	t.pool.Drop(&c.out)
-	if t.jobs[i].Handshake != nil {
-		t.jobs[i].Abort()
-	}
-	t.jobs[i], t.hello[i] = job{}, nil
-	t.letGo(c)
+	t.handshakes.drop(i, c)
 }
 
 // Destroy is the loop's; handshakes under way end as well, and what connections
 // hold is given back.
 func (t *Transport) Destroy() error {
+	for id := range t.greetings.open {
+		t.greetings.drop(id)
+	}
+	for _, v := range t.greetings.prefaces {
+		t.pool.Release(v)
+	}
 	for i, left := uint32(1), t.conns.Len(); left > 0; i++ {
 		if t.conns.Live(i) {
 			left--
@@ -428,11 +431,4 @@ func (t *Transport) Destroy() error {
 		}
 	}
 	return t.Loop.Destroy()
-}
-
-func (t *Transport) letGo(c *conn) {
-	if c.has(flagHeld) {
-		c.flags &^= flagHeld
-		t.stats.UnderWay--
-	}
 }

@@ -58,7 +58,7 @@ func serve(t *testing.T, io loop.IO, c Config, on func(o *owner, ev *loop.Event)
 	address = fmt.Sprintf("127.0.0.1:%d", sa.(*unix.SockaddrInet4).Port)
 	o = &owner{on: on, server: &Server{
 		Config:    handshake.ServerConfig(store(t, tlstest.Certificate(t, "ecdsa"))),
-		TimeoutNs: int64(testTimeout),
+		TimeoutNs: int64(testTimeout), Most: 100,
 	}}
 	calls := make(chan call)
 	ready, ended := make(chan error), make(chan struct{})
@@ -78,9 +78,6 @@ func serve(t *testing.T, io loop.IO, c Config, on func(o *owner, ev *loop.Event)
 		}
 		if c.Counts == nil {
 			c.Counts = new(metrics.TLS)
-		}
-		if c.MaxHandshakes == 0 {
-			c.MaxHandshakes = 100
 		}
 		o.Transport = New(c)
 		o.Accept(fds[0], 7)
@@ -150,8 +147,8 @@ func (o *owner) finish(t *testing.T) {
 	if n := o.pool.InUse(); n != 0 {
 		t.Errorf("%d blocks are in use", n)
 	}
-	if o.stats.UnderWay != 0 {
-		t.Errorf("%d handshakes are counted", o.stats.UnderWay)
+	if o.handshakes.stats.UnderWay != 0 {
+		t.Errorf("%d handshakes are counted", o.handshakes.stats.UnderWay)
 	}
 }
 
@@ -319,8 +316,8 @@ func TestMany(t *testing.T) {
 		}
 		all.Wait()
 		do(func() {
-			done, resumed, failed := counted(o.counts)
-			if s := o.Handshakes(); done != 72 || resumed != 48 || failed+s.Refused != 0 || o.counts.Time.Count() != 72 {
+			done, resumed, failed := counted(o.handshakes.counts)
+			if s := o.Handshakes(); done != 72 || resumed != 48 || failed+s.Refused != 0 || o.handshakes.counts.Time.Count() != 72 {
 				t.Errorf("%+v", s)
 			}
 		})
@@ -431,8 +428,8 @@ func TestFailures(t *testing.T) {
 					t.Errorf("failure %d of %q: wanted %q", i, o.failed, want)
 				}
 			}
-			if _, _, failed := counted(o.counts); o.opened != 0 || failed != 5 {
-				t.Errorf("%d opened, %+v", o.opened, o.counts.Failed)
+			if _, _, failed := counted(o.handshakes.counts); o.opened != 0 || failed != 5 {
+				t.Errorf("%d opened, %+v", o.opened, o.handshakes.counts.Failed)
 			}
 		})
 	})
@@ -442,7 +439,8 @@ func TestFailures(t *testing.T) {
 // before them go on.
 func TestTooMany(t *testing.T) {
 	backends(t, func(t *testing.T, io_ loop.IO) {
-		address, o, do := serve(t, io_, Config{MaxHandshakes: 3}, echo)
+		address, o, do := serve(t, io_, Config{}, echo)
+		do(func() { o.server.Most = 3 })
 		var open []net.Conn
 		for range 3 {
 			c, err := net.Dial("tcp", address)
@@ -452,7 +450,7 @@ func TestTooMany(t *testing.T) {
 			open = append(open, c)
 		}
 		under := func() (n int) {
-			do(func() { n = o.stats.UnderWay })
+			do(func() { n = o.handshakes.stats.UnderWay })
 			return n
 		}
 		for end := time.Now().Add(testTimeout); under() < 3 && time.Now().Before(end); {
@@ -475,8 +473,8 @@ func TestTooMany(t *testing.T) {
 			c.Close()
 		}
 		do(func() {
-			if o.stats.Refused != 1 {
-				t.Errorf("%+v", o.stats)
+			if o.handshakes.stats.Refused != 1 {
+				t.Errorf("%+v", o.handshakes.stats)
 			}
 		})
 	})
@@ -486,7 +484,7 @@ func TestTooMany(t *testing.T) {
 func TestDial(t *testing.T) {
 	backends(t, func(t *testing.T, io_ loop.IO) {
 		cert := tlstest.Certificate(t, "ecdsa")
-		ln := echoServer(t, cert)
+		addr := tlstest.Echo(t, &stdtls.Config{Certificates: []stdtls.Certificate{cert}, NextProtos: []string{"h2"}})
 		var got []byte
 		var alpn Protocol
 		done := make(chan struct{}, 1)
@@ -510,7 +508,7 @@ func TestDial(t *testing.T) {
 		want := random(40000)
 		dial := func(config *stdtls.Config) {
 			do(func() {
-				r, err := loop.NewRemote(ln.Addr().String(), loop.SockOpts{})
+				r, err := loop.NewRemote(addr, loop.SockOpts{})
 				if err != nil {
 					t.Error(err)
 					return
@@ -549,27 +547,4 @@ func TestDial(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 	})
-}
-
-// echoServer sends back what it gets.
-func echoServer(t *testing.T, cert stdtls.Certificate) net.Listener {
-	t.Helper()
-	ln, err := stdtls.Listen("tcp", "127.0.0.1:0", &stdtls.Config{Certificates: []stdtls.Certificate{cert}, NextProtos: []string{"h2"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				_, _ = io.Copy(c, c)
-			}()
-		}
-	}()
-	return ln
 }

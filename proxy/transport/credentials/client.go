@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 	"unique"
@@ -123,6 +124,7 @@ func (p *clientPolicy) revokedIn(chain []*x509.Certificate, now time.Time) error
 type Client struct {
 	Cert, Chain                          string // values of Client-Cert and Client-Cert-Chain (RFC 9440 2); Chain may be ""
 	Subject, Issuer, Serial, Fingerprint string // names as RFC 2253 writes them, numbers in hexadecimal; SHA-256
+	CommonName, DNS, URI                 string // of the subject, and alternative names: each has a line feed behind it, DNS in lower case
 }
 
 // maxClientBytes bounds both fields together: they are sent with every request.
@@ -144,6 +146,13 @@ func Identify(cs *stdtls.ConnectionState) (client unique.Handle[Client], err err
 		Cert: string(appendBinary(nil, leaf.Raw)), Subject: leaf.Subject.String(), Issuer: leaf.Issuer.String(),
 		Serial: hex.EncodeToString(leaf.SerialNumber.Bytes()), Fingerprint: hex.EncodeToString(sum[:]),
 	}
+	c.CommonName = leaf.Subject.CommonName
+	for _, name := range leaf.DNSNames {
+		c.DNS = appendName(c.DNS, strings.ToLower(name))
+	}
+	for _, uri := range leaf.URIs {
+		c.URI = appendName(c.URI, uri.String())
+	}
 	var list []byte
 	for i, cert := range chain[1:] {
 		if i > 0 {
@@ -156,6 +165,14 @@ func Identify(cs *stdtls.ConnectionState) (client unique.Handle[Client], err err
 		return client, ErrClientTooLong
 	}
 	return unique.Make(c), nil
+}
+
+// appendName adds a name that could not be taken for two.
+func appendName(list, name string) string {
+	if strings.ContainsRune(name, '\n') {
+		return list
+	}
+	return list + name + "\n"
 }
 
 // appendBinary writes a byte sequence (RFC 9651 4.1.8).

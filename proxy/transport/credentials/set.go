@@ -99,8 +99,12 @@ func Compile(t *config.TLS, base *stdtls.Config) (*Set, error) {
 	}
 	var pairs []stdtls.Certificate
 	var policies []*clientPolicy
-	for i := range t.Certificates {
-		c := &t.Certificates[i]
+	all, err := certificates(t)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		c := &all[i]
 		pair, err := c.Pair()
 		if err != nil {
 			return nil, fmt.Errorf("%s and %s: %w", c.Cert, c.Key, err)
@@ -115,6 +119,26 @@ func Compile(t *config.TLS, base *stdtls.Config) (*Set, error) {
 		s.leaves = append(s.leaves, Leaf{c.Cert, lowered(config.LeafNames(pair.Leaf)), pair.Leaf})
 	}
 	return s, s.arrange(pairs, policies, base)
+}
+
+// certificates are those of files, and behind them those of an authority, or what stands for them.
+func certificates(t *config.TLS) ([]config.Certificate, error) {
+	if t.ACME == nil {
+		return t.Certificates, nil
+	}
+	all := slices.Clone(t.Certificates)
+	for i, names := range t.ACME.Groups() {
+		if i < len(t.ACME.Issued) && t.ACME.Issued[i].CertPEM != nil {
+			all = append(all, t.ACME.Issued[i])
+			continue
+		}
+		c, err := placeholder(names)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
 }
 
 func lowered(list []string) []string {

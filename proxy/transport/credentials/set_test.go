@@ -3,7 +3,6 @@ package credentials
 import (
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	stdtls "crypto/tls"
 	"crypto/x509"
@@ -16,19 +15,15 @@ import (
 	"time"
 
 	"zproxy/config"
+	"zproxy/internal/tlstest"
 )
 
 // signed makes a certificate for names and addresses, by an issuer or by itself.
 func signed(t *testing.T, issuer *x509.Certificate, by crypto.Signer, names ...string) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
 	c := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: names[0]},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: issuer == nil, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		Subject: pkix.Name{CommonName: names[0]},
+		IsCA:    issuer == nil, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {
@@ -37,17 +32,7 @@ func signed(t *testing.T, issuer *x509.Certificate, by crypto.Signer, names ...s
 			c.DNSNames = append(c.DNSNames, name)
 		}
 	}
-	if issuer == nil {
-		issuer, by = c, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, issuer, key.Public(), by)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	return c, key
+	return tlstest.Issue(t, c, issuer, by)
 }
 
 func pemOf(kind string, der []byte) []byte {
@@ -169,21 +154,10 @@ func TestBinding(t *testing.T) {
 // A chain holds with a current list of each issuer, and not without.
 func TestRevocation(t *testing.T) {
 	root, rootKey := signed(t, nil, nil, "root")
-	between := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "between"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-	}
-	betweenKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, between, root, betweenKey.Public(), rootKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if between, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
+	between, betweenKey := tlstest.Issue(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: "between"},
+		IsCA:    true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}, root, rootKey)
 	leaf, _ := signed(t, between, betweenKey, "leaf")
 	chains := [][]*x509.Certificate{{leaf, between, root}}
 	_, strangerKey := signed(t, nil, nil, "root")
@@ -289,6 +263,31 @@ func TestTicketKeys(t *testing.T) {
 	for days, want := range map[int]bool{-1: true, 0: true, 1: true, 2: false, -2: false} {
 		other.Rotate(day.Add(time.Duration(days) * 24 * time.Hour))
 		if opens(other, ticket) != want {
+			t.Errorf("%d days later: %v", days, !want)
+		}
+	}
+}
+
+// Keys of a store's own open tickets for a week, and another store goes on with them.
+func TestOwnTicketKeys(t *testing.T) {
+	set := compiled(t, &config.TLS{Certificates: []config.Certificate{pair(t, nil, "a.example")}})
+	s, next, stranger := NewStore(set), NewStore(set), NewStore(set)
+	ticket, err := s.Tickets().EncryptTicket(stdtls.ConnectionState{}, session(t, set))
+	if err != nil {
+		t.Fatal(err)
+	}
+	opens := func(s *Store) bool {
+		got, err := s.Tickets().DecryptTicket(ticket, stdtls.ConnectionState{})
+		return err == nil && got != nil
+	}
+	now := time.Now()
+	next.InheritTicketKeys(s.TicketKeys(), now)
+	stranger.InheritTicketKeys([]byte("none"), now)
+	if !opens(s) || !opens(next) || opens(stranger) {
+		t.Errorf("opened by its own store %v, by the next %v, by a stranger %v", opens(s), opens(next), opens(stranger))
+	}
+	for days, want := range []bool{true, true, true, true, true, true, true, false} {
+		if next.Rotate(now.Add(time.Duration(days) * 24 * time.Hour)); opens(next) != want {
 			t.Errorf("%d days later: %v", days, !want)
 		}
 	}

@@ -14,11 +14,13 @@ import (
 // Store is where a listener's handshakes find their terms. Replace and Rotate are
 // called by one goroutine at a time, while handshakes go on.
 type Store struct {
-	set     atomic.Pointer[Set]
-	tickets *stdtls.Config // its keys seal and open all tickets
+	set        atomic.Pointer[Set]
+	challenges atomic.Pointer[map[string]*stdtls.Certificate] // see SetChallenges
+	tickets    *stdtls.Config                                 // its keys seal and open all tickets
 
 	mu    sync.Mutex
-	keyed string // which keys tickets has: the day and the secrets they are from
+	keyed string   // which keys tickets has: the day and the secrets they are from; "": its own
+	own   []ownKey // the newest first
 }
 
 // NewStore makes a store that begins with set.
@@ -49,14 +51,18 @@ func (s *Store) Tickets() *stdtls.Config { return s.tickets }
 // ECH gives the keys of Encrypted ClientHello.
 func (s *Store) ECH() []stdtls.EncryptedClientHelloKey { return s.set.Load().ech }
 
-// Rotate gives the tickets the keys of the day, where secrets are shared. Without
-// them crypto/tls makes keys and changes them every day.
+// Rotate gives the tickets the keys of the day.
 func (s *Store) Rotate(now time.Time) {
 	shared := s.set.Load().shared
+	day := dayOf(now)
 	if len(shared) == 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.renewOwn(day) || s.keyed != "" {
+			s.useOwn()
+		}
 		return
 	}
-	day := now.Unix() / (24 * 60 * 60)
 	sum := sha256.New()
 	_ = binary.Write(sum, binary.BigEndian, day)
 	for _, secret := range shared {

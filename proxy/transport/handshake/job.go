@@ -107,6 +107,10 @@ func ServerConfig(store *credentials.Store) *stdtls.Config {
 		GetEncryptedClientHelloKeys: func(*stdtls.ClientHelloInfo) ([]stdtls.EncryptedClientHelloKey, error) { return store.ECH(), nil },
 		GetConfigForClient: func(hello *stdtls.ClientHelloInfo) (*stdtls.Config, error) {
 			j := hello.Conn.(*Job)
+			if own := store.Challenge(hello); own != nil {
+				own.KeyLogWriter = &j.secrets
+				return own, nil
+			}
 			j.terms, j.name = store.Choose(hello.ServerName)
 			own := j.terms.Config.Clone()
 			own.KeyLogWriter = &j.secrets

@@ -1,0 +1,65 @@
+package proxy
+
+import (
+	"bytes"
+
+	"zproxy/proto"
+	"zproxy/proxy/snapshot"
+	"zproxy/upstream"
+)
+
+// golden is the step with which numbers that are drawn one after the other spread most evenly: a
+// share is never off by more than a request or two, where random numbers would be by the root of
+// how many there were (Weyl's sequence).
+const golden = 0x9E3779B9
+
+// target is the number of the upstream that a request of rt goes to.
+func (rq *requests) target(h *proto.Head, rt *snapshot.Route) int {
+	cluster := rt.Cluster
+	if rt.Split != nil {
+		draw, ok := rt.Draw(h)
+		if !ok {
+			rq.drawn += golden
+			draw = rq.drawn
+		}
+		cluster = rt.Target(draw)
+	}
+	if rt.Fallback != 0 && !rq.w.clusters[cluster].Shared.Available(rq.l.Now()) {
+		rq.m.UpstreamFallbacks++
+		return rt.Fallback - 1
+	}
+	return cluster
+}
+
+// fallsOver moves x, which got no endpoint and may be sent to one, to the fallback of its route.
+// Its head was written for its upstream: it stays there where another would get another head.
+func (rq *requests) fallsOver(x *exchange) bool {
+	s := rq.w.snapOf(x)
+	rt := &s.Routes[x.route]
+	to := rt.Fallback - 1
+	if to < 0 || to == int(x.cluster) || x.flags&xUpgrade != 0 || !rq.w.snaps.has(to) || rq.w.clusters[to] != s.Clusters[to] {
+		return false
+	}
+	now, next := rq.w.clusters[x.cluster], rq.w.clusters[to]
+	if now.Shared.Available(rq.l.Now()) || now.H2 != next.H2 || !bytes.Equal(now.Host, next.Host) || now.H2 && !bytes.Equal(now.OriginScheme(), next.OriginScheme()) ||
+		next.Shared.Limited() && !next.Shared.Enter() {
+		return false
+	}
+	rq.w.retries.retryEnds(x)
+	rq.w.leave(x)
+	if next.Shared.Limited() {
+		x.interims |= xEntered
+	}
+	if next.Key != nil && (now.Key == nil || *now.Key != *next.Key) {
+		rq.setKey(rq.w.clients.At(x.client).x, 0) // its head is not looked at again
+	}
+	x.cluster, x.tried = int16(to), 0
+	x.flags &^= xConnectFailed | xConnectTimedOut | xHandshakeFailed
+	if !x.method.Safe() { // by the rules of another upstream it might not be sent again
+		x.again &^= 3 << repeatShift
+		x.again |= uint8(upstream.RepeatNever) << repeatShift
+	}
+	x.state, x.soughtMs = xRouting, x.sinceMs(rq.l.Now())
+	rq.m.UpstreamFallbacks++
+	return true
+}

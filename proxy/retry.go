@@ -1,0 +1,143 @@
+package proxy
+
+import (
+	"zproxy/proto"
+	"zproxy/proxy/snapshot"
+	"zproxy/upstream"
+)
+
+// When a request is tried again: what of it is still there, whether it may be, how often, and
+// as part of how many.
+
+// retries decides on further tries of requests.
+type retries struct{ part }
+
+// x.again has, in few bits each, how often the request was sent again after a fresh connection
+// broke, or for what it brought (attempts), how often after a dead one (stales), when it may be,
+// and whether it is counted against the budget.
+const (
+	mostAttempts = 1<<3 - 1
+	oneStale     = 1 << 3
+	mostStales   = 1<<2 - 1
+	repeatShift  = 5
+	retryCounted = 1 << 7
+
+	// Where they have no room for what there may be, a constant below zero is an error of the compiler.
+	_ = uint(mostStales - staleRetries)
+	_ = uint(mostAttempts - snapshot.MaxAttempts)
+)
+
+func (x *exchange) attempts() int           { return int(x.again & mostAttempts) }
+func (x *exchange) stales() int             { return int(x.again / oneStale & mostStales) }
+func (x *exchange) repeat() upstream.Repeat { return upstream.Repeat(x.again >> repeatShift & 3) }
+
+// keepsBody says that the beginning of x's body is kept while it is sent: for an origin that
+// refuses its stream, and for another try.
+func (rt *retries) keepsBody(x *exchange) bool {
+	cl := rt.w.clusters[x.cluster]
+	return cl.H2 || cl.Retry.Bodies && x.repeat() == upstream.RepeatAlways
+}
+
+// isWhole says that all is still there that was sent of the request.
+func (rt *retries) isWhole(x *exchange) bool {
+	if x.head.ID == 0 || x.flags&xLongHead != 0 {
+		return false
+	}
+	return x.flags&xBodyGiven == 0 || rt.w.clusters[x.cluster].Retry.Bodies && x.flags&xBodyLost == 0 && rt.keepsBody(x)
+}
+
+// mayTry says that the request may be sent again for this reason, were it not for the budget
+// (RFC 9110 9.2.2): nothing of a response has been passed on, all of the request is there, and
+// it was not sent too often.
+func (rt *retries) mayTry(x *exchange, on snapshot.RetryCause) bool {
+	r := &rt.w.clusters[x.cluster].Retry
+	return r.On&on != 0 && x.flags&xResponseBegun == 0 && x.interims&mostInterims == 0 && x.repeat() == upstream.RepeatAlways &&
+		x.attempts() < r.Attempts && rt.isWhole(x)
+}
+
+// tries is mayTry, and counts the try.
+func (rt *retries) tries(x *exchange, on snapshot.RetryCause) bool {
+	if !rt.mayTry(x, on) {
+		return false
+	}
+	if cl := rt.w.clusters[x.cluster]; cl.Retry.Budget && x.again&retryCounted == 0 {
+		if !cl.Shared.BeginRetry(rt.l.Now()) {
+			rt.m.UpstreamRetriesDenied++
+			return false
+		}
+		x.again |= retryCounted
+	}
+	x.again++
+	return true
+}
+
+// triesStale is tries where a connection that had served before turns out to be dead. That was
+// nobody's fault (RFC 9112 9.3.1): it counts for itself.
+func (rt *retries) triesStale(x *exchange) bool {
+	if x.repeat() == upstream.RepeatNever || x.interims&mostInterims > 0 || x.stales() >= staleRetries || !rt.isWhole(x) {
+		return false
+	}
+	x.again += oneStale
+	rt.m.UpstreamStale++
+	return true
+}
+
+// retryEnds takes x out of the budget.
+func (rt *retries) retryEnds(x *exchange) {
+	if x.again&retryCounted != 0 {
+		x.again &^= retryCounted
+		rt.w.clusters[x.cluster].Shared.EndRetry()
+	}
+}
+
+// tryAgain sends the request to another origin than o, which may have acted on it. (Connections
+// that were idle together tend to be closed together: the pool takes another endpoint, or a fresh
+// connection, not the next idle one.) reusable: o's response is over.
+func (rt *retries) tryAgain(c *client, x *exchange, o *origin, reusable bool) {
+	x.flags |= xPerhapsDone
+	rt.sendAgain(c, x, o, reusable)
+}
+
+// sendAgain gives o up and looks for another origin for the request.
+func (rt *retries) sendAgain(c *client, x *exchange, o *origin, reusable bool) {
+	x.tried = rt.w.clusters[o.cluster].Shared.AddTried(x.tried, int(o.endpoint))
+	x.flags &^= xHeadGiven | xBodyGiven | xRequestGiven | xOriginDeaf | xReused | xStreamReset
+	rt.m.UpstreamRetries++
+	rt.w.origins.detach(x, reusable)
+	x.state, x.soughtMs = xRouting, x.sinceMs(rt.l.Now()) // what the origin took is not waiting for a connection
+	rt.w.dispatch(c, x)
+}
+
+// turnsDown says that a response with head h is not passed on, but the request tried again. Where
+// its origin says when to come back (Retry-After, RFC 9110 10.2.3), that is only if another
+// endpoint is up that was not tried.
+func (rs *responses) turnsDown(x *exchange, o *origin, h *proto.Head) bool {
+	cl := rs.w.clusters[x.cluster]
+	if !cl.Retry.Has(h.Status) || !rs.w.retries.mayTry(x, snapshot.OnStatus) {
+		return false
+	}
+	if v, ok := h.Get(proto.TokenRetryAfter); ok && string(v) != "0" &&
+		!cl.Shared.HasOther(rs.l.Now(), cl.Shared.AddTried(x.tried, int(o.endpoint))) {
+		return false
+	}
+	return rs.w.retries.tries(x, snapshot.OnStatus)
+}
+
+// endsWith says that nothing is still to come of a response with head h, which has n bytes of
+// length; end: of a stream that has ended.
+func endsWith(h *proto.Head, length uint32, n int, end bool) bool {
+	left := int64(length) - int64(n)
+	return end || length > 0 && h.KeepAlive && (h.Body == proto.BodyNone && left == 0 || h.Body == proto.BodyLength && left == h.Length)
+}
+
+// patienceNs is how long o has for the head of its response: as long as a try, if there can be
+// another one.
+func (rt *retries) patienceNs(x *exchange, o *origin) int64 {
+	cl := rt.w.clusters[x.cluster]
+	if cl.Retry.PerTryNs == 0 || cl.Retry.PerTryNs >= cl.ResponseNs || o.flags&originPatient != 0 || !rt.mayTry(x, snapshot.OnTimeout) {
+		o.flags &^= originHasty
+		return cl.ResponseNs
+	}
+	o.flags |= originHasty
+	return cl.Retry.PerTryNs
+}

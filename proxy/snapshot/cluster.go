@@ -1,0 +1,142 @@
+package snapshot
+
+import (
+	stdtls "crypto/tls"
+	"strings"
+	"sync/atomic"
+
+	"zproxy/config"
+	"zproxy/loop"
+	"zproxy/proxy/transport"
+	"zproxy/upstream"
+)
+
+// OriginTLS is what connections to the endpoints of u are put into TLS with, in their order.
+func OriginTLS(u *config.Upstream) (list []*stdtls.Config, err error) {
+	clients, err := compileOrigins(u)
+	for _, c := range clients {
+		if c != nil {
+			list = append(list, c.Config)
+		}
+	}
+	return list, err
+}
+
+// offered are the protocols that endpoints of u may choose of. One that takes HTTP/1.1
+// where HTTP/2 is expected says by that that it has it no more.
+func offered(u *config.Upstream) []string {
+	if u.Protocol == "auto" && u.Speaks() == "h2" {
+		return ALPN([]string{"h2", "http1"})
+	}
+	return ALPN([]string{u.Speaks()})
+}
+
+// withSpares lists upstreams, and behind all of them the spares of those that have one.
+func withSpares(upstreams []config.Upstream) (all []*config.Upstream) {
+	for i := range upstreams {
+		all = append(all, &upstreams[i])
+	}
+	for i := range upstreams {
+		if u := upstreams[i]; u.Protocol == "auto" && u.Speaks() == "h2" {
+			u.Agreed, u.Pool.Prewarm = "http1", 0
+			all = append(all, &u)
+		}
+	}
+	return all
+}
+
+// Cluster is what is to be known of an upstream. Immutable but for Lost.
+type Cluster struct {
+	config      *config.Upstream // a copy of what it is made from
+	Name        string
+	Shared      *upstream.Cluster
+	Host        []byte // sent instead of the client's Host, empty: keep
+	DefaultHost []byte
+	H2          bool                // its endpoints speak HTTP/2
+	Spare       int                 // of the same endpoints by HTTP/1, where h2 is what they agree to; 0: none, else its number and 1
+	Lost        atomic.Bool         // an endpoint does not agree to HTTP/2 any more: spare serves
+	TLS         []*transport.Client // by endpoint; nil: in clear
+	EndsDown    bool                // connections to an endpoint that active checks find down end
+	Retry       Retry
+	Key         *Key  // what it balances by; nil: no key
+	SendProxy   uint8 // version of the PROXY protocol that connections begin with, 0: none
+	Socket      loop.SockOpts
+
+	ConnectNs, ResponseNs, IdleNs, QueueNs int64
+	ContinueNs                             int64 // until a 100 is sent in the origin's place, 0: never
+	IdleTimeoutNs                          int64 // of a connection without exchanges
+}
+
+func compileOutlier(o *config.OutlierDetection) upstream.Outlier {
+	if o == nil {
+		return upstream.Outlier{}
+	}
+	return upstream.Outlier{
+		Errors: o.Consecutive5xx, Ejection: o.BaseEjectionTime, Longest: max(o.BaseEjectionTime, o.MaxEjectionTime),
+		MaxPercent: o.MaxEjectionPercent, Panic: o.PanicThreshold,
+	}
+}
+
+// slotsOf is how many slots u has for endpoints that are found; 0: they are listed.
+func slotsOf(u *config.Upstream) int {
+	if u.Discover == nil {
+		return 0
+	}
+	return max(1, u.Room.Slots) // 1: only to be looked at
+}
+
+func compileCluster(u *config.Upstream, loops int, near [][]int) (*Cluster, error) {
+	balance, err := upstream.ParseBalance(u.Balance)
+	if err != nil {
+		return nil, err
+	}
+	uc := upstream.Config{
+		Name: u.Name, Balance: balance, Anonymous: u.Speaks() != "http1",
+		MaxConnections: u.Pool.MaxConnections, MaxIdle: u.Pool.MaxIdle,
+		Prewarm: u.Pool.Prewarm, Queue: u.Pool.Queue, MaxRequests: u.Pool.MaxRequests,
+		IdleTimeout: u.Pool.IdleTimeout, QueueTimeout: u.Pool.QueueTimeout,
+		ConnectTimeout: u.Timeouts.Connect, ResponseTimeout: u.Timeouts.Response,
+		StreamTimeout: u.Timeouts.Idle,
+		CheckFirst:    u.HealthCheck != nil && u.HealthCheck.Initial != "up",
+		Outlier:       compileOutlier(u.Outlier),
+		Retries:       compileRetryBudget(u),
+		LoadPercent:   u.HashBalanceFactor,
+	}
+	for _, e := range u.Endpoints {
+		uc.Endpoints = append(uc.Endpoints, upstream.EndpointConfig{Address: e.Address, Weight: e.Weight})
+	}
+	uc.Slots = slotsOf(u)
+	shared, err := upstream.NewCluster(uc, loops, near...)
+	if err != nil {
+		return nil, err
+	}
+	secured, err := compileOrigins(u)
+	if err != nil {
+		return nil, err
+	}
+	defaultHost := u.Name
+	if u.Discover == nil {
+		defaultHost = u.Endpoints[0].Address
+	}
+	if strings.HasPrefix(defaultHost, "unix:") {
+		defaultHost = "localhost"
+	}
+	own := *u // u is one of a list, all of which would stay as long as this cluster does
+	return &Cluster{
+		config: &own, Name: u.Name, Shared: shared, Host: []byte(u.Host), DefaultHost: []byte(defaultHost),
+		EndsDown:   u.HealthCheck != nil && u.HealthCheck.OnDown == "end",
+		Retry:      compileRetry(u),
+		Key:        compileKey(u),
+		SendProxy:  map[string]uint8{"v1": 1, "v2": 2}[u.SendProxy],
+		Socket:     SockOpts(&u.Socket),
+		ConnectNs:  int64(u.Timeouts.Connect),
+		ResponseNs: int64(u.Timeouts.Response),
+		IdleNs:     int64(u.Timeouts.Idle),
+		ContinueNs: int64(u.Timeouts.Continue),
+		QueueNs:    int64(u.Pool.QueueTimeout),
+
+		H2:            u.Speaks() != "http1",
+		TLS:           secured,
+		IdleTimeoutNs: int64(u.Pool.IdleTimeout),
+	}, nil
+}

@@ -1,0 +1,139 @@
+package upstream
+
+// Endpoints that come and go while the cluster is in use. A cluster with Config.Slots has room
+// for so many different ones. An endpoint has a slot of its own from the first time it is there;
+// when it is gone its slot is left to it, should it come back, so that its number never means
+// another endpoint: connections, requests and counts refer to it by that. Once all slots have
+// been given away, it takes a new cluster to have others.
+
+// roster is which endpoints there are at a time. Immutable; a loop has the one that it noticed last.
+type roster struct {
+	all     uint64     // one bit per endpoint, if that is one word
+	turns   []uint16   // else the turns of a wide cluster
+	weights []int64    // by number
+	places  *placement // of keys; nil: there are none to balance by
+	bounds  []float64  // by number, see over; nil: there are none
+	vacant  int32      // slots without an endpoint, which count as ill: see health
+}
+
+// newRoster is the one of the endpoints that there are, by number.
+func (c *Cluster) newRoster(there func(i int) bool) *roster {
+	r := &roster{weights: make([]int64, len(c.eps))}
+	var present []*Endpoint
+	for i, e := range c.eps {
+		r.weights[i] = int64(e.Weight)
+		switch {
+		case !there(i):
+			r.vacant++
+		case !c.wide:
+			r.all |= 1 << i
+			fallthrough
+		default:
+			present = append(present, e)
+		}
+	}
+	if len(present) > 0 {
+		if c.wide {
+			r.turns = turnsOf(present)
+		}
+		r.places, r.bounds = newPlacement(c.cfg.Balance, present), c.boundsOf(present)
+	}
+	return r
+}
+
+// Vacant says that nothing is to be seen of e: it is a slot that no endpoint has yet, or one
+// whose endpoint is gone.
+func (e *Endpoint) Vacant() bool {
+	set := e.set.Load()
+	return e.slot && (set == nil || len(set.Addrs) == 0)
+}
+
+// Leaving says that e is gone, and still has connections.
+func (e *Endpoint) Leaving() bool { return e.set.Load() != nil && e.Vacant() && e.Open() > 0 }
+
+// present is how many endpoints there are.
+func (c *Cluster) present() int { return len(c.eps) - int(c.roster.Load().vacant) }
+
+// Slots is how many different endpoints the cluster can have; 0: those of its Config, always.
+func (c *Cluster) Slots() int { return c.cfg.Slots }
+
+// SetEndpoints makes list the endpoints of a cluster with slots. Each has an address that can
+// be dialled as it is; none is there twice. One that stays keeps its connections and what is
+// known of it. One that is gone gets no more requests, and its idle connections are closed;
+// requests under way with it end as they would have. lacking is how many of list found
+// no slot. One goroutine at a time.
+func (c *Cluster) SetEndpoints(list []EndpointConfig) (lacking int) {
+	there := make([]bool, len(c.eps))
+	changed := false
+	for _, want := range list {
+		want.Weight = min(max(1, want.Weight), maxWeight)
+		i, known := c.slotOf[want.Address]
+		if !known {
+			if i = len(c.slotOf); i == len(c.eps) {
+				lacking++
+				continue
+			}
+			c.slotOf[want.Address] = i
+		}
+		there[i] = true
+		e := c.eps[i]
+		if !known {
+			e.Address, e.Target = want.Address, Address{Static: want.Address}
+		}
+		changed = changed || e.Vacant() || e.Weight != want.Weight
+		e.Weight = want.Weight
+		if e.Vacant() {
+			e.health.bad.Store(0)
+			e.resolved([]string{want.Address})
+		}
+	}
+	var gone []*Endpoint
+	for i, e := range c.eps {
+		if !there[i] && !e.Vacant() {
+			gone = append(gone, e)
+		}
+	}
+	if !changed && len(gone) == 0 {
+		return lacking
+	}
+	// What has come is chosen before what is gone is not: there always is an endpoint.
+	c.roster.Store(c.newRoster(func(i int) bool { return there[i] }))
+	c.changes.Add(1)
+	for _, e := range gone {
+		e.leave(c)
+	}
+	c.changes.Add(1) // connections to them are kept no more
+	return lacking
+}
+
+// leave makes e a vacant slot. It is held before it loses its address: what has been chosen finds one,
+// or is not chosen again.
+func (e *Endpoint) leave(c *Cluster) {
+	e.health.hold(holdNoAddress)
+	c.readmit(e)
+	e.set.Store(&AddrSet{Generation: e.Generation() + 1})
+	e.health.unhold(holdChecks)
+}
+
+// enlist has the pool choose from what is there now.
+func enlist(p *Pool, r *roster) {
+	p.roster = r
+	for i := range p.c.eps {
+		p.eps[i].weight = r.weights[i]
+		if r.all&(1<<i) == 0 {
+			p.eps[i].current = 0
+		}
+	}
+	if w := p.wide; w != nil {
+		w.drawn = 0
+		if w.at >= len(r.turns) {
+			w.at = 0
+		}
+	}
+}
+
+// someIll says that not all that the roster has are up, or that there is a newer one: each
+// endpoint is to be looked at.
+func someIll(p *Pool) bool {
+	return p.c.ill.Load() != p.roster.vacant || p.changes != p.c.changes.Load()
+}

@@ -1,0 +1,238 @@
+package upstream
+
+import (
+	"math/bits"
+	"slices"
+	"sync/atomic"
+)
+
+// A set of endpoints is one word on the path of a request, as long as there are no more
+// than it has bits. A cluster of more is wide: a request looks at a few endpoints, in turn
+// or drawn at random, and takes the first that it can have. Only where none of them will
+// do it looks at all.
+
+// wordEndpoints is how many endpoints a cluster has at most that is not wide.
+const wordEndpoints = 64
+
+const (
+	// wideAttempts is how many picks a request makes before it looks at all endpoints.
+	wideAttempts = 8
+	// leastDraws is how many endpoints least_conn compares.
+	leastDraws = 5
+	// maxTurns bounds turnsOf.
+	maxTurns = 1 << 16
+)
+
+// wide is what a loop's share of a wide cluster has instead of sets.
+type wide struct {
+	at    int    // in roster.turns: whose turn is next
+	drawn int    // what quick has drawn and could not have, +1: try goes on with it, 0: nothing
+	rests []bool // by endpoint, see Pool.resting
+}
+
+// paddedCounts keeps the counts of one loop off the cache lines of others.
+func paddedCounts(n int) []atomic.Int32 {
+	const pad = len(linePad{}) / 4
+	return make([]atomic.Int32, pad+n+pad)[pad : pad+n : pad+n]
+}
+
+// turnsOf lists each endpoint as often as its weight says, evenly spread: the turns of
+// round robin, and what is drawn from at random. Of weights that would make too many the
+// shares are rounded.
+func turnsOf(eps []*Endpoint) []uint16 {
+	var sum, divisor int
+	for _, e := range eps {
+		sum += e.Weight
+		divisor = gcd(divisor, e.Weight)
+	}
+	type turn struct {
+		at float64 // in 0 to 1
+		ep uint16
+	}
+	var list []turn
+	for _, e := range eps {
+		n := e.Weight / divisor
+		if sum/divisor > maxTurns {
+			n = max(1, int(int64(e.Weight)*maxTurns/int64(sum)))
+		}
+		for k := range n {
+			list = append(list, turn{(float64(k) + 0.5) / float64(n), uint16(e.ID)})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b turn) int {
+		switch {
+		case a.at < b.at:
+			return -1
+		case a.at > b.at:
+			return 1
+		}
+		return 0
+	})
+	turns := make([]uint16, len(list))
+	for i, t := range list {
+		turns[i] = t.ep
+	}
+	return turns
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// pick is the endpoint that the balancing prefers, at the k-th attempt of a request.
+func (w *wide) pick(p *Pool, now int64, k int, hash uint64) int {
+	switch p.c.cfg.Balance {
+	case LeastConn:
+		return w.least(p, leastDraws, hash)
+	case P2C:
+		return w.least(p, 2, hash)
+	case LeastTime:
+		return w.fastest(p, now, hash)
+	case Random:
+		return w.draw(p, hash)
+	case RingHash, Maglev:
+		if hash == 0 {
+			return w.draw(p, hash)
+		}
+		return p.roster.places.at(hash, k)
+	}
+	return int(p.roster.turns[w.turn(p, k)])
+}
+
+// turn is the place in turns of the k-th attempt.
+func (w *wide) turn(p *Pool, k int) int {
+	at := w.at + k
+	for at >= len(p.roster.turns) {
+		at -= len(p.roster.turns)
+	}
+	return at
+}
+
+// picked records that the k-th attempt was good.
+func (w *wide) picked(p *Pool, k int) { w.at = w.turn(p, k+1) }
+
+// least draws n endpoints, with chances in proportion to their weights, and is the one
+// with the fewest busy connections per weight, of those that are up if there are any.
+func (w *wide) least(p *Pool, n int, hash uint64) int {
+	best := w.draw(p, hash)
+	for range n - 1 {
+		ep := w.draw(p, hash)
+		a, b := p.c.eps[ep], p.c.eps[best]
+		switch up, was := a.health.word.Load() == 0, b.health.word.Load() == 0; {
+		case up != was:
+			if up {
+				best = ep
+			}
+		case int64(a.busy.Load())*p.eps[best].weight < int64(b.busy.Load())*p.eps[ep].weight:
+			best = ep
+		}
+	}
+	return best
+}
+
+func (w *wide) draw(p *Pool, hash uint64) int {
+	at, _ := bits.Mul64(p.rand()^hash, uint64(len(p.roster.turns)))
+	return int(p.roster.turns[at])
+}
+
+// quick is Pool.Quick.
+func (w *wide) quick(p *Pool, now int64, tried Tried, hash uint64) (d Decision, ok bool) {
+	if tried != 0 || p.woken != 0 || p.c.pressed.Load() != 0 || len(p.roster.turns) == 0 {
+		return d, false
+	}
+	ep := w.pick(p, now, 0, hash)
+	idle := p.idle.lists[ep].newest
+	if idle == 0 || p.c.eps[ep].health.word.Load() != 0 || p.roster.over(p.c, ep) {
+		// To draw anew would favour those that have idle connections.
+		w.drawn = ep + 1
+		return d, false
+	}
+	w.picked(p, 0)
+	d.Kind, d.Endpoint = Reuse, ep
+	d.Conn, d.Addr = p.takeIdle(ep, idle)
+	p.stats.Reused++
+	return d, true
+}
+
+// try is Pool.try.
+func (w *wide) try(p *Pool, now int64, tried Tried, hash uint64) Decision {
+	drawn := w.drawn
+	w.drawn = 0
+	attempts := wideAttempts
+	switch {
+	case len(p.roster.turns) == 0:
+		attempts = 0
+	case p.roster.places != nil:
+		attempts = keyedAttempts
+	}
+	for k := range attempts {
+		ep := drawn - 1
+		if k > 0 || drawn == 0 {
+			ep = w.pick(p, now, k, hash)
+		}
+		if w.ready(p, now, ep) && !p.c.hasTried(tried, ep) && !p.roster.over(p.c, ep) {
+			if d, ok := p.obtain(now, ep, false); ok {
+				w.picked(p, k)
+				return d
+			}
+		}
+	}
+	n, live := len(p.c.eps), false
+	start := p.rand()
+	if p.roster.places != nil && hash != 0 {
+		start = spread(hash) // the same for each request with this key
+	}
+	from, _ := bits.Mul64(start, uint64(n))
+	for _, pass := range [...]struct{ again, bounded bool }{{false, true}, {false, false}, {true, false}} {
+		if pass.bounded && p.roster.bounds == nil || pass.again && tried == 0 {
+			continue
+		}
+		for i := range n {
+			ep := (int(from) + i) % n
+			if !usable(p.c.eps[ep].health.word.Load(), now) {
+				continue
+			}
+			live = true
+			if p.c.hasTried(tried, ep) != pass.again || !w.ready(p, now, ep) || pass.bounded && p.roster.over(p.c, ep) {
+				continue
+			}
+			if d, ok := p.obtain(now, ep, pass.again); ok {
+				return d
+			}
+		}
+	}
+	if !live {
+		return p.tryDown(now, tried)
+	}
+	return p.neighbourWith(true)
+}
+
+// ready says that ep may be used, and has an idle connection here or a free slot.
+func (w *wide) ready(p *Pool, now int64, ep int) bool {
+	return usable(p.c.eps[ep].health.word.Load(), now) && (p.spare(ep) != 0 || p.hasSlot(ep))
+}
+
+func (w *wide) anyReady(p *Pool, now int64) bool {
+	for ep := range p.c.eps {
+		if w.ready(p, now, ep) {
+			return true
+		}
+	}
+	return false
+}
+
+// giveable is Pool.giveable.
+func (w *wide) giveable(p *Pool) (ep int, ok bool) {
+	if p.idle.total == 0 {
+		return 0, false
+	}
+	for ep, e := range p.c.eps {
+		if p.spare(ep) != 0 && e.health.word.Load() == 0 {
+			return ep, true
+		}
+	}
+	return 0, false
+}
