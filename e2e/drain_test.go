@@ -5,19 +5,20 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// slowAnswer is an origin that takes its time over /slow and answers the rest
+// slowAnswer is an origin that has the second half of /slow wait for until, and answers the rest
 // at once.
-func slowAnswer(t *testing.T, slow time.Duration) func(*originConn) {
+func slowAnswer(t *testing.T, until <-chan bool) func(*originConn) {
 	return answering(func(c *originConn, r *http.Request) {
 		if r.URL.Path == "/slow" {
 			c.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst")
 			select {
-			case <-time.After(slow):
+			case <-until:
 			case <-t.Context().Done(): // the test has ended
 			}
 			c.write("-last")
@@ -27,28 +28,35 @@ func slowAnswer(t *testing.T, slow time.Duration) func(*originConn) {
 	})
 }
 
+// atOnce is what has come already.
+var atOnce = func() <-chan bool {
+	c := make(chan bool)
+	close(c)
+	return c
+}()
+
 const drainConfig = `
 listeners: [{address: LISTEN}]
 upstreams: {app: {endpoints: [{address: %q}]}}
 routes: [{path: "/*", upstream: app}]
-shutdown: {grace: %s}
+shutdown: {grace: %s, idle_timeout: 100ms}
 `
 
 // SIGTERM under load: nobody new is let in, what is under way is finished,
 // idle connections are closed, and the process ends by itself with status 0.
 func TestDrain(t *testing.T) {
 	besides(t, func(t *testing.T, backend string) {
-		z := start(t, backend, fmt.Sprintf(drainConfig, startOrigin(t, slowAnswer(t, time.Second)).addr, "10s"))
+		until := make(chan bool)
+		z := start(t, backend, fmt.Sprintf(drainConfig, startOrigin(t, slowAnswer(t, until)).addr, "60s"))
 		idle, slow := dial(t, z.addr), dial(t, z.addr)
 		idle.get("/")
 		slow.write("GET /slow HTTP/1.1\r\nHost: e2e\r\n\r\n")
 		res := slow.head("GET")
 		clients := startLoad(z.addr, "/", "hello\n", 8)
-		time.Sleep(200 * time.Millisecond)
+		clients.reach(t, 100)
 
-		begin := time.Now()
 		z.signal(t, syscall.SIGTERM)
-		eventually(t, 2*time.Second, "new connections are refused", func() (bool, string) {
+		eventually(t, stopLimit, "new connections are refused", func() (bool, string) {
 			c, err := net.Dial("tcp", z.addr)
 			if err == nil {
 				c.Close()
@@ -56,24 +64,22 @@ func TestDrain(t *testing.T) {
 			return err != nil, "connected"
 		})
 		idle.ends()
-		if took := time.Since(begin); took > 900*time.Millisecond {
-			t.Errorf("an idle connection was closed %v after SIGTERM", took)
-		}
 		if res, err := adminClient.Get("http://" + z.admin + "/readyz"); err == nil {
 			if res.StatusCode != 503 {
 				t.Errorf("/readyz: %s while draining, want 503", res.Status)
 			}
 			res.Body.Close()
 		}
+		if !z.running() {
+			t.Error("it did not wait for the request under way")
+		}
+		close(until)
 		if b, err := io.ReadAll(res.Body); err != nil || string(b) != "first-last" {
 			t.Errorf("the response under way: %q, %v", b, err)
 		}
 		slow.ends()
 		if status := z.wait(t, stopLimit); status != 0 {
 			t.Errorf("exit status %d, want 0", status)
-		}
-		if took := time.Since(begin); took < 500*time.Millisecond || took > 8*time.Second {
-			t.Errorf("the process ended %v after SIGTERM; the slow response took 1s", took)
 		}
 		answered, _, _ := clients.stop(t)
 		if answered == 0 {
@@ -86,12 +92,14 @@ func TestDrain(t *testing.T) {
 // request is answered, or its connection closed before a byte of an answer.
 func TestDrainCutsNothing(t *testing.T) {
 	besides(t, func(t *testing.T, backend string) {
-		z := start(t, backend, fmt.Sprintf(drainConfig, startOrigin(t, slowAnswer(t, 0)).addr, "10s"))
+		z := start(t, backend, fmt.Sprintf(drainConfig, startOrigin(t, slowAnswer(t, atOnce)).addr, "5m"))
 		halves := make(chan error, 16)
+		var begun sync.WaitGroup
+		begun.Add(cap(halves))
 		for range cap(halves) {
-			go func() { halves <- untilClosed(z.addr) }()
+			go func() { halves <- untilClosed(z.addr, begun.Done) }()
 		}
-		time.Sleep(300 * time.Millisecond)
+		begun.Wait()
 		z.signal(t, syscall.SIGTERM)
 		for range cap(halves) {
 			if err := <-halves; err != nil {
@@ -105,8 +113,10 @@ func TestDrainCutsNothing(t *testing.T) {
 }
 
 // untilClosed asks on one connection until it is closed; an error is an answer
-// of which only a part came.
-func untilClosed(addr string) error {
+// of which only a part came. begun is called once it has been answered often, or will not be.
+func untilClosed(addr string, begun func()) error {
+	begun = sync.OnceFunc(begun)
+	defer begun()
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		return err
@@ -114,6 +124,9 @@ func untilClosed(addr string) error {
 	defer c.Close()
 	counted := &counter{Conn: c}
 	for n := 0; ; n++ {
+		if n == 20 {
+			begun()
+		}
 		c.SetDeadline(time.Now().Add(patience))
 		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: e2e\r\n\r\n"); err != nil {
 			return nil
@@ -153,7 +166,7 @@ func (c *counter) Read(p []byte) (int, error) {
 // ends.
 func TestDrainDeadline(t *testing.T) {
 	besides(t, func(t *testing.T, backend string) {
-		z := start(t, backend, fmt.Sprintf(drainConfig, startOrigin(t, slowAnswer(t, 20*time.Second)).addr, "500ms"))
+		z := start(t, backend, fmt.Sprintf(drainConfig, startOrigin(t, slowAnswer(t, nil)).addr, "500ms"))
 		slow := dial(t, z.addr)
 		slow.write("GET /slow HTTP/1.1\r\nHost: e2e\r\n\r\n")
 		res := slow.head("GET")
@@ -174,12 +187,12 @@ func TestDrainDeadline(t *testing.T) {
 // A second signal ends at once, and says that it was not a clean end.
 func TestSecondSignal(t *testing.T) {
 	besides(t, func(t *testing.T, backend string) {
-		z := start(t, backend, fmt.Sprintf(drainConfig, startOrigin(t, slowAnswer(t, 20*time.Second)).addr, "30s"))
+		z := start(t, backend, fmt.Sprintf(drainConfig, startOrigin(t, slowAnswer(t, nil)).addr, "5m"))
 		slow := dial(t, z.addr)
 		slow.write("GET /slow HTTP/1.1\r\nHost: e2e\r\n\r\n")
 		slow.head("GET")
 		z.signal(t, syscall.SIGTERM)
-		eventually(t, 2*time.Second, "it drains", func() (bool, string) {
+		eventually(t, stopLimit, "it drains", func() (bool, string) {
 			c, err := net.Dial("tcp", z.addr)
 			if err == nil {
 				c.Close()
@@ -189,13 +202,9 @@ func TestSecondSignal(t *testing.T) {
 		if !z.running() {
 			t.Fatal("it did not wait for the request under way")
 		}
-		begin := time.Now()
 		z.signal(t, syscall.SIGINT)
 		if status := z.wait(t, stopLimit); status != 1 {
 			t.Errorf("exit status %d, want 1", status)
-		}
-		if took := time.Since(begin); took > time.Second {
-			t.Errorf("the second signal took %v", took)
 		}
 	})
 }

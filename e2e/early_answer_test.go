@@ -33,15 +33,18 @@ func burn(t *testing.T, n int) {
 	}
 }
 
-// early413 is an origin that answers at the head and closes a moment later,
-// whatever still comes.
+// early413 is an origin that answers at the head and closes later, whatever still
+// comes: not before its answer has been read, which a reset would throw away.
 func early413(t *testing.T) string {
 	return startOrigin(t, func(c *originConn) {
 		if _, err := http.ReadRequest(c.br); err != nil {
 			return
 		}
 		c.write("HTTP/1.1 413 Content Too Large\r\nContent-Length: 10\r\nConnection: close\r\n\r\ntoo large\n")
-		time.Sleep(300 * time.Millisecond)
+		select {
+		case <-time.After(5 * time.Second):
+		case <-t.Context().Done():
+		}
 	}).addr
 }
 

@@ -57,17 +57,17 @@ func (f *flood) stop() (opened int) {
 }
 
 // fresh opens a connection and asks, again and again until it is answered.
-func fresh(t *testing.T, z *zproxy, limit time.Duration) {
+func fresh(t *testing.T, z *zproxy) {
 	t.Helper()
-	eventually(t, limit, "a new client is served", func() (bool, string) {
-		c, err := net.DialTimeout("tcp", z.addr, time.Second)
+	eventually(t, patience, "a new client is served", func() (bool, string) {
+		c, err := net.DialTimeout("tcp", z.addr, fastLimit)
 		if err != nil {
 			return false, err.Error()
 		}
 		defer c.Close()
 		k := &talk{Conn: c}
 		k.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n", 0)
-		k.listen(1, false, time.Second)
+		k.listen(1, false, fastLimit)
 		return len(k.answers) == 1 && k.answers[0].Status == 200, fmt.Sprintf("%d answers", len(k.answers))
 	})
 }
@@ -158,9 +158,13 @@ limits: {connections: %d, request_header_timeout: 2m}
 		defer f.stop()
 		f.opening.Wait()
 		took, spent := time.Since(begun), z.processCPU(t)-cpu
-		if n := z.metrics(t).sum("zproxy_client_connections"); n != limit {
-			t.Errorf("%v client connections during the flood, the limit is %d", n, limit)
-		}
+		eventually(t, patience, "the proxy has as many clients as it may", func() (bool, string) {
+			n := z.metrics(t).sum("zproxy_client_connections")
+			if n > limit {
+				t.Errorf("%v client connections during the flood, the limit is %d", n, limit)
+			}
+			return n >= limit, fmt.Sprint(n)
+		})
 		// Where the kernel's queue was full it has dropped the last ACK of some
 		// handshakes, and repeats them seconds later: so nobody leaves before.
 		eventually(t, patience, "those beyond the limit are reset", func() (bool, string) {
@@ -171,8 +175,12 @@ limits: {connections: %d, request_header_timeout: 2m}
 		if late := f.late.Load(); late > many/100 {
 			t.Errorf("%d of %d connections were reset after more than %v", late, many, fastLimit)
 		}
-		if shed := z.metrics(t).sum("zproxy_shed_total"); shed < many || f.answered.Load() > 0 {
-			t.Errorf("%v counted as shed, want %d; %d bytes came", shed, many, f.answered.Load())
+		eventually(t, patience, "those that were reset are counted as shed", func() (bool, string) {
+			shed := z.metrics(t).sum("zproxy_shed_total")
+			return shed >= many, fmt.Sprint(shed)
+		})
+		if n := f.answered.Load(); n > 0 {
+			t.Errorf("%d bytes came", n)
 		}
 		cpu = z.processCPU(t)
 		time.Sleep(500 * time.Millisecond)
@@ -182,7 +190,7 @@ limits: {connections: %d, request_header_timeout: 2m}
 		t.Logf("%d connections were refused within %v, which took the proxy %v of CPU; %d more the kernel did not answer in time",
 			f.refused.Load(), took.Round(time.Millisecond), spent, f.unanswered.Load())
 		f.stop()
-		fresh(t, z, 5*time.Second)
+		fresh(t, z)
 	})
 }
 
@@ -200,14 +208,14 @@ func TestFloodOfFewDescriptors(t *testing.T) {
 			t.Fatal(err)
 		}
 		z := start(t, backend, "listeners: [{address: LISTEN}]\nlimits: {request_header_timeout: 2m}\nroutes: [{path: \"/*\", respond: {body: ok}}]")
-		eventually(t, 5*time.Second, "there is a warning at the start", func() (bool, string) {
+		eventually(t, patience, "there is a warning at the start", func() (bool, string) {
 			return z.says("level=WARN", "subject=limits", "few clients", "LimitNOFILE"), z.out.String()
 		})
 		f := startRush(z.addr, many, time.Now().Add(2*time.Minute))
 		defer f.stop()
 		f.opening.Wait()
 		var held float64
-		eventually(t, 2*time.Second, "every connection is the proxy's or has been refused", func() (bool, string) {
+		eventually(t, patience, "every connection is the proxy's or has been refused", func() (bool, string) {
 			held = z.metrics(t).sum("zproxy_client_connections")
 			n := float64(f.refused.Load())
 			return n+held == float64(f.opened.Load()), fmt.Sprintf("%v refused and %v held of %d", n, held, f.opened.Load())
@@ -218,11 +226,11 @@ func TestFloodOfFewDescriptors(t *testing.T) {
 		if late := f.late.Load(); late > many/100 {
 			t.Errorf("%d of %d connections were reset after more than %v", late, many, fastLimit)
 		}
-		eventually(t, 5*time.Second, "the log says what has run out", func() (bool, string) {
+		eventually(t, patience, "the log says what has run out", func() (bool, string) {
 			return z.says("level=WARN", "subject=limits", "beyond the limit of connections", "times="), z.out.String()
 		})
 		f.stop()
-		eventually(t, 5*time.Second, "a new client is served", func() (bool, string) {
+		eventually(t, patience, "a new client is served", func() (bool, string) {
 			res, err := http.Get(z.url("/"))
 			if err != nil {
 				return false, err.Error()

@@ -249,7 +249,7 @@ func TestH2ClientCancels(t *testing.T) {
 		}
 		running.Wait()
 		download(t, client, f, mib, sumOfStream(t, mib), "")
-		eventually(t, 10*time.Second, "the origin is asked no more", func() (bool, string) {
+		eventually(t, patience, "the origin is asked no more", func() (bool, string) {
 			return open.Load() == 0, fmt.Sprintf("%d requests", open.Load())
 		})
 	})

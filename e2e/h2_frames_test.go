@@ -202,6 +202,7 @@ func (h *h2conn) until(what string, done func() bool) {
 // within reads frames until done, or says why not.
 func (h *h2conn) within(limit time.Duration, done func() bool) error {
 	h.SetReadDeadline(time.Now().Add(limit))
+	h.SetWriteDeadline(time.Now().Add(max(limit, patience)))
 	for !done() {
 		if err := h.step(); err != nil {
 			return fmt.Errorf("%w; goaways %v", err, h.goaways)
@@ -335,7 +336,7 @@ func startH2Origin(t *testing.T, serve func(h *h2conn), settings ...http2.Settin
 func serving(answer func(h *h2conn, s *h2stream)) func(h *h2conn) {
 	return func(h *h2conn) {
 		answered := map[uint32]bool{}
-		for h.SetReadDeadline(time.Now().Add(patience)); h.step() == nil; {
+		for h.step() == nil { // the end of the test is an end at the latest
 			for id, s := range h.streams {
 				if s.over() && !answered[id] {
 					answered[id] = true

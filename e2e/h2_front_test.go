@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // standIn names a program that takes the place of zproxy in the tests of
@@ -129,7 +128,7 @@ func (f *front) logged(t *testing.T, parts ...string) {
 	if f.z == nil {
 		return
 	}
-	eventually(t, 5*time.Second, "the access log says "+strings.Join(parts, " "), func() (bool, string) {
+	eventually(t, patience, "the access log says "+strings.Join(parts, " "), func() (bool, string) {
 		b, err := os.ReadFile(f.z.log)
 		if err != nil {
 			return false, err.Error()

@@ -80,12 +80,12 @@ func (l *lane) runH2Request(t *testing.T, row *hostile.H2Request, i int) verdict
 	defer h.Close()
 	s := h.stream(1)
 	sendH2(h, row)
-	h.within(rowLimit, s.over)
+	h.within(l.rowLimit(), s.over)
 	here := ""
 	if h.ended == nil && len(h.goaways) == 0 {
-		here = h2Probe(h, 3, "/again", time.Second)
+		here = h2Probe(h, 3, "/again", l.second())
 	}
-	got, faults, stuck := l.origin.settled(time.Second)
+	got, faults, stuck := l.origin.settled(l.second())
 	got = slices.DeleteFunc(slices.Clone(got), func(m hostile.Message) bool { return m.Target == "/again" })
 	after := "no connection"
 	if fresh, err := openH2(t, l.addr); err == nil {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -62,7 +63,7 @@ func TestH2WithCurl(t *testing.T) {
 func TestH2ListenerSpeaksOnlyItsOwn(t *testing.T) {
 	onlyZproxy(t)
 	besides(t, func(t *testing.T, backend string) {
-		origin := startOrigin(t, slowAnswer(t, 0))
+		origin := startOrigin(t, slowAnswer(t, atOnce))
 		only := startFront(t, backend, site{listen: "h2c", origin: "http1", addr: origin.addr})
 		c := dial(t, only.addr)
 		c.write("GET / HTTP/1.1\r\nHost: e2e\r\n\r\n")
@@ -185,7 +186,11 @@ func TestH2OriginRestartsUnderLoad(t *testing.T) {
 			origin.restart(200 * time.Millisecond)
 		}
 		r := <-done
-		time.Sleep(200 * time.Millisecond) // the log is flushed every 50 ms
+		f.z.rests(t)
+		f.z.signal(t, syscall.SIGTERM) // which writes what the log has
+		if status := f.z.wait(t, stopLimit); status != 0 {
+			t.Errorf("exit status %d", status)
+		}
 		cut := 0
 		for _, l := range logged(t, f.z.log) {
 			if l.Status == 200 && l.Reason == "body cut short" {

@@ -191,7 +191,7 @@ func TestH2CutResponses(t *testing.T) {
 		} {
 			t.Run("h2c "+name, func(t *testing.T) {
 				f := startFront(t, backend, site{origin: "h2c", addr: startH2Origin(t, func(h *h2conn) {
-					for h.SetReadDeadline(time.Now().Add(patience)); h.step() == nil; {
+					for h.step() == nil {
 						for id, s := range h.streams {
 							if !s.ended || len(s.head) == 0 {
 								continue
@@ -298,7 +298,7 @@ func TestH2Drain(t *testing.T) {
 		for _, protocol := range []string{"http1", "h2c"} {
 			t.Run("to "+protocol, func(t *testing.T) {
 				release := make(chan bool)
-				f := startFront(t, backend, site{origin: protocol, more: "shutdown: {grace: 10s}", addr: startGo(t, protocol, func(w http.ResponseWriter, r *http.Request) {
+				f := startFront(t, backend, site{origin: protocol, more: "shutdown: {grace: 5m}", addr: startGo(t, protocol, func(w http.ResponseWriter, r *http.Request) {
 					io.WriteString(w, "first")
 					w.(http.Flusher).Flush()
 					<-release
@@ -318,7 +318,7 @@ func TestH2Drain(t *testing.T) {
 				if g := h.goaways[1]; g.last != 1 || g.code != http2.ErrCodeNo {
 					t.Errorf("the second GOAWAY: %+v", g)
 				}
-				if err := idle.drain(5 * time.Second); idle.ended != io.EOF || len(idle.goaways) == 0 {
+				if err := idle.drain(patience); idle.ended != io.EOF || len(idle.goaways) == 0 {
 					t.Errorf("an idle connection: %v, goaways %v", err, idle.goaways)
 				}
 				late := h.ask(3, true, "GET", "/")
@@ -326,10 +326,10 @@ func TestH2Drain(t *testing.T) {
 				if h.until("its end", slow.over); string(slow.body) != "first-last" || slow.reset {
 					t.Errorf("%v", slow)
 				}
-				if err := h.drain(5 * time.Second); h.ended == nil || late.head != nil {
+				if err := h.drain(patience); h.ended == nil || late.head != nil {
 					t.Errorf("behind the last stream: %v; %v", err, late)
 				}
-				if status := f.p.wait(t, stopLimit); status != 0 || time.Since(begin) > 8*time.Second {
+				if status := f.p.wait(t, stopLimit); status != 0 || time.Since(begin) > 8*time.Second { // its grace goes on
 					t.Errorf("exit status %d after %v", status, time.Since(begin))
 				}
 			})
@@ -343,20 +343,24 @@ func TestH2IdleConnections(t *testing.T) {
 	onlyZproxy(t)
 	besides(t, func(t *testing.T, backend string) {
 		f := startFront(t, backend, site{listen: "http1, h2c", origin: "http1", addr: startGo(t, "http1", echoSums),
-			more: "http2: {idle_timeout: 300ms}\nlimits: {request_header_timeout: 400ms}"})
+			more: "http2: {idle_timeout: 2s}\nlimits: {request_header_timeout: 3s}"})
+		begin := time.Now()
 		h := dialH2(t, f.addr)
 		h.get(1, "/5")
-		begin := time.Now()
-		h.drain(5 * time.Second)
-		if took := time.Since(begin); h.ended != io.EOF || len(h.goaways) == 0 || h.goaways[0].code != http2.ErrCodeNo || took < 200*time.Millisecond {
+		begun := []string{"", "PRI * HTTP", strings.TrimSuffix(http2.ClientPreface, "\n")}
+		var silent []*client
+		for _, text := range begun {
+			c := dial(t, f.addr)
+			c.write(text)
+			silent = append(silent, c)
+		}
+		h.drain(patience)
+		if took := time.Since(begin); h.ended != io.EOF || len(h.goaways) == 0 || h.goaways[0].code != http2.ErrCodeNo || took < 1900*time.Millisecond {
 			t.Errorf("an idle connection ends after %v: %v, goaways %v", took, h.ended, h.goaways)
 		}
-		for _, begun := range []string{"", "PRI * HTTP", strings.TrimSuffix(http2.ClientPreface, "\n")} {
-			c := dial(t, f.addr)
-			c.write(begun)
-			c.SetDeadline(time.Now().Add(5 * time.Second))
+		for i, c := range silent {
 			if _, err := io.Copy(io.Discard, c.br); err != nil {
-				t.Errorf("a connection that stops at %q: %v", begun, err)
+				t.Errorf("a connection that stops at %q: %v", begun[i], err)
 			}
 		}
 	})

@@ -25,11 +25,29 @@ type lane struct {
 
 const lanes = 16
 
+// second is how long what should come at once is waited for: as long as anything, but for peers,
+// some of which it never comes from.
+func (l *lane) second() time.Duration {
+	if l.judge.Fair {
+		return time.Second
+	}
+	return patience
+}
+
+// rowLimit is how long a row may take: longer than the time limits set in the proxies.
+func (l *lane) rowLimit() time.Duration {
+	if l.judge.Fair {
+		return 4 * time.Second
+	}
+	return patience
+}
+
 // recorder is an origin that keeps what it receives, judges it, and answers
 // every whole request with its target.
 type recorder struct {
 	net.Listener
 	mu     sync.Mutex
+	late   chan struct{} // closed when what comes late has been sent, and the connection has ended
 	got    []hostile.Message
 	faults []error
 	begun  map[net.Conn]int // bytes of a message that is not whole
@@ -77,11 +95,15 @@ func (r *recorder) note(c net.Conn, begun int, fault error) {
 }
 
 func (r *recorder) serve(c net.Conn) {
+	var late chan struct{}
 	defer func() {
 		c.Close()
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		delete(r.begun, c)
+		if late != nil {
+			close(late)
+		}
 	}()
 	var in []byte
 	for b := make([]byte, 64<<10); ; {
@@ -97,7 +119,11 @@ func (r *recorder) serve(c net.Conn) {
 				break
 			}
 			in = in[n:]
-			if !r.answer(c, m) {
+			more, sent := r.answer(c, m)
+			if sent != nil {
+				late = sent
+			}
+			if !more {
 				return
 			}
 		}
@@ -108,8 +134,9 @@ func (r *recorder) serve(c net.Conn) {
 	}
 }
 
-// answer answers m; false: the connection ends.
-func (r *recorder) answer(c net.Conn, m hostile.Message) bool {
+// answer answers m; false: the connection ends. late is what to close when it has ended, if
+// something was sent behind the answer.
+func (r *recorder) answer(c net.Conn, m hostile.Message) (more bool, late chan struct{}) {
 	r.mu.Lock()
 	script := r.script
 	r.got = append(r.got, m)
@@ -120,32 +147,37 @@ func (r *recorder) answer(c net.Conn, m hostile.Message) bool {
 			text = strings.TrimSuffix(text, m.Target)
 		}
 		io.WriteString(c, text)
-		return !m.Close
+		return !m.Close, nil
 	}
 	io.WriteString(c, script.Bytes)
 	if script.Late != "" {
 		time.Sleep(moment)
 		io.WriteString(c, script.Late)
+		r.mu.Lock()
+		late, r.late = r.late, nil
+		r.mu.Unlock()
 	}
 	switch script.Then {
 	case hostile.Closes:
-		return false
+		return false, late
 	case hostile.Resets:
 		time.Sleep(moment) // a reset overtakes what has not left yet
 		c.(*net.TCPConn).SetLinger(0)
-		return false
+		return false, late
 	}
-	return true
+	return true, late
 }
 
 // moment is how long what was sent takes to arrive, and more.
 const moment = 30 * time.Millisecond
 
-// begin forgets what came before and sets what to answer.
-func (r *recorder) begin(script *hostile.Response) {
+// begin forgets what came before and sets what to answer. late is closed when the connection has
+// ended on which something came behind an answer.
+func (r *recorder) begin(script *hostile.Response) (late <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.got, r.faults, r.script = nil, nil, script
+	r.got, r.faults, r.script, r.late = nil, nil, script, make(chan struct{})
+	return r.late
 }
 
 // settled waits until no message is under way, and gives what has arrived.
@@ -272,13 +304,13 @@ func (l *lane) probe(target string) string {
 }
 
 // probeOn asks on a connection that has served before, if it still is there.
-func (k *talk) probeOn(target string) string {
+func (k *talk) probeOn(target string, limit time.Duration) string {
 	if k.ended || k.fault != nil {
 		return ""
 	}
 	n := len(k.answers)
 	k.send("GET "+target+" HTTP/1.1\r\nHost: h\r\n\r\n", hostile.StaysOpen)
-	k.listen(n+1, false, time.Second)
+	k.listen(n+1, false, limit)
 	switch {
 	case k.fault != nil:
 		return k.fault.Error()

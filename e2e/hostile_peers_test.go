@@ -28,16 +28,8 @@ const conformancePage = "../docs/conformance.md"
 func openLanes(t *testing.T, n int, judge hostile.Oracle) []*lane {
 	t.Helper()
 	ls := make([]*lane, n)
-	held := make([]net.Listener, n)
 	for i := range ls {
-		var err error
-		if held[i], err = net.Listen("tcp4", "127.0.0.1:0"); err != nil {
-			t.Fatal(err)
-		}
-		ls[i] = &lane{addr: held[i].Addr().String(), origin: newRecorder(t, judge), judge: judge}
-	}
-	for _, l := range held {
-		l.Close()
+		ls[i] = &lane{addr: freeAddr(t), origin: newRecorder(t, judge), judge: judge}
 	}
 	return ls
 }

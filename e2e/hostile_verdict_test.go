@@ -23,10 +23,6 @@ type verdict struct {
 	class class
 }
 
-// rowLimit is how long a row may take: longer than the time limits set in the
-// proxies.
-const rowLimit = 4 * time.Second
-
 // runRequest sends a row of the table of requests. Peers are held to the
 // number, method and content of what they forward; zproxy also to its fields.
 func (l *lane) runRequest(row *hostile.Request, i int) verdict {
@@ -46,12 +42,12 @@ func (l *lane) runRequest(row *hostile.Request, i int) verdict {
 		answers++
 	}
 	k.send(row.Bytes, row.Then)
-	k.listen(answers, want.Status > 0 && !want.GoesOn || want.Cut, rowLimit)
+	k.listen(answers, want.Status > 0 && !want.GoesOn || want.Cut, l.rowLimit())
 	here := ""
 	if want.Status == 0 && !want.Cut || want.GoesOn {
-		here = k.probeOn("/again")
+		here = k.probeOn("/again", l.second())
 	}
-	got, faults, stuck := l.origin.settled(time.Second)
+	got, faults, stuck := l.origin.settled(l.second())
 	got = slices.DeleteFunc(slices.Clone(got), func(m hostile.Message) bool { return m.Target == "/again" })
 	after := l.probe(fmt.Sprintf("/probe-%d", i))
 	return judgeRequest(want, k, got, faults, stuck, here, after, !l.judge.Fair)
@@ -170,7 +166,7 @@ func wanted(o *hostile.Outcome) string {
 
 // runResponse asks for a row of the table of responses.
 func (l *lane) runResponse(row *hostile.Response, i int) verdict {
-	l.origin.begin(row)
+	late := l.origin.begin(row)
 	request := row.Request
 	if request == "" {
 		request = "GET /case HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -182,13 +178,16 @@ func (l *lane) runResponse(row *hostile.Response, i int) verdict {
 	}
 	defer k.Close()
 	k.send(request, hostile.StaysOpen)
-	k.listen(1, row.Want.Cut, rowLimit)
-	if row.Late != "" {
-		time.Sleep(2 * moment)
+	k.listen(1, row.Want.Cut, l.rowLimit())
+	if row.Late != "" { // who notices it closes the connection that it came on
+		select {
+		case <-late:
+		case <-time.After(l.second()):
+		}
 	}
 	here := ""
 	if len(k.answers) == 1 && !k.answers[0].Close {
-		here = k.probeOn("/again")
+		here = k.probeOn("/again", l.second())
 	}
 	after := l.probe(fmt.Sprintf("/probe-%d", i))
 	return judgeResponse(row, k, here, after, !l.judge.Fair)

@@ -46,10 +46,10 @@ upstreams: {app: {protocol: h2c, endpoints: [{address: %q}], timeouts: {continue
 routes: [{path: "/*", upstream: app}]
 `, startNginxFor(t, "h2c", root).addr))
 		for _, version := range []string{"--http1.1", "--http2-prior-knowledge"} {
-			said := run(t, "curl", version, "--silent", "--show-error", "--max-time", "30", "--expect100-timeout", "20", "--header", "Expect: 100-continue",
+			said := run(t, "curl", version, "--silent", "--show-error", "--max-time", "120", "--expect100-timeout", "100", "--header", "Expect: 100-continue",
 				"--write-out", "%{response_code} %{time_total}", "--upload-file", body, "http://"+z.addr+"/dav/"+version)
 			status, took, _ := strings.Cut(said, " ")
-			if s, err := strconv.ParseFloat(took, 64); status != "201" || err != nil || s > 15 {
+			if s, err := strconv.ParseFloat(took, 64); status != "201" || err != nil || s > 60 {
 				t.Errorf("curl %s: status and seconds are %s, want 201 before it gets tired of waiting", version, said)
 			}
 			if stored, err := os.ReadFile(filepath.Join(root, "dav", version)); err != nil || len(stored) != 1_000_000 {
@@ -57,8 +57,9 @@ routes: [{path: "/*", upstream: app}]
 			}
 		}
 		// By HTTP/2 some versions of curl do not wait.
-		if n := z.metrics(t).sum("zproxy_own_continues_total"); n < 1 || n > 2 {
-			t.Errorf("%v times the proxy said 100, want 1 or 2", n)
-		}
+		eventually(t, patience, "1 or 2 times the proxy said 100", func() (bool, string) {
+			n := z.metrics(t).sum("zproxy_own_continues_total")
+			return n == 1 || n == 2, fmt.Sprint(n)
+		})
 	})
 }

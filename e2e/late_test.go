@@ -18,14 +18,14 @@ listeners: [{address: LISTEN, protocols: [http1, h2c]}]
 upstreams:
   app:
     endpoints: [{address: %[1]q}]
-    timeouts: {connect: 1s, response: 1s, idle: 1s}
+    timeouts: {connect: 3s, response: 3s, idle: 3s}
   narrow:
     endpoints: [{address: %[1]q}]
-    pool: {max_connections: 10, queue_timeout: 1s}
-    timeouts: {response: 3s}
+    pool: {max_connections: 10, queue_timeout: 3s}
+    timeouts: {response: 9s}
 routes: [{path: "/narrow", upstream: narrow}, {path: "/*", upstream: app}]
-limits: {request_header_timeout: 1s, request_body_timeout: 1s, send_timeout: 1s, keepalive_timeout: 1s}
-http2: {idle_timeout: 1s}
+limits: {request_header_timeout: 3s, request_body_timeout: 3s, send_timeout: 3s, keepalive_timeout: 3s}
+http2: {idle_timeout: 3s}
 `
 
 // gatedOrigin answers what waits for its gate, "/rest" with the second half of
@@ -130,7 +130,7 @@ func TestLate(t *testing.T) {
 		for i := 0; i < len(streams); i += 2 {
 			h.data(streams[i].id, true, "de")
 		}
-		time.Sleep(1200 * time.Millisecond)
+		time.Sleep(3200 * time.Millisecond)
 		z.signal(t, syscall.SIGCONT)
 
 		l.answered()

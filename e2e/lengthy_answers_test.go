@@ -183,7 +183,7 @@ routes:
 		z, strict := start(t, backend, config), start(t, backend, config+"limits: {body_bytes: 10KB}\n")
 		holder := dial(t, z.addr) // takes the one connection that there may be
 		holder.write("GET /full HTTP/1.1\r\nHost: h\r\n\r\n")
-		eventually(t, 5*time.Second, "the connection is taken", func() (bool, string) {
+		eventually(t, patience, "the connection is taken", func() (bool, string) {
 			n := z.metrics(t).sum("zproxy_endpoint_connections", `upstream="full"`)
 			return n == 1, fmt.Sprint(n)
 		})

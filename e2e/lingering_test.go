@@ -55,7 +55,7 @@ limits: {body_bytes: 1000}
 					t.Fatal(err)
 				}
 				defer c.Close()
-				c.SetDeadline(time.Now().Add(20 * time.Second))
+				c.SetDeadline(time.Now().Add(patience))
 				io.WriteString(c, s.head)
 				if err := slowly(c, s.piece); err != nil {
 					t.Errorf("reset while it sends, for which some clients give up: %v", err)
@@ -76,7 +76,7 @@ func TestLingeringClientsMakeRoom(t *testing.T) {
 listeners: [{address: LISTEN}]
 loops: 1
 routes: [{path: "/*", respond: {body: x}}]
-limits: {connections: %d}
+limits: {connections: %d, lingering_timeout: 5m, lingering_time: 5m}
 `, places))
 		for i := range 10 * places {
 			c, err := net.Dial("tcp", z.addr)
@@ -89,21 +89,14 @@ limits: {connections: %d}
 				time.Sleep(200 * time.Millisecond) // it looks now and then
 			}
 		}
-		time.Sleep(200 * time.Millisecond)
-		for try := 0; ; try++ {
-			status := 0
+		eventually(t, patience, "a client is served beside those that linger", func() (bool, string) {
 			c, err := net.Dial("tcp", z.addr)
-			if err == nil {
-				status, _, err = tryGet(c, bufio.NewReader(c), "/")
-				c.Close()
+			if err != nil {
+				return false, err.Error()
 			}
-			if status == 200 {
-				break
-			}
-			if try == 10 {
-				t.Fatalf("no client is served beside those that linger: %v", err)
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
+			defer c.Close()
+			status, _, err := tryGet(c, bufio.NewReader(c), "/")
+			return status == 200, fmt.Sprint(status, err)
+		})
 	})
 }

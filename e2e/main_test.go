@@ -60,21 +60,27 @@ func testMain(m *testing.M) int {
 
 // packages says where the programs come from that the tests need.
 var packages = map[string]string{"nginx": "nginx-core", "haproxy": "haproxy", "curl": "curl", "wrk": "wrk", "ss": "iproute2",
-	"nghttp": "nghttp2-client", "h2load": "nghttp2-client", "nghttpd": "nghttp2-server", "chromium": "chromium", "node": "nodejs"}
+	"nghttp": "nghttp2-client", "h2load": "nghttp2-client", "nghttpd": "nghttp2-server", "chromium": "chromium", "node": "nodejs",
+	"dnsmasq": "dnsmasq-base", "openssl": "openssl", "gnutls-cli": "gnutls-bin", "python3": "python3", "h2": "python3-h2", "certutil": "libnss3-tools", "java": "default-jdk-headless", "testssl": "testssl.sh"}
 
 // need makes sure that programs are there: without them the test is skipped,
 // and fails where CI=true promises a complete machine.
 func need(t *testing.T, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
-		if _, err := exec.LookPath(p); err == nil {
-			continue
+		if _, err := exec.LookPath(p); err != nil {
+			lacks(t, p)
 		}
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is missing: apt-get install -y %s", p, packages[p])
-		}
-		t.Skipf("%s is missing: apt-get install -y %s", p, packages[p])
 	}
+}
+
+// lacks is the end of a test that needs p.
+func lacks(t *testing.T, p string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is missing: apt-get install -y %s", p, packages[p])
+	}
+	t.Skipf("%s is missing: apt-get install -y %s", p, packages[p])
 }
 
 // eachBackend runs test once per usable backend, one after the other: for

@@ -117,7 +117,7 @@ func (n *nginx) start() bool {
 func (n *nginx) kill() {
 	n.t.Helper()
 	n.signal(n.t, syscall.SIGTERM)
-	n.wait(n.t, 5*time.Second)
+	n.wait(n.t, patience)
 }
 
 // restart ends it and starts it again at the same address after the pause.

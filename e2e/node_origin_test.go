@@ -95,7 +95,7 @@ routes: [{path: "/*", upstream: app}]
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.SetDeadline(time.Now().Add(20 * time.Second)) // keepalive_timeout is 75 s
+			c.SetDeadline(time.Now().Add(patience)) // keepalive_timeout is 75 s
 			return c, bufio.NewReader(c)
 		}
 		t.Run("one by one", func(t *testing.T) {

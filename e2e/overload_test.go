@@ -19,6 +19,7 @@ import (
 // answered, none slowly.
 func undisturbed(t *testing.T, beside string, l *load) {
 	t.Helper()
+	l.reach(t, 50)
 	answered, failed, slowest := l.stop(t)
 	if failed > 0 || answered < 50 || slowest > fastLimit {
 		t.Errorf("beside %s %d requests were answered and %d not, the slowest in %v", beside, answered, failed, slowest)
@@ -54,7 +55,7 @@ loops: 1
 listeners: [{address: LISTEN}]
 upstreams: {app: {endpoints: [{address: %q}]}}
 routes: [{path: "/*", upstream: app}]
-limits: {request_header_timeout: 1s, request_body_timeout: 1s, send_timeout: 1s, min_rate: 1000}
+limits: {request_header_timeout: 3s, request_body_timeout: 3s, send_timeout: 3s, min_rate: 500}
 `
 
 // Heads and bodies that drip in are answered 408 in time, however regularly
@@ -75,13 +76,13 @@ func TestSlowloris(t *testing.T) {
 			})
 		}
 		for range 50 {
-			refused("a head", "GET / HTTP/1.1\r\nHost: h\r\n"+strings.Repeat("X: y\r\n", 1000), 1, 2*time.Second)
-			refused("a body", "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n"+strings.Repeat("a", 100), 1+70, 3*time.Second)
+			refused("a head", "GET / HTTP/1.1\r\nHost: h\r\n"+strings.Repeat("X: y\r\n", 1000), 1, 6*time.Second)
+			refused("a body", "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n"+strings.Repeat("a", 100), 1+70, 9*time.Second)
 		}
 		for range 10 {
-			long := "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("a", 2000)
-			refused("a body of 200 bytes/s", long, 10, 8*time.Second)
-			refused("chunks of 20 bytes/s", "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"+strings.Repeat("1\r\na\r\n", 200), 6, 4*time.Second)
+			long := "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("a", 6000)
+			refused("a body of 200 bytes/s", long, 10, 15*time.Second)
+			refused("chunks of 20 bytes/s", "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"+strings.Repeat("1\r\na\r\n", 600), 6, 12*time.Second)
 		}
 		const size = 8000
 		c := dial(t, z.addr)
@@ -103,7 +104,7 @@ func TestSlowloris(t *testing.T) {
 // Clients that take their answer too slowly are cut off; one that is slow
 // behind large buffers, but not too slow, gets every byte.
 func TestSlowTakers(t *testing.T) {
-	const size = 64 * mib
+	const size, slowTakers = 64 * mib, 12 * time.Second
 	besides(t, func(t *testing.T, backend string) {
 		path, sum := bodyFile(t, size, "64MiB")
 		z := start(t, backend, fmt.Sprintf(slowConfig, startNginx(t, bodyDir).addr))
@@ -114,20 +115,20 @@ func TestSlowTakers(t *testing.T) {
 			c.write("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
 			slow.Go(func() {
 				// Half of them take 200 bytes/s, the others nothing at all.
-				for begun := time.Now(); time.Since(begun) < 6*time.Second; time.Sleep(50 * time.Millisecond) {
+				for begun := time.Now(); time.Since(begun) < slowTakers; time.Sleep(50 * time.Millisecond) {
 					if i%2 == 0 {
 						io.CopyN(io.Discard, c.Conn, 10)
 					}
 				}
 				if n, err := io.Copy(io.Discard, c.Conn); err == nil || n > mib {
-					t.Errorf("after 6 s a client that was too slow still got %d bytes, %v", n, err)
+					t.Errorf("after %v a client that was too slow still got %d bytes, %v", slowTakers, n, err)
 				}
 			})
 		}
 		c := dial(t, z.addr)
 		c.write("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
 		res := c.head("GET")
-		if n, got, err := sumUp(&steady{r: res.Body, rate: 200e3, begun: time.Now(), until: 6 * time.Second}); err != nil || n != size || got != sum {
+		if n, got, err := sumUp(&steady{r: res.Body, rate: 200e3, begun: time.Now(), until: slowTakers}); err != nil || n != size || got != sum {
 			t.Errorf("a client that takes 200 KB/s: %d bytes, %v", n, err)
 		}
 		c.Close()
@@ -179,14 +180,15 @@ limits: {connections: 100000}
 			t.Errorf("%v of CPU in a second in which there is nothing to do but to wait for descriptors", spent)
 		}
 		f.stop()
-		fresh(t, z, 5*time.Second)
-		if n := z.metrics(t).sum("zproxy_loop_accept_errors_total"); n == 0 {
-			t.Error("no error of accept was counted: there was no lack")
-		}
-		eventually(t, 5*time.Second, "there is a warning at the start", func() (bool, string) {
+		fresh(t, z)
+		eventually(t, patience, "errors of accept are counted: there was a lack", func() (bool, string) {
+			n := z.metrics(t).sum("zproxy_loop_accept_errors_total")
+			return n > 0, fmt.Sprint(n)
+		})
+		eventually(t, patience, "there is a warning at the start", func() (bool, string) {
 			return z.says("level=WARN", "subject=limits", "limits.connections does not fit", "LimitNOFILE"), z.out.String()
 		})
-		eventually(t, 5*time.Second, "the log says that descriptors have run out", func() (bool, string) {
+		eventually(t, patience, "the log says that descriptors have run out", func() (bool, string) {
 			return z.says("level=WARN", "subject=limits", "file descriptors have run out", "times=", "LimitNOFILE"), z.out.String()
 		})
 		if n := strings.Count(z.out.String(), "file descriptors have run out"); n > 2 {
@@ -261,6 +263,7 @@ access_log: {path: LOGFILE, flush: 20ms}
 			t.Errorf("of 60 uploads %d arrived whole, %d were refused, %d ended without an answer", whole.Load(), refused.Load(), other.Load())
 		}
 		t.Logf("%.1f MiB held; %d uploads whole, %d refused with 503, %d reset in mid-upload; %s", held/mib, whole.Load(), refused.Load(), other.Load(), z.failures())
+		eventually(t, patience, "there is memory again", func() (bool, string) { n := askOnce(z.addr, "/own"); return n == 200, fmt.Sprint(n) })
 		if got := dial(t, z.addr).get("/own"); got != "own\n" {
 			t.Errorf("afterwards: %q", got)
 		}
@@ -291,6 +294,7 @@ loops: 1
 buffers: {max_per_loop: 2MiB}
 listeners: [{address: LISTEN}]
 routes: [{path: "/own", respond: {body: "own\n"}}]
+limits: {request_header_timeout: 2m}
 `)
 		const blocks, many = 128, 400
 		var heads []*client
@@ -306,20 +310,26 @@ routes: [{path: "/own", respond: {body: "own\n"}}]
 				t.Errorf("a client beside got status %d after %v, want 200 or 503", status, time.Since(begun))
 			}
 		}
-		refused := 0
+		var refused atomic.Int64
+		var reading sync.WaitGroup
 		for _, c := range heads {
-			c.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
-			if res, err := readHead(c); err == nil {
-				if refused++; res.StatusCode != 503 {
-					t.Errorf("a client with half a head got %s, want 503", res.Status)
+			reading.Go(func() {
+				if res, err := readHead(c); err == nil {
+					if refused.Add(1); res.StatusCode != 503 {
+						t.Errorf("a client with half a head got %s, want 503", res.Status)
+					}
 				}
-			}
+			})
+		}
+		eventually(t, patience, "clients with half a head are told to come back", func() (bool, string) {
+			n := refused.Load()
+			return n >= many-blocks, fmt.Sprintf("%d of %d", n, many)
+		})
+		for _, c := range heads {
 			c.Close()
 		}
-		if refused < many-blocks {
-			t.Errorf("%d of %d clients with half a head were told to come back", refused, many)
-		}
-		eventually(t, 5*time.Second, "there is memory again", func() (bool, string) {
+		reading.Wait()
+		eventually(t, patience, "there is memory again", func() (bool, string) {
 			status := askOnce(z.addr, "/own")
 			return status == 200, fmt.Sprint(status)
 		})
@@ -375,6 +385,9 @@ routes:
 		}
 		asking.Wait()
 		undisturbed(t, "sick origins", fast)
+		if statuses[-1] == 0 {
+			t.Error("no answer was cut")
+		}
 		t.Logf("by status, -1 a visible cut: %v", statuses)
 	})
 }
@@ -411,7 +424,7 @@ routes: [{path: "/*", upstream: app}]
 access_log: {path: /dev/full, flush: 20ms, buffer_bytes: 4KiB}
 `, startNginx(t, t.TempDir()).addr))
 		fast := startLoad(z.addr, "/hello", "hello\n", 8)
-		eventually(t, 5*time.Second, "lost lines are counted and reported", func() (bool, string) {
+		eventually(t, patience, "lost lines are counted and reported", func() (bool, string) {
 			dropped := z.metrics(t).sum("zproxy_access_log_dropped_total")
 			return dropped > 0 && strings.Contains(z.out.String(), syscall.ENOSPC.Error()), fmt.Sprintf("%v dropped", dropped)
 		})
@@ -434,10 +447,11 @@ routes: [{path: "/*", upstream: app}]
 		fast := startLoad(z.addr, "/hello", "hello\n", 32)
 		var pages, failed atomic.Int64
 		var asking sync.WaitGroup
-		deadline := time.Now().Add(1500 * time.Millisecond)
+		const enough = 600
+		deadline, late := time.Now().Add(1500*time.Millisecond), time.Now().Add(patience)
 		for i := range 4 {
 			asking.Go(func() {
-				for time.Now().Before(deadline) {
+				for time.Now().Before(deadline) || pages.Load() < enough && time.Now().Before(late) {
 					res, err := adminClient.Get("http://" + z.admin + []string{"/metrics", "/status", "/healthz", "/readyz"}[i])
 					if err != nil {
 						failed.Add(1)

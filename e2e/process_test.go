@@ -33,11 +33,19 @@ type process struct {
 // spawn starts a program that dies with the test at the latest.
 func spawn(t *testing.T, name string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(name, args...), exited: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
-	// Files a test closes stay open no longer than it thinks, also when the
-	// program forks; a test binary that is killed takes the program with it.
-	p.cmd.WaitDelay = time.Second
+	return spawnCmd(t, exec.Command(name, args...))
+}
+
+// spawnCmd is spawn for a command whose stdin, stdout or directory are the caller's.
+func spawnCmd(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, exited: make(chan struct{})}
+	if cmd.Stderr = &p.out; cmd.Stdout == nil {
+		cmd.Stdout = &p.out
+	}
+	// What is printed by programs that have taken over from the first one is read on, until all
+	// have ended. A test binary that is killed takes the program with it.
+	p.cmd.WaitDelay = 4 * patience
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -73,7 +81,7 @@ func (p *process) files() int {
 // listens waits until the program takes connections at addr; false when it has
 // ended instead.
 func (p *process) listens(network, addr string) bool {
-	for deadline := time.Now().Add(10 * time.Second); p.running() && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); p.running() && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if c, err := net.Dial(network, addr); err == nil {
 			c.Close()
 			return p.running()

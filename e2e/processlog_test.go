@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // says tells whether one line of what the process printed has all parts.
@@ -62,7 +61,7 @@ routes:
 	h := dialH2(t, z.addr)
 	h.ask(1, true, "GET", "/")
 	h.ask(3, true, "GET", "/")
-	eventually(t, 5*time.Second, "three requests are at the origin", func() (bool, string) {
+	eventually(t, patience, "three requests are at the origin", func() (bool, string) {
 		active := 0
 		for _, l := range z.status(t).Loops {
 			active += l.Active
@@ -71,7 +70,7 @@ routes:
 	})
 	z.signal(t, syscall.SIGUSR1)
 	z.signal(t, syscall.SIGHUP)
-	eventually(t, 5*time.Second, "SIGHUP is answered", func() (bool, string) { return z.says("SIGHUP"), z.out.String() })
+	eventually(t, patience, "SIGHUP is answered", func() (bool, string) { return z.says("SIGHUP"), z.out.String() })
 	z.signal(t, syscall.SIGTERM)
 	if status := z.wait(t, stopLimit); status != 0 {
 		t.Errorf("exit status %d", status)

@@ -22,6 +22,7 @@ type zproxy struct {
 	addr, admin string
 	log         string // the access log, if the configuration names LOGFILE
 	config      string
+	file        string // that config is in
 }
 
 // stopLimit is how long a proxy at rest may take to end after SIGTERM: less
@@ -35,8 +36,14 @@ const stopLimit = 20 * time.Second
 // rest and exit with status 0 on SIGTERM.
 func start(t *testing.T, backend, text string) *zproxy {
 	t.Helper()
+	return startWith(t, zproxyBin, backend, text)
+}
+
+// startWith is start for another file of the program.
+func startWith(t *testing.T, bin, backend, text string) *zproxy {
+	t.Helper()
 	for try := 1; ; try++ {
-		z := launch(t, backend, text)
+		z := launch(t, bin, backend, text)
 		if z.ready(t) {
 			t.Cleanup(func() { z.finish(t) })
 			return z
@@ -49,21 +56,21 @@ func start(t *testing.T, backend, text string) *zproxy {
 }
 
 // launch starts a proxy and does not wait.
-func launch(t *testing.T, backend, text string) *zproxy {
+func launch(t *testing.T, bin, backend, text string) *zproxy {
 	t.Helper()
 	dir := t.TempDir()
 	z := &zproxy{addr: freeAddr(t), admin: freeAddr(t), log: filepath.Join(dir, "access.log")}
 	z.config = strings.NewReplacer("LISTEN2", freeAddr(t), "LISTEN", z.addr, "LOGFILE", z.log).Replace(text)
 	z.config = fmt.Sprintf("io: %s\nadmin: {address: %q}\n%s\n", backend, z.admin, z.config)
-	file := writeFile(t, filepath.Join(dir, "zproxy.yaml"), z.config)
-	z.process = spawn(t, zproxyBin, "run", "-c", file)
+	z.file = writeFile(t, filepath.Join(dir, "zproxy.yaml"), z.config)
+	z.process = spawn(t, bin, "run", "-c", z.file)
 	return z
 }
 
 // ready waits for /readyz; false when the process ended instead.
 func (z *zproxy) ready(t *testing.T) bool {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if !z.running() {
 			return false
 		}
@@ -75,7 +82,7 @@ func (z *zproxy) ready(t *testing.T) bool {
 			}
 		}
 	}
-	t.Fatalf("zproxy is not ready within 10 s; it printed:\n%s", tail(z.out.String()))
+	t.Fatalf("zproxy is not ready within %v; it printed:\n%s", patience, tail(z.out.String()))
 	return false
 }
 
@@ -101,7 +108,7 @@ func (z *zproxy) finish(t *testing.T) {
 // have come back.
 func (z *zproxy) rests(t *testing.T) {
 	t.Helper()
-	eventually(t, 8*time.Second, "the proxy comes to rest", func() (bool, string) {
+	eventually(t, stopLimit, "the proxy comes to rest", func() (bool, string) {
 		m := z.metrics(t)
 		s := z.status(t)
 		waiting := 0
@@ -121,20 +128,25 @@ func (z *zproxy) rests(t *testing.T) {
 	})
 }
 
-var adminClient = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+var adminClient = &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 
+// page is a page at the admin address. It is asked for again where a loop is too busy to report.
 func (z *zproxy) page(t *testing.T, path string) []byte {
 	t.Helper()
-	res, err := adminClient.Get("http://" + z.admin + path)
-	if err != nil {
-		t.Fatalf("%s: %v; zproxy printed:\n%s", path, err, tail(z.out.String()))
+	for deadline := time.Now().Add(patience); ; {
+		res, err := adminClient.Get("http://" + z.admin + path)
+		if err != nil {
+			t.Fatalf("%s: %v; zproxy printed:\n%s", path, err, tail(z.out.String()))
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err == nil && res.StatusCode == 200 {
+			return body
+		}
+		if !strings.Contains(string(body), "a loop did not report within") || time.Now().After(deadline) {
+			t.Fatalf("%s: %s %v\n%s", path, res.Status, err, body)
+		}
 	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != 200 {
-		t.Fatalf("%s: %s %v\n%s", path, res.Status, err, body)
-	}
-	return body
 }
 
 // samples are the samples of a /metrics page: name with labels, and value.
@@ -180,6 +192,16 @@ next:
 	return vs
 }
 
+// counts waits until the samples of name whose labels contain each of parts sum up to want:
+// what a client sees may come before it is counted.
+func (z *zproxy) counts(t *testing.T, want float64, name string, parts ...string) {
+	t.Helper()
+	eventually(t, patience, fmt.Sprintf("%s %v is %v", name, parts, want), func() (bool, string) {
+		got := z.metrics(t).sum(name, parts...)
+		return got == want, fmt.Sprint(got)
+	})
+}
+
 func (m samples) sum(name string, parts ...string) (sum float64) {
 	for _, v := range m.all(name, parts...) {
 		sum += v
@@ -198,6 +220,10 @@ type status struct {
 		Active  int                           `json:"active_requests"`
 		Pools   []struct{ Idle, Waiting int } `json:"pools"`
 	} `json:"loops"`
+	Upstreams []struct {
+		Upstream, Protocol string
+		Auto               bool
+	} `json:"upstreams"`
 }
 
 func (z *zproxy) status(t *testing.T) (s status) {

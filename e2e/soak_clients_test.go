@@ -224,7 +224,7 @@ func (s *soaking) download(c *wire, slowly time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if n, sum, err := sumUp(&pace{res.Body, time.Now().Add(slowly)}); err != nil || n != mib || sum != s.fileSum {
+	if n, sum, err := sumUp(&pace{res.Body, after(slowly)}); err != nil || n != mib || sum != s.fileSum {
 		return fmt.Errorf("%d bytes, SHA-256 %s (%v), want %s", n, sum, err, s.fileSum)
 	}
 	return nil
@@ -237,7 +237,7 @@ func (s *soaking) writesSlowly(c *wire, rng *rand.Rand) error {
 }
 
 func (s *soaking) upload(c *wire, chunked bool, slowly time.Duration) error {
-	req, err := http.NewRequest("PUT", "http://e2e/up", &pace{stream(soakUpload), time.Now().Add(slowly)})
+	req, err := http.NewRequest("PUT", "http://e2e/up", &pace{stream(soakUpload), after(slowly)})
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func TestStartBehindAKilledProcess(t *testing.T) {
 			}
 		}
 		p.signal(t, syscall.SIGTERM)
-		if status := p.wait(t, 10*time.Second); status != 0 {
+		if status := p.wait(t, stopLimit); status != 0 {
 			t.Errorf("it ends with %d", status)
 		}
 		for _, name := range []string{"z.sock", "admin.sock"} {
@@ -69,7 +69,7 @@ func TestSocketFileOfASuccessor(t *testing.T) {
 		second := writeFile(t, filepath.Join(dir, "second.yaml"), fmt.Sprintf(takeoverConfig, backend, freeAddr(t), dir, dir))
 		begun := time.Now()
 		q := spawn(t, zproxyBin, "run", "-c", second)
-		if status := q.wait(t, 20*time.Second); status == 0 || !strings.Contains(q.out.String(), "in use") || time.Since(begun) < time.Second {
+		if status := q.wait(t, patience); status == 0 || !strings.Contains(q.out.String(), "in use") || time.Since(begun) < time.Second {
 			t.Errorf("a second one ends with %d after %v:\n%s", status, time.Since(begun), tail(q.out.String()))
 		}
 		for _, name := range []string{"z.sock", "admin.sock"} {
@@ -81,7 +81,7 @@ func TestSocketFileOfASuccessor(t *testing.T) {
 			defer l.Close()
 		}
 		p.signal(t, syscall.SIGTERM)
-		p.wait(t, 10*time.Second)
+		p.wait(t, stopLimit)
 		for _, name := range []string{"z.sock", "admin.sock"} {
 			if c, err := net.Dial("unix", filepath.Join(dir, name)); err != nil {
 				t.Errorf("the successor's %s: %v", name, err)
@@ -127,6 +127,6 @@ routes: [{path: "/*", respond: {body: ok}}]
 			}
 		}
 		p.signal(t, syscall.SIGTERM)
-		p.wait(t, 10*time.Second)
+		p.wait(t, stopLimit)
 	})
 }

@@ -149,7 +149,7 @@ func (z *zproxy) secureClient(t *testing.T, h2 bool, c *tls.Config) *http.Client
 		tr.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 	}
 	t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: 10 * time.Second}
+	return &http.Client{Transport: tr, Timeout: patience}
 }
 
 // told asks for host and gives the status, what the echoing origin has been told, and what
@@ -324,9 +324,7 @@ func TestTLSMisdirected(t *testing.T) {
 				}
 			}
 		}
-		if n := z.metrics(t).sum("zproxy_refused_total", `reason="misdirected"`); n != 20 {
-			t.Errorf("%v misdirected", n)
-		}
+		z.counts(t, 20, "zproxy_refused_total", `reason="misdirected"`)
 
 		z = startListening(t, backend, "{strict_sni: true, "+section+"}")
 		for _, sni := range []string{"a.example", "x.wild.example", "elsewhere.example", "127.0.0.1"} {
@@ -358,5 +356,25 @@ func TestTLSBestCertificate(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// The groups that are spoken are those of docs/tls.md, the hybrid one included.
+func TestTLSGroups(t *testing.T) {
+	besides(t, func(t *testing.T, backend string) {
+		ca := newAuthority(t, "ca", nil)
+		server := ca.issue(t, "ecdsa", nil, "a.example")
+		z := startListening(t, backend, fmt.Sprintf(`{certificates: [{cert: %q, key: %q}]}`, server.cert, server.key))
+		for group, spoken := range map[tls.CurveID]bool{
+			tls.X25519MLKEM768: true, tls.X25519: true, tls.CurveP256: true, tls.CurveP384: true,
+			tls.CurveP521: false, tls.SecP256r1MLKEM768: false, tls.SecP384r1MLKEM1024: false,
+		} {
+			config := &tls.Config{RootCAs: ca.pool(), CurvePreferences: []tls.CurveID{group}}
+			status, _, state, err := told(z.secureClient(t, false, config), "a.example", nil)
+			if spoken && (status != 200 || state.CurveID != group) || !spoken && (err == nil || !strings.Contains(err.Error(), "handshake failure")) {
+				t.Errorf("%v: %d, %+v, %v", group, status, state, err)
+			}
+		}
+		z.counts(t, 3, "zproxy_tls_failed_total", `reason="no shared group"`)
 	})
 }

@@ -4,12 +4,12 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"zproxy/internal/longtest"
 )
@@ -17,7 +17,7 @@ import (
 // A request on a connection whose client has shown a certificate allocates nothing, as any
 // other does: its fields and its line in the log are written from what the handshake left.
 func TestTLSRequestsAllocateNothing(t *testing.T) {
-	eachBackend(t, func(t *testing.T, backend string) {
+	besides(t, func(t *testing.T, backend string) {
 		ca := newAuthority(t, "ca", nil)
 		server, who := ca.issue(t, "ecdsa", nil, "a.example", "also.example"), ca.issue(t, "ecdsa", nil, "somebody")
 		z := startListening(t, backend, fmt.Sprintf(`{certificates: [{cert: %q, key: %q}], client_auth: {ca: %q}}`, server.cert, server.key, ca.file))
@@ -35,18 +35,17 @@ func TestTLSRequestsAllocateNothing(t *testing.T) {
 					}
 				}
 			}
-			allocated := func(n int) float64 {
-				before := z.metrics(t).sum("go_heap_allocs_total")
-				ask(n)
-				return z.metrics(t).sum("go_heap_allocs_total") - before
-			}
-			const requests = 3000
+			// The runtime counts with delay, and each look at the count allocates about a
+			// thousand objects: a few tries tell that from one in every second request.
+			const requests, tries = 4000, 4
 			ask(200)
-			least := allocated(requests) - allocated(0)
-			for range 3 { // what else the process does in the meantime allocates as well
-				least = min(least, allocated(requests)-allocated(0))
+			least := math.Inf(1)
+			for try := 0; try < tries && least > requests/2; try++ {
+				before := z.metrics(t).sum("go_heap_allocs_total")
+				ask(requests)
+				least = min(least, z.metrics(t).sum("go_heap_allocs_total")-before)
 			}
-			if least > requests/4 {
+			if least > requests/2 {
 				t.Errorf("h2 %v: %v allocations in %d requests", h2, least, requests)
 			}
 		}
@@ -94,9 +93,11 @@ func TestLengthyCertificateChanges(t *testing.T) {
 		for i := range changes {
 			turn((i + 1) % 2)
 			z.signal(t, syscall.SIGHUP)
-			eventually(t, 10*time.Second, "the change is seen", func() (bool, string) {
+			// The reload reads them once more at its end, and is over by then: what changes while it is read does not fit together.
+			eventually(t, patience, "the change is seen", func() (bool, string) {
 				m := z.metrics(t)
-				return m.sum("zproxy_tls_reloads_total") == float64(i+1), fmt.Sprint(m.sum("zproxy_tls_reloads_total"))
+				seen, reloads := m.sum("zproxy_tls_reloads_total"), m.sum("zproxy_reloads_total")
+				return seen == float64(i+1) && reloads == float64(i+1), fmt.Sprint(seen, reloads)
 			})
 		}
 		stop.Store(true)

@@ -86,21 +86,21 @@ func (f fixedSession) Get(string) (*tls.ClientSessionState, bool) {
 }
 func (f fixedSession) Put(_ string, s *tls.ClientSessionState) { f.ClientSessionCache.Put("", s) }
 
-// reread has the proxy read its certificates again, by SIGHUP.
+// reread has the proxy read its certificates again, by SIGHUP. It does so before it reads its
+// configuration; to count certificates would not do, which it may have read already by itself.
 func (z *zproxy) reread(t *testing.T) {
 	t.Helper()
-	before := z.metrics(t).sum("zproxy_tls_reloads_total") + z.metrics(t).sum("zproxy_tls_reload_failures_total")
+	before := z.metrics(t).sum("zproxy_reloads_total")
 	z.signal(t, syscall.SIGHUP)
-	eventually(t, 10*time.Second, "certificates are read again", func() (bool, string) {
-		m := z.metrics(t)
-		return m.sum("zproxy_tls_reloads_total")+m.sum("zproxy_tls_reload_failures_total") > before, tail(z.out.String())
+	eventually(t, patience, "certificates are read again", func() (bool, string) {
+		return z.metrics(t).sum("zproxy_reloads_total") > before, tail(z.out.String())
 	})
 }
 
 // Certificates change while clients come: all are served, by the old or the new one. A bad
 // pair is not taken, and reported.
 func TestTLSCertificatesChange(t *testing.T) {
-	eachBackend(t, func(t *testing.T, backend string) {
+	besides(t, func(t *testing.T, backend string) {
 		ca := newAuthority(t, "ca", nil)
 		pairs := []issued{ca.issue(t, "ecdsa", nil, "a.example"), ca.issue(t, "rsa", nil, "a.example"), ca.issue(t, "ecdsa", nil, "a.example")}
 		cert, key, turn := mountSecrets(t, pairs)
@@ -118,7 +118,7 @@ func TestTLSCertificatesChange(t *testing.T) {
 		}
 		shows := func(p issued) {
 			t.Helper()
-			eventually(t, 15*time.Second, "the certificate that is shown", func() (bool, string) {
+			eventually(t, patience, "the certificate that is shown", func() (bool, string) {
 				got := shown()
 				return got == p.pair.Leaf.SerialNumber.String(), got
 			})
@@ -151,9 +151,9 @@ func TestTLSCertificatesChange(t *testing.T) {
 			copyFile(t, p[0], cert)
 			copyFile(t, p[1], key)
 			z.reread(t)
-			if !strings.Contains(z.out.String(), what) || z.metrics(t).sum("zproxy_tls_reload_failing") != 1 {
-				t.Errorf("%s: %s", what, tail(z.out.String()))
-			}
+			eventually(t, patience, what, func() (bool, string) {
+				return strings.Contains(z.out.String(), what) && z.metrics(t).sum("zproxy_tls_reload_failing") == 1, tail(z.out.String())
+			})
 			shows(pairs[2])
 		}
 		copyFile(t, pairs[0].cert, cert)

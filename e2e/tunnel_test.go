@@ -78,7 +78,7 @@ func TestUpgrade(t *testing.T) {
 		c.head("GET")
 		c.Conn.(*net.TCPConn).SetLinger(0)
 		c.Close()
-		eventually(t, 5*time.Second, "the origin's side ends", func() (bool, string) {
+		eventually(t, patience, "the origin's side ends", func() (bool, string) {
 			now, _ := o.open()
 			return now == 0, fmt.Sprintf("%d open", now)
 		})

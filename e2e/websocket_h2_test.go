@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"testing"
-	"time"
 )
 
 // socketGates runs an HAProxy that takes WebSockets of HTTP/1 at enter and opens
@@ -21,7 +20,7 @@ global
   tune.h2.max-concurrent-streams 512
 defaults
   mode http
-  timeout connect 2s
+  timeout connect 20s
   timeout client 30s
   timeout server 30s
   timeout tunnel 30s
@@ -77,7 +76,7 @@ func TestWebSocketHTTP2WithHAProxy(t *testing.T) {
 		for _, where := range socketPlaces {
 			for server, echo := range servers {
 				z, addr := socketChain(t, backend, where, webOrigin(t, echo))
-				ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+				ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
 				defer cancel()
 				for _, compressed := range []bool{false, true} {
 					for client, dial := range libraryClients(ctx, "ws://"+addr+"/echo", compressed) {
@@ -104,7 +103,7 @@ func TestWebSocketHTTP2Shares(t *testing.T) {
 	eachBackend(t, func(t *testing.T, backend string) {
 		for _, where := range socketPlaces {
 			z, addr := socketChain(t, backend, where, webOrigin(t, http.HandlerFunc(gorillaEcho)))
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
 			defer cancel()
 			dial := libraryClients(ctx, "ws://"+addr+"/echo", false)["gorilla"]
 			talkers := make([]talker, sockets)

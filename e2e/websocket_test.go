@@ -7,10 +7,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"zproxy/internal/longtest"
 
 	coder "github.com/coder/websocket"
 	gorilla "github.com/gorilla/websocket"
@@ -87,7 +91,7 @@ func (c gorillaClient) talk(text bool, b []byte) ([]byte, error) {
 func (c gorillaClient) ping() error {
 	ponged := false
 	c.SetPongHandler(func(data string) error { ponged = data == "are you there"; return nil })
-	c.WriteControl(gorilla.PingMessage, []byte("are you there"), time.Now().Add(time.Second))
+	c.WriteControl(gorilla.PingMessage, []byte("are you there"), time.Now().Add(patience))
 	if _, err := c.talk(true, []byte("behind a ping")); err != nil || !ponged {
 		return fmt.Errorf("no pong, or %v", err)
 	}
@@ -95,7 +99,7 @@ func (c gorillaClient) ping() error {
 }
 
 func (c gorillaClient) bye(code int) error {
-	c.WriteControl(gorilla.CloseMessage, gorilla.FormatCloseMessage(code, "bye"), time.Now().Add(time.Second))
+	c.WriteControl(gorilla.CloseMessage, gorilla.FormatCloseMessage(code, "bye"), time.Now().Add(patience))
 	_, _, err := c.ReadMessage()
 	if !gorilla.IsCloseError(err, code) {
 		return fmt.Errorf("%v, want close code %d", err, code)
@@ -204,7 +208,7 @@ func TestWebSocketLibraries(t *testing.T) {
 		for server, echo := range servers {
 			z := bodyProxy(t, backend, webOrigin(t, echo))
 			url := "ws://" + z.addr + "/echo"
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
 			defer cancel()
 			for _, compressed := range []bool{false, true} {
 				for client, dial := range libraryClients(ctx, url, compressed) {
@@ -229,7 +233,7 @@ func TestWebSocketLibraries(t *testing.T) {
 const browserPage = `<!DOCTYPE html><title>waiting</title><script>
 const log = [];
 const done = why => { document.title = "done: " + log.join(" ") + " " + why; fetch("/done"); };
-const s = new WebSocket("ws://" + location.host + "/echo", ["other", "echo"]);
+const s = new WebSocket(location.origin.replace("http", "ws") + "/echo", ["other", "echo"]);
 s.binaryType = "arraybuffer";
 s.onopen = () => { log.push("open:" + s.protocol + ":" + s.extensions); s.send("κόσμε"); };
 s.onmessage = e => {
@@ -248,32 +252,46 @@ s.onclose = e => done("close:" + e.code + ":" + e.reason + ":" + e.wasClean);
 s.onerror = () => log.push("error");
 </script><img src="/wait">`
 
+// waitForPage answers at /wait when /done has been asked for: a page with both has not
+// finished loading before.
+func waitForPage(mux *http.ServeMux) {
+	finished := make(chan bool)
+	mux.HandleFunc("/done", func(http.ResponseWriter, *http.Request) { close(finished) })
+	mux.HandleFunc("/wait", func(http.ResponseWriter, *http.Request) {
+		select {
+		case <-finished:
+		case <-time.After(3 * patience):
+		}
+	})
+}
+
+// browse has Chromium load a page, and gives its title. What it keeps is in home.
+func browse(t *testing.T, home, url string) (title string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
+	defer cancel()
+	browser := exec.CommandContext(ctx, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+		"--user-data-dir="+filepath.Join(home, "profile"), "--timeout=100000", "--dump-dom", url)
+	browser.Env = append(os.Environ(), "HOME="+home)
+	out, err := browser.Output()
+	title, _, _ = strings.Cut(string(out), "</title>")
+	_, title, _ = strings.Cut(title, "<title>")
+	return title, err
+}
+
 // A page in a browser talks to its server through the proxy.
 func TestWebSocketBrowser(t *testing.T) {
 	need(t, "chromium")
 	eachBackend(t, func(t *testing.T, backend string) {
 		mux := http.NewServeMux()
 		mux.HandleFunc("/echo", gorillaEcho)
-		finished := make(chan bool)
-		mux.HandleFunc("/done", func(http.ResponseWriter, *http.Request) { close(finished) })
-		mux.HandleFunc("/wait", func(http.ResponseWriter, *http.Request) {
-			select {
-			case <-finished:
-			case <-time.After(30 * time.Second):
-			}
-		})
+		waitForPage(mux)
 		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			io.WriteString(w, browserPage)
 		})
 		z := bodyProxy(t, backend, webOrigin(t, mux))
-		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-		defer cancel()
-		browser := exec.CommandContext(ctx, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-			"--user-data-dir="+t.TempDir(), "--timeout=40000", "--dump-dom", "http://"+z.addr+"/")
-		out, err := browser.Output()
-		title, _, _ := strings.Cut(string(out), "</title>")
-		_, title, _ = strings.Cut(title, "<title>")
+		title, err := browse(t, t.TempDir(), "http://"+z.addr+"/")
 		want := "done: open:echo:permessage-deflate text:κόσμε long:200000 bytes:0,255,128 close:3456::true"
 		title = strings.Replace(title, "permessage-deflate; server_no_context_takeover; client_no_context_takeover", "permessage-deflate", 1)
 		if title != want {
@@ -297,7 +315,8 @@ const socketAsk = "GET /live/updates?channel=42 HTTP/1.1\r\nHost: app.example.co
 	"Cookie: session=0123456789abcdef0123456789abcdef\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
 
 // A WebSocket on which nothing happens is small.
-func TestWebSocketMemory(t *testing.T) {
+func TestLengthyWebSocketMemory(t *testing.T) {
+	longtest.Need(t)
 	enoughFiles(t, idleSockets*2/3)
 	eachBackend(t, func(t *testing.T, backend string) {
 		o := startOrigin(t, func(c *originConn) {

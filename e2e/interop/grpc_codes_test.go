@@ -82,7 +82,7 @@ func resetStreams(c net.Conn) {
 func TestGRPCResets(t *testing.T) {
 	eachBackend(t, func(t *testing.T, backend string) {
 		origin := resettingOrigin(t)
-		through, direct := dialGRPC(t, startProxy(t, backend, "h2c", "h2c", origin)), dialGRPC(t, origin)
+		through, direct := dialGRPC(t, "h2c", startProxy(t, backend, "h2c", "h2c", origin)), dialGRPC(t, "h2c", origin)
 		for _, code := range []http2.ErrCode{http2.ErrCodeCancel, http2.ErrCodeEnhanceYourCalm, http2.ErrCodeInternal, http2.ErrCodeProtocol, http2.ErrCodeNo, http2.ErrCodeRefusedStream} {
 			for _, begun := range []bool{false, true} {
 				if begun && code == http2.ErrCodeRefusedStream {
@@ -136,7 +136,7 @@ routes:
   - {path: "%sUnaryCall", upstream: silent}
 limits: {body_bytes: 1MiB}
 `, l.Addr(), service, service))
-		tc := dialGRPC(t, addr)
+		tc := dialGRPC(t, "h2c", addr)
 		want := func(err error, code codes.Code, message string) {
 			t.Helper()
 			if s := status.Convert(err); s.Code() != code || !strings.Contains(s.Message(), message) {

@@ -36,7 +36,7 @@ const (
 func atARate(t *testing.T, length time.Duration) {
 	eachBackend(t, func(t *testing.T, backend string) {
 		t.Run("messages both ways", func(t *testing.T) {
-			tc := dialGRPC(t, startProxy(t, backend, "h2c", "h2c", startGRPC(t)))
+			tc := dialGRPC(t, "h2c", startProxy(t, backend, "h2c", "h2c", startGRPC(t, "h2c")))
 			sent, got, err := messages(t.Context(), tc, length)
 			t.Logf("%d messages sent, %d received", sent, got)
 			if err != nil || got != sent || sent < int(length/rateEvery)/leastShare {
@@ -44,8 +44,8 @@ func atARate(t *testing.T, length time.Duration) {
 			}
 		})
 		t.Run("calls that end by their deadlines", func(t *testing.T) {
-			addr := startProxy(t, backend, "h2c", "h2c", startGRPC(t))
-			ended, err := cancelled(t.Context(), dialGRPC(t, addr), length)
+			addr := startProxy(t, backend, "h2c", "h2c", startGRPC(t, "h2c"))
+			ended, err := cancelled(t.Context(), dialGRPC(t, "h2c", addr), length)
 			t.Logf("%d calls ended by their deadlines", ended)
 			if err != nil || ended < int64(length/deadlines)/leastShare {
 				t.Errorf("%d calls ended by their deadlines: %v", ended, err)

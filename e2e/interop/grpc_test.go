@@ -16,19 +16,23 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	suite "google.golang.org/grpc/interop"
 	pb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"zproxy/internal/tlstest"
 )
 
 // A case of the suite ends its process when it fails, so each has one of its
 // own: this binary, told by these what to run and where.
-const caseVariable, addrVariable = "INTEROP_CASE", "INTEROP_ADDR"
+// Without an authority it speaks h2c.
+const caseVariable, addrVariable, caVariable = "INTEROP_CASE", "INTEROP_ADDR", "INTEROP_CA"
 
-// grpcCases are those of gRPC's interoperability tests that need neither TLS
-// nor an account somewhere, nor a server that knows its number.
+// grpcCases are those of gRPC's interoperability tests that need neither an
+// account somewhere nor a server that knows its number.
 var grpcCases = map[string]func(ctx context.Context, cc *grpc.ClientConn, tc pb.TestServiceClient){
 	"empty_unary": func(ctx context.Context, _ *grpc.ClientConn, tc pb.TestServiceClient) {
 		suite.DoEmptyUnaryCall(ctx, tc)
@@ -70,8 +74,31 @@ var grpcCases = map[string]func(ctx context.Context, cc *grpc.ClientConn, tc pb.
 	},
 }
 
+// transport is TLS with those whom ca vouches for, or none.
+func transport(ca string) (credentials.TransportCredentials, error) {
+	if ca == "" {
+		return insecure.NewCredentials(), nil
+	}
+	return credentials.NewClientTLSFromFile(ca, tlstest.Name)
+}
+
+// authority is the file for transport.
+func authority(t *testing.T, wire string) string {
+	t.Helper()
+	if wire == "h2c" {
+		return ""
+	}
+	ca, _ := keyFiles(t)
+	return ca
+}
+
 func runGRPCCase() int {
-	cc, err := grpc.NewClient(os.Getenv(addrVariable), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	wire, err := transport(os.Getenv(caVariable))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	cc, err := grpc.NewClient(os.Getenv(addrVariable), grpc.WithTransportCredentials(wire))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -83,23 +110,37 @@ func runGRPCCase() int {
 	return 0
 }
 
-// startGRPC runs gRPC's test server.
-func startGRPC(t *testing.T, options ...grpc.ServerOption) (addr string) {
+// newGRPC is gRPC's test server.
+func newGRPC(t *testing.T, wire string, options ...grpc.ServerOption) *grpc.Server {
+	t.Helper()
+	if secure(wire) {
+		options = append(options, grpc.Creds(credentials.NewServerTLSFromCert(new(pair(t)))))
+	}
+	s := grpc.NewServer(options...)
+	pb.RegisterTestServiceServer(s, suite.NewTestServer())
+	return s
+}
+
+// startGRPC runs it.
+func startGRPC(t *testing.T, wire string, options ...grpc.ServerOption) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := grpc.NewServer(options...)
-	pb.RegisterTestServiceServer(s, suite.NewTestServer())
+	s := newGRPC(t, wire, options...)
 	go s.Serve(l)
 	t.Cleanup(s.Stop)
 	return l.Addr().String()
 }
 
-func dialGRPC(t *testing.T, addr string) pb.TestServiceClient {
+func dialGRPC(t *testing.T, wire, addr string) pb.TestServiceClient {
 	t.Helper()
-	cc, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	c, err := transport(authority(t, wire))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cc, err := grpc.NewClient(addr, grpc.WithTransportCredentials(c))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,12 +150,12 @@ func dialGRPC(t *testing.T, addr string) pb.TestServiceClient {
 
 // gRPC's interoperability tests, through the proxy.
 func TestGRPCInterop(t *testing.T) {
-	eachBackend(t, func(t *testing.T, backend string) {
-		addr := startProxy(t, backend, "h2c", "h2c", startGRPC(t))
+	eachWire(t, func(t *testing.T, backend, wire string) {
+		addr, ca := startProxy(t, backend, wire, wire, startGRPC(t, wire)), authority(t, wire)
 		for name := range grpcCases {
 			t.Run(name, func(t *testing.T) {
 				cmd := exec.Command(os.Args[0])
-				cmd.Env = append(os.Environ(), caseVariable+"="+name, addrVariable+"="+addr, "GRPC_GO_LOG_SEVERITY_LEVEL=error")
+				cmd.Env = append(os.Environ(), caseVariable+"="+name, addrVariable+"="+addr, caVariable+"="+ca, "GRPC_GO_LOG_SEVERITY_LEVEL=error")
 				if out, err := cmd.CombinedOutput(); err != nil {
 					t.Errorf("%v\n%s", err, out)
 				}
@@ -126,14 +167,14 @@ func TestGRPCInterop(t *testing.T) {
 // Deadlines and cancellations reach the server: no handler is left running,
 // and the connection of both sides goes on.
 func TestGRPCGivenUp(t *testing.T) {
-	eachBackend(t, func(t *testing.T, backend string) {
+	eachWire(t, func(t *testing.T, backend, wire string) {
 		var running atomic.Int64
 		count := func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, h grpc.StreamHandler) error {
 			running.Add(1)
 			defer running.Add(-1)
 			return h(srv, ss)
 		}
-		tc := dialGRPC(t, startProxy(t, backend, "h2c", "h2c", startGRPC(t, grpc.StreamInterceptor(count))))
+		tc := dialGRPC(t, wire, startProxy(t, backend, wire, wire, startGRPC(t, wire, grpc.StreamInterceptor(count))))
 		var calls sync.WaitGroup
 		for i := range 200 {
 			calls.Go(func() {
@@ -152,7 +193,7 @@ func TestGRPCGivenUp(t *testing.T) {
 			})
 		}
 		calls.Wait()
-		for deadline := time.Now().Add(5 * time.Second); running.Load() > 0; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); running.Load() > 0; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%d handlers are still running", running.Load())
 			}
@@ -166,8 +207,8 @@ func TestGRPCGivenUp(t *testing.T) {
 // Messages go both ways at once, hundreds of streams on one connection, each
 // in order and with none before its time.
 func TestGRPCBothWays(t *testing.T) {
-	eachBackend(t, func(t *testing.T, backend string) {
-		tc := dialGRPC(t, startProxy(t, backend, "h2c", "h2c", startGRPC(t)))
+	eachWire(t, func(t *testing.T, backend, wire string) {
+		tc := dialGRPC(t, wire, startProxy(t, backend, wire, wire, startGRPC(t, wire)))
 		var calls sync.WaitGroup
 		for range 300 {
 			calls.Go(func() {
@@ -213,12 +254,12 @@ func talk(ctx context.Context, tc pb.TestServiceClient) error {
 // A call that fails at once is answered by one HEADERS frame, whose fields are
 // the trailers: code, message and metadata arrive.
 func TestGRPCTrailersOnly(t *testing.T) {
-	eachBackend(t, func(t *testing.T, backend string) {
+	eachWire(t, func(t *testing.T, backend, wire string) {
 		refuse := func(ctx context.Context, _ any, _ *grpc.UnaryServerInfo, _ grpc.UnaryHandler) (any, error) {
 			grpc.SetTrailer(ctx, metadata.Pairs("x-why", "no", "x-why-bin", "\x00\x01\xff"))
 			return nil, status.Error(codes.FailedPrecondition, "nicht jetzt, später\n")
 		}
-		tc := dialGRPC(t, startProxy(t, backend, "h2c", "h2c", startGRPC(t, grpc.UnaryInterceptor(refuse))))
+		tc := dialGRPC(t, wire, startProxy(t, backend, wire, wire, startGRPC(t, wire, grpc.UnaryInterceptor(refuse))))
 		for range 50 {
 			var trailer metadata.MD
 			_, err := tc.EmptyCall(t.Context(), new(pb.Empty), grpc.Trailer(&trailer))
@@ -235,20 +276,19 @@ func TestGRPCTrailersOnly(t *testing.T) {
 // A server that stops tells its streams so; the calls under way finish, and
 // the next ones go to the server that has taken its place.
 func TestGRPCServerStops(t *testing.T) {
-	eachBackend(t, func(t *testing.T, backend string) {
+	eachWire(t, func(t *testing.T, backend, wire string) {
 		addr := freeAddr(t)
 		serve := func() *grpc.Server {
 			l, err := net.Listen("tcp4", addr)
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := grpc.NewServer()
-			pb.RegisterTestServiceServer(s, suite.NewTestServer())
+			s := newGRPC(t, wire)
 			go s.Serve(l)
 			return s
 		}
 		old := serve()
-		tc := dialGRPC(t, startProxy(t, backend, "h2c", "h2c", addr))
+		tc := dialGRPC(t, wire, startProxy(t, backend, wire, wire, addr))
 		s, err := tc.FullDuplexCall(t.Context())
 		if err != nil {
 			t.Fatal(err)

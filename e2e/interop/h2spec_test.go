@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -18,7 +19,7 @@ import (
 	"github.com/summerwind/h2spec/spec"
 )
 
-// startSite runs Go's server, HTTP/1.1 or h2c, with one small page.
+// startSite runs Go's server, HTTP/1.1, h2c or HTTP/2 within TLS, with one small page.
 func startSite(t *testing.T, protocol string) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -27,12 +28,18 @@ func startSite(t *testing.T, protocol string) (addr string) {
 	}
 	p := new(http.Protocols)
 	p.SetHTTP1(protocol == "http1")
+	p.SetHTTP2(protocol == "h2")
 	p.SetUnencryptedHTTP2(protocol == "h2c")
 	s := &http.Server{Protocols: p, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
 		io.WriteString(w, "a page of some length\n")
 	})}
-	go s.Serve(l)
+	if secure(protocol) {
+		s.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair(t)}}
+		go s.ServeTLS(l, "", "")
+	} else {
+		go s.Serve(l)
+	}
 	t.Cleanup(func() { s.Close() })
 	return l.Addr().String()
 }
@@ -91,15 +98,18 @@ func answeredInHTTP1(t *testing.T, addr string) {
 // h2spec, in its strict form, finds nothing.
 func TestH2Spec(t *testing.T) {
 	eachBackend(t, func(t *testing.T, backend string) {
-		for _, listen := range []string{"h2c", "http1, h2c"} {
-			for _, protocol := range []string{"http1", "h2c"} {
+		for _, listen := range []string{"h2c", "http1, h2c", "h2", "http1, h2"} {
+			for _, protocol := range []string{"http1", "h2c", "h2"} {
+				if protocol != "http1" && secure(listen) != secure(protocol) {
+					continue
+				}
 				t.Run(listen+" to "+protocol, func(t *testing.T) {
 					addr := startProxy(t, backend, listen, protocol, startSite(t, protocol))
 					host, port, _ := net.SplitHostPort(addr)
 					number, _ := strconv.Atoi(port)
-					c := &config.Config{Host: host, Port: number, Path: "/", Timeout: 2 * time.Second, MaxHeaderLen: 4000, Strict: true}
+					c := &config.Config{Host: host, Port: number, Path: "/", Timeout: 2 * time.Second, MaxHeaderLen: 4000, Strict: true, TLS: secure(listen), Insecure: true}
 					var n tally
-					t.Run("cases", func(t *testing.T) { n.cases(t, c, listen != "h2c", generic.Spec(), h2.Spec(), hpack.Spec()) })
+					t.Run("cases", func(t *testing.T) { n.cases(t, c, listen == "http1, h2c", generic.Spec(), h2.Spec(), hpack.Spec()) })
 					t.Logf("h2spec: %d passed, %d failed, %d skipped", n.passed.Load(), n.failed.Load(), n.skipped.Load())
 					if total := n.passed.Load() + n.failed.Load() + n.skipped.Load(); total < 140 {
 						t.Errorf("only %d cases", total)

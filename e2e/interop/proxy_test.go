@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -8,11 +9,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"zproxy/internal/beside"
 	"zproxy/internal/child"
+	"zproxy/internal/tlstest"
 )
 
 var (
@@ -27,6 +31,8 @@ func testMain(m *testing.M) int {
 	if os.Getenv(caseVariable) != "" {
 		return runGRPCCase()
 	}
+	beside.AtOnce(8)
+	defer removePebble()
 	if standIn != "" {
 		backends = []string{standIn}
 		return m.Run()
@@ -64,12 +70,22 @@ func eachBackend(t *testing.T, test func(t *testing.T, backend string)) {
 	}
 }
 
+// eachWire runs test once per backend in clear and once within TLS, on both sides of the proxy.
+func eachWire(t *testing.T, test func(t *testing.T, backend, wire string)) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		for _, wire := range []string{"h2c", "h2"} {
+			t.Run(wire, func(t *testing.T) { test(t, backend, wire) })
+		}
+	})
+}
+
 func freeAddr(t *testing.T) string { return child.FreeAddr(t).String() }
 
+// Protocols are named as in the configuration: http1, h2c and, within TLS, h2.
 const zproxyConfig = `
 io: %s
-listeners: [{address: %q, protocols: [%s]}]
-upstreams: {app: {protocol: %s, endpoints: [{address: %q}]}}
+listeners: [{address: %q, protocols: [%s]%s}]
+upstreams: {app: {protocol: %s%s, endpoints: [{address: %q}]}}
 routes: [{path: "/*", upstream: app}]
 admin: {address: %q}
 limits: {request_header_timeout: 2s}
@@ -90,6 +106,34 @@ backend b
   server s %s%s
 `
 
+// secure says whether TLS is spoken.
+func secure(protocols string) bool { return strings.HasSuffix(protocols, "h2") }
+
+var made struct {
+	sync.Once
+	pair tls.Certificate
+}
+
+// pair is the certificate of every listener and origin within TLS.
+func pair(t *testing.T) tls.Certificate {
+	made.Do(func() { made.pair = tlstest.Certificate(t, "ecdsa") })
+	return made.pair
+}
+
+// keyFiles writes it to files. HAProxy finds the key by the name of the certificate.
+func keyFiles(t *testing.T) (cert, key string) {
+	t.Helper()
+	cert = filepath.Join(t.TempDir(), "cert.pem")
+	key = cert + ".key"
+	c, k := tlstest.PEM(t, pair(t))
+	for file, b := range map[string][]byte{cert: c, key: k} {
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
+}
+
 // startProxy runs the proxy under test before one origin.
 func startProxy(t *testing.T, backend, protocols, protocol, origin string) (addr string) {
 	t.Helper()
@@ -102,17 +146,29 @@ func startProxy(t *testing.T, backend, protocols, protocol, origin string) (addr
 	addr, admin := freeAddr(t), freeAddr(t)
 	var cmd *exec.Cmd
 	config := filepath.Join(t.TempDir(), "config")
-	text := fmt.Sprintf(zproxyConfig, backend, addr, protocols, protocol, origin, admin)
+	var text string
+	cert, key := keyFiles(t)
 	if standIn == "" {
+		front, back := "", ""
+		if secure(protocols) {
+			front = fmt.Sprintf(", tls: {certificates: [{cert: %q, key: %q}]}", cert, key)
+		}
+		if secure(protocol) {
+			back = fmt.Sprintf(", tls: {ca: %q, server_name: %s}", cert, tlstest.Name)
+		}
+		text = fmt.Sprintf(zproxyConfig, backend, addr, protocols, front, protocol, back, origin, admin)
 		cmd = exec.Command(zproxyBin, "run", "-c", config)
 	} else {
-		option := func(protocols string) string {
-			if protocols == "h2c" {
+		option := func(protocols, secured string) string {
+			switch {
+			case protocols == "h2c":
 				return " proto h2"
+			case secure(protocols):
+				return " ssl alpn h2 " + secured
 			}
 			return ""
 		}
-		text = fmt.Sprintf(haproxyConfig, addr, option(protocols), origin, option(protocol))
+		text = fmt.Sprintf(haproxyConfig, addr, option(protocols, "crt "+cert), origin, option(protocol, "verify required ca-file "+cert+" sni str("+tlstest.Name+")"))
 		cmd = exec.Command("haproxy", "-f", config)
 	}
 	launch(t, cmd, config, text, addr, admin)
@@ -153,7 +209,7 @@ func launch(t *testing.T, cmd *exec.Cmd, config, text, addr, admin string) {
 			t.Errorf("after SIGTERM: %v; zproxy printed:\n%s", err, out.String())
 		}
 	})
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if standIn != "" {
 			if c, err := net.Dial("tcp", addr); err == nil {
 				c.Close()
