@@ -49,10 +49,7 @@ func (hd *heads) fallBack(c *client, x *exchange, spare int) bool {
 		h.Body, h.Length = proto.BodyNone, -1
 	}
 	http1.MarkHopByHop(h)
-	var note []byte
-	if hd.w.journal.log != nil {
-		note = hd.w.journal.noteOf(x)
-	}
+	note := hd.w.journal.noteOf(x)
 	line := http2.RequestLine{Method: h.Bytes(h.MethodName), Authority: h.Bytes(h.Host), Path: h.Bytes(h.Target)}
 	hd.extras = hd.extras[:0]
 	hd.out = hd.requestHead(append(hd.out[:0], note...), h, hd.w.clusters[spare], &line, false)

@@ -162,8 +162,15 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 	}
 	w.legs.due(&c.leg, 0)
 	w.legs.clientBulk(c, true)
-	w.heads.current = h
+	w.heads.current, w.heads.starts = h, xi
 	w.heads.identify(c, h)
+	w.answerOrRoute(c, x, h, f)
+	w.heads.starts = 0
+}
+
+// answerOrRoute refuses the request with head h, for f or for what it finds itself, or
+// finds its route.
+func (w *Worker) answerOrRoute(c *client, x *exchange, h *proto.Head, f *proto.Fault) {
 	if f == nil {
 		f = w.admit(c, h)
 	}

@@ -25,6 +25,7 @@ type heads struct {
 	hits, misses uint64          // of the caches before
 	head         proto.Head      // an HTTP/1 request head
 	current      *proto.Head     // the request head, whichever version
+	starts       uint32          // the exchange that it begins, 0: it has begun
 	resp         proto.Head      // a response head
 	trail        proto.Head      // a trailer section
 	who          identity        // asks
@@ -72,8 +73,7 @@ func (hd *heads) begin() {
 	hd.path = make([]byte, 0, router.NormalizedBound(snapshot.MaxTargetBytes))
 }
 
-// keepHead writes the head of x as the origin gets it, behind the note for the log,
-// if there is one. False: there is no memory for it.
+// keepHead writes the head of x as the origin gets it, behind the note for the log. False: there is no memory for it.
 func (hd *heads) keepHead(x *exchange, h *proto.Head, cl *snapshot.Cluster, line *http2.RequestLine) bool {
 	bound := 0
 	if cl.H2 {
@@ -81,7 +81,7 @@ func (hd *heads) keepHead(x *exchange, h *proto.Head, cl *snapshot.Cluster, line
 	} else {
 		bound = http1.RequestHeadBound(h, line.Path, line.Authority, hd.extras)
 	}
-	hd.w.journal.note = hd.w.journal.note[:0]
+	hd.w.journal.note = append(hd.w.journal.note[:0], noteTail, 0)
 	if hd.w.journal.log != nil {
 		hd.w.journal.noteRequest(h, line.Authority, line.Path)
 	}

@@ -55,7 +55,9 @@ func (jo *journal) account(c *client, x *exchange, why string) {
 		}
 	}
 	logTLS(jo.w.heads.tlsOf(c), r)
-	jo.logHead(x, r)
+	if !jo.logHead(c.x, x, r) {
+		return
+	}
 	jo.w.legs.record(c, x, r)
 	jo.log.Add(r)
 }

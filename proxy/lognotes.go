@@ -13,7 +13,8 @@ import (
 // forwarded, in front of its head and in the same block, and read when it ends.
 
 // A note is a table of lengths, the client's address, the texts, and, right in
-// front of the head, its own length: an exchange has no room for that.
+// front of the head, its own length: an exchange has no room for that. Without a
+// log it is its length alone.
 const (
 	noteMethod = iota
 	noteTarget
@@ -85,19 +86,28 @@ func readNote(b []byte, r *accesslog.Record) {
 	}
 }
 
-// noteOf lends the note of x, which has a head. There is one if there is a log.
+// noteOf lends the note of x, which has a head.
 func (jo *journal) noteOf(x *exchange) []byte {
 	n := jo.pool.Bytes(buf.View{ID: x.head.ID, Off: x.head.Off - noteTail, Len: noteTail})
 	size := uint32(n[0]) | uint32(n[1])<<8
 	return jo.pool.Bytes(buf.View{ID: x.head.ID, Off: x.head.Off - size, Len: size})
 }
 
-// logHead finds method, target and the like: in the note, or, where nothing was
-// sent on, in the head that was just parsed.
-func (jo *journal) logHead(x *exchange, r *accesslog.Record) {
-	if x.head.ID != 0 {
-		readNote(jo.noteOf(x), r)
-		return
+// logHead finds method, target and the like of exchange xi: in the note, or, while its
+// request is being looked at, in the head that was just parsed. False: there was no
+// log when it began.
+func (jo *journal) logHead(xi uint32, x *exchange, r *accesslog.Record) bool {
+	switch {
+	case x.head.ID != 0:
+		note := jo.noteOf(x)
+		if len(note) > noteTail {
+			readNote(note, r)
+		}
+		return len(note) > noteTail
+	case x.state == xTunnel:
+		return false
+	case jo.w.heads.starts != xi:
+		return true // there was no memory to write its head anew
 	}
 	h := jo.w.heads.current
 	r.Method, r.Target, r.Host = h.Bytes(h.MethodName), h.Bytes(h.Target), h.Bytes(h.Host)
@@ -107,17 +117,21 @@ func (jo *journal) logHead(x *exchange, r *accesslog.Record) {
 	if jo.w.heads.who.addr.IsValid() {
 		r.SetClient(jo.w.heads.who.addr)
 	}
+	return true
 }
 
 // shortenHead keeps of the head of a tunnel, which may be there for days, no more
 // than its note.
 func (jo *journal) shortenHead(x *exchange) {
 	jo.pool.Drop(&x.headQ)
-	if jo.log == nil || x.head.ID == 0 {
-		jo.w.release(&x.head)
+	if x.head.ID == 0 {
 		return
 	}
 	jo.w.heads.scratch = append(jo.w.heads.scratch[:0], jo.noteOf(x)...)
+	if len(jo.w.heads.scratch) == noteTail {
+		jo.w.release(&x.head)
+		return
+	}
 	if v := jo.pool.AllocSide(&jo.notes, jo.w.heads.scratch); v.ID != 0 {
 		jo.w.release(&x.head)
 		x.head = v.Slice(v.Len, 0)
