@@ -45,8 +45,11 @@ type heads struct {
 	dateSec  int64
 }
 
-// prepare is for a snapshot that becomes the current one.
+// prepare is for a snapshot that becomes the current one. Others may be trusted by it.
 func (hd *heads) prepare(s *snapshot.Snapshot) {
+	for i := range hd.sessions {
+		hd.sessions[i].known = false
+	}
 	hd.hits, hd.misses = hd.lookups()
 	hd.limits, hd.caches = s.HeadLimits, routeCaches(s.Listeners)
 }

@@ -181,6 +181,43 @@ func TestClientOfTrustedProxy(t *testing.T) {
 	}
 }
 
+// TestTrustIsAdopted: whom a reload trusts no more is not believed any more, on the
+// connections that he has open as well.
+func TestTrustIsAdopted(t *testing.T) {
+	besides(t, func(t *testing.T, backend loop.IO) {
+		for _, v := range versionPairs {
+			got := make(chan string, 1)
+			origin := startServer(t, v, func(_ http.ResponseWriter, r *http.Request) { got <- r.Header.Get("X-Forwarded-For") })
+			text := "listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\n" +
+				"upstreams: {app: {protocol: " + map[bool]string{false: "http1", true: "h2c"}[v.origin] + ", endpoints: [{address: \"" + origin + "\"}], pool: {prewarm: 0}}}\n" +
+				"routes: [{path: \"/*\", upstream: app}]\nforwarding: {trusted_proxies: ["
+			r := start(t, backend, 1, text+"127.0.0.1]}\n", nil)
+			client := &http.Client{Transport: &http.Transport{Protocols: protocols(v.client)}}
+			ask := func(want string) {
+				t.Helper()
+				req, _ := http.NewRequest("GET", "http://"+r.addr+"/", nil)
+				req.Header.Set("X-Forwarded-For", "192.0.2.1")
+				resp, err := client.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				if for_ := <-got; for_ != want {
+					t.Errorf("%s: the request is for %q, want %q", v.name, for_, want)
+				}
+			}
+			ask("192.0.2.1, 127.0.0.1")
+			r.adopt(text + "127.0.0.2]}\n")
+			ask("127.0.0.1")
+			if n := r.reports()[0].Metrics.Accepted; n != 1 {
+				t.Errorf("%s: %d connections, want one", v.name, n)
+			}
+			client.CloseIdleConnections()
+			r.stop()
+		}
+	})
+}
+
 // TestLoopEnds: a request that its origin sends back to the proxy, fields and all,
 // ends at the second pass when the proxy notes its name, whatever is spoken; Via
 // names what that was.
