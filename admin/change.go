@@ -35,8 +35,8 @@ type answer struct {
 // change is the entrance to what changes something. Nothing that a page in a browser could ask
 // for is done: an admin address that is a TCP port has no other bound.
 func (s *Server) change(w http.ResponseWriter, r *http.Request) {
-	method := http.MethodPost
-	if r.URL.Path == configPath {
+	method, weighs := http.MethodPost, strings.HasPrefix(r.URL.Path, upstreamsPath)
+	if weighs || r.URL.Path == configPath {
 		method = http.MethodPut
 	}
 	refusal := ""
@@ -47,6 +47,8 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request) {
 		return
 	case r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "":
 		refusal = "a page in a browser may not change anything here"
+	case weighs && s.file == nil:
+		refusal = "only an admin address that is a unix: socket takes weights: who may write there is told by its file"
 	case r.URL.Path == configPath && s.file == nil:
 		refusal = "only an admin address that is a unix: socket takes a configuration: who may write there is told by its file. Here, write the configuration's file and POST " + reloadPath
 	}
@@ -60,6 +62,10 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.Header().Set("Retry-After", "1")
 		say(w, http.StatusServiceUnavailable, answer{Error: "too many changes are asked for at once"})
+		return
+	}
+	if weighs {
+		s.setWeight(w, r)
 		return
 	}
 	s.changeOne(w, r)

@@ -43,6 +43,17 @@ func TestChange(t *testing.T) {
 		{"PUT", "/config", "text", "Origin", 403, 403, "browser"},
 		{"POST", "/config", "text", "", 405, 405, "PUT"},
 		{"GET", "/config", "", "", 405, 405, "PUT"},
+		{"PUT", "/upstreams/a%2Fb/endpoints/unix:%2Frun%2Fx.sock", `{"weight": 0}`, "", 200, 403, `"weight": 0`},
+		{"PUT", "/upstreams/a%2Fb/endpoints/unix:/run/x.sock", `{"weight": 7}`, "", 200, 403, `"endpoint": "unix:/run/x.sock"`},
+		{"PUT", "/upstreams/a%2Fb/endpoints/unix:/run/x.sock", `{"weight": null}`, "", 200, 403, `"weight": -1`},
+		{"PUT", "/upstreams/a%2Fb/endpoints/unix:/run/x.sock", `{}`, "", 400, 403, "expected"},
+		{"PUT", "/upstreams/a%2Fb/endpoints/unix:/run/x.sock", `{"weight": -1}`, "", 400, 403, "expected"},
+		{"PUT", "/upstreams/a%2Fb/endpoints/unix:/run/x.sock", `{"weight": 1.5}`, "", 400, 403, "expected"},
+		{"PUT", "/upstreams/a%2Fb/endpoints/unix:/run/x.sock", `{"height": 1}`, "", 400, 403, "expected"},
+		{"PUT", "/upstreams/other/endpoints/1.2.3.4:5", `{"weight": 1}`, "", 422, 403, "there is no 1.2.3.4:5 at other"},
+		{"PUT", "/upstreams/other", `{"weight": 1}`, "", 404, 403, "/upstreams/NAME/endpoints/ADDRESS"},
+		{"PUT", "/upstreams/a/endpoints/b", `{"weight": 1}`, "Origin", 403, 403, "browser"},
+		{"GET", "/upstreams/a/endpoints/b", "", "", 405, 405, "PUT"},
 	} {
 		for onUnix, want := range map[bool]int{true: c.onUnix, false: c.onTCP} {
 			host := tcp.Addr().String()

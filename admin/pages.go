@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"zproxy/metrics"
 )
@@ -32,7 +33,7 @@ func (s *Server) handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		serve := routes[r.URL.Path]
 		switch {
-		case r.URL.Path == reloadPath || r.URL.Path == configPath:
+		case r.URL.Path == reloadPath || r.URL.Path == configPath || strings.HasPrefix(r.URL.Path, upstreamsPath):
 			s.change(w, r)
 		case serve == nil:
 			reply(w, http.StatusNotFound, plainText, []byte("not found; / lists the pages\n"))

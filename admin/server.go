@@ -31,6 +31,8 @@ type Source interface {
 	// Change serves by another configuration. The result, for encoding/json, says what has changed,
 	// the error why nothing at all has. It may take minutes.
 	Change(c Change) (result any, err error)
+	// SetWeight gives an endpoint another weight; the error says why not.
+	SetWeight(w Weight) error
 }
 
 // Limits of the server. They keep a careless or hostile client of the admin

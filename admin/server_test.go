@@ -30,6 +30,7 @@ type fake struct {
 	status any
 	block  chan struct{} // when set, Snapshot says so here and waits for close
 	inside atomic.Int32
+	weight int
 }
 
 func (f *fake) Snapshot() (metrics.Snapshot, error) {
@@ -49,6 +50,14 @@ func (f *fake) Ready() (bool, string) {
 }
 
 func (f *fake) Status() any { return f.status }
+
+func (f *fake) SetWeight(w Weight) error {
+	if w.Upstream != "a/b" || w.Endpoint != "unix:/run/x.sock" {
+		return fmt.Errorf("there is no %s at %s", w.Endpoint, w.Upstream)
+	}
+	f.weight = w.Weight
+	return nil
+}
 
 func (f *fake) Change(c Change) (any, error) {
 	if string(c.Text) == "wrong" {

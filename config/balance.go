@@ -41,6 +41,9 @@ func (d *decoder) verifyBalance(u *Upstream, n *yaml.Node, here *path) {
 	case !byKey && u.HashOn != "":
 		d.fail(child(n, "hash_on"), &path{up: here, key: "hash_on"}, quote(u.HashOn), "balance: maglev or ring_hash where there is hash_on", "")
 	}
+	if byKey && u.SlowStart != 0 {
+		d.fail(child(n, "slow_start"), &path{up: here, key: "slow_start"}, u.SlowStart.String(), "another balance than "+u.Balance+" where there is slow_start", "a share that grows would move keys")
+	}
 	if !byKey && u.HashBalanceFactor != 0 {
 		d.fail(child(n, "hash_balance_factor"), &path{up: here, key: "hash_balance_factor"}, "a bound", "balance: maglev or ring_hash where there is hash_balance_factor", "")
 	}

@@ -136,6 +136,7 @@ type Upstream struct {
 	Socket    Socket
 
 	HashBalanceFactor int // percent; 0: no bound
+	SlowStart         time.Duration
 
 	HealthCheck *HealthCheck      // nil: none
 	Outlier     *OutlierDetection // nil: none

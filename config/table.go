@@ -300,6 +300,8 @@ func upstreamFields() []field {
 			doc: "What of a request is its key, for `balance: maglev` and `ring_hash`: `header NAME`, `cookie NAME`, `path`, `query NAME`, or `source`, the client's address (the first 64 bits of IPv6). A request without it goes to an endpoint at random."},
 		{key: "hash_balance_factor", kind: kindCount, min: 120, max: 200, at: at(func(u *Upstream) *int { return &u.HashBalanceFactor }),
 			zero: "no bound", doc: "With `hash_on`: how much an endpoint may have of the requests under way, in percent of its share by weight, over all loops together. Requests beyond go where those go whose endpoint is down."},
+		{key: "slow_start", kind: kindDuration, def: "0", max: int64(24 * time.Hour), at: at(func(u *Upstream) *time.Duration { return &u.SlowStart }),
+			zero: "its whole share at once", doc: "How long it takes for an endpoint that comes up, or is a new one among others, to get its whole share of the requests: it begins with a tenth of its weight, which grows evenly. Not with `balance: maglev` or `ring_hash`. See [upstreams.md](upstreams.md#slow-start)."},
 		{key: "protocol", kind: kindEnum, def: "http1", enum: []string{"http1", "h2c", "h2", "auto"}, check: checkUpstreamProtocol, at: at(func(u *Upstream) *string { return &u.Protocol }),
 			doc: "What is spoken to the endpoints: `http1` (HTTP/1.1, with `tls` within it), `h2c` (HTTP/2 without TLS, which they must expect) `h2` (HTTP/2 within TLS) or `auto` (`h2` where all endpoints agree to it by ALPN, else `http1`; see [tls.md](tls.md#protocol-auto)). gRPC needs `h2c` or `h2`. [upstreams.md](upstreams.md#http2) says how the pool works then."},
 		{key: "tls", kind: kindSection, optional: true, fields: upstreamTLSFields(),

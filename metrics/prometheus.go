@@ -198,6 +198,13 @@ func (e *exposition) endpoints(s *Snapshot) {
 			e.sample(name, value(p), Label{"upstream", p.Upstream}, Label{"endpoint", p.Endpoint})
 		}
 	}
+	column("zproxy_endpoint_weight", gauge, "Weight of the endpoint as it is configured, found or set; 0: it gets no new requests.", func(p *EndpointState) uint64 { return uint64(p.Weight) })
+	column("zproxy_endpoint_slow_start_percent", gauge, "How much of its weight the endpoint has: below 100 in slow start.", func(p *EndpointState) uint64 {
+		if p.Grown == 0 {
+			return 100
+		}
+		return uint64(p.Grown)
+	})
 	column("zproxy_endpoint_connections", gauge, "Connections open to the endpoint, all loops.", func(p *EndpointState) uint64 { return p.Open })
 	column("zproxy_endpoint_streams", gauge, "HTTP/2 streams open to the endpoint, all loops.", func(p *EndpointState) uint64 { return p.Streams })
 	column("zproxy_endpoint_active_requests", gauge, "Requests in progress at the endpoint, all loops.", func(p *EndpointState) uint64 { return p.Active })

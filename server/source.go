@@ -131,6 +131,9 @@ func (s *Server) endpoints(reports []*proxy.Report) []metrics.EndpointState {
 				Failures: e.Failures(), Ejected: e.Ejections(), ResponseUs: e.ResponseTimeUs(), Down: !up, Reason: reason,
 				Broken: brokenOf(reports, c, j), Checks: s.checks.States(c, j),
 			}
+			if st.Weight, st.Grown, st.Set = c.WeightOf(j); st.Grown == 100 {
+				st.Grown = 0
+			}
 			for i, r := range reports {
 				of := poolOf(r, c)
 				if of == nil || of.HTTP2 == nil {

@@ -49,6 +49,7 @@ func (w *watcher) run() {
 		case now := <-tick.C:
 			w.look()
 			w.readmit()
+			w.grow()
 			prober.look(w.failing)
 			if now.Before(next) {
 				continue
@@ -64,7 +65,13 @@ func (w *watcher) run() {
 	}
 }
 
-// look goes through the endpoints that there are, and forgets others.
+// grow lets the shares of endpoints grow that have come up.
+func (w *watcher) grow() {
+	for _, c := range w.s.snap().Resolved() {
+		c.Grow(int64(time.Since(w.s.started)))
+	}
+}
+
 // readmit gives requests to endpoints again whose ejection is over.
 func (w *watcher) readmit() {
 	for _, c := range w.s.snap().Resolved() {
@@ -79,6 +86,7 @@ func (w *watcher) readmit() {
 	}
 }
 
+// look goes through the endpoints that there are, and forgets others.
 func (w *watcher) look() {
 	if s := w.s.snap(); s != w.of {
 		known := map[*upstream.Endpoint]bool{}

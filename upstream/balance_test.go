@@ -17,7 +17,7 @@ func mustCluster(t testing.TB, cfg Config, loops int, neighbours ...[]int) *Clus
 
 func endpoints(weights ...int) (es []EndpointConfig) {
 	for i, w := range weights {
-		es = append(es, EndpointConfig{fmt.Sprintf("127.0.0.1:%d", 9000+i), w})
+		es = append(es, EndpointConfig{Address: fmt.Sprintf("127.0.0.1:%d", 9000+i), Weight: w})
 	}
 	return es
 }

@@ -3,6 +3,7 @@ package upstream
 import (
 	"fmt"
 	"math"
+	"sync"
 	"sync/atomic"
 )
 
@@ -17,6 +18,10 @@ type Cluster struct {
 	wide    bool // there are, or may be, more than wordEndpoints
 	roster  atomic.Pointer[roster]
 	slotOf  map[string]int // slots that have been given away, by address: see SetEndpoints
+
+	changing  sync.Mutex          // of endpoints and their weights; guards slotOf and what follows
+	standings []standing          // by number
+	awaited   map[string]standing // by address: of endpoints that the cluster before had, and this one has not yet
 
 	_       linePad
 	ill     atomic.Int32  // endpoints that are not up: 0 spares the path of a request a look at each
@@ -93,6 +98,7 @@ func newCluster(cfg Config, loops int, wide bool, neighbours ...[]int) (*Cluster
 		e := &Endpoint{ID: i, Address: ec.Address, Weight: ec.Weight, checkFirst: cfg.CheckFirst}
 		e.health.ill = &c.ill
 		e.health.hold(holdNoAddress)
+		c.standings = append(c.standings, standing{there: true, listed: ec.Weight, set: -1, grown: wholeWeight})
 		e.Target, _ = ParseAddress(ec.Address) // validated above
 		if e.Target.Static != "" {
 			e.resolved([]string{e.Target.Static})
@@ -103,9 +109,10 @@ func newCluster(cfg Config, loops int, wide bool, neighbours ...[]int) (*Cluster
 		e := &Endpoint{ID: i, slot: true, Weight: 1, checkFirst: cfg.CheckFirst}
 		e.health.ill = &c.ill
 		e.health.hold(holdNoAddress)
+		c.standings = append(c.standings, standing{listed: 1, set: -1, grown: wholeWeight})
 		c.eps = append(c.eps, e)
 	}
-	c.roster.Store(c.newRoster(func(i int) bool { return cfg.Slots == 0 }))
+	c.roster.Store(c.newRoster())
 	for i := range loops {
 		order := ringOrder(i, loops)
 		if len(neighbours) != 0 {

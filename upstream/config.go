@@ -114,7 +114,8 @@ type Config struct {
 	// Slots is how many different endpoints there can be, which come and go: see
 	// Cluster.SetEndpoints. 0: Endpoints are there, always; else those are empty.
 	Slots       int
-	LoadPercent int // balancing by key: of its share of the requests under way, that an endpoint may have, 120 to 200; 0: all
+	SlowStart   time.Duration // in which the share of an endpoint grows that comes up, see Cluster.Grow; 0: at once
+	LoadPercent int           // balancing by key: of its share of the requests under way, that an endpoint may have, 120 to 200; 0: all
 
 	CheckFirst bool // an address gets no requests before Cluster.Checked has said that it is up
 	Outlier    Outlier
@@ -148,6 +149,7 @@ type configScalars struct {
 	idleTimeout, queueTimeout                  time.Duration
 	connectTimeout, responseTimeout, streamTmo time.Duration
 	failBackoff, failBackoffMax                time.Duration
+	slowStart                                  time.Duration
 	failResponses, slots, loadPercent          int
 	checkFirst                                 bool
 	outlier                                    Outlier
@@ -160,7 +162,7 @@ func (c *Config) scalars() configScalars {
 		c.MaxConnections, c.MaxIdle, c.Prewarm, c.Queue, c.MaxRequests,
 		c.IdleTimeout, c.QueueTimeout,
 		c.ConnectTimeout, c.ResponseTimeout, c.StreamTimeout,
-		c.FailBackoff, c.FailBackoffMax, c.FailResponses, c.Slots, c.LoadPercent, c.CheckFirst, c.Outlier, c.Retries,
+		c.FailBackoff, c.FailBackoffMax, c.SlowStart, c.FailResponses, c.Slots, c.LoadPercent, c.CheckFirst, c.Outlier, c.Retries,
 	}
 }
 

@@ -17,7 +17,7 @@ type linePad [128]byte
 type Endpoint struct {
 	ID      int // position in Config.Endpoints, or of its slot
 	Address string
-	Weight  int     // for the one who sets the endpoints
+	Weight  int     // in the long run; guarded by Cluster.changing
 	Target  Address // what Address means
 
 	checkFirst bool // see Config.CheckFirst
@@ -149,6 +149,9 @@ func (e *Endpoint) Ejections() uint64 { return e.ejection.count.Load() }
 func (e *Endpoint) State(now int64) (up bool, reason string) {
 	if e.Vacant() {
 		return false, "gone"
+	}
+	if e.health.holds.Load()&holdDrained != 0 {
+		return false, "its weight is set to 0"
 	}
 	if e.set.Load() == nil {
 		if c := e.cause.Load(); c != nil {

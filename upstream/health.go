@@ -38,6 +38,7 @@ const (
 	holdNoAddress uint32 = 1 << iota
 	holdChecks           // active checks have found all its addresses down
 	holdEjected          // it has answered badly, see Outlier
+	holdDrained          // its weight is 0, see SetWeight
 )
 
 // hold keeps requests off until unhold with the same why.

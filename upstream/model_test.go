@@ -539,10 +539,10 @@ func TestModel(t *testing.T) {
 				ConnectTimeout: 100 * time.Millisecond, FailBackoff: 10 * time.Millisecond, FailBackoffMax: 100 * time.Millisecond,
 			}
 			for i := range 1 + rng.IntN(3) {
-				cfg.Endpoints = append(cfg.Endpoints, EndpointConfig{fmt.Sprintf("127.0.0.1:%d", 80+i), 1 + rng.IntN(3)})
+				cfg.Endpoints = append(cfg.Endpoints, EndpointConfig{Address: fmt.Sprintf("127.0.0.1:%d", 80+i), Weight: 1 + rng.IntN(3)})
 			}
 			if faulty {
-				cfg.Endpoints = append(cfg.Endpoints, EndpointConfig{"name.test:80", 1})
+				cfg.Endpoints = append(cfg.Endpoints, EndpointConfig{Address: "name.test:80", Weight: 1})
 			}
 			t.Run(fmt.Sprintf("faulty=%v/wide=%v/seed=%d", faulty, kind.wide, seed), func(t *testing.T) {
 				m := newModel(t, cfg, 1+rng.IntN(4), kind.wide, seed)

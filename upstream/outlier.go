@@ -107,7 +107,7 @@ func (c *Cluster) panics() bool {
 func (e *Endpoint) serves() bool {
 	w := e.health.word.Load()
 	set := e.set.Load()
-	return set != nil && len(set.Addrs) > 0 && (w == 0 || w == healthHeld || w&healthCause != 0)
+	return set != nil && len(set.Addrs) > 0 && e.health.holds.Load()&holdDrained == 0 && (w == 0 || w == healthHeld || w&healthCause != 0)
 }
 
 // tryPanic is Pool.try in panic: any endpoint is as good as another, from a random one on.

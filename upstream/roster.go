@@ -13,17 +13,16 @@ type roster struct {
 	weights []int64    // by number
 	places  *placement // of keys; nil: there are none to balance by
 	bounds  []float64  // by number, see over; nil: there are none
-	vacant  int32      // slots without an endpoint, which count as ill: see health
+	vacant  int32      // slots without an endpoint, and drained endpoints, which count as ill: see health
 }
 
-// newRoster is the one of the endpoints that there are, by number.
-func (c *Cluster) newRoster(there func(i int) bool) *roster {
-	r := &roster{weights: make([]int64, len(c.eps))}
+// newRoster is the one of the endpoints that there are.
+func (c *Cluster) newRoster() *roster {
+	r := &roster{weights: c.sharesOf()}
 	var present []*Endpoint
 	for i, e := range c.eps {
-		r.weights[i] = int64(e.Weight)
 		switch {
-		case !there(i):
+		case !c.standings[i].there || e.Weight == 0:
 			r.vacant++
 		case !c.wide:
 			r.all |= 1 << i
@@ -34,7 +33,7 @@ func (c *Cluster) newRoster(there func(i int) bool) *roster {
 	}
 	if len(present) > 0 {
 		if c.wide {
-			r.turns = turnsOf(present)
+			r.turns = turnsOf(present, r.weights)
 		}
 		r.places, r.bounds = newPlacement(c.cfg.Balance, present), c.boundsOf(present)
 	}
@@ -61,12 +60,19 @@ func (c *Cluster) Slots() int { return c.cfg.Slots }
 // be dialled as it is; none is there twice. One that stays keeps its connections and what is
 // known of it. One that is gone gets no more requests, and its idle connections are closed;
 // requests under way with it end as they would have. lacking is how many of list found
-// no slot. One goroutine at a time.
+// no slot. Any thread.
 func (c *Cluster) SetEndpoints(list []EndpointConfig) (lacking int) {
+	c.changing.Lock()
+	lacking = c.setEndpoints(list)
+	c.changing.Unlock()
+	return lacking
+}
+
+func (c *Cluster) setEndpoints(list []EndpointConfig) (lacking int) {
 	there := make([]bool, len(c.eps))
+	slow := c.slowStart(c.present() > 0 || len(c.awaited) > 0)
 	changed := false
 	for _, want := range list {
-		want.Weight = min(max(1, want.Weight), maxWeight)
 		i, known := c.slotOf[want.Address]
 		if !known {
 			if i = len(c.slotOf); i == len(c.eps) {
@@ -80,8 +86,9 @@ func (c *Cluster) SetEndpoints(list []EndpointConfig) (lacking int) {
 		if !known {
 			e.Address, e.Target = want.Address, Address{Static: want.Address}
 		}
-		changed = changed || e.Vacant() || e.Weight != want.Weight
-		e.Weight = want.Weight
+		was := e.Weight
+		c.place(e, min(max(1, want.Weight), maxWeight), slow)
+		changed = changed || e.Vacant() || e.Weight != was
 		if e.Vacant() {
 			e.health.bad.Store(0)
 			e.resolved([]string{want.Address})
@@ -91,14 +98,14 @@ func (c *Cluster) SetEndpoints(list []EndpointConfig) (lacking int) {
 	for i, e := range c.eps {
 		if !there[i] && !e.Vacant() {
 			gone = append(gone, e)
+			c.standings[i].there = false
 		}
 	}
 	if !changed && len(gone) == 0 {
 		return lacking
 	}
 	// What has come is chosen before what is gone is not: there always is an endpoint.
-	c.roster.Store(c.newRoster(func(i int) bool { return there[i] }))
-	c.changes.Add(1)
+	c.enrol()
 	for _, e := range gone {
 		e.leave(c)
 	}
@@ -112,7 +119,7 @@ func (e *Endpoint) leave(c *Cluster) {
 	e.health.hold(holdNoAddress)
 	c.readmit(e)
 	e.set.Store(&AddrSet{Generation: e.Generation() + 1})
-	e.health.unhold(holdChecks)
+	e.health.unhold(holdChecks | holdDrained)
 }
 
 // enlist has the pool choose from what is there now.

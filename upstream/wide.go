@@ -38,12 +38,12 @@ func paddedCounts(n int) []atomic.Int32 {
 
 // turnsOf lists each endpoint as often as its weight says, evenly spread: the turns of
 // round robin, and what is drawn from at random. Of weights that would make too many the
-// shares are rounded.
-func turnsOf(eps []*Endpoint) []uint16 {
-	var sum, divisor int
+// shares are rounded. weights are by number.
+func turnsOf(eps []*Endpoint, weights []int64) []uint16 {
+	var sum, divisor int64
 	for _, e := range eps {
-		sum += e.Weight
-		divisor = gcd(divisor, e.Weight)
+		sum += weights[e.ID]
+		divisor = gcd(divisor, weights[e.ID])
 	}
 	type turn struct {
 		at float64 // in 0 to 1
@@ -51,9 +51,9 @@ func turnsOf(eps []*Endpoint) []uint16 {
 	}
 	var list []turn
 	for _, e := range eps {
-		n := e.Weight / divisor
+		n := weights[e.ID] / divisor
 		if sum/divisor > maxTurns {
-			n = max(1, int(int64(e.Weight)*maxTurns/int64(sum)))
+			n = max(1, weights[e.ID]*maxTurns/sum)
 		}
 		for k := range n {
 			list = append(list, turn{(float64(k) + 0.5) / float64(n), uint16(e.ID)})
@@ -75,7 +75,7 @@ func turnsOf(eps []*Endpoint) []uint16 {
 	return turns
 }
 
-func gcd(a, b int) int {
+func gcd(a, b int64) int64 {
 	for b != 0 {
 		a, b = b, a%b
 	}

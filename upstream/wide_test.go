@@ -79,8 +79,8 @@ func TestTurnsAreSpread(t *testing.T) {
 			t.Fatalf("endpoint %d has its turns in the thirds %v", ep, in)
 		}
 	}
-	eps := []*Endpoint{{Weight: 1}, {Weight: 1 << 16}, {Weight: 1 << 16}}
-	if n := len(turnsOf(eps)); n > maxTurns+len(eps) || n < maxTurns-len(eps) {
+	eps := []*Endpoint{{ID: 0}, {ID: 1}, {ID: 2}}
+	if n := len(turnsOf(eps, []int64{1, 1 << 16, 1 << 16})); n > maxTurns+len(eps) || n < maxTurns-len(eps) {
 		t.Errorf("%d turns of large weights, expected about %d", n, maxTurns)
 	}
 }

@@ -101,6 +101,7 @@ func compileCluster(u *config.Upstream, loops int, near [][]int) (*Cluster, erro
 		Outlier:       compileOutlier(u.Outlier),
 		Retries:       compileRetryBudget(u),
 		LoadPercent:   u.HashBalanceFactor,
+		SlowStart:     u.SlowStart,
 	}
 	for _, e := range u.Endpoints {
 		uc.Endpoints = append(uc.Endpoints, upstream.EndpointConfig{Address: e.Address, Weight: e.Weight})

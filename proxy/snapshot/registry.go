@@ -121,6 +121,9 @@ func (r *Registry) addClusters(s, before *Snapshot, c *config.Config) (byName ma
 			if err != nil {
 				return nil, fmt.Errorf("%s:%d: %w", c.File, u.Line, err)
 			}
+			if ids := had[u.Name]; len(ids) > 0 {
+				cl.Shared.Succeed(before.Clusters[ids[0]].Shared)
+			}
 			id := r.number(HasCluster, s, free)
 			s.Clusters, numbers[i] = Put(s.Clusters, id, cl), id+1
 			free = id + 1

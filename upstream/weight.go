@@ -1,0 +1,197 @@
+package upstream
+
+import (
+	"errors"
+	"maps"
+	"strconv"
+)
+
+// Weights that change while a cluster is in use: those that are set at run time, and those that
+// grow in slow start. A change makes another roster; requests see a table, and nothing else.
+
+const (
+	// leastGrown is the share of its weight, in percent, that an endpoint has at the beginning of
+	// slow start, and growthStep by how much it grows at a time at the least.
+	leastGrown, growthStep = 10, 5
+	// wholeWeight is the share of an endpoint that is not in slow start.
+	wholeWeight = 100
+)
+
+// standing is what the share of an endpoint follows from. Guarded by Cluster.changing.
+type standing struct {
+	there  bool
+	listed int   // its weight in the configuration, or as it was found
+	set    int   // its weight as set by SetWeight; -1: it was not
+	grown  int   // percent of its weight that it has; below wholeWeight: slow start
+	since  int64 // when slow start began; 0: it is not up yet
+}
+
+// weight is that of an endpoint in the long run.
+func (s *standing) weight() int {
+	if s.set >= 0 {
+		return s.set
+	}
+	return s.listed
+}
+
+// place makes e an endpoint with this weight. It has the standing it had in the cluster before, if it
+// had one; else, with slow, its share begins to grow. With changing locked.
+func (c *Cluster) place(e *Endpoint, weight int, slow bool) {
+	s := &c.standings[e.ID]
+	if !s.there {
+		was, known := c.awaited[e.Address]
+		switch {
+		case known:
+			*s = was
+			delete(c.awaited, e.Address)
+		case slow:
+			s.grown, s.since = leastGrown, 0
+		default:
+			s.grown, s.since = wholeWeight, 0
+		}
+		s.there = true
+	}
+	if s.listed != weight {
+		s.listed, s.set = weight, -1
+	}
+	e.Weight = s.weight()
+}
+
+// SetWeight gives the endpoint with this address another weight than the configuration does, or its
+// source; 0: no new requests, and its keys belong to others, until another weight is set. -1 gives back
+// what it had. It holds as long as the endpoint's own weight stays. Any thread.
+func (c *Cluster) SetWeight(address string, weight int) error {
+	if weight < -1 || weight > maxWeight {
+		return errors.New("weight " + strconv.Itoa(weight) + ", expected 0 to " + strconv.Itoa(maxWeight) + ", or -1 for the endpoint's own")
+	}
+	c.changing.Lock()
+	found := false
+	for i, e := range c.eps {
+		if s := &c.standings[i]; s.there && e.Address == address {
+			found = true
+			s.set = weight
+			e.Weight = s.weight()
+		}
+	}
+	if found {
+		c.enrol()
+	}
+	c.changing.Unlock()
+	if !found {
+		return errors.New("upstream " + strconv.Quote(c.cfg.Name) + " has no endpoint " + strconv.Quote(address))
+	}
+	return nil
+}
+
+// WeightOf is the weight of endpoint ep in the long run, and the percentage of it that it has now:
+// below 100 while it grows.
+func (c *Cluster) WeightOf(ep int) (weight, grown int, set bool) {
+	c.changing.Lock()
+	s := c.standings[ep]
+	c.changing.Unlock()
+	return s.weight(), s.grown, s.set >= 0
+}
+
+// Succeed has c begin with what is known of the endpoints of the cluster before it: weights that
+// were set, where the endpoint's own is the same, and how far slow start is. What old had not is new,
+// and begins with slow start. Called before c is in use.
+func (c *Cluster) Succeed(old *Cluster) {
+	old.changing.Lock()
+	before := maps.Clone(old.awaited)
+	if before == nil {
+		before = map[string]standing{}
+	}
+	for i, e := range old.eps {
+		if s := old.standings[i]; s.there {
+			before[e.Address] = s
+		}
+	}
+	old.changing.Unlock()
+	c.changing.Lock()
+	c.awaited = before
+	slow := c.slowStart(len(before) > 0)
+	for i, e := range c.eps {
+		if s := &c.standings[i]; s.there {
+			s.there = false
+			c.place(e, s.listed, slow)
+		}
+	}
+	c.enrol()
+	c.changing.Unlock()
+}
+
+// slowStart says that endpoints that come are new ones among others.
+func (c *Cluster) slowStart(others bool) bool { return others && c.cfg.SlowStart > 0 }
+
+// enrol puts the weights and endpoints that there are in force. With changing locked.
+func (c *Cluster) enrol() {
+	drained := func(i int) bool { return c.standings[i].there && c.standings[i].weight() == 0 }
+	for i, e := range c.eps {
+		if !drained(i) {
+			e.health.unhold(holdDrained)
+		}
+	}
+	c.roster.Store(c.newRoster())
+	c.changes.Add(1)
+	// What takes the place of drained endpoints is chosen from before these are not.
+	for i, e := range c.eps {
+		if drained(i) {
+			e.health.hold(holdDrained)
+		}
+	}
+}
+
+// Grow lets the shares of endpoints grow that are in slow start; to be called every now and then. An
+// endpoint that is not up begins anew, unless none is: then all are alike.
+func (c *Cluster) Grow(now int64) {
+	if c.cfg.SlowStart > 0 {
+		c.changing.Lock()
+		if c.grow(now) {
+			c.enrol()
+		}
+		c.changing.Unlock()
+	}
+}
+
+func (c *Cluster) grow(now int64) (changed bool) {
+	slow := int64(c.cfg.SlowStart)
+	serves := func(i int) bool {
+		return c.standings[i].there && c.eps[i].health.word.Load() == 0
+	}
+	others := false // an endpoint has its whole share, and serves
+	for i := range c.eps {
+		others = others || serves(i) && c.standings[i].grown == wholeWeight
+	}
+	for i := range c.eps {
+		s := &c.standings[i]
+		was := s.grown
+		switch {
+		case !s.there:
+			continue
+		case !serves(i):
+			s.grown, s.since = leastGrown, 0
+		case !others && s.since == 0:
+			s.grown = wholeWeight
+		case s.grown < wholeWeight && s.since == 0:
+			s.since = max(1, now)
+		case s.grown < wholeWeight:
+			part := min(wholeWeight, leastGrown+(wholeWeight-leastGrown)*max(0, now-s.since)/slow)
+			s.grown = max(s.grown, int(part)/growthStep*growthStep)
+		}
+		changed = changed || s.grown != was
+	}
+	return changed
+}
+
+// sharesOf are the weights of the endpoints by number, as far as they have grown.
+func (c *Cluster) sharesOf() []int64 {
+	shares := make([]int64, len(c.eps))
+	slow := c.cfg.SlowStart > 0
+	for i, e := range c.eps {
+		shares[i] = int64(max(1, e.Weight)) // of those that get nothing it is not asked
+		if slow {
+			shares[i] *= int64(c.standings[i].grown)
+		}
+	}
+	return shares
+}
