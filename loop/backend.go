@@ -1,6 +1,9 @@
 package loop
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // backend moves bytes and reports what is complete. It is called from the
 // core on the loop's thread, only from within Poll (except destroy, unix),
@@ -105,6 +108,8 @@ type backend interface {
 	unacked(c *conn) int
 	// broken asks it whether the peer has reset the connection.
 	broken(c *conn) bool
+	// local asks for this end's address, which may not be valid.
+	local(c *conn) netip.AddrPort
 
 	// destroy gives everything back: no block, descriptor or mapping is left.
 	// Operations still in flight are cancelled and waited for; nothing is

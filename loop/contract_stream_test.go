@@ -421,11 +421,15 @@ func testOwner(r *rig) {
 func testPeer(r *rig) {
 	id, c := r.tcpPair(SockOpts{})
 	r.equal("peer of an accepted connection", r.l.Peer(id), c.LocalAddr())
+	r.equal("address of this end", Local(r.l, id), c.RemoteAddr())
 	r.l.Export(id)
 	ev := r.expect(Closed, id)
 	r.equal("peer of an exported connection", r.l.ExportedPeer(), c.LocalAddr())
 	r.equal("peer of an adopted connection", r.l.Peer(r.l.Adopt(int(ev.FD), r.l.ExportedPeer(), 0)), c.LocalAddr())
 	u, _ := r.unixPair()
+	if Local(r.l, u).IsValid() || Local(r.l, 0).IsValid() {
+		r.Error("a unix socket, or no connection, has an address")
+	}
 	if r.l.Peer(u).IsValid() {
 		r.Error("a unix socket has a peer address")
 	}

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"fmt"
+	"net/netip"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -214,6 +215,8 @@ func (e *epoll) unread(c *conn) int   { return unreadFD(c.fd) }
 func (e *epoll) unacked(c *conn) int  { return unackedFD(c.fd) }
 func (e *epoll) broken(c *conn) bool  { return brokenFD(c.fd) }
 func (e *epoll) lowat(c *conn, n int) { lowatFD(c.fd, n) }
+
+func (e *epoll) local(c *conn) netip.AddrPort { return kernelLocal(c.fd) }
 
 func (e *epoll) destroy() error {
 	e.batch.close()

@@ -49,6 +49,7 @@ func (h *hosted) unix(int32) bool                    { return false }
 func (h *hosted) unread(c *conn) int                 { return h.b.Unread(c.fd) }
 func (h *hosted) unacked(c *conn) int                { return h.b.Unacked(c.fd) }
 func (h *hosted) broken(c *conn) bool                { return h.b.Broken(c.fd) }
+func (h *hosted) local(c *conn) netip.AddrPort       { return h.b.Local(c.fd) }
 func (h *hosted) dial(id ConnID, c *conn, r *Remote) { c.fd = h.b.Dial(uint64(id), r.text, r.peer) }
 
 func (h *hosted) cancel(_ ConnID, c *conn) {

@@ -3,8 +3,6 @@ package loop
 import (
 	"net/netip"
 
-	"golang.org/x/sys/unix"
-
 	"zproxy/buf"
 )
 
@@ -243,17 +241,13 @@ func Local(l *Loop, id ConnID) netip.AddrPort {
 	if c == nil || c.fd < 0 {
 		return netip.AddrPort{}
 	}
-	name, err := unix.Getsockname(int(c.fd))
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	switch a := name.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
-	}
-	return netip.AddrPort{}
+	return l.be.local(c)
+}
+
+// Sending says that the kernel has, or may have, taken bytes of id's queue that no Sent has told of.
+func Sending(l *Loop, id ConnID) bool {
+	c := l.conns.lookup(id)
+	return c != nil && c.has(flagSendBusy)
 }
 
 // ExportedPeer is the remote address of the connection whose descriptor was in

@@ -160,3 +160,14 @@ func kernelPeer(fd int32) netip.AddrPort {
 	}
 	return inetAddr(&sa)
 }
+
+// kernelLocal asks for the address at this end of fd.
+func kernelLocal(fd int32) netip.AddrPort {
+	var sa unix.RawSockaddrAny
+	n := uint32(unix.SizeofSockaddrAny)
+	_, _, e := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&n)))
+	if e != 0 {
+		return netip.AddrPort{}
+	}
+	return inetAddr(&sa)
+}

@@ -147,6 +147,11 @@ func (k *lockedSim) broken(c *conn) (broken bool) {
 	return broken
 }
 
+func (k *lockedSim) local(c *conn) (a netip.AddrPort) {
+	k.locked(func() { a = k.h.local(c) })
+	return a
+}
+
 func (k *lockedSim) unacked(c *conn) (n int) {
 	k.locked(func() { n = k.h.unacked(c) })
 	return n

@@ -5,7 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -110,8 +110,10 @@ func (o *SockOpts) applyListener(fd int, addr netip.Addr) error {
 // measure, and a timer for every segment costs more than sending it. reno is in
 // every kernel and allowed to everybody. A socket that can't have it works, too.
 func unpace(fd int) {
-	name, err := unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION)
-	if err == nil && strings.HasPrefix(name, "bbr") {
+	var name [16]byte // TCP_CA_NAME_MAX
+	n := uint32(len(name))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, uintptr(unsafe.Pointer(&name[0])), uintptr(unsafe.Pointer(&n)), 0)
+	if errno == 0 && string(name[:3]) == "bbr" {
 		_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, "reno")
 	}
 }

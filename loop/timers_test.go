@@ -3,6 +3,7 @@ package loop
 import (
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 
 	"zproxy/buf"
@@ -23,6 +24,7 @@ func (s *stubBackend) acceptStop(*listener)        {}
 func (s *stubBackend) refuse(int32)                {}
 func (s *stubBackend) unread(*conn) int            { return 0 }
 func (s *stubBackend) broken(*conn) bool           { return false }
+func (s *stubBackend) local(*conn) netip.AddrPort  { return netip.AddrPort{} }
 func (s *stubBackend) dial(ConnID, *conn, *Remote) {}
 func (s *stubBackend) adopt(ConnID, *conn)         {}
 func (s *stubBackend) recvOn(ConnID, *conn)        {}

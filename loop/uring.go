@@ -5,6 +5,7 @@ package loop
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -224,6 +225,8 @@ func (u *uring) unread(c *conn) int   { return unreadFD(c.fd) }
 func (u *uring) unacked(c *conn) int  { return unackedFD(c.fd) }
 func (u *uring) lowat(c *conn, n int) { lowatFD(c.fd, n) }
 func (u *uring) broken(c *conn) bool  { return brokenFD(c.fd) }
+
+func (u *uring) local(c *conn) netip.AddrPort { return kernelLocal(c.fd) }
 
 // What destroy waits for operations to end, at most.
 const destroyWaitNs = int64(2e9)

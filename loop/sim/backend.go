@@ -386,6 +386,9 @@ func (s *backend) Unacked(fd int32) int { return len(s.w.socket(fd).far.in) }
 // Broken says that the far end has reset the connection.
 func (s *backend) Broken(fd int32) bool { return s.w.socket(fd).rst }
 
+// Local is this end's address.
+func (s *backend) Local(fd int32) netip.AddrPort { return s.w.socket(fd).addr }
+
 // Lowat sets how few bytes are no news.
 func (s *backend) Lowat(fd int32, n int) {
 	s.w.Tally.Gathers++

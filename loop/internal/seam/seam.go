@@ -39,6 +39,7 @@ type Backend interface {
 	Unread(fd int32) int
 	Unacked(fd int32) int
 	Broken(fd int32) bool
+	Local(fd int32) netip.AddrPort
 	Destroy()
 }
 
