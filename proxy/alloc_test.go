@@ -25,6 +25,7 @@ type stepped struct {
 	w      *Worker
 	client int
 	origin int
+	accept net.Listener // the origin's
 }
 
 // acceptRaw accepts one connection and gives its descriptor, -1 if there is none.
@@ -87,7 +88,7 @@ func newSteppedBy(t testing.TB, io loop.IO, protocols, extra string, log *access
 	if log != nil {
 		c.Log = log.NewBuffer(&m.AccessLogDropped)
 	}
-	s := &stepped{t: t, w: NewWorker(c, []*Neighbour{{Loop: l}})}
+	s := &stepped{t: t, w: NewWorker(c, []*Neighbour{{Loop: l}}), accept: origin}
 	s.w.Listen(fds[0], 0)
 	s.w.begin()
 	t.Cleanup(func() { l.Destroy() })

@@ -98,7 +98,7 @@ func (s *sliced) Write(b []byte) (int, error) {
 func TestProxyProtocol(t *testing.T) {
 	besides(t, func(t *testing.T, backend loop.IO) {
 		from, to := netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("198.51.100.1:443")
-		facts := &proxyproto.Facts{ALPN: "h2", Authority: strings.Repeat("a", 3000), UniqueID: "u"}
+		facts := &proxyproto.Facts{ALPN: "h2", Authority: strings.Repeat("a", 3000), UniqueID: []byte("u")}
 		good := string(proxyproto.AppendV2(nil, from, to, facts))
 		wrong := []byte(good)
 		wrong[40] ^= 1

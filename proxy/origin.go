@@ -60,6 +60,7 @@ type origins struct {
 	free     []int    // clusters whose waiters are to be served, see freed
 	isFree   []bool   // by cluster: it is listed there
 	ended    []uint32 // entries of streams that are free at the end of the turn
+	prefaces prefaces
 }
 
 // open dials; nil when the loop has no room for one more connection.

@@ -4,6 +4,7 @@ import (
 	"unique"
 
 	"zproxy/loop"
+	"zproxy/proto"
 	"zproxy/proto/proxyproto"
 	"zproxy/proto/tls"
 	"zproxy/proxy/transport"
@@ -12,6 +13,35 @@ import (
 
 // An upstream with send_proxy gets each connection with a header of the PROXY protocol, which
 // names one client. So it carries the request that it was dialled for, and no other.
+
+// prefaces is what such headers are made of. Their connections are dialled on the way of a
+// request: nothing here is allocated for each of them.
+type prefaces struct {
+	facts     proxyproto.Facts
+	tls       proxyproto.TLS
+	uniqueIDs []uniqueID // by exchange, as many as there have been for upstreams that are told
+}
+
+// uniqueID is the identifier of a request, kept since heads knows that of the newest one only.
+type uniqueID struct {
+	n    uint8
+	text [identifierMax]byte
+}
+
+// noteUniqueID keeps the identifier of exchange xi, with head h, if upstreams of that version are
+// told it.
+func (og *origins) noteUniqueID(xi uint32, h *proto.Head, version uint8) {
+	p := &og.prefaces
+	if version == 2 {
+		for int(xi) >= len(p.uniqueIDs) {
+			p.uniqueIDs = append(p.uniqueIDs, uniqueID{})
+		}
+		u := &p.uniqueIDs[xi]
+		u.n = uint8(copy(u.text[:], og.w.heads.requestID(h)))
+	} else if int(xi) < len(p.uniqueIDs) {
+		p.uniqueIDs[xi].n = 0 // another request's
+	}
+}
 
 // preface has o, which is being dialled for c, begin with such a header. False: there is no
 // memory for it.
@@ -26,7 +56,7 @@ func (og *origins) preface(o *origin, c *client) bool {
 	if version == 1 {
 		scratch = proxyproto.AppendV1(scratch, source, destination)
 	} else {
-		scratch = proxyproto.AppendV2(scratch, source, destination, og.facts(conn))
+		scratch = proxyproto.AppendV2(scratch, source, destination, og.prefaces.of(og.l, conn, c.x))
 	}
 	og.w.heads.scratch = scratch
 	b := og.pool.Reserve(len(scratch))
@@ -38,22 +68,31 @@ func (og *origins) preface(o *origin, c *client) bool {
 	return true
 }
 
-// facts are those of a client's connection.
-func (og *origins) facts(conn loop.ConnID) *proxyproto.Facts {
-	f := new(proxyproto.Facts)
-	s := og.l.Session(conn)
+// of gives what is to be said of exchange xi and its client's connection. It is lent until the next call.
+func (p *prefaces) of(l *transport.Transport, conn loop.ConnID, xi uint32) *proxyproto.Facts {
+	f := &p.facts
+	*f = proxyproto.Facts{}
+	if int(xi) < len(p.uniqueIDs) {
+		u := &p.uniqueIDs[xi]
+		f.UniqueID = u.text[:u.n]
+	}
+	s := l.Session(conn)
 	if s == nil {
 		return f
 	}
-	switch f.Authority = s.Name; og.l.ALPN(conn) {
+	switch f.Authority = s.Name; l.ALPN(conn) {
 	case transport.ProtocolHTTP2:
 		f.ALPN = "h2"
 	case transport.ProtocolHTTP1:
 		f.ALPN = "http/1.1"
 	}
-	f.TLS = &proxyproto.TLS{Version: "TLSv" + tls.VersionName(s.Version), Cipher: tls.SuiteName(s.Suite)}
-	if s.Client != (unique.Handle[credentials.Client]{}) {
-		f.TLS.Certificate, f.TLS.CommonName = true, s.Client.Value().CommonName
+	p.tls = proxyproto.TLS{Version: "TLSv1.2", Cipher: tls.SuiteName(s.Suite), Resumed: s.Resumed}
+	if s.Version == tls.Version13 {
+		p.tls.Version = "TLSv1.3"
 	}
+	if s.Client != (unique.Handle[credentials.Client]{}) {
+		p.tls.Certificate, p.tls.CommonName = true, s.Client.Value().CommonName
+	}
+	f.TLS = &p.tls
 	return f
 }

@@ -125,6 +125,7 @@ func (rq *requests) forward(c *client, x *exchange, h *proto.Head, cluster int32
 		x.flags |= xRequestChunked
 	}
 	rq.w.heads.noteAsker(x, h)
+	rq.w.origins.noteUniqueID(c.x, h, cl.SendProxy)
 	if cl.Key != nil {
 		rq.noteKey(c, h, cl.Key, path)
 	}

@@ -8,14 +8,16 @@ import (
 
 // Facts are what a header of version 2 says besides the addresses. "" is left out.
 type Facts struct {
-	ALPN, Authority, UniqueID string
-	TLS                       *TLS // nil: the client is not within TLS
+	ALPN, Authority string
+	UniqueID        []byte // of the connection, of which only the first 128 bytes are told
+	TLS             *TLS   // nil: the client is not within TLS
 }
 
 // TLS is what is known of a client's.
 type TLS struct {
 	Version, Cipher, CommonName string // CommonName: of the certificate
 	Certificate                 bool   // the client has shown one, which has been verified
+	Resumed                     bool   // in the session that its connection has resumed
 }
 
 // same brings two addresses into one family; false: one is not known.
@@ -56,11 +58,15 @@ func AppendV2(dst []byte, source, destination netip.AddrPort, f *Facts) []byte {
 	begin := len(dst)
 	dst = append(append(dst, signature...), commandProxy, familyNone, 0, 0)
 	if same(&source, &destination) {
-		dst[begin+13] = familyTCP6
 		if source.Addr().Is4() {
 			dst[begin+13] = familyTCP4
+			a, b := source.Addr().As4(), destination.Addr().As4()
+			dst = append(append(dst, a[:]...), b[:]...)
+		} else {
+			dst[begin+13] = familyTCP6
+			a, b := source.Addr().As16(), destination.Addr().As16()
+			dst = append(append(dst, a[:]...), b[:]...)
 		}
-		dst = append(append(dst, source.Addr().AsSlice()...), destination.Addr().AsSlice()...)
 		dst = binary.BigEndian.AppendUint16(dst, source.Port())
 		dst = binary.BigEndian.AppendUint16(dst, destination.Port())
 	}
@@ -78,8 +84,8 @@ func AppendV2(dst []byte, source, destination netip.AddrPort, f *Facts) []byte {
 }
 
 // appendText leaves out what no header has room for.
-func appendText(dst []byte, kind byte, text string) []byte {
-	if text == "" || len(text) > 4096 {
+func appendText[T string | []byte](dst []byte, kind byte, text T) []byte {
+	if len(text) == 0 || len(text) > 4096 {
 		return dst
 	}
 	dst = binary.BigEndian.AppendUint16(append(dst, kind), uint16(len(text)))
@@ -97,7 +103,9 @@ func appendTLS(dst []byte, t *TLS) []byte {
 	begin := len(dst)
 	client, verify := byte(clientTLS), byte(1) // of verify 0 alone is good
 	if t.Certificate {
-		client, verify = client|clientCertificate|clientSession, 0
+		if client, verify = client|clientSession, 0; !t.Resumed {
+			client |= clientCertificate
+		}
 	}
 	dst = append(dst, typeSSL, 0, 0, client, 0, 0, 0, verify)
 	dst = appendText(dst, typeSSLVersion, t.Version)

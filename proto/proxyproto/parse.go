@@ -194,7 +194,10 @@ const (
 	clientSession     = 4 // or on the one whose session it has resumed
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	zeros      [4]byte
+)
 
 // extensions reads the TLVs of b, a whole header, from at on.
 func (h *Header) extensions(b []byte, at int) error {
@@ -240,6 +243,6 @@ func (h *Header) extensions(b []byte, at int) error {
 // sum is the checksum of a header whose own checksum, at that place, counts as zeros.
 func sum(b []byte, at int) uint32 {
 	c := crc32.Update(0, castagnoli, b[:at])
-	c = crc32.Update(c, castagnoli, []byte{0, 0, 0, 0})
+	c = crc32.Update(c, castagnoli, zeros[:])
 	return crc32.Update(c, castagnoli, b[at+4:])
 }

@@ -114,7 +114,7 @@ func TestParse(t *testing.T) {
 
 // What is written is read as it was meant, here and by another reader.
 func TestAppend(t *testing.T) {
-	facts := &Facts{ALPN: "h2", Authority: "a.example", UniqueID: "id", TLS: &TLS{Version: "TLSv1.3", Cipher: "TLS_AES_128_GCM_SHA256", CommonName: "alice", Certificate: true}}
+	facts := &Facts{ALPN: "h2", Authority: "a.example", UniqueID: []byte("id"), TLS: &TLS{Version: "TLSv1.3", Cipher: "TLS_AES_128_GCM_SHA256", CommonName: "alice", Certificate: true}}
 	for _, c := range []struct{ source, destination, want string }{
 		{"1.2.3.4:5", "6.7.8.9:10", "1.2.3.4:5 6.7.8.9:10"},
 		{"[2001:db8::1]:5", "[::1]:10", "[2001:db8::1]:5 [::1]:10"},

@@ -45,7 +45,8 @@ type greetings struct {
 	peers  []peer        // by the loop's slot
 	joined []byte
 
-	prefaces map[loop.ConnID]buf.View // what this side begins with, of connections that are being dialled
+	prefaces  []preface // by the loop's slot
+	prefacing int       // those of which something has not left
 
 	counts GreetingStats
 }
@@ -62,7 +63,7 @@ func (t *Transport) Greetings() GreetingStats { return t.greetings.counts }
 func (t *Transport) Greet(id loop.ConnID, g *Greeting) {
 	gs := &t.greetings
 	if gs.open == nil {
-		gs.t, gs.open = t, map[loop.ConnID]*greeted{}
+		gs.open = map[loop.ConnID]*greeted{}
 	}
 	gs.open[id] = &greeted{of: g}
 	t.Loop.Recv(id)
@@ -230,25 +231,52 @@ func (gs *greetings) drop(id loop.ConnID) {
 	}
 }
 
-// Preface has a connection that was just dialled begin with v, before TLS too. It takes v's
-// reference.
-func (t *Transport) Preface(id loop.ConnID, v buf.View) {
-	if t.greetings.prefaces == nil {
-		t.greetings.prefaces = map[loop.ConnID]buf.View{}
-	}
-	t.greetings.prefaces[id] = v
+// preface is what a connection that this side has dialled begins with.
+type preface struct {
+	id   loop.ConnID
+	v    buf.View // until the connection stands
+	left uint32   // how much of it has not left
 }
 
-// prefaced sends what was to come first once the connection of ev stands.
-func (gs *greetings) prefaced(t *Transport, ev *loop.Event) {
-	v, waits := gs.prefaces[ev.Conn]
-	switch {
-	case !waits || ev.Kind != loop.Connected && ev.Kind != loop.Closed:
-		return
-	case ev.Kind == loop.Connected && ev.Errno == 0:
-		t.Loop.Send(ev.Conn, v)
-	default:
-		t.pool.Release(v)
+// Preface has a connection that was just dialled begin with v, before TLS too. It takes v's
+// reference. No Sent tells of v.
+func (t *Transport) Preface(id loop.ConnID, v buf.View) {
+	gs, slot := &t.greetings, int(uint32(id))
+	if slot >= len(gs.prefaces) {
+		gs.prefaces = append(gs.prefaces, make([]preface, slot+1-len(gs.prefaces))...)
 	}
-	delete(gs.prefaces, ev.Conn)
+	gs.prefaces[slot] = preface{id: id, v: v, left: v.Len}
+	gs.prefacing++
+}
+
+// prefaced sends what is to come first once the connection of ev stands, and tells it from what
+// the owner sends. True: the event goes on.
+func (gs *greetings) prefaced(t *Transport, ev *loop.Event) bool {
+	slot := int(uint32(ev.Conn))
+	if slot >= len(gs.prefaces) || gs.prefaces[slot].id != ev.Conn || gs.prefaces[slot].left == 0 {
+		return true
+	}
+	p := &gs.prefaces[slot]
+	switch {
+	case ev.Kind == loop.Connected && ev.Errno == 0:
+		t.Loop.Send(ev.Conn, p.v)
+		p.v = buf.View{}
+	case ev.Kind == loop.Sent && ev.Errno == 0:
+		n := min(ev.N, p.left)
+		if p.left, ev.N = p.left-n, ev.N-n; p.left == 0 {
+			gs.prefacing--
+		}
+		return ev.N > 0 || t.IsSecure(ev.Conn)
+	case ev.Kind == loop.Sent || ev.Kind == loop.Closed:
+		gs.dropPreface(p)
+	}
+	return true
+}
+
+func (gs *greetings) dropPreface(p *preface) {
+	if p.v.ID != 0 {
+		gs.t.pool.Release(p.v)
+	}
+	*p = preface{}
+	gs.prefacing--
 }

@@ -117,6 +117,7 @@ type Config struct {
 // New makes the transport of a loop, on the loop's thread.
 func New(c Config) *Transport {
 	t := &Transport{Loop: c.Loop, pool: c.Pool}
+	t.greetings.t = t
 	t.handshakes = handshakes{t: t, workers: c.Workers, counts: c.Counts}
 	return t
 }
@@ -192,8 +193,8 @@ func (t *Transport) Next() *loop.Event {
 			}
 			return ev
 		}
-		if len(t.greetings.prefaces) > 0 {
-			t.greetings.prefaced(t, ev)
+		if t.greetings.prefacing > 0 && !t.greetings.prefaced(t, ev) {
+			continue
 		}
 		if len(t.greetings.open) > 0 {
 			if g := t.greetings.open[ev.Conn]; g != nil {
@@ -421,8 +422,10 @@ func (t *Transport) Destroy() error {
 	for id := range t.greetings.open {
 		t.greetings.drop(id)
 	}
-	for _, v := range t.greetings.prefaces {
-		t.pool.Release(v)
+	for i := range t.greetings.prefaces {
+		if p := &t.greetings.prefaces[i]; p.left > 0 {
+			t.greetings.dropPreface(p)
+		}
 	}
 	for i, left := uint32(1), t.conns.Len(); left > 0; i++ {
 		if t.conns.Live(i) {
