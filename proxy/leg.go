@@ -49,6 +49,12 @@ func (lg *legs) reached(g *leg) bool {
 // isOver says that nothing reaches the peer any more, with what was queued for it.
 func (lg *legs) isOver(g *leg) bool { return g.stream != 0 && lg.w.streams.At(g.stream).IsOver() }
 
+// isUnsent says of o, whose peer has reset its connection, that nothing of the request it carries has
+// left, be it that a PROXY header has: no origin can have acted on it.
+func (lg *legs) isUnsent(o *origin) bool {
+	return o.stream == 0 && o.flags&originUnsent != 0 && !loop.Sending(lg.l.Loop, o.conn)
+}
+
 // due sets the leg's deadline; 0: none.
 func (lg *legs) due(g *leg, at int64) {
 	if g.stream != 0 {

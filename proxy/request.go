@@ -141,7 +141,10 @@ func (rq *requests) fault(c *client, x *exchange, f *proto.Fault) {
 // sent: request bytes have left; a body that waited goes on.
 func (rq *requests) sent(o *origin, ev *loop.Event) {
 	rq.m.UpstreamBytesOut += uint64(ev.N)
-	o.flags &^= originUnsent
+	first := ev.Errno == 0 && o.flags&originUnsent != 0
+	if first {
+		o.flags &^= originUnsent
+	}
 	if o.x == 0 {
 		if o.state == originLinger && (ev.Errno != 0 || o.flags&originEOF != 0 && rq.w.legs.queued(&o.leg) == 0) {
 			rq.w.origins.close(o) // it has closed its side before
@@ -154,12 +157,16 @@ func (rq *requests) sent(o *origin, ev *loop.Event) {
 		rq.w.tunnels.sent(c, x, o, ev.Errno)
 		return
 	}
+	if first && x.flags&xBodyGiven != 0 && rq.w.clusters[x.cluster].SendProxy != 0 && !rq.w.retries.keepsBody(x) {
+		x.flags |= xBodyLost // it was kept for an origin that refuses the header alone
+		rq.pool.Drop(&x.backlog)
+	}
 	if ev.Errno != 0 {
 		// The origin may have answered before it stopped listening: its answer,
 		// or the end of it, is still to be read (RFC 9112 9.5).
 		x.flags |= xOriginDeaf
 		o.flags |= originDirty
-		if !x.backlog.Empty() {
+		if x.flags&xRequestDone == 0 && !x.backlog.Empty() {
 			x.flags |= xBodyGiven | xBodyLost
 			rq.pool.Drop(&x.backlog)
 		}

@@ -19,7 +19,7 @@ func (rs *responses) received(oi uint32, o *origin, v buf.View) {
 	case originBusy:
 		x := rs.w.xs.At(o.x)
 		c := rs.w.clients.At(x.client)
-		if o.flags&originUnsent != 0 {
+		if o.flags&originUnsent != 0 && x.flags&xOriginDeaf == 0 {
 			// As below: the connection is as good as closed.
 			rs.pool.Release(v)
 			rs.cut(c, x, o, 0)
@@ -376,9 +376,13 @@ func (rs *responses) cut(c *client, x *exchange, o *origin, errno unix.Errno) {
 		rs.w.failExchange(c, x, f)
 		return
 	}
-	stale := o.uses > 1
-	if o.in.Empty() && (stale && rs.w.retries.triesStale(x) || !stale && rs.w.retries.tries(x, snapshot.OnReset)) {
-		rs.w.retries.tryAgain(c, x, o, false)
+	stale, unsent := o.uses > 1, errno != 0 && rs.w.legs.isUnsent(o)
+	if o.in.Empty() && (stale && rs.w.retries.triesStale(x) || !stale && (unsent && rs.w.retries.triesUnsent(x) || rs.w.retries.tries(x, snapshot.OnReset))) {
+		if unsent {
+			rs.w.retries.sendAgain(c, x, o, false)
+		} else {
+			rs.w.retries.tryAgain(c, x, o, false)
+		}
 		return
 	}
 	if !stale {

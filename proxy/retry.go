@@ -32,10 +32,11 @@ func (x *exchange) stales() int             { return int(x.again / oneStale & mo
 func (x *exchange) repeat() upstream.Repeat { return upstream.Repeat(x.again >> repeatShift & 3) }
 
 // keepsBody says that the beginning of x's body is kept while it is sent: for an origin that
-// refuses its stream, and for another try.
+// refuses its stream, or may refuse a PROXY header, and for another try.
 func (rt *retries) keepsBody(x *exchange) bool {
 	cl := rt.w.clusters[x.cluster]
-	return cl.H2 || cl.Retry.Bodies && x.repeat() == upstream.RepeatAlways
+	return cl.H2 || cl.Retry.Bodies && (x.repeat() == upstream.RepeatAlways ||
+		cl.SendProxy != 0 && x.origin != 0 && rt.w.origins.At(x.origin).flags&originUnsent != 0)
 }
 
 // isWhole says that all is still there that was sent of the request.
@@ -57,9 +58,11 @@ func (rt *retries) mayTry(x *exchange, on snapshot.RetryCause) bool {
 
 // tries is mayTry, and counts the try.
 func (rt *retries) tries(x *exchange, on snapshot.RetryCause) bool {
-	if !rt.mayTry(x, on) {
-		return false
-	}
+	return rt.mayTry(x, on) && rt.counts(x)
+}
+
+// counts counts a try, if the budget has one more.
+func (rt *retries) counts(x *exchange) bool {
 	if cl := rt.w.clusters[x.cluster]; cl.Retry.Budget && x.again&retryCounted == 0 {
 		if !cl.Shared.BeginRetry(rt.l.Now()) {
 			rt.m.UpstreamRetriesDenied++
@@ -80,6 +83,12 @@ func (rt *retries) triesStale(x *exchange) bool {
 	x.again += oneStale
 	rt.m.UpstreamStale++
 	return true
+}
+
+// triesUnsent is tries, for a request of any method, where nothing of it has left.
+func (rt *retries) triesUnsent(x *exchange) bool {
+	r := &rt.w.clusters[x.cluster].Retry
+	return r.On&snapshot.OnConnect != 0 && x.interims&mostInterims == 0 && x.attempts() < r.Attempts && rt.isWhole(x) && rt.counts(x)
 }
 
 // retryEnds takes x out of the budget.
