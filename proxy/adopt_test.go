@@ -68,20 +68,20 @@ func TestLateToAListenerThatIsGone(t *testing.T) {
 			} else {
 				r.late(r.dial())
 			}
-			for end := time.Now().Add(10 * time.Second); r.snap.InUse(); time.Sleep(10 * time.Millisecond) {
+			for end := time.Now().Add(patience); r.snap.InUse(); time.Sleep(10 * time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatal("the snapshot before is kept for 10 s")
 				}
 			}
 			if c, err := net.Dial("tcp", r.addr); err == nil { // else it was reset sooner
 				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(patience))
 				if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Errorf("who comes later still gets %d bytes, %v", n, err)
 				}
 			}
 			AskUnlisten(r.peers[0].Loop, r.snap.Listener(0))
-			for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+			for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 				c, err := net.Dial("tcp", r.addr)
 				if err != nil {
 					break
@@ -129,7 +129,7 @@ func TestIdleClientsOfAListenerThatIsGone(t *testing.T) {
 		if n, err := silent.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 			t.Errorf("who sends nothing: %d bytes, %v", n, err)
 		}
-		for end := time.Now().Add(10 * time.Second); r.reports()[0].Metrics.ClientConns != 0; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(patience); r.reports()[0].Metrics.ClientConns != 0; time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("%d clients are counted", int64(r.reports()[0].Metrics.ClientConns))
 			}
@@ -187,7 +187,7 @@ func TestGiftForAForgottenUpstream(t *testing.T) {
 			t.Fatal("the mailbox is full")
 		}
 	}
-	for end := time.Now().Add(5 * time.Second); ; {
+	for end := time.Now().Add(patience); ; {
 		if err := w.turn(time.Millisecond); err != nil {
 			t.Fatal(err)
 		}

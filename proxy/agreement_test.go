@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"zproxy/config"
 	"zproxy/internal/tlstest"
@@ -93,7 +92,7 @@ routes: [{path: "/*", upstream: app}]
 				if field > 0 {
 					req.Header.Set("X-Long", long)
 				}
-				resp, err := (&http.Client{Transport: tr, Timeout: 20 * time.Second}).Do(req)
+				resp, err := (&http.Client{Transport: tr, Timeout: patience}).Do(req)
 				if err != nil {
 					return fmt.Errorf("h2 %v: %s: %w", h2, q.method, err)
 				}

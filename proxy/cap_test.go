@@ -153,7 +153,7 @@ func TestFullAcceptQueueOfUnixSocket(t *testing.T) {
 					return
 				}
 				defer c.Close()
-				c.SetDeadline(time.Now().Add(10 * time.Second))
+				c.SetDeadline(time.Now().Add(patience))
 				io.WriteString(c, simpleGet)
 				if head, err := readHead(c); !strings.HasPrefix(head, "HTTP/1.1 200") {
 					t.Errorf("got %q, %v; want a 200", head, err)

@@ -50,7 +50,7 @@ func greet(t *testing.T, r *rig, secure bool, header string, n int) string {
 		t.Fatal(err)
 	}
 	defer raw.Close()
-	_ = raw.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = raw.SetDeadline(time.Now().Add(patience))
 	under := &sliced{Conn: raw, n: n, first: []byte(header)}
 	c := net.Conn(under)
 	if secure {
@@ -160,7 +160,7 @@ func TestProxyProtocolStrangers(t *testing.T) {
 			if _, err := io.WriteString(c, "PROXY TCP4 "); err != nil {
 				t.Fatal(err)
 			}
-			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(patience))
 			if n, err := c.Read(make([]byte, 1)); err == nil || n > 0 || strings.Contains(err.Error(), "timeout") {
 				t.Errorf("a header that does not end: %d, %v", n, err)
 			}

@@ -146,7 +146,7 @@ func startOthers(addr string) *others {
 	o := &others{}
 	for i := range 3 {
 		tr := &http.Transport{DisableKeepAlives: i == 0, Protocols: protocols(i == 2)}
-		client := &http.Client{Transport: tr, Timeout: 20 * time.Second}
+		client := &http.Client{Transport: tr, Timeout: patience}
 		o.all.Go(func() {
 			for n := 1; !o.stop.Load(); n++ {
 				begun := time.Now()

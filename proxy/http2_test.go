@@ -94,7 +94,7 @@ func withOrigins(t *testing.T, io loop.IO, v versionPair, origins []string, upst
 	tr := &http.Transport{Protocols: protocols(v.client), MaxIdleConnsPerHost: 100}
 	t.Cleanup(tr.CloseIdleConnections)
 	r := start(t, io, 1, text, nil)
-	p := &pair{rig: r, base: "http://" + r.addr, client: &http.Client{Transport: tr, Timeout: 20 * time.Second}}
+	p := &pair{rig: r, base: "http://" + r.addr, client: &http.Client{Transport: tr, Timeout: patience}}
 	p.h2.client, p.h2.origin = v.client, v.origin
 	f(t, p)
 	tr.CloseIdleConnections()

@@ -133,7 +133,7 @@ func TestCrowdIsShared(t *testing.T) {
 		}
 	}
 	turns := func(w *Worker, done func() bool) {
-		for end := time.Now().Add(5 * time.Second); !done(); {
+		for end := time.Now().Add(patience); !done(); {
 			if err := w.turn(time.Millisecond); err != nil {
 				t.Fatal(err)
 			}

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -106,7 +105,7 @@ forwarding: {request_id: true}
 						defer tr.CloseIdleConnections()
 						want := fmt.Sprintf("%s by %d, request 1, %s", from, version, r.addr)
 						for range 10 {
-							resp, err := (&http.Client{Transport: tr, Timeout: 20 * time.Second}).Post("http://"+r.addr+"/", "text/plain", strings.NewReader("body"))
+							resp, err := (&http.Client{Transport: tr, Timeout: patience}).Post("http://"+r.addr+"/", "text/plain", strings.NewReader("body"))
 							if err != nil {
 								t.Error(err)
 								return

@@ -169,7 +169,7 @@ func (r *rig) stop() {
 // settled waits until no exchange is left anywhere and gives the reports.
 func (r *rig) settled() []*Report {
 	r.t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		reports := r.reports()
 		busy := 0
@@ -311,13 +311,13 @@ func (r *rig) dial() net.Conn {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	r.t.Cleanup(func() { c.Close() })
 	return c
 }
 
 const (
-	patience = 10 * time.Second      // for what must come
+	patience = 30 * time.Second      // for what must come, on a busy machine too
 	quiet    = 30 * time.Millisecond // for what must not
 )
 

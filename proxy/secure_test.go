@@ -149,7 +149,7 @@ func TestHalfRecordsDoNotFillThePool(t *testing.T) {
 		}
 		// Who comes while the blocks come back one by one may be told so, by a 503.
 		b := make([]byte, 12)
-		for deadline := time.Now().Add(5 * time.Second); ; {
+		for deadline := time.Now().Add(patience); ; {
 			c, _ := secureClient(t, r.addr)
 			if _, err := fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Fill: %s\r\nConnection: close\r\n\r\n", strings.Repeat("f", 8000)); err != nil {
 				t.Fatal(err)
