@@ -12,10 +12,11 @@ import (
 // Discover says where the endpoints of an upstream are found, which come and go.
 type Discover struct {
 	Pos
-	File  *DiscoverFile // of the kinds exactly one is not nil
-	DNS   *DiscoverDNS
-	Empty string        // "keep" or "drain"
-	Wait  time.Duration // for the first endpoints
+	File   *DiscoverFile // of the kinds exactly one is not nil
+	DNS    *DiscoverDNS
+	Consul *DiscoverConsul
+	Empty  string        // "keep" or "drain"
+	Wait   time.Duration // for the first endpoints
 }
 
 // DiscoverFile is a file with a list of endpoints.
@@ -40,7 +41,7 @@ type Room struct {
 }
 
 // discoverKinds are the keys of the kinds.
-var discoverKinds = []string{"file", "dns"}
+var discoverKinds = []string{"file", "dns", "consul"}
 
 func discoverFields() []field {
 	return []field{
@@ -51,6 +52,8 @@ func discoverFields() []field {
 					doc: "The file, relative to the folder of the configuration. It need not be there at the start."}}},
 		{key: "dns", kind: kindSection, optional: true, at: at(func(d *Discover) *DiscoverDNS { d.DNS = new(DiscoverDNS); return d.DNS }), fields: discoverDNSFields(),
 			doc: "The addresses of a name, or the services that its SRV records list, which are asked for again as their times to live say."},
+		{key: "consul", kind: kindSection, optional: true, at: at(func(d *Discover) *DiscoverConsul { d.Consul = new(DiscoverConsul); return d.Consul }), fields: discoverConsulFields(),
+			doc: "The healthy instances of a service in Consul, which tells of each change at once."},
 		{key: "empty", kind: kindEnum, def: "keep", enum: []string{"keep", "drain"}, at: at(func(d *Discover) *string { return &d.Empty }),
 			doc: "What becomes of the endpoints when the source says that there are none. `keep`: the last ones stay, since that is more often a mistake than meant; `drain`: they get no more requests, and what comes is answered 503."},
 		{key: "wait", kind: kindDuration, def: "5s", max: int64(5 * time.Minute), at: at(func(d *Discover) *time.Duration { return &d.Wait }),
@@ -178,6 +181,7 @@ func (d *decoder) verifyDiscover(c *Config, u *Upstream, item *yaml.Node, p *pat
 		d.fail(child(item, "tls"), &path{up: p, key: "tls"}, "no server_name", "server_name with discover", "endpoints that are found have addresses, and certificates are for names")
 	}
 	d.verifyDNS(u.Discover.DNS, resolve(child(n, "dns")), &path{up: here, key: "dns"})
+	d.verifyConsul(c, u.Discover.Consul, resolve(child(n, "consul")), &path{up: here, key: "consul"})
 	if f := u.Discover.File; f != nil && f.Path != "" && !filepath.IsAbs(f.Path) {
 		f.Path = filepath.Join(filepath.Dir(c.File), f.Path)
 	}
@@ -185,8 +189,27 @@ func (d *decoder) verifyDiscover(c *Config, u *Upstream, item *yaml.Node, p *pat
 
 // Kind is the key of the kind.
 func (d *Discover) Kind() string {
-	if d.DNS != nil {
+	switch {
+	case d.DNS != nil:
 		return "dns"
+	case d.Consul != nil:
+		return "consul"
 	}
 	return "file"
+}
+
+// Files are the names of all files that d needs.
+func (d *Discover) Files() (names []string) {
+	if d.File != nil {
+		names = append(names, d.File.Path)
+	}
+	if c := d.Consul; c != nil {
+		if c.TokenFile != "" {
+			names = append(names, c.TokenFile)
+		}
+		if c.TLS != nil {
+			names = append(names, c.TLS.Files()...)
+		}
+	}
+	return names
 }

@@ -33,8 +33,17 @@ func (k *checker) secrets() {
 		}
 	}
 	for i := range k.cfg.Upstreams {
-		if u := &k.cfg.Upstreams[i]; u.TLS != nil && u.TLS.Client != nil {
+		u := &k.cfg.Upstreams[i]
+		if u.TLS != nil && u.TLS.Client != nil {
 			k.secret(u.Pos, "upstreams."+u.Name+".tls.certificate.key", u.TLS.Client.Key)
+		}
+		if u.Discover == nil || u.Discover.Consul == nil {
+			continue
+		}
+		c, key := u.Discover.Consul, "upstreams."+u.Name+".discover.consul."
+		k.secret(u.Discover.Pos, key+"token_file", c.TokenFile)
+		if c.TLS != nil && c.TLS.Client != nil {
+			k.secret(u.Discover.Pos, key+"tls.certificate.key", c.TLS.Client.Key)
 		}
 	}
 }

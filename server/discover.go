@@ -1,12 +1,14 @@
 package server
 
 import (
+	"os"
 	"slices"
 	"strconv"
 	"time"
 
 	"zproxy/config"
 	"zproxy/upstream/discover"
+	"zproxy/upstream/discover/consul"
 )
 
 // renewInterval is how often upstreams get other slots for endpoints at the most.
@@ -21,7 +23,7 @@ type discovery struct {
 
 func newDiscovery(s *Server) *discovery {
 	d := &discovery{s: s, lacking: make(chan struct{}, 1)}
-	d.Set = discover.New(discover.Config{Report: d.report, Lacking: func() {
+	d.Set = discover.New(discover.Config{Source: sourceOf, Report: d.report, Lacking: func() {
 		select {
 		case d.lacking <- struct{}{}:
 		default:
@@ -29,6 +31,9 @@ func newDiscovery(s *Server) *discovery {
 	}})
 	return d
 }
+
+// sourceOf makes a source that is in a package of its own.
+func sourceOf(d *config.Discover) (discover.Source, error) { return consul.New(d.Consul) }
 
 // plan has sources run for cfg, and waits for those that are new. cfg gets room for what they find.
 func (d *discovery) plan(cfg *config.Config) *discover.Plan {
@@ -90,7 +95,13 @@ func (d *discovery) report(e discover.Event) {
 func (k *checker) discovery() {
 	for i := range k.cfg.Upstreams {
 		u := &k.cfg.Upstreams[i]
-		if u.Discover == nil || u.Discover.File == nil {
+		if u.Discover == nil {
+			continue
+		}
+		if c := u.Discover.Consul; c != nil && c.TokenFile != "" {
+			k.readable(u.Discover.Pos, "upstreams."+u.Name+".discover.consul.token_file", c.TokenFile)
+		}
+		if u.Discover.File == nil {
 			continue
 		}
 		key, path := "upstreams."+u.Name+".discover.file.path", u.Discover.File.Path
@@ -99,5 +110,14 @@ func (k *checker) discovery() {
 		} else if len(list) == 0 {
 			k.warn(u.Discover.Pos, key, strconv.Quote(path), "endpoints in it", "there are none")
 		}
+	}
+}
+
+// readable warns of a file that is read while the proxy runs, and cannot be now.
+func (k *checker) readable(at config.Pos, key, path string) {
+	if f, err := os.Open(path); err != nil {
+		k.warn(at, key, strconv.Quote(path), "a file that can be read", err.Error())
+	} else {
+		f.Close()
 	}
 }

@@ -100,21 +100,27 @@ func dirNeeds(c *config.Config) (all []dirNeed) {
 		}
 	}
 	for i := range c.Upstreams {
-		u := &c.Upstreams[i]
-		if u.Discover != nil && u.Discover.File != nil {
-			file(u.Discover.Pos, "upstreams."+u.Name+".discover.file.path", u.Discover.File.Path)
-		}
-		if u.TLS != nil {
-			for _, name := range u.TLS.Files() {
-				file(u.Pos, "upstreams."+u.Name+".tls", c.Path(name))
-			}
-		}
+		filesOfUpstream(c, &c.Upstreams[i], file)
 	}
 	socket(c.Admin.Pos, "admin.address", c.Admin.Address)
 	if p := c.AccessLog.Path; p != "" && p != "-" && p != "stdout" {
 		add(c.AccessLog.Pos, "access_log.path", filepath.Dir(p), true)
 	}
 	return all
+}
+
+func filesOfUpstream(c *config.Config, u *config.Upstream, file func(at config.Pos, key, path string)) {
+	key := "upstreams." + u.Name
+	if d := u.Discover; d != nil {
+		for _, name := range d.Files() {
+			file(d.Pos, key+".discover."+d.Kind(), c.Path(name))
+		}
+	}
+	if u.TLS != nil {
+		for _, name := range u.TLS.Files() {
+			file(u.Pos, key+".tls", c.Path(name))
+		}
+	}
 }
 
 // domainOf is the one that c asks for.

@@ -34,6 +34,10 @@ var layers = map[string]int{
 
 	"loop/internal/seam": 3,
 
+	"upstream/discover/api": 3, // knows no endpoints, and is below those that do
+
+	"upstream/discover/consul": 4,
+
 	"upstream/health": 4, // begins a connection as an exchange's would
 
 	"loop":     4,
@@ -93,8 +97,8 @@ var confined = []struct {
 	{"import unsafe", []string{"loop", "numa", "buf", "bench/floor"}, false}, // tests ask for sizes
 	{"raw system call", []string{"loop", "numa", "buf", "bench/floor"}, true},
 	{"go:linkname", nil, true},
-	// As a client of authorities, and of endpoints that are checked: docs/decisions/0025, 0033.
-	{"import net/http", []string{"admin", "bench", "internal/mixedload", "server/acme", "upstream/health"}, false},
+	// As a client of authorities, of endpoints that are checked, and of servers that know endpoints: docs/decisions/0025, 0033, 0042.
+	{"import net/http", []string{"admin", "bench", "internal/mixedload", "server/acme", "upstream/discover/api", "upstream/health"}, false},
 	{"import github.com/miekg/dns", []string{"upstream/discover"}, true},
 	{"import github.com/mholt/acmez", []string{"server/acme"}, true},
 	{"import zproxy/loop/sim", []string{"internal/simnet"}, false}, // tests run in it, and no program has it
@@ -130,6 +134,10 @@ var banned = []struct {
 // not on the data path.
 var elsewhere = map[string]string{
 	"upstream/discover": "asks sources on goroutines of its own",
+
+	"upstream/discover/api": "is called by sources, on those goroutines",
+
+	"upstream/discover/consul": "as above",
 
 	"upstream/health": "asks endpoints on goroutines of its own",
 

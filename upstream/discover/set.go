@@ -29,8 +29,9 @@ type Event struct {
 	Why            string
 }
 
-// Config of a Set. Both functions are called on goroutines of the set and must not call it.
+// Config of a Set. Report and Lacking are called on goroutines of the set and must not call it.
 type Config struct {
+	Source  func(*config.Discover) (Source, error) // of kinds that this package does not have
 	Report  func(Event)
 	Lacking func() // an upstream has endpoints that its cluster has no slot for, see Plan.Room
 }
@@ -86,7 +87,7 @@ func (s *Set) begin(u *config.Upstream) *feed {
 	f := &feed{set: s, name: u.Name, spec: *u.Discover, first: make(chan struct{}), wake: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(s.ctx)
 	f.cancel = cancel
-	s.all.Go(func() { newSource(u.Discover).Run(ctx, f) })
+	s.all.Go(func() { newSource(u.Discover, s.cfg.Source).Run(ctx, f) })
 	s.all.Go(func() { f.run(ctx) })
 	return f
 }

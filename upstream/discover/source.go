@@ -34,13 +34,25 @@ type Sink interface {
 	Failed(err error)      // nothing is known
 }
 
-// newSource makes the one that a configuration asks for.
-func newSource(d *config.Discover) Source {
-	if d.DNS != nil {
+// newSource makes the one that a configuration asks for, by other if the kind is not one of this package's.
+func newSource(d *config.Discover, other func(*config.Discover) (Source, error)) Source {
+	switch {
+	case d.DNS != nil:
 		return newNames(d.DNS)
+	case d.File != nil:
+		return &file{path: d.File.Path}
 	}
-	return &file{path: d.File.Path}
+	s, err := other(d)
+	if err != nil {
+		return broken{err}
+	}
+	return s
 }
+
+// broken is a source that cannot be made.
+type broken struct{ err error }
+
+func (b broken) Run(_ context.Context, to Sink) { to.Failed(b.err) }
 
 // tidied is list in the order of addresses, as they are written once. What is wrong with one
 // endpoint is wrong with the list.
