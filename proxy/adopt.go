@@ -79,6 +79,7 @@ func (sn *snapshots) adopt(s *snapshot.Snapshot) {
 		}
 	}
 	w.heads.prepare(s)
+	w.requests.prepare(s)
 	w.told.configure(s)
 	w.journal.makeSeries(before)
 	w.clients.leaveGone()

@@ -4,6 +4,7 @@ import (
 	"zproxy/proto"
 	"zproxy/proto/http1"
 	"zproxy/proto/http2"
+	"zproxy/proxy/forward"
 )
 
 // What endpoints speak is for ALPN to say where an upstream has protocol: auto. The server
@@ -51,8 +52,7 @@ func (hd *heads) fallBack(c *client, x *exchange, spare int) bool {
 	http1.MarkHopByHop(h)
 	note := hd.w.journal.noteOf(x)
 	line := http2.RequestLine{Method: h.Bytes(h.MethodName), Authority: h.Bytes(h.Host), Path: h.Bytes(h.Target)}
-	hd.extras = hd.extras[:0]
-	hd.out = hd.requestHead(append(hd.out[:0], note...), h, hd.w.clusters[spare], &line, false)
+	hd.out = forward.AppendRequest(append(hd.out[:0], note...), h, hd.w.clusters[spare].H2, &line, false, nil)
 	noted := uint32(len(note))
 	hd.w.release(&x.head)
 	hd.pool.Drop(&x.headQ)

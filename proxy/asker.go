@@ -3,7 +3,7 @@ package proxy
 import (
 	"net/netip"
 
-	"zproxy/proto"
+	"zproxy/proxy/forward"
 	"zproxy/upstream"
 )
 
@@ -38,13 +38,13 @@ func (sc *scarce) asker(c *client, x *exchange) upstream.Client {
 	return upstream.Client{Addr: addrKey(sc.l.Peer(conn).Addr()), Conn: uint64(conn)}
 }
 
-// noteAsker keeps of the request being started what its turns depend on.
-func (hd *heads) noteAsker(x *exchange, h *proto.Head) {
-	if x.flags&xRequestDone == 0 && talks(h) {
+// noteAsker keeps of the request q what its turns depend on.
+func (x *exchange) noteAsker(q *forward.Request) {
+	if x.flags&xRequestDone == 0 && forward.EitherBegins(q.Head) {
 		x.from[2] |= fromTalks
 	}
-	if hd.who.addr != hd.who.peer.addr {
-		x.from.name(hd.who.addr)
+	if q.NamesAnother() {
+		x.from.name(q.Client)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"zproxy/buf"
 	"zproxy/proto"
 	"zproxy/proto/http2"
+	"zproxy/proxy/forward"
 	"zproxy/proxy/h2conn"
 )
 
@@ -52,7 +53,7 @@ func (rq *requests) openClientStream(se *h2conn.Session, ev *http2.Event) {
 	}
 	h, done := se.H2.Head(), ev.End
 	if h.Protocol.Len > 0 {
-		asUpgrade(h)
+		forward.AsUpgrade(h)
 		if done {
 			c.flags |= clientEOF
 		}

@@ -6,6 +6,7 @@ import (
 	"zproxy/proto/http1"
 	"zproxy/proto/http2"
 	"zproxy/proto/ws"
+	"zproxy/proxy/forward"
 	"zproxy/upstream"
 )
 
@@ -147,7 +148,7 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 	if h.Protocol.Len > 0 {
 		x.flags |= xUpgrade
 	}
-	if asksByGRPC(h) {
+	if forward.AsksByGRPC(h) {
 		x.flags |= xGRPC
 	}
 	if h.Expect100 {
@@ -162,31 +163,32 @@ func (w *Worker) startExchange(i uint32, c *client, h *proto.Head, done bool, f 
 	}
 	w.legs.due(&c.leg, 0)
 	w.legs.clientBulk(c, true)
-	w.heads.current, w.heads.starts = h, xi
-	w.heads.identify(c, h)
-	w.answerOrRoute(c, x, h, f)
-	w.heads.starts = 0
+	q := &w.requests.asked
+	q.Begin(&w.snap.Forwarding, h, w.heads.peerOf(c), w.heads.tlsOf(c))
+	w.requests.starts = xi
+	w.refuseOrRoute(c, x, q, f)
+	w.requests.starts = 0
 }
 
-// answerOrRoute refuses the request with head h, for f or for what it finds itself, or
-// finds its route.
-func (w *Worker) answerOrRoute(c *client, x *exchange, h *proto.Head, f *proto.Fault) {
+// refuseOrRoute refuses q, for f or for what it finds itself, or finds its route.
+func (w *Worker) refuseOrRoute(c *client, x *exchange, q *forward.Request, f *proto.Fault) {
 	if f == nil {
-		f = w.admit(c, h)
+		f = w.admit(c, q)
 	}
 	if f != nil {
-		if h.Method == proto.CONNECT {
+		if q.Head.Method == proto.CONNECT {
 			x.flags &^= xKeepAlive // what follows may be meant for the tunnel there is not
 		}
 		w.failExchange(c, x, f)
 		return
 	}
-	w.requests.route(c, x, h)
+	w.requests.route(c, x, q)
 }
 
 // admit refuses what this proxy does not do, whatever the route, and what there
 // is no memory for.
-func (w *Worker) admit(c *client, h *proto.Head) *proto.Fault {
+func (w *Worker) admit(c *client, q *forward.Request) *proto.Fault {
+	h := q.Head
 	if h.Method == proto.CONNECT {
 		return &faultConnect
 	}
@@ -195,8 +197,8 @@ func (w *Worker) admit(c *client, h *proto.Head) *proto.Fault {
 			return &faultProtocol
 		}
 	}
-	if f := w.heads.misdirected(c, h); f != nil {
-		return f
+	if q.Misdirected() {
+		return &faultMisdirected
 	}
 	if w.l.Crowded() {
 		return &faultMemory
@@ -371,7 +373,7 @@ func (w *Worker) failExchange(c *client, x *exchange, f *proto.Fault) {
 		return
 	}
 	w.origins.detach(x, false)
-	w.responses.replyFault(c, x, f)
+	w.responses.replyFault(c, x, f, proto.Extra{})
 }
 
 // breakClient ends a response that cannot be completed so that the client

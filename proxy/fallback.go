@@ -13,8 +13,8 @@ import (
 // how many there were (Weyl's sequence).
 const golden = 0x9E3779B9
 
-// target is the number of the upstream that a request of rt goes to.
-func (rq *requests) target(h *proto.Head, rt *snapshot.Route) int {
+// upstreamOf is the number of the upstream that a request of rt goes to.
+func (rq *requests) upstreamOf(h *proto.Head, rt *snapshot.Route) int {
 	cluster := rt.Cluster
 	if rt.Split != nil {
 		draw, ok := rt.Draw(h)

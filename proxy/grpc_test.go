@@ -14,7 +14,7 @@ import (
 	"zproxy/loop"
 	"zproxy/metrics/accesslog"
 	"zproxy/proto"
-	"zproxy/proxy/snapshot"
+	"zproxy/proxy/forward"
 )
 
 // call asks as a gRPC client does.
@@ -113,21 +113,12 @@ limits: {body_bytes: 10, request_body_timeout: 300ms, min_rate: 0}
 	})
 }
 
-// Every status that a fault may have says something to gRPC clients, and a
-// message is one field's value whatever is in it.
-func TestGRPCWords(t *testing.T) {
-	for _, status := range snapshot.OwnStatuses {
-		if got := grpcStatus(uint16(status)); got == grpcUnknown && status != 426 && status != 505 {
-			t.Errorf("%d is unknown", status)
-		}
-	}
-	for f, want := range map[*proto.Fault]byte{&faultMemory: 8, &faultNoSocket: 8, &faultQueueFull: 14, &faultNoEndpoint: 14, &faultResponseTimeout: 4} {
+// Of faults with one HTTP status some say to gRPC clients that something is used up.
+func TestGRPCStatusOfFaults(t *testing.T) {
+	for f, want := range map[*proto.Fault]forward.GRPCStatus{&faultMemory: 8, &faultNoSocket: 8, &faultQueueFull: 14, &faultNoEndpoint: 14, &faultResponseTimeout: 4} {
 		if got := grpcStatusOf(f); got != want {
 			t.Errorf("%s: %d, want %d", f.Reason, got, want)
 		}
-	}
-	if got := string(appendGRPCMessage(nil, "100 % später\r\n~ ")); got != "100 %25 sp%C3%A4ter%0D%0A~ " {
-		t.Errorf("%q", got)
 	}
 }
 

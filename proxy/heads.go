@@ -2,119 +2,69 @@ package proxy
 
 import (
 	"bytes"
-	"slices"
-	"time"
 
 	"zproxy/buf"
 	"zproxy/proto"
 	"zproxy/proto/http1"
 	"zproxy/proto/http2"
+	"zproxy/proxy/forward"
 	"zproxy/proxy/h2conn"
 	"zproxy/proxy/snapshot"
-	"zproxy/router"
-	"zproxy/variables"
 )
 
 // heads is where heads are read to and written from. What is in it is good for the
 // head at hand.
 type heads struct {
 	part
-	limits       http1.Limits
-	match        router.Match
-	caches       []*router.Cache // by listener
-	hits, misses uint64          // of the caches before
-	head         proto.Head      // an HTTP/1 request head
-	current      *proto.Head     // the request head, whichever version
-	starts       uint32          // the exchange that it begins, 0: it has begun
-	resp         proto.Head      // a response head
-	trail        proto.Head      // a trailer section
-	who          identity        // asks
-	peer         peerName        // of the client, where that is a connection
-	sessions     []peerName      // of clients, by their sessions
-	ids          identifiers
-	values       variables.Values
-	extras       []proto.Extra // fields that the proxy adds
+	limits   http1.Limits
+	head     proto.Head     // an HTTP/1 request head
+	resp     proto.Head     // a response head
+	trail    proto.Head     // a trailer section
+	fields   forward.Fields // that the proxy adds
+	peer     forward.Peer   // the client, where that is a connection
+	sessions []forward.Peer // clients, by their sessions
 
-	join     []byte // a head that spans blocks, joined once
-	out      []byte // a head too long for one block, on its way out
-	block    []byte // a field block on its way out
-	path     []byte // the normalised path of the request being routed
-	scratch  []byte // the values of extras
-	addrText []byte
-	date     [29]byte
-	dateSec  int64
+	join    []byte // a head that spans blocks, joined once
+	out     []byte // a head too long for one block, on its way out
+	block   []byte // a field block on its way out
+	scratch []byte // a small message on its way out
+}
+
+// begin makes room for heads.
+func (hd *heads) begin() {
+	hd.head.Fields = make([]proto.Field, 0, 32)
+	hd.resp.Fields = make([]proto.Field, 0, 32)
+	hd.fields = forward.NewFields()
+	hd.scratch = make([]byte, 0, 512)
 }
 
 // prepare is for a snapshot that becomes the current one. Others may be trusted by it.
 func (hd *heads) prepare(s *snapshot.Snapshot) {
 	for i := range hd.sessions {
-		hd.sessions[i].known = false
+		hd.sessions[i].Forget()
 	}
-	hd.hits, hd.misses = hd.lookups()
-	hd.limits, hd.caches = s.HeadLimits, routeCaches(s.Listeners)
+	hd.limits = s.HeadLimits
 }
 
-// lookups is how many routes were found in caches, and how many were not.
-func (hd *heads) lookups() (hits, misses uint64) {
-	hits, misses = hd.hits, hd.misses
-	for i, c := range hd.caches {
-		if c != nil && !slices.Contains(hd.caches[:i], c) {
-			hits, misses = hits+c.Hits, misses+c.Misses
-		}
-	}
-	return hits, misses
-}
-
-// begin makes room for heads.
-func (hd *heads) begin() {
-	hd.ids = newIdentifiers()
-	hd.head.Fields = make([]proto.Field, 0, 32)
-	hd.resp.Fields = make([]proto.Field, 0, 32)
-	hd.current = &hd.head
-	hd.extras = make([]proto.Extra, 0, 16)
-	hd.scratch = make([]byte, 0, 512)
-	hd.path = make([]byte, 0, router.NormalizedBound(snapshot.MaxTargetBytes))
-}
-
-// keepHead writes the head of x as the origin gets it, behind the note for the log. False: there is no memory for it.
-func (hd *heads) keepHead(x *exchange, h *proto.Head, cl *snapshot.Cluster, line *http2.RequestLine) bool {
-	bound := 0
-	if cl.H2 {
-		bound = http2.RequestBlockBound(h, line, hd.extras)
-	} else {
-		bound = http1.RequestHeadBound(h, line.Path, line.Authority, hd.extras)
-	}
-	hd.w.journal.note = append(hd.w.journal.note[:0], noteTail, 0)
-	if hd.w.journal.log != nil {
-		hd.w.journal.noteRequest(h, line.Authority, line.Path)
-	}
-	noted := len(hd.w.journal.note)
-	if bound += noted; bound > hd.pool.BlockBytes() {
-		hd.out = hd.requestHead(append(hd.out[:0], hd.w.journal.note...), h, cl, line, x.flags&xUpgrade != 0)
+// keepHead writes the head of x as the origin gets it, behind the note for the log.
+// False: there is no memory for it.
+func (hd *heads) keepHead(x *exchange, q *forward.Request, toH2 bool, line *http2.RequestLine, extras []proto.Extra) bool {
+	note := hd.w.journal.noteRequest(q, line)
+	upgrade := x.flags&xUpgrade != 0
+	bound := len(note) + forward.RequestBound(q.Head, toH2, line, extras)
+	if bound > hd.pool.BlockBytes() {
+		hd.out = forward.AppendRequest(append(hd.out[:0], note...), q.Head, toH2, line, upgrade, extras)
 		x.flags |= xLongHead
-		hd.longHead(x, hd.out, noted)
+		hd.longHead(x, hd.out, len(note))
 		return x.flags&xBroken == 0
 	}
 	b := hd.pool.Reserve(bound)
 	if b == nil {
 		return false
 	}
-	n := len(hd.requestHead(append(b[:0], hd.w.journal.note...), h, cl, line, x.flags&xUpgrade != 0))
-	x.head = hd.pool.Commit(n).Slice(uint32(noted), uint32(n-noted))
+	n := len(forward.AppendRequest(append(b[:0], note...), q.Head, toH2, line, upgrade, extras))
+	x.head = hd.pool.Commit(n).Slice(uint32(len(note)), uint32(n-len(note)))
 	return true
-}
-
-// requestHead appends the head of a request as the origins of cl take it. upgrade:
-// no content follows, but a tunnel may.
-func (hd *heads) requestHead(dst []byte, h *proto.Head, cl *snapshot.Cluster, line *http2.RequestLine, upgrade bool) []byte {
-	if cl.H2 {
-		return http2.AppendRequestBlock(dst, h, line, h.ContentLength, hd.extras)
-	}
-	body, length := h.Body, h.Length
-	if body == proto.BodyNone && !upgrade && (h.ContentLength == 0 || h.Method.ExpectsContent(line.Method)) {
-		body, length = proto.BodyLength, 0
-	}
-	return http1.AppendRequestHead(dst, h, line.Path, line.Authority, body, length, hd.extras)
 }
 
 // longHead keeps a head that does not fit one block as a chain. It can be sent
@@ -134,36 +84,6 @@ func (hd *heads) longHead(x *exchange, b []byte, noted int) {
 		hd.pool.Push(&x.headQ, v)
 		b = b[n:]
 	}
-}
-
-// target is the request-target for the origin (RFC 9112 3.2.1): the routed
-// path when it differs from the received one, the received target otherwise.
-func (hd *heads) target(h *proto.Head, path []byte) []byte {
-	if path == nil && h.Form != proto.AbsoluteForm {
-		return h.Bytes(h.Target)
-	}
-	hd.out = hd.out[:0]
-	if path == nil {
-		hd.out = h.AppendOriginTarget(hd.out)
-	} else {
-		hd.out = append(hd.out, path...)
-		if h.Query.Off != 0 {
-			hd.out = append(hd.out, '?')
-			hd.out = append(hd.out, h.Bytes(h.Query)...)
-		}
-	}
-	hd.path = append(hd.path[:0], hd.out...)
-	return hd.path
-}
-
-// dateField is the Date field of this second (RFC 9110 6.6.1).
-func (hd *heads) dateField() proto.Extra {
-	ms := hd.l.WallMs()
-	if sec := ms / 1000; sec != hd.dateSec {
-		hd.dateSec = sec
-		time.Unix(sec, 0).UTC().AppendFormat(hd.date[:0], "Mon, 02 Jan 2006 15:04:05 GMT")
-	}
-	return proto.NewExtra(proto.TokenDate, hd.date[:])
 }
 
 // joined copies at most limit bytes of ch into the worker's join buffer.
@@ -188,16 +108,17 @@ func (hd *heads) mayEnd(ch *buf.Chain, v buf.View) bool {
 // meet has the name of se's client looked up anew.
 func (hd *heads) meet(se *h2conn.Session) {
 	for uint32(len(hd.sessions)) <= se.Self {
-		hd.sessions = append(hd.sessions, peerName{})
+		hd.sessions = append(hd.sessions, forward.Peer{})
 	}
-	hd.sessions[se.Self].known = false
+	hd.sessions[se.Self].Forget()
 }
 
-// peerOf is the name of a client. A session knows that of all its streams.
-func (hd *heads) peerOf(c *client) *peerName {
+// peerOf is the other end of a client's connection. A session knows that of all its
+// streams.
+func (hd *heads) peerOf(c *client) *forward.Peer {
 	p, conn := hd.w.legs.name(c)
-	if !p.known {
-		p.set(&hd.w.snap.Forwarding, hd.l.Peer(conn).Addr(), hd.w.snap.Listeners[c.listener].Unix && !hd.l.IsNamed(conn), hd.w.snap.Scheme(c.listener))
+	if !p.Known() {
+		p.Set(&hd.w.snap.Forwarding, hd.l.Peer(conn).Addr(), hd.w.snap.Listeners[c.listener].Unix && !hd.l.IsNamed(conn), hd.w.snap.Scheme(c.listener))
 	}
 	return p
 }

@@ -3,7 +3,7 @@ package proxy
 import (
 	"net/netip"
 
-	"zproxy/proto"
+	"zproxy/proxy/forward"
 	"zproxy/proxy/snapshot"
 	"zproxy/upstream"
 )
@@ -13,15 +13,15 @@ import (
 
 // noteKey keeps the hash of the key k of the request being started. path is the one that was
 // routed, nil: the received one.
-func (rq *requests) noteKey(c *client, h *proto.Head, k *snapshot.Key, path []byte) {
+func (rq *requests) noteKey(c *client, q *forward.Request, k *snapshot.Key, path []byte) {
 	if k.Source {
-		rq.setKey(c.x, hashAddr(rq.w.heads.who.addr))
+		rq.setKey(c.x, hashAddr(q.Client))
 		return
 	}
 	if path == nil {
-		path = h.Bytes(h.Path)
+		path = q.Head.Bytes(q.Head.Path)
 	}
-	rq.setKey(c.x, k.Hash(h, path))
+	rq.setKey(c.x, k.Hash(q.Head, path))
 }
 
 // hashAddr is the hash of a client's address, of the first 64 bits of IPv6; 0: it has none.

@@ -9,6 +9,7 @@ import (
 	"zproxy/proto"
 	"zproxy/proto/http2"
 	"zproxy/proto/ws"
+	"zproxy/proxy/forward"
 	"zproxy/proxy/snapshot"
 )
 
@@ -201,12 +202,12 @@ func (lg *legs) peer(c *client) netip.AddrPort {
 
 // name is where a client's name is kept, which is to be known, and whose it is: that
 // of a session is the name of all its streams.
-func (lg *legs) name(c *client) (*peerName, loop.ConnID) {
+func (lg *legs) name(c *client) (*forward.Peer, loop.ConnID) {
 	if c.stream != 0 {
 		se := lg.w.streams.Session(lg.w.streams.At(c.stream))
 		return &lg.w.heads.sessions[se.Self], se.Conn
 	}
-	lg.w.heads.peer.known = false
+	lg.w.heads.peer.Forget()
 	return &lg.w.heads.peer, c.conn
 }
 
@@ -218,9 +219,9 @@ func (lg *legs) record(c *client, x *exchange, r *accesslog.Record) {
 		r.Major, r.Minor = 2, 0
 	}
 	if x.flags&xUpgrade != 0 && c.stream != 0 {
-		r.Method = methodConnect
+		r.Method = forward.Connect
 	} else if x.socket != 0 {
-		r.Method = methodGet // its origin may speak another version
+		r.Method = forward.Get // its origin may speak another version
 	}
 }
 
@@ -402,7 +403,7 @@ func (lg *legs) closeAfterFlush(c *client, linger bool) {
 }
 
 // responseHead gives a client the final head h of its response; end: and the response ends
-// with it. What it returns is still to be sent, and lies in heads.out.
+// with it. What it returns is still to be sent, and lent until the next head.
 func (lg *legs) responseHead(c *client, x *exchange, h *proto.Head, end bool) []byte {
 	if c.stream != 0 {
 		lg.w.frames.response(c, x, h, end)
@@ -440,11 +441,12 @@ func (lg *legs) switched(c *client, x *exchange, o *origin, h *proto.Head) {
 		h.Status = 200
 	}
 	x.status = h.Status
-	lg.w.heads.responseExtras(h)
-	if c.stream == 0 {
-		lg.w.heads.switchExtras(h)
+	f, fields := &lg.w.snap.Forwarding, &lg.w.heads.fields
+	if c.stream != 0 {
+		lg.interim(c, x, h, fields.Response(f, h, lg.l.WallMs()))
+		return
 	}
-	lg.interim(c, x, h, lg.w.heads.extras)
+	lg.interim(c, x, h, fields.ResponseLines(f, h, lg.l.WallMs(), lg.w.tunnels.accept))
 }
 
 // responseData gives a client bytes of its response's body, of which had came before. It

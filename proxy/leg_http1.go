@@ -5,6 +5,7 @@ import (
 	"zproxy/loop"
 	"zproxy/proto"
 	"zproxy/proto/http1"
+	"zproxy/proxy/forward"
 	"zproxy/proxy/snapshot"
 )
 
@@ -56,44 +57,23 @@ func (ln *lines) requestEnd(x *exchange, o *origin) {
 	ln.sendLastChunk(o.conn, x, section)
 }
 
-// response writes h as the client gets it into heads.out and decides how its body
-// ends (RFC 9112 6.1, 6.3).
+// response writes h as the client gets it, and decides how its body ends. The head is lent.
 func (ln *lines) response(x *exchange, h *proto.Head, end bool) []byte {
-	framing, length := h.Body, h.Length
-	if framing == proto.BodyLength && h.H2 && !end && (announcesTrailers(h) || length == 0) {
-		// HTTP/1 has a place for trailers behind chunks alone; and with a length
-		// of 0 the head would say that it is all, which END_STREAM is to say.
-		framing = proto.BodyChunked
-	}
+	framing, length := forward.Framing(h, x.minor(), end)
 	switch framing {
-	case proto.BodyNone:
-		length = h.ContentLength // what a HEAD or a 304 says about the content it stands for
-		if h.Status == 204 {
-			length = -1 // RFC 9110 8.6: none there, whatever the origin sent
-		}
-	case proto.BodyChunked, proto.BodyUntilClose:
-		framing = proto.BodyChunked
-		if x.minor() == 0 {
-			framing = proto.BodyUntilClose
-			x.flags |= xResponseToClose
-		} else {
-			x.flags |= xResponseFramed
-		}
+	case proto.BodyChunked:
+		x.flags |= xResponseFramed
+	case proto.BodyUntilClose:
+		x.flags |= xResponseToClose
 	}
 	if x.flags&(xRequestDone|xResponseToClose) != xRequestDone || ln.w.drain.on {
 		// The rest of an upload would stand where the next request begins.
 		x.flags &^= xKeepAlive
 	}
 	hd := &ln.w.heads
-	hd.responseExtras(h)
-	hd.switchExtras(h)
-	hd.out = http1.AppendResponseHead(hd.out[:0], h, x.minor(), framing, length, x.flags&xKeepAlive != 0, hd.extras)
+	extras := hd.fields.ResponseLines(&ln.w.snap.Forwarding, h, ln.l.WallMs(), ln.w.tunnels.accept)
+	hd.out = http1.AppendResponseHead(hd.out[:0], h, x.minor(), framing, length, x.flags&xKeepAlive != 0, extras)
 	return hd.out
-}
-
-func announcesTrailers(h *proto.Head) bool {
-	_, ok := h.Get(proto.TokenTrailer)
-	return ok
 }
 
 func (ln *lines) interim(c *client, x *exchange, h *proto.Head, extras []proto.Extra) {
@@ -116,23 +96,9 @@ func (ln *lines) responseEnd(c *client, x *exchange, t *proto.Head) bool {
 
 // answer queues the bytes of a response of the proxy's own.
 func (ln *lines) answer(c *client, x *exchange, a *snapshot.Response, extra proto.Extra, keep, head bool) {
-	b := append(ln.w.heads.out[:0], a.Head...)
-	b = snapshot.AppendLine(b, ln.w.heads.dateField())
-	if extra.Name != "" {
-		b = snapshot.AppendLine(b, extra)
-	}
-	switch {
-	case !keep:
-		b = append(b, "Connection: close\r\n"...)
-	case x.minor() == 0:
-		b = append(b, "Connection: keep-alive\r\n"...)
-	}
-	b = append(b, "\r\n"...)
-	if !head {
-		b = append(b, a.Body...)
-	}
-	ln.w.heads.out = b
-	ln.sendBytes(c.conn, x, b)
+	hd := &ln.w.heads
+	hd.out = forward.AppendLines(hd.out[:0], a, hd.fields.Date(ln.l.WallMs()), extra, x.minor(), keep, head)
+	ln.sendBytes(c.conn, x, hd.out)
 }
 
 // sendBytes queues a copy of b, over as many blocks as it takes.

@@ -4,6 +4,7 @@ import (
 	"zproxy/buf"
 	"zproxy/proto"
 	"zproxy/proto/http2"
+	"zproxy/proxy/forward"
 	"zproxy/proxy/snapshot"
 )
 
@@ -43,18 +44,12 @@ func (fr *frames) requestEnd(x *exchange, o *origin) {
 }
 
 // response sends h to a client, whose stream ends with it where nothing follows.
-// Behind a head of HTTP/2 that says there is no content, there may be trailers, or a
-// reset that says it is not whole.
 func (fr *frames) response(c *client, x *exchange, h *proto.Head, end bool) {
 	x.flags |= xResponseFramed
-	fr.w.heads.responseExtras(h)
-	length := h.ContentLength
-	if h.Status == 204 {
-		length = -1
-	}
-	fr.w.heads.block = http2.AppendResponseBlock(fr.w.heads.block[:0], h, length, fr.w.heads.extras)
-	end = end || !h.H2 && (h.Body == proto.BodyNone || h.Body == proto.BodyLength && h.Length == 0)
-	if !fr.w.streams.Head(fr.w.streams.At(c.stream), fr.w.heads.block, end) {
+	hd := &fr.w.heads
+	extras := hd.fields.Response(&fr.w.snap.Forwarding, h, fr.l.WallMs())
+	hd.block = http2.AppendResponseBlock(hd.block[:0], h, forward.Length(h), extras)
+	if !fr.w.streams.Head(fr.w.streams.At(c.stream), hd.block, end || forward.EndsWith(h)) {
 		x.flags |= xBroken
 	}
 }
@@ -82,17 +77,13 @@ func (fr *frames) responseEnd(c *client, x *exchange, t *proto.Head) bool {
 // answer queues a response of the proxy's own.
 func (fr *frames) answer(c *client, x *exchange, a *snapshot.Response, extra proto.Extra, head bool) {
 	st := fr.w.streams.At(c.stream)
-	fr.w.heads.block = append(fr.w.heads.block[:0], a.Block...)
-	date := fr.w.heads.dateField()
-	fr.w.heads.block = http2.AppendField(fr.w.heads.block, &date)
-	if extra.Name != "" {
-		fr.w.heads.block = http2.AppendField(fr.w.heads.block, &extra)
-	}
+	hd := &fr.w.heads
+	hd.block = forward.AppendBlock(hd.block[:0], a, hd.fields.Date(fr.l.WallMs()), extra)
 	body := a.Body
 	if head {
 		body = nil
 	}
-	if !fr.w.streams.Head(st, fr.w.heads.block, len(body) == 0) {
+	if !fr.w.streams.Head(st, hd.block, len(body) == 0) {
 		x.flags |= xBroken
 		return
 	}

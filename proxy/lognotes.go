@@ -6,6 +6,8 @@ import (
 	"zproxy/buf"
 	"zproxy/metrics/accesslog"
 	"zproxy/proto"
+	"zproxy/proto/http2"
+	"zproxy/proxy/forward"
 )
 
 // The line that a request gets in the access log says what was asked for, and by
@@ -34,26 +36,31 @@ const (
 
 // noteLimits is how much of each text a line may have, and a byte more, which says
 // that it was cut.
-var noteLimits = [noteTexts]int{33, 8193, 257, 1025, 1025, identifierMax, 257, 8193}
+var noteLimits = [noteTexts]int{33, 8193, 257, 1025, 1025, forward.MaxIDBytes, 257, 8193}
 
-// noteRequest makes the note of a request in note: host and target are those
-// that are sent on. It leaves room in a block for the beginning of a head.
-func (jo *journal) noteRequest(h *proto.Head, host, target []byte) {
+// noteRequest makes the note of q, of which line is sent on. It leaves room in a block for
+// the beginning of a head. The note is lent until the next one.
+func (jo *journal) noteRequest(q *forward.Request, line *http2.RequestLine) []byte {
+	if jo.log == nil {
+		jo.note = append(jo.note[:0], noteTail, 0)
+		return jo.note
+	}
+	h := q.Head
 	var texts [noteTexts][]byte
 	texts[noteMethod], texts[noteTarget], texts[noteHost] = h.Bytes(h.MethodName), h.Bytes(h.Target), h.Bytes(h.Host)
 	texts[noteReferer], _ = h.Get(proto.TokenReferer)
 	texts[noteUserAgent], _ = h.Get(proto.TokenUserAgent)
-	texts[noteRequestID] = jo.w.heads.requestID(h)
-	if string(host) != string(texts[noteHost]) {
-		texts[noteSentHost] = host
+	texts[noteRequestID] = q.ID()
+	if string(line.Authority) != string(texts[noteHost]) {
+		texts[noteSentHost] = line.Authority
 	}
-	if string(target) != string(texts[noteTarget]) {
-		texts[noteSentTarget] = target
+	if string(line.Path) != string(texts[noteTarget]) {
+		texts[noteSentTarget] = line.Path
 	}
 	room := jo.pool.BlockBytes()*3/4 - noteHeader - noteTail
 	b := append(jo.note[:0], make([]byte, noteHeader)...)
-	if jo.w.heads.who.addr.IsValid() {
-		addr := jo.w.heads.who.addr.As16()
+	if q.Client.IsValid() {
+		addr := q.Client.As16()
 		copy(b[noteAddr:], addr[:])
 	}
 	for i, s := range texts {
@@ -66,6 +73,7 @@ func (jo *journal) noteRequest(h *proto.Head, host, target []byte) {
 	}
 	n := len(b) + noteTail
 	jo.note = append(b, byte(n), byte(n>>8))
+	return jo.note
 }
 
 // readNote puts what is noted into r, which borrows it.
@@ -106,16 +114,17 @@ func (jo *journal) logHead(xi uint32, x *exchange, r *accesslog.Record) bool {
 		return len(note) > noteTail
 	case x.state == xTunnel:
 		return false
-	case jo.w.heads.starts != xi:
+	case jo.w.requests.starts != xi:
 		return true // there was no memory to write its head anew
 	}
-	h := jo.w.heads.current
+	q := &jo.w.requests.asked
+	h := q.Head
 	r.Method, r.Target, r.Host = h.Bytes(h.MethodName), h.Bytes(h.Target), h.Bytes(h.Host)
 	r.Referer, _ = h.Get(proto.TokenReferer)
 	r.UserAgent, _ = h.Get(proto.TokenUserAgent)
-	r.RequestID = jo.w.heads.requestID(h)
-	if jo.w.heads.who.addr.IsValid() {
-		r.SetClient(jo.w.heads.who.addr)
+	r.RequestID = q.ID()
+	if q.Client.IsValid() {
+		r.SetClient(q.Client)
 	}
 	return true
 }

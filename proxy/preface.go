@@ -4,9 +4,9 @@ import (
 	"unique"
 
 	"zproxy/loop"
-	"zproxy/proto"
 	"zproxy/proto/proxyproto"
 	"zproxy/proto/tls"
+	"zproxy/proxy/forward"
 	"zproxy/proxy/transport"
 	"zproxy/proxy/transport/credentials"
 )
@@ -22,22 +22,22 @@ type prefaces struct {
 	uniqueIDs []uniqueID // by exchange, as many as there have been for upstreams that are told
 }
 
-// uniqueID is the identifier of a request, kept since heads knows that of the newest one only.
+// uniqueID is the identifier of a request, which itself is good only while it is looked at.
 type uniqueID struct {
 	n    uint8
-	text [identifierMax]byte
+	text [forward.MaxIDBytes]byte
 }
 
-// noteUniqueID keeps the identifier of exchange xi, with head h, if upstreams of that version are
+// noteUniqueID keeps the identifier of exchange xi, with request q, if upstreams of that version are
 // told it.
-func (og *origins) noteUniqueID(xi uint32, h *proto.Head, version uint8) {
+func (og *origins) noteUniqueID(xi uint32, q *forward.Request, version uint8) {
 	p := &og.prefaces
 	if version == 2 {
 		for int(xi) >= len(p.uniqueIDs) {
 			p.uniqueIDs = append(p.uniqueIDs, uniqueID{})
 		}
 		u := &p.uniqueIDs[xi]
-		u.n = uint8(copy(u.text[:], og.w.heads.requestID(h)))
+		u.n = uint8(copy(u.text[:], q.ID()))
 	} else if int(xi) < len(p.uniqueIDs) {
 		p.uniqueIDs[xi].n = 0 // another request's
 	}

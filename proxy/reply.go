@@ -2,8 +2,9 @@ package proxy
 
 import (
 	"zproxy/proto"
+	"zproxy/proxy/forward"
 	"zproxy/proxy/snapshot"
-	"zproxy/variables"
+	"zproxy/router"
 )
 
 // replyFixed gives a route's own answer.
@@ -11,47 +12,28 @@ func (rs *responses) replyFixed(c *client, x *exchange, a *snapshot.Response, ex
 	rs.m.ResponsesOwn++
 	x.status = a.Status
 	if x.flags&xGRPC != 0 && a.Status >= 400 {
-		rs.giveGRPCAnswer(c, x, grpcStatus(a.Status), proto.ReasonPhrase(int(a.Status)), "")
+		rs.giveGRPCAnswer(c, x, forward.GRPCStatusOf(a.Status), proto.ReasonPhrase(int(a.Status)), "")
 		return
 	}
 	rs.giveAnswer(c, x, a, extra, "")
 }
 
-// redirect gives the answer of a route whose Location depends on the request; path
-// is the one that was routed, as heads.match refers to it.
-func (rs *responses) redirect(c *client, x *exchange, h *proto.Head, rt *snapshot.Route, path []byte) {
-	host := h.Bytes(h.Host)
-	n, _, _ := proto.ParseAuthority(host)
-	if n == 0 && rt.To.Uses(variables.Host) { // HTTP/1.0 without Host
+// redirect gives the answer of a route whose Location depends on the request, whose path was
+// routed as path with what m has found.
+func (rs *responses) redirect(c *client, x *exchange, q *forward.Request, rt *snapshot.Route, path []byte, m *router.Match) {
+	location, ok := rs.w.heads.fields.Location(rt.To, q, path, m)
+	if !ok {
 		rs.w.failExchange(c, x, proto.RequestFault(proto.FaultHostMissing))
 		return
 	}
-	v := &rs.w.heads.values
-	v.Of[variables.Scheme], v.Of[variables.Host] = rs.w.heads.who.peer.scheme, host[:n]
-	v.Of[variables.Path], v.Of[variables.Query] = path, h.Bytes(h.Query)
-	rs.w.heads.addrText = rs.w.heads.addrText[:0]
-	if rs.w.heads.who.addr.IsValid() {
-		rs.w.heads.addrText = rs.w.heads.who.addr.AppendTo(rs.w.heads.addrText)
-	}
-	v.Of[variables.ClientIP], v.Of[variables.RequestID] = rs.w.heads.addrText, rs.w.heads.requestID(h)
-	for i := range rs.w.heads.match.NParams {
-		p := rs.w.heads.match.Params[i]
-		v.Params[i] = path[p.Off : p.Off+p.Len]
-	}
-	rs.w.heads.scratch = rt.To.AppendURL(rs.w.heads.scratch[:0], v)
-	rs.replyFixed(c, x, rt.Response, proto.Extra{Name: "Location", Value: rs.w.heads.scratch})
+	rs.replyFixed(c, x, rt.Response, location)
 }
 
-// replyFault answers with the page of f's status. The exchange has no origin.
-func (rs *responses) replyFault(c *client, x *exchange, f *proto.Fault) {
+// replyFault answers with the page of f's status, and one more field if extra has a name.
+// The exchange has no origin.
+func (rs *responses) replyFault(c *client, x *exchange, f *proto.Fault, extra proto.Extra) {
 	rs.m.ResponsesOwn++
 	x.status = f.Status
-	var allow proto.Extra
-	if f == &faultMethod {
-		// RFC 9110 15.5.6: a 405 names what is allowed.
-		rs.w.heads.scratch = rs.w.heads.match.Allow.AppendAllow(rs.w.heads.scratch[:0])
-		allow = proto.Extra{Name: "Allow", Value: rs.w.heads.scratch}
-	}
 	if x.flags&xRequestDone == 0 {
 		x.flags &^= xKeepAlive
 	}
@@ -59,7 +41,7 @@ func (rs *responses) replyFault(c *client, x *exchange, f *proto.Fault) {
 		rs.giveGRPCAnswer(c, x, grpcStatusOf(f), publicReason(f), f.Reason)
 		return
 	}
-	rs.giveAnswer(c, x, rs.w.snap.Page(f.Status), allow, f.Reason)
+	rs.giveAnswer(c, x, rs.w.snap.Page(f.Status), extra, f.Reason)
 }
 
 // giveAnswer queues an answer, with one more field if extra has a name, and
@@ -77,6 +59,29 @@ func (rs *responses) giveAnswer(c *client, x *exchange, a *snapshot.Response, ex
 	}
 	rs.w.legs.answered(i, c, keep, linger)
 }
+
+// answerHere answers a request that may not be forwarded any more, as its final
+// recipient: OPTIONS with what the route allows, TRACE with the request as it was
+// received (RFC 9110 9.3.7, 9.3.8).
+func (rs *responses) answerHere(c *client, x *exchange, h *proto.Head) {
+	a, allow := emptyAnswer, proto.Extra{}
+	if h.Method == proto.OPTIONS {
+		if methods := rs.w.snapOf(x).Routes[x.route].Methods; len(methods) > 0 {
+			allow = proto.Extra{Name: "Allow", Value: methods}
+		}
+	} else {
+		rs.w.heads.out = forward.AppendTrace(rs.w.heads.out[:0], h)
+		// (NewResponse allocates: nobody traces in bulk, and who does slows itself down.)
+		a = snapshot.NewResponse(200, "message/http", nil, string(rs.w.heads.out))
+	}
+	rs.m.ResponsesOwn++
+	x.status = a.Status
+	rs.giveAnswer(c, x, a, allow, whyMaxForwards)
+}
+
+const whyMaxForwards = "answered here as Max-Forwards is 0"
+
+var emptyAnswer = snapshot.NewResponse(200, "", nil, "")
 
 // replyBare answers bytes that are no request: there is no exchange. The connection
 // closes, because what follows has no known beginning (RFC 9112 2.2, 6.3). h is what

@@ -1,18 +1,50 @@
 package proxy
 
 import (
+	"slices"
+
 	"zproxy/buf"
 	"zproxy/loop"
 	"zproxy/proto"
-	"zproxy/proto/http1"
-	"zproxy/proto/http2"
+	"zproxy/proxy/forward"
+	"zproxy/proxy/snapshot"
+	"zproxy/router"
 )
 
 // requests is the way of a request, from its client to its origin.
 type requests struct {
 	part
-	drawn uint32   // for the request that was split last
-	keys  []uint64 // by exchange, see noteKey
+	asked        forward.Request // the one that is being looked at, or was last
+	starts       uint32          // its exchange, while that begins: nothing has been written of it yet
+	match        router.Match    // its route
+	path, target []byte          // what its origin gets for them, where that differs
+	caches       []*router.Cache // by listener
+	hits, misses uint64          // of the caches before
+	drawn        uint32          // for the request that was split last
+	keys         []uint64        // by exchange, see noteKey
+}
+
+// begin makes room for requests.
+func (rq *requests) begin() {
+	rq.asked = forward.NewRequest()
+	rq.path = make([]byte, 0, router.NormalizedBound(snapshot.MaxTargetBytes))
+}
+
+// prepare is for a snapshot that becomes the current one.
+func (rq *requests) prepare(s *snapshot.Snapshot) {
+	rq.hits, rq.misses = rq.lookups()
+	rq.caches = routeCaches(s.Listeners)
+}
+
+// lookups is how many routes were found in caches, and how many were not.
+func (rq *requests) lookups() (hits, misses uint64) {
+	hits, misses = rq.hits, rq.misses
+	for i, c := range rq.caches {
+		if c != nil && !slices.Contains(rq.caches[:i], c) {
+			hits, misses = hits+c.Hits, misses+c.Misses
+		}
+	}
+	return hits, misses
 }
 
 // data gives body bytes to o. It takes v's reference.
@@ -45,14 +77,6 @@ const (
 // a place for them behind chunks alone.
 func (rq *requests) keepsTrailers(x *exchange) bool {
 	return x.flags&xRequestChunked != 0 || x.cluster >= 0 && rq.w.clusters[x.cluster].H2
-}
-
-// trailerSection appends trailers as the origin of x takes them.
-func (rq *requests) trailerSection(dst []byte, x *exchange, t *proto.Head) []byte {
-	if rq.w.clusters[x.cluster].H2 {
-		return http2.AppendTrailerBlock(dst, t)
-	}
-	return http1.AppendTrailers(dst, t)
 }
 
 // finish gives o the end of the request and begins the wait for its
@@ -105,13 +129,14 @@ func (rq *requests) end(c *client, x *exchange, t *proto.Head) {
 	}
 	rq.w.clientDeadline(c, x)
 	if t != nil && rq.keepsTrailers(x) {
-		rq.w.snap.Forwarding.Judge(t, rq.w.heads.peerOf(c).trusted, rq.w.heads.asksClients(c))
-		rq.w.heads.out = rq.trailerSection(rq.w.heads.out[:0], x, t)
-		if len(rq.w.heads.out) > rq.pool.BlockBytes() {
+		hd := &rq.w.heads
+		forward.JudgeTrailers(&rq.w.snap.Forwarding, t, hd.peerOf(c), hd.tlsOf(c))
+		hd.out = forward.AppendTrailers(hd.out[:0], t, rq.w.clusters[x.cluster].H2)
+		if len(hd.out) > rq.pool.BlockBytes() {
 			rq.fault(c, x, proto.RequestFault(proto.FaultHeadTooLarge))
 			return
 		}
-		x.trailer = rq.w.keep(x, rq.w.heads.out)
+		x.trailer = rq.w.keep(x, hd.out)
 	}
 	if x.flags&(xHeadWaits|xContentWaits) != 0 && x.flags&xBroken == 0 {
 		x.flags &^= xHeadWaits

@@ -4,6 +4,7 @@ import (
 	"zproxy/proto"
 	"zproxy/proto/http1"
 	"zproxy/proto/http2"
+	"zproxy/proxy/forward"
 	"zproxy/proxy/snapshot"
 	"zproxy/router"
 )
@@ -12,8 +13,9 @@ import (
 // (RFC 9110 9.3.7).
 var anyPath = []byte("/")
 
-// route finds the route of h and begins what it says.
-func (rq *requests) route(c *client, x *exchange, h *proto.Head) {
+// route finds the route of q and begins what it says.
+func (rq *requests) route(c *client, x *exchange, q *forward.Request) {
+	h := q.Head
 	if a := rq.w.snap.Challenge(h); a != nil {
 		rq.w.responses.replyFixed(c, x, a, proto.Extra{})
 		return
@@ -24,29 +26,31 @@ func (rq *requests) route(c *client, x *exchange, h *proto.Head) {
 		path = anyPath
 	} else {
 		var ok bool
-		path, changed, ok = router.Normalize(path, rq.w.heads.path[:0])
+		path, changed, ok = router.Normalize(path, rq.path[:0])
 		if changed {
-			rq.w.heads.path = path
+			rq.path = path
 		}
 		if !ok {
 			rq.w.failExchange(c, x, &faultBadPath)
 			return
 		}
 	}
-	r, cache := rq.w.snap.Listeners[c.listener].Router, rq.w.heads.caches[c.listener]
-	rq.w.heads.match.Holds = 0
+	r, cache, m := rq.w.snap.Listeners[c.listener].Router, rq.caches[c.listener], &rq.match
+	m.Holds = 0
 	if r.Conditional() {
-		rq.w.heads.match.Holds = rq.w.snapOf(x).Holds(rq.w.heads.tlsOf(c))
+		m.Holds = rq.w.snapOf(x).Holds(q.TLS)
 	}
-	switch cache.Lookup(r, h.Bytes(h.Host), path, h.Method, h.Bytes(h.MethodName), &rq.w.heads.match) {
+	switch cache.Lookup(r, h.Bytes(h.Host), path, h.Method, h.Bytes(h.MethodName), m) {
 	case router.NotFound:
 		rq.w.failExchange(c, x, &faultNoRoute)
 		return
 	case router.MethodNotAllowed:
-		rq.w.failExchange(c, x, &faultMethod)
+		// RFC 9110 15.5.6: a 405 names what is allowed.
+		rq.w.countFault(&faultMethod)
+		rq.w.responses.replyFault(c, x, &faultMethod, rq.w.heads.fields.Allow(m.Allow))
 		return
 	}
-	x.route = rq.w.heads.match.Value
+	x.route = m.Value
 	rt := &rq.w.snapOf(x).Routes[x.route]
 	if rt.Response != nil {
 		if h.Protocol.Len > 0 && rt.Response.Status/100 == 2 { // which would accept it
@@ -54,7 +58,7 @@ func (rq *requests) route(c *client, x *exchange, h *proto.Head) {
 			return
 		}
 		if rt.To != nil {
-			rq.w.responses.redirect(c, x, h, rt, path)
+			rq.w.responses.redirect(c, x, q, rt, path, m)
 			return
 		}
 		rq.w.responses.replyFixed(c, x, rt.Response, proto.Extra{})
@@ -63,7 +67,7 @@ func (rq *requests) route(c *client, x *exchange, h *proto.Head) {
 	if !changed {
 		path = nil
 	}
-	rq.forward(c, x, h, int32(rq.target(h, rt)), path)
+	rq.forward(c, x, q, int32(rq.upstreamOf(h, rt)), path)
 }
 
 // routeCaches gives each listener a cache; listeners with the same table of
@@ -84,13 +88,14 @@ func routeCaches(listeners []*snapshot.Listener) []*router.Cache {
 
 // countRoutes brings the counters of the caches up to date.
 func (jo *journal) countRoutes() {
-	jo.m.RouteCacheHits, jo.m.RouteCacheMisses = jo.w.heads.lookups()
+	jo.m.RouteCacheHits, jo.m.RouteCacheMisses = jo.w.requests.lookups()
 }
 
 // forward writes the request head as the origin gets it and looks for a
 // connection. path, when not nil, is the normalised path that was routed; it
 // replaces the received one, so that the origin reads what the router read.
-func (rq *requests) forward(c *client, x *exchange, h *proto.Head, cluster int32, path []byte) {
+func (rq *requests) forward(c *client, x *exchange, q *forward.Request, cluster int32, path []byte) {
+	h := q.Head
 	cluster = rq.speaking(cluster, h)
 	x.cluster = int16(cluster)
 	cl := rq.w.clusters[cluster]
@@ -102,19 +107,19 @@ func (rq *requests) forward(c *client, x *exchange, h *proto.Head, cluster int32
 		x.interims |= xEntered
 	}
 	http1.MarkHopByHop(h)
-	v, ok := rq.w.heads.vet(c, x, h)
+	noted, ok := rq.mayPass(c, x, q)
 	if !ok {
 		return
 	}
-	if rq.w.heads.upgrades(x, h) {
+	if forward.Upgrades(h, x.flags&xRequestDone != 0, cl.H2) {
 		x.flags |= xUpgrade
 		if f := rq.w.tunnels.request(x, h); f != nil {
 			rq.w.failExchange(c, x, f)
 			return
 		}
 	}
-	rq.w.heads.requestExtras(c, x, h, v)
-	target := rq.w.heads.target(h, path)
+	way := forward.Way{Noted: noted, H2: cl.H2, Upgrade: x.flags&xUpgrade != 0, Key: rq.w.tunnels.key}
+	extras := rq.w.heads.fields.Request(&rq.w.snap.Forwarding, q, &way)
 	host := cl.Host
 	if len(host) == 0 {
 		if host = h.Bytes(h.Host); len(host) == 0 {
@@ -124,17 +129,17 @@ func (rq *requests) forward(c *client, x *exchange, h *proto.Head, cluster int32
 	if h.Body == proto.BodyChunked {
 		x.flags |= xRequestChunked
 	}
-	rq.w.heads.noteAsker(x, h)
-	rq.w.origins.noteUniqueID(c.x, h, cl.SendProxy)
+	x.noteAsker(q)
+	rq.w.origins.noteUniqueID(c.x, q, cl.SendProxy)
 	if cl.Key != nil {
-		rq.noteKey(c, h, cl.Key, path)
+		rq.noteKey(c, q, cl.Key, path)
 	}
-	line := http2.RequestLine{Method: h.Bytes(h.MethodName), Scheme: cl.OriginScheme(), Authority: host, Path: target}
+	line := http2.RequestLine{Method: h.Bytes(h.MethodName), Scheme: cl.OriginScheme(), Authority: host, Path: rq.targetOf(h, path)}
 	if cl.H2 && x.flags&xUpgrade != 0 {
-		line.Method, line.Protocol = methodConnect, webSocket
+		line.Method, line.Protocol = forward.Connect, forward.WebSocket
 	}
 	x.again = uint8(cl.Retry.Repeat(h)) << repeatShift
-	if !rq.w.heads.keepHead(x, h, cl, &line) {
+	if !rq.w.heads.keepHead(x, q, cl.H2, &line, extras) {
 		rq.w.failExchange(c, x, &faultMemory)
 		return
 	}
@@ -154,4 +159,31 @@ func (rq *requests) forward(c *client, x *exchange, h *proto.Head, cluster int32
 	if x.state != xEnded && x.flags&xRequestDone == 0 {
 		rq.w.clients.applyBackpressure(c)
 	}
+}
+
+// targetOf is the request-target for the origin: the received one, where nothing is to be
+// changed. It is lent until the next request.
+func (rq *requests) targetOf(h *proto.Head, path []byte) []byte {
+	if path == nil && h.Form != proto.AbsoluteForm {
+		return h.Bytes(h.Target)
+	}
+	rq.target = forward.AppendTarget(rq.target[:0], h, path)
+	return rq.target
+}
+
+// mayPass drops what q's client may not say, and refuses or answers q where it is to go no
+// further. False: it has.
+func (rq *requests) mayPass(c *client, x *exchange, q *forward.Request) (forward.Noted, bool) {
+	noted, verdict := q.Judge(&rq.w.snap.Forwarding)
+	switch verdict {
+	case forward.Loops:
+		rq.w.failExchange(c, x, &faultLoop)
+	case forward.TooManyHops:
+		rq.w.failExchange(c, x, &faultHops)
+	case forward.BadMaxForwards:
+		rq.w.failExchange(c, x, &faultMaxForwards)
+	case forward.Last:
+		rq.w.responses.answerHere(c, x, q.Head)
+	}
+	return noted, verdict == forward.Pass
 }

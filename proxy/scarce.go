@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"zproxy/loop"
-	"zproxy/proto"
 	"zproxy/upstream"
 )
 
@@ -50,26 +49,6 @@ type scarce struct {
 	mutes       []upstream.Turns // by cluster, see mute
 	servesMutes bool
 	watching    []watch // by exchange: those that hold a connection while others wait for one, as last seen
-}
-
-var (
-	typeGRPC    = []byte("application/grpc")
-	typeGRPCWeb = []byte("application/grpc-web")
-	typeConnect = []byte("application/connect+")
-)
-
-// talks says that the origin may speak before any content of h has come: in calls
-// that stream both ways either side may begin. (So it may where the client asked
-// for a 100, which xExpect says, and in tunnels, which have no content.)
-func talks(h *proto.Head) bool {
-	kind, _ := h.Get(proto.TokenContentType)
-	return startsWith(kind, typeGRPC) && !startsWith(kind, typeGRPCWeb) || startsWith(kind, typeConnect)
-}
-
-// startsWith compares as media types are compared (RFC 9110 8.3.1); what is in
-// lower case.
-func startsWith(b, what []byte) bool {
-	return len(b) >= len(what) && proto.EqualFoldBytes(b[:len(what)], what)
 }
 
 // lacksContent lets x, whose request has not ended, wait for content of it instead

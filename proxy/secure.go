@@ -6,7 +6,6 @@ import (
 	"zproxy/metrics/accesslog"
 	"zproxy/proto"
 	"zproxy/proto/tls"
-	"zproxy/proxy/snapshot"
 	"zproxy/proxy/transport"
 	"zproxy/proxy/transport/credentials"
 )
@@ -21,54 +20,6 @@ func (hd *heads) tlsOf(c *client) *transport.Session {
 		return nil
 	}
 	return hd.l.Session(hd.w.legs.carrier(&c.leg))
-}
-
-// misdirected refuses a request that does not belong on its connection: it is for
-// a host that the connection's certificate is not for, or whose clients are let in
-// by another policy (RFC 9110 7.4, 15.5.20). A client that names no host to TLS
-// may name an address to HTTP, which has no place in TLS (RFC 6066 3).
-func (hd *heads) misdirected(c *client, h *proto.Head) *proto.Fault {
-	s := hd.tlsOf(c)
-	if s == nil || h.Host.Len == 0 {
-		return nil
-	}
-	host := h.Bytes(h.Host)
-	n, _, _ := proto.ParseAuthority(host)
-	if host = host[:n]; proto.EqualFold(host, s.Name) || s.Name == "" && isAddress(host) || s.Terms.Serves(host) {
-		return nil
-	}
-	return &faultMisdirected
-}
-
-func isAddress(host []byte) bool {
-	if len(host) > 0 && host[0] == '[' {
-		return true
-	}
-	for _, c := range host {
-		if c != '.' && (c < '0' || c > '9') {
-			return false
-		}
-	}
-	return true
-}
-
-// asksClients says that c has been asked for a certificate: no other has a say.
-func (hd *heads) asksClients(c *client) bool {
-	s := hd.tlsOf(c)
-	return s != nil && s.Terms.AsksClients()
-}
-
-// certFields passes on a client's certificate (RFC 9440 2).
-func (hd *heads) certFields(c *client) {
-	s := hd.tlsOf(c)
-	if s == nil || s.Client == (unique.Handle[credentials.Client]{}) {
-		return
-	}
-	cert := s.Client.Value()
-	hd.addNamed(snapshot.NameClientCert, cert.Cert)
-	if cert.Chain != "" {
-		hd.addNamed(snapshot.NameClientCertChain, cert.Chain)
-	}
 }
 
 // logTLS writes down what a client's connection is.

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,7 +16,6 @@ import (
 	"zproxy/loop"
 	"zproxy/metrics/accesslog"
 	"zproxy/proto"
-	"zproxy/proto/http1"
 	"zproxy/proxy/snapshot"
 	"zproxy/variables"
 )
@@ -151,34 +149,6 @@ func askWith(t *testing.T, p *pair, name string, got chan http.Header) http.Head
 	}
 	resp.Body.Close()
 	return <-got
-}
-
-// TestClientOfTrustedProxy: the client is whom the proxies that are trusted name.
-func TestClientOfTrustedProxy(t *testing.T) {
-	f := snapshot.Forwarding{Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}}
-	for _, c := range []struct{ name, head, want string }{
-		{"nobody is named", "", "10.9.9.9"},
-		{"one", "X-Forwarded-For: 192.0.2.1\r\n", "192.0.2.1"},
-		{"the last that is not trusted", "X-Forwarded-For: 192.0.2.66, 192.0.2.1, 10.0.0.1\r\n", "192.0.2.1"},
-		{"over several lines", "X-Forwarded-For: 192.0.2.66\r\nX-Forwarded-For: 192.0.2.1,10.0.0.1\r\nX-Forwarded-For: 10.0.0.2\r\n", "192.0.2.1"},
-		{"all are trusted", "X-Forwarded-For: 10.0.0.1, 10.0.0.2\r\n", "10.0.0.1"},
-		{"no address", "X-Forwarded-For: unknown\r\n", "10.9.9.9"},
-		{"a trusted one behind no address", "X-Forwarded-For: 192.0.2.1, unknown, 10.0.0.2\r\n", "10.0.0.2"},
-		{"with a port", "X-Forwarded-For: 192.0.2.1:4711\r\n", "192.0.2.1"},
-		{"IPv6", "X-Forwarded-For: 2001:470::1, 2001:db8::1\r\n", "2001:470::1"},
-		{"IPv4 in IPv6", "X-Forwarded-For: ::ffff:192.0.2.1\r\n", "192.0.2.1"},
-		{"empty", "X-Forwarded-For: \r\n", "10.9.9.9"},
-		{"Forwarded", "Forwarded: for=\"[2001:470::1]:80\";proto=http, for=10.0.0.1\r\n", "2001:470::1"},
-		{"both", "Forwarded: for=192.0.2.9\r\nX-Forwarded-For: 192.0.2.1\r\n", "192.0.2.1"},
-	} {
-		h := proto.Head{Fields: make([]proto.Field, 0, 8)}
-		if _, _, fault := http1.ParseRequest([]byte("GET / HTTP/1.1\r\nHost: h\r\n"+c.head+"\r\n"), http1.Cursor{}, &http1.Limits{HeadBytes: 9000, Fields: 9, LineBytes: 999}, &h); fault != nil {
-			t.Fatal(fault)
-		}
-		if got := f.OnBehalfOf(&h, netip.MustParseAddr("10.9.9.9")).String(); got != c.want {
-			t.Errorf("%s: %s, want %s", c.name, got, c.want)
-		}
-	}
 }
 
 // TestTrustIsAdopted: whom a reload trusts no more is not believed any more, on the

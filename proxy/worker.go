@@ -164,6 +164,8 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 	w.handoff.unposted = make([]int, len(peers))
 	w.heads.begin()
 	w.heads.prepare(s)
+	w.requests.begin()
+	w.requests.prepare(s)
 	w.journal.log = c.Log
 	w.journal.makeSeries(new(snapshot.Snapshot))
 	w.memory.high, w.memory.low, w.memory.spliceMin = highMark, lowMark, spliceMin
