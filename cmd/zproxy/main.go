@@ -24,6 +24,7 @@ const usage = `zproxy is an HTTP reverse proxy: one event loop per CPU, io_uring
   zproxy reload -c FILE    have the running process reload its configuration, and say what changed
   zproxy upgrade -c FILE   have the running process start the program anew, which takes over, and wait for that
   zproxy diff -c FILE      say what a configuration would change of the running one, or of another: -with FILE
+  zproxy route -c FILE METHOD URL   say which listener, route and upstream a request would get, and why not others
   zproxy tune              compare the machine's settings with the recommended ones; tune apply, tune revert
   zproxy version           build, kernel, and which backends work here
   zproxy help              this text
@@ -63,6 +64,8 @@ func run(args []string, out, errOut io.Writer) int {
 		return cmdUpgrade(args[1:], out, errOut)
 	case "diff":
 		return cmdDiff(args[1:], out, errOut)
+	case "route":
+		return cmdRoute(args[1:], out, errOut)
 	case "tune":
 		return cmdTune(args[1:], os.Stdin, out, errOut)
 	case "version", "-version", "--version":

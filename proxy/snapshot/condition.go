@@ -58,6 +58,14 @@ func (s *Snapshot) Holds(t *transport.Session) (set uint64) {
 	return set
 }
 
+// Fits says whether the tls section of route number i holds for requests of a connection; t is nil where it is in
+// clear. A route without one fits any. It is for people who ask, not for requests.
+func (s *Snapshot) Fits(i int, t *transport.Session) bool {
+	section := s.Routes[i].config.TLS
+	at := slices.IndexFunc(s.conditions, func(c *condition) bool { return section != nil && config.Same(c.config, section) })
+	return at < 0 || s.Holds(t)>>(at+1)&1 != 0
+}
+
 // fits says whether a certificate has one of each list.
 func (c *condition) fits(client *credentials.Client) bool {
 	return has(c.cn, client.CommonName) && has(c.fingerprint, client.Fingerprint) &&
