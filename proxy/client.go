@@ -11,6 +11,7 @@ import (
 	"zproxy/proto"
 	"zproxy/proto/http1"
 	"zproxy/proto/http2"
+	"zproxy/proxy/tunnel"
 )
 
 type clientState uint8
@@ -502,7 +503,7 @@ func (cs *clients) sendBroken(c *client) {
 	case clientBusy:
 		cs.gone(c)
 	case clientTunnel:
-		cs.w.tunnels.endTunnel(c, cs.w.xs.At(c.x), whyClientBroke)
+		cs.w.tunnels.broke(c, cs.w.xs.At(c.x), tunnel.Client)
 	default:
 		cs.close(c)
 	}

@@ -6,6 +6,7 @@ import (
 	"zproxy/proto/http2"
 	"zproxy/proxy/forward"
 	"zproxy/proxy/h2conn"
+	"zproxy/proxy/tunnel"
 )
 
 // clientStream handles what a session says about a stream of a client. data is
@@ -153,7 +154,7 @@ func (rq *requests) clientStreamLost(c *client, why string) {
 		rq.w.endExchange(c, x, why)
 		rq.w.legs.close(c)
 	case clientTunnel:
-		rq.w.tunnels.endTunnel(c, rq.w.xs.At(c.x), whyClientBroke)
+		rq.w.tunnels.broke(c, rq.w.xs.At(c.x), tunnel.Client)
 	default:
 		rq.w.legs.close(c)
 	}

@@ -19,7 +19,7 @@
 //	told       what becomes of what HTTP/2 connections have come to
 //	legs       what differs between a side that is a connection and one that is a stream
 //	requests   the path of a request; responses: that of a response, also of one the proxy generates
-//	tunnels    the two-way pipe behind a 101, and the WebSocket in it
+//	tunnels    joins tunnels (package tunnel) to the legs of their exchanges
 //	heads      where heads are read to and written from; package forward has what becomes of them
 //	journal    counts and logs exchanges that have ended
 //	scarce     which requests wait for a connection or lose one, when connections are short

@@ -40,8 +40,6 @@ const (
 	xLongHead                     // the head does not fit one block: no replay
 	xReused                       // the origin connection had served before
 	xBroken                       // out of memory mid-message: the legs must be broken
-	xClientDone                   // tunnel: the client has closed its write side
-	xOriginDone                   // tunnel: the origin has closed its write side
 	xConnectFailed                // an endpoint could not be connected to
 	xConnectTimedOut              // the last one that could not took too long
 	xHandshakeFailed              // the last one that could not failed in TLS
@@ -62,7 +60,7 @@ const (
 type exchange struct {
 	client uint32
 	origin uint32 // 0 when none
-	socket uint32 // what it has of a WebSocket, 0 when it is none
+	tunnel uint32 // in tunnels: it is one, or asks for a WebSocket; 0: neither
 	flags  uint32
 	// head is the request head as it goes to the origin. It is kept until the
 	// end: for a replay on another connection and for the access log.
@@ -436,14 +434,9 @@ func (w *Worker) endExchange(c *client, x *exchange, why string) {
 		w.origins.pools[x.cluster].RemoveWaiter(c.x)
 		w.scarce.muteNoMore(c, x)
 	}
-	if x.state == xTunnel {
-		w.m.Tunnels--
-	}
 	w.origins.detach(x, false)
 	w.journal.account(c, x, why)
-	if x.socket != 0 {
-		w.tunnels.dropSocket(x)
-	}
+	w.tunnels.drop(x)
 	w.snaps.setEnd(c.x, 0)
 	w.retries.retryEnds(x)
 	w.leave(x)

@@ -27,8 +27,9 @@ func (jo *journal) account(c *client, x *exchange, why string) {
 	total := jo.l.Now() - x.start
 	jo.m.Total.RecordValue(total)
 	jo.countSeries(x, total)
-	if x.socket != 0 {
-		jo.w.tunnels.accountSocket(x, why)
+	code, by := uint16(0), ""
+	if x.tunnel != 0 {
+		code, by = jo.w.tunnels.CountEnd(x.tunnel)
 	}
 	if jo.log == nil {
 		return
@@ -40,9 +41,7 @@ func (jo *journal) account(c *client, x *exchange, why string) {
 		BytesIn: x.reqBytes, BytesOut: x.respBytes,
 		DurationNs: total, ConnectNs: int64(x.connectUs) * 1000, ResponseNs: int64(x.firstByteUs) * 1000,
 		Reused: x.flags&xReused != 0, Reason: why,
-	}
-	if k := jo.w.tunnels.framed(x); k != nil {
-		r.CloseCode, r.ClosedBy = k.code, endedBy[k.by]
+		CloseCode: code, ClosedBy: by,
 	}
 	if x.route >= 0 {
 		r.Route = jo.w.snapOf(x).Routes[x.route].Path

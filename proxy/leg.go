@@ -192,8 +192,7 @@ func (lg *legs) peer(c *client) netip.AddrPort {
 	if c.stream != 0 {
 		st := lg.w.streams.At(c.stream)
 		if st.IsOver() && c.x != 0 && lg.w.xs.At(c.x).state == xTunnel {
-			k := lg.w.tunnels.sockets.At(lg.w.xs.At(c.x).socket)
-			return netip.AddrPortFrom(netip.AddrFrom16(k.peer).Unmap(), k.port)
+			return lg.w.tunnels.Peer(lg.w.xs.At(c.x).tunnel)
 		}
 		return lg.l.Peer(lg.w.streams.Session(st).Conn)
 	}
@@ -220,7 +219,7 @@ func (lg *legs) record(c *client, x *exchange, r *accesslog.Record) {
 	}
 	if x.flags&xUpgrade != 0 && c.stream != 0 {
 		r.Method = forward.Connect
-	} else if x.socket != 0 {
+	} else if x.tunnel != 0 && lg.w.tunnels.IsWebSocket(x.tunnel) {
 		r.Method = forward.Get // its origin may speak another version
 	}
 }
@@ -446,7 +445,7 @@ func (lg *legs) switched(c *client, x *exchange, o *origin, h *proto.Head) {
 		lg.interim(c, x, h, fields.Response(f, h, lg.l.WallMs()))
 		return
 	}
-	lg.interim(c, x, h, fields.ResponseLines(f, h, lg.l.WallMs(), lg.w.tunnels.accept))
+	lg.interim(c, x, h, fields.ResponseLines(f, h, lg.l.WallMs(), lg.w.tunnels.Accept()))
 }
 
 // responseData gives a client bytes of its response's body, of which had came before. It

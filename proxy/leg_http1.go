@@ -71,7 +71,7 @@ func (ln *lines) response(x *exchange, h *proto.Head, end bool) []byte {
 		x.flags &^= xKeepAlive
 	}
 	hd := &ln.w.heads
-	extras := hd.fields.ResponseLines(&ln.w.snap.Forwarding, h, ln.l.WallMs(), ln.w.tunnels.accept)
+	extras := hd.fields.ResponseLines(&ln.w.snap.Forwarding, h, ln.l.WallMs(), ln.w.tunnels.Accept())
 	hd.out = http1.AppendResponseHead(hd.out[:0], h, x.minor(), framing, length, x.flags&xKeepAlive != 0, extras)
 	return hd.out
 }

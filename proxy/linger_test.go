@@ -11,6 +11,7 @@ import (
 	"zproxy/loop/sim"
 	"zproxy/proto/http2"
 	"zproxy/proxy/h2conn"
+	"zproxy/proxy/tunnel"
 )
 
 // scene is a worker in a simulated world, and its turns.
@@ -82,7 +83,7 @@ func TestLingeringOriginThatHasTakenAll(t *testing.T) {
 	if s.w.l.Queued(o.conn) == 0 {
 		t.Fatal("nothing waits for the origin")
 	}
-	s.w.tunnels.endSocket(s.w.clients.At(1), s.w.xs.At(1), o, "a test")
+	s.w.tunnels.over(s.w.clients.At(1), s.w.xs.At(1), o, tunnel.Flushed, "a test")
 	origin.CloseWrite()
 	s.until(1e6, never)
 	if o.state != originLinger || o.flags&originEOF == 0 {

@@ -184,7 +184,7 @@ func (og *origins) giveBack(x *exchange, o *origin, reusable bool) {
 	case reusable && o.state == originBusy && og.atRest(o):
 		og.w.legs.resumeOrigin(o)
 		og.idle(o.self, o)
-	case o.state == originTunnel && (x.flags&xBothDone != xBothDone || og.w.legs.queued(&o.leg) > 0):
+	case o.state == originTunnel && (!og.w.tunnels.BothEnded(x.tunnel) || og.w.legs.queued(&o.leg) > 0):
 		og.abort(o)
 	default:
 		og.close(o)

@@ -131,12 +131,10 @@ func (rs *responses) originStreamLost(o *origin, errno unix.Errno, unprocessed b
 	x := rs.w.xs.At(o.x)
 	c := rs.w.clients.At(x.client)
 	if o.state == originTunnel {
-		if x.flags&xOriginDone == 0 {
-			rs.w.tunnels.endTunnel(c, x, whyOriginBroke)
+		if !rs.w.tunnels.lost(c, x) {
 			return
 		}
 		// It has said all it had to, and hears no more.
-		x.flags |= xClientDone
 		rs.w.streams.Close(rs.w.streams.At(o.stream), http2.ErrCancel)
 		rs.w.tunnels.drained(c, x, o)
 		return

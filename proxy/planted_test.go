@@ -76,9 +76,8 @@ var plantedBugs = []plantedBug{
 		"case o.flags&originUncounted != 0:\n",
 		"case o.flags&originUncounted != 0:\n\tcase planted(\"leave\") && o.uses%8 == 7:\n"}}},
 	{name: "half", does: "the end of a tunnel's direction does not leave on a stream", patches: []patch{{
-		"tu.half(c, x, o, fromClient) {\n\t\treturn\n\t}\n",
-		"tu.half(c, x, o, fromClient) {\n\t\treturn\n\t}\n" +
-			"\tif o.stream != 0 && planted(\"half\") { tu.drained(c, x, o); return }\n"}}},
+		"case tunnel.Finish:\n",
+		"case tunnel.Finish:\n\t\t\tif o.stream != 0 && ev.Side == tunnel.Origin && planted(\"half\") { break }\n"}}},
 	{name: "early", does: "what a client sends before its tunnel is open is lost", patches: []patch{{
 		"c.flags |= clientEOF\n\t}\n\tif data.Len > 0 {\n",
 		"c.flags |= clientEOF\n\t}\n\tif data.Len > 0 && !planted(\"early\") {\n"}}},

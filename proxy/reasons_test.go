@@ -84,7 +84,7 @@ func allReasons(t *testing.T) []reason {
 		f := ws.FaultOf(ws.FaultCode(code))
 		s.add(f.Reason, f.Name, 0)
 	}
-	for _, dir := range []string{"../proto", "../proto/http1", "../proto/http2", "../proto/ws", "h2conn", "."} {
+	for _, dir := range []string{"../proto", "../proto/http1", "../proto/http2", "../proto/ws", "h2conn", "tunnel", "."} {
 		s.read(dir)
 	}
 	names := FaultNames()

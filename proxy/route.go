@@ -118,7 +118,7 @@ func (rq *requests) forward(c *client, x *exchange, q *forward.Request, cluster 
 			return
 		}
 	}
-	way := forward.Way{Noted: noted, H2: cl.H2, Upgrade: x.flags&xUpgrade != 0, Key: rq.w.tunnels.key}
+	way := forward.Way{Noted: noted, H2: cl.H2, Upgrade: x.flags&xUpgrade != 0, Key: rq.w.tunnels.Key()}
 	extras := rq.w.heads.fields.Request(&rq.w.snap.Forwarding, q, &way)
 	host := cl.Host
 	if len(host) == 0 {

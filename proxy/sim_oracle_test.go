@@ -95,7 +95,7 @@ func (s *simulation) checkRest() {
 			{"blocks", w.pool.InUse(), blocks}, {"clients", w.clients.Len(), 0}, {"exchanges", w.xs.Len(), 0},
 			{"timers", st.Timers, 1}, {"connections", st.Conns, w.origins.Len() + sessions}, {"runnable", len(w.clients.runnable), 0},
 			{"client gauge", int(w.metrics.ClientConns), 0}, {"tunnels gauge", int(w.metrics.Tunnels), 0},
-			{"WebSocket gauge", int(w.metrics.WebSockets), 0}, {"sockets", w.tunnels.sockets.Len(), 0},
+			{"WebSocket gauge", int(w.metrics.WebSockets), 0}, {"tunnels", w.tunnels.Len(), 0},
 			{"waiting", waiting, 0}, {"clients on their way to it", int(w.peers[i].coming.Load()), 0},
 		} {
 			if x.got != x.want {

@@ -20,6 +20,12 @@ import (
 // (simnet.Handshakes): crypto/tls would compute on other goroutines, with keys that
 // no seed knows. All that comes behind them is the real thing.
 
+// Sides of a worker.
+const (
+	fromClient = iota
+	fromOrigin
+)
+
 // simCertificate is never shown to anybody.
 var simCertificate = sync.OnceValue(func() config.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

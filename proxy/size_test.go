@@ -19,7 +19,6 @@ func TestSizesOfWhatWaits(t *testing.T) {
 		{"client", unsafe.Sizeof(client{}), 72},
 		{"origin", unsafe.Sizeof(origin{}), 56},
 		{"exchange", unsafe.Sizeof(exchange{}), 192},
-		{"socket", unsafe.Sizeof(socket{}), 152},
 		{"stream", unsafe.Sizeof(h2conn.Stream{}), 56},
 		{"stream of the session", unsafe.Sizeof(http2.Stream{}), 56},
 	} {

@@ -163,6 +163,7 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 	})
 	w.handoff.unposted = make([]int, len(peers))
 	w.heads.begin()
+	w.tunnels.begin()
 	w.heads.prepare(s)
 	w.requests.begin()
 	w.requests.prepare(s)

@@ -11,6 +11,7 @@ import (
 	"zproxy/loop"
 	"zproxy/metrics"
 	"zproxy/proxy"
+	"zproxy/proxy/tunnel"
 	"zproxy/upstream"
 )
 
@@ -80,7 +81,7 @@ func (src source) Snapshot() (metrics.Snapshot, error) {
 	if err != nil {
 		return metrics.Snapshot{}, err
 	}
-	snap := metrics.Snapshot{Reasons: proxy.FaultNames(), Violations: proxy.ViolationNames()}
+	snap := metrics.Snapshot{Reasons: proxy.FaultNames(), Violations: tunnel.ViolationNames()}
 	snap.Gauges = append(snap.Gauges, s.reloads.gauges()...)
 	snap.Gauges = append(snap.Gauges, s.upgrades.gauges()...)
 	if a := s.access(); a != nil {

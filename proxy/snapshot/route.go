@@ -6,6 +6,7 @@ import (
 
 	"zproxy/config"
 	"zproxy/proto"
+	"zproxy/proxy/tunnel"
 	"zproxy/variables"
 )
 
@@ -41,7 +42,7 @@ type Route struct {
 	Response  *Response           // instead of a cluster
 	To        *variables.Template // Location of answer, where it differs by request
 	Interim   InterimRule
-	WebSocket *WebSocket
+	WebSocket *tunnel.Rules
 	Methods   []byte // of Allow; empty: any
 
 	MaxStreamNs int64 // from the head of the request to the end of the exchange, 0: no limit
