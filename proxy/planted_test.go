@@ -85,6 +85,29 @@ var plantedBugs = []plantedBug{
 		`!se.H2.ExtendedConnect() {`,
 		`!se.H2.ExtendedConnect() && !planted("connect") {`}}},
 
+	{name: "named", does: "a connection has the name that a PROXY header gave to one before it", patches: []patch{{
+		`t.greetings.named[slot].id == id`,
+		`(t.greetings.named[slot].id == id || planted("named") && t.greetings.named[slot].id != 0)`}}},
+	{name: "header", does: "the last byte of a PROXY header is left before the request", patches: []patch{{
+		`gs.skip(&g.in, n)`,
+		"if planted(\"header\") { n-- }\n\tgs.skip(&g.in, n)"}}},
+	{name: "stranger", does: "anybody may send a PROXY header", patches: []patch{{
+		`l.Greeted(cs.l.Peer(conn).Addr())`,
+		`(planted("stranger") || l.Greeted(cs.l.Peer(conn).Addr()))`}}},
+	{name: "unnamed", does: "an origin is told of who has connected, whomever a PROXY header names", patches: []patch{{
+		`source, destination := og.l.Peer(conn), transport.Local(og.l, conn)`,
+		"source, destination := og.l.Peer(conn), transport.Local(og.l, conn)\n\tif planted(\"unnamed\") { source = og.l.Loop.Peer(conn) }"}}},
+	{name: "shared", does: "a connection that names a client is kept for others", patches: []patch{{
+		`og.w.clusters[o.cluster].SendProxy == 0 && og.pools`,
+		`(og.w.clusters[o.cluster].SendProxy == 0 || planted("shared")) && og.pools`}}},
+	{name: "identifier", does: "an origin is told the identifier of another request", patches: []patch{{
+		`u.n = uint8(copy(u.text[:], og.w.heads.requestID(h)))`,
+		"u.n = uint8(copy(u.text[:], og.w.heads.requestID(h)))\n\t\tif planted(\"identifier\") && xi > 1 { *u = p.uniqueIDs[xi-1] }"}}},
+	{name: "sent", does: "what leaves of a PROXY header counts as a part of the request", patches: []patch{{
+		`return ev.N > 0 || t.IsSecure(ev.Conn)`,
+		"if planted(\"sent\") { ev.N += n }\n\t\treturn ev.N > 0 || t.IsSecure(ev.Conn)"}},
+		test: "TestOnlyThePROXYHeaderWasSent", says: "of them sent again"},
+
 	{name: "held", does: "who holds memory without moving keeps it", patches: []patch{
 		{`now < mm.reliefAt {`, `now < mm.reliefAt || planted("held") {`},
 		{`if mm.l.Room(loop.Requests) {`, `if mm.l.Room(loop.Requests) || planted("held") {`},

@@ -51,7 +51,7 @@ func (og *origins) preface(o *origin, c *client) bool {
 		return true
 	}
 	conn := og.w.legs.carrier(&c.leg)
-	source, destination := og.l.Peer(conn), loop.Local(og.l.Loop, conn)
+	source, destination := og.l.Peer(conn), transport.Local(og.l, conn)
 	scratch := og.w.heads.scratch[:0]
 	if version == 1 {
 		scratch = proxyproto.AppendV1(scratch, source, destination)

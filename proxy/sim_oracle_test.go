@@ -110,6 +110,7 @@ func (s *simulation) checkRest() {
 		}
 	}
 	s.checkPermits()
+	s.checkGreetings()
 	if s.h2c {
 		return
 	}
@@ -159,6 +160,8 @@ func (s *simulation) checkLog() {
 			case rec.Status == 503 && rec.Reason == faultMemory.Reason:
 				shed++
 			case rec.Status == 0 && strings.Contains(rec.Reason, "TLS"): // a handshake came to nothing
+			case rec.Status == 0 && strings.Contains(rec.Reason, "PROXY protocol header") && s.run.Traits.Greets:
+			case rec.Status == 400 && s.run.Traits.OthersPlain: // an impostor's header
 			case rec.Status != 408:
 				s.fail("access log: %s", line)
 			}

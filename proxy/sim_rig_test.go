@@ -147,6 +147,7 @@ func (s *simulation) traits() simnet.Traits {
 		t.H2 = []int{100, 100, 1 + s.pick(99)}[s.pick(3)]
 	}
 	t.NoInterim = s.pick(4) == 0
+	s.proxyHeaders(&t)
 	t.SecureClients, t.SecureOrigins = s.tls[fromClient], s.tls[fromOrigin]
 	t.Streams, t.Settings, t.TinyWindows, t.Tables = 1+s.pick(30), s.some(60), s.some(20), s.some(60)
 	if s.calm {
@@ -200,13 +201,16 @@ func (s *simulation) config(addrs []string, loops int) string {
 	if s.pick(3) == 0 {
 		s.prewarm = s.pick(min(idle, 4) + 1)
 	}
+	if s.run.Traits.SendProxy > 0 {
+		s.prewarm = 0 // config wants it so
+	}
 	perConn := 0
 	if s.pick(4) == 0 && !s.calm {
 		perConn = 1 + s.pick(5)
 	}
 	standby, target := s.standby(strings.Join(endpoints, ", "))
 	return fmt.Sprintf(`
-listeners: [{address: "%v", protocols: [%s]%s}]
+listeners: [{address: "%v", protocols: [%s]%s%s}]
 upstreams:
   app:
     protocol: %s
@@ -219,7 +223,7 @@ upstreams:
 limits: {half_close: %s, request_header_timeout: 5s, keepalive_timeout: 8s, request_body_timeout: 6s, send_timeout: 6s, requests_per_connection: %d}
 forwarding: {x_forwarded: %v, forwarded: %v}
 shutdown: {grace: 5s}
-%s`, simListen, s.protocols(), s.listenerTLS(), s.protocol(), strings.Join(endpoints, ", "), balance, s.conns, idle, s.prewarm, queue, []string{"600s", "1s"}[bit(!s.calm)],
+%s`, simListen, s.protocols(), s.listenerTLS(), s.proxyProtocol(), s.protocol(), strings.Join(endpoints, ", "), balance, s.conns, idle, s.prewarm, queue, []string{"600s", "1s"}[bit(!s.calm)],
 		[]string{"1ms", "20ms", "1s"}[s.pick(3)], retries, standby, target, []string{"pass", "drop"}[bit(s.run.Traits.NoInterim)], s.websocket(), []string{"serve", "end"}[s.pick(2)], perConn, s.pick(2) == 0, s.pick(2) == 0, s.http2())
 }
 

@@ -97,6 +97,8 @@ type simCounts struct {
 	handshakes, unopened         uint64    // that ended well, or not
 	unclosed                     int       // answers that ended without close_notify
 	overlong                     int       // heads that were refused for their length
+	greeted, impostors           int       // clients behind a PROXY header, and with none as it should be
+	named                        [3]int    // requests whole behind a header of that version
 }
 
 func (c *simCounts) more() bool {
@@ -114,6 +116,7 @@ func (c *simCounts) add(s *simulation) {
 		c.whole += bit(q.Complete)
 		c.unclosed += bit(q.Unclosed)
 		c.overlong += bit(q.Overlong && q.Answered == 431)
+		c.named[s.run.Traits.SendProxy] += bit(q.Complete)
 		c.addTunnel(s, q)
 	}
 	c.turns += s.turns
@@ -129,6 +132,7 @@ func (c *simCounts) add(s *simulation) {
 	c.tls[bit(s.tls[fromClient])][bit(s.tls[fromOrigin])]++
 	c.secured += s.run.Secured
 	c.keyUpdates += s.run.KeyUpdates
+	c.greeted, c.impostors = c.greeted+s.run.Greeted, c.impostors+s.run.Impostors
 	c.drains += bit(s.early)
 	c.tally.Add(&s.world.Tally)
 	for _, w := range s.workers {
@@ -181,6 +185,7 @@ func (c *simCounts) print(t *testing.T) {
 	t.Logf("peers: %d clients left, %d origins broke off, %d peers stopped, %d early answers, %d hang-ups, %d shutdowns among clients", c.leaves, c.cuts, c.stops, c.earlies, c.hangUps, c.drains)
 	t.Logf("TLS: seeds by clients and origins %v, %d connections, %d handshakes, %d that failed, %d changes of keys, %d answers that end without close_notify",
 		c.tls, c.secured, c.handshakes, c.unopened, c.keyUpdates, c.unclosed)
+	t.Logf("PROXY protocol: %d clients named, %d impostors refused, answers behind headers of no, the first and the second version %v", c.greeted, c.impostors, c.named)
 	t.Logf("world: %+v, %d blocks asked for in vain", c.tally, c.noBlock)
 }
 
@@ -205,7 +210,9 @@ func (c *simCounts) complete(t *testing.T) {
 		"seeds with TLS of clients": uint64(c.tls[1][0]), "seeds with TLS of origins": uint64(c.tls[0][1]), "seeds with both": uint64(c.tls[1][1]),
 		"connections within TLS": uint64(c.secured), "changes of keys": uint64(c.keyUpdates), "handshakes": c.handshakes, "handshakes that failed": c.unopened,
 		"answers that end without close_notify": uint64(c.unclosed),
-		"connections handed over":               c.adopted, "answers of the proxy's own": c.own, "heads that are too long": uint64(c.overlong),
+		"clients behind a PROXY header":         uint64(c.greeted), "clients with none as it should be": uint64(c.impostors),
+		"answers behind a PROXY header of version 1": uint64(c.named[1]), "answers behind one of version 2": uint64(c.named[2]),
+		"connections handed over": c.adopted, "answers of the proxy's own": c.own, "heads that are too long": uint64(c.overlong),
 	} {
 		if n < 20 {
 			t.Errorf("%s: %d in %d requests, want at least 20", what, n, c.requests)

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"sync"
 	"time"
@@ -72,6 +73,9 @@ func (s *simulation) protocol() string {
 	p := []string{"http1", "h2c"}[bit(s.h2c)]
 	if s.tls[fromOrigin] {
 		p = []string{"http1\n    tls: {}", "h2\n    tls: {}"}[bit(s.h2c)]
+	}
+	if v := s.run.Traits.SendProxy; v > 0 {
+		p += fmt.Sprintf("\n    send_proxy: v%d", v)
 	}
 	return p
 }

@@ -50,7 +50,8 @@ type mark struct {
 	what *bool
 }
 
-func (r *Run) startClient(from, to netip.AddrPort) {
+// startClient begins the i-th client.
+func (r *Run) startClient(i int, from, to netip.AddrPort) {
 	c := &client{r: r, left: 1 + r.rng.IntN(r.Traits.Requests), depth: 1, leaveAt: -1, deafAt: -1}
 	c.s.to = c
 	t := &r.Traits
@@ -66,7 +67,7 @@ func (r *Run) startClient(from, to netip.AddrPort) {
 	if r.rng.IntN(2) == 0 {
 		protocols = []string{"http/1.1"}
 	}
-	c.p = r.secure(p, false, protocols...)
+	c.p = r.secure(r.behind(p, i), false, protocols...)
 	if chance(r.rng, t.Pipeline) {
 		c.depth = 2 + r.rng.IntN(7)
 	}
@@ -88,7 +89,7 @@ func (c *client) ask() {
 	for c.left > 0 && len(c.expect) < c.depth && !c.closing && c.waiting == nil && !c.half {
 		q := c.r.newRequest()
 		c.r.overlong(q)
-		q.From = c.p.Addr()
+		q.From, q.To = c.p.Addr(), c.p.FarAddr()
 		if c.left--; q.Close || q.Upgrade {
 			c.left = 0
 		}

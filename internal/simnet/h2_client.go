@@ -23,7 +23,7 @@ type h2Client struct {
 	open     int // streams without an end
 }
 
-func (r *Run) startH2Client(from, to netip.AddrPort) {
+func (r *Run) startH2Client(i int, from, to netip.AddrPort) {
 	p := r.World.Connect(from, to)
 	if p == nil {
 		if !r.Traits.Refused {
@@ -32,7 +32,7 @@ func (r *Run) startH2Client(from, to netip.AddrPort) {
 		r.clients--
 		return
 	}
-	newH2Client(r, r.secure(p, false, "h2"))
+	newH2Client(r, r.secure(r.behind(p, i), false, "h2"))
 }
 
 func newH2Client(r *Run, p socket) *h2Client {
@@ -58,7 +58,7 @@ func (c *h2Client) ask() {
 		q := c.r.newRequest()
 		q.asH2(c.r)
 		if p, ok := c.p.(link); ok {
-			q.From = p.Addr()
+			q.From, q.To = p.Addr(), p.FarAddr()
 		}
 		s := c.h2End.open(c.next)
 		c.next += 2

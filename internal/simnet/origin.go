@@ -166,6 +166,9 @@ func (o *origin) onHead(h *head) (framing, int, error) {
 	if err != nil {
 		return 0, 0, fmt.Errorf("request %d: %w", id, err)
 	}
+	if err := o.checkNamed(q); err != nil {
+		return 0, 0, err
+	}
 	if q.Heads++; q.Heads > 1 && (q.Method == "POST" || q.Method == "PURGE") {
 		return 0, 0, fmt.Errorf("%s %d is sent for the %d. time", q.Method, id, q.Heads)
 	}

@@ -50,6 +50,12 @@ type Traits struct {
 	Silent                       int  // an end closes without close_notify
 	Stall                        int  // an end never finishes its handshake
 
+	// The PROXY protocol alone.
+	Greets      bool // clients come by a load balancer, which sends a header
+	OthersPlain bool // ... but for some, who come by themselves
+	Impostors   int  // a client has no business to be one
+	SendProxy   int  // version of the header that origins want, 0: none
+
 	Refused   bool // a client may find nobody listening
 	Direct    bool // no proxy is between the peers
 	NoInterim bool // the proxy passes no interim responses on but 100
@@ -67,21 +73,23 @@ const (
 // Request is one request, the answer planned for it, and the book about both.
 type Request struct {
 	ID       int
-	From     netip.AddrPort // its client
-	Method   string
-	Minor    int
-	Body     int
-	Chunked  bool
-	Trailer  bool
-	Expect   bool
-	Patient  bool // ... and it waits for the 100 as long as it takes
-	Close    bool
-	Upgrade  bool
-	Socket   bool
-	Wrong    int  // with Socket: 1: the client breaks the rules, 2: the origin does
-	Fill     int  // length of a field that fills the head
-	Overlong bool // ... with more than a proxy takes
-	Direct   bool
+	From, To netip.AddrPort // its client, and where that has connected to
+
+	identifier string // that PROXY headers tell
+	Method     string
+	Minor      int
+	Body       int
+	Chunked    bool
+	Trailer    bool
+	Expect     bool
+	Patient    bool // ... and it waits for the 100 as long as it takes
+	Close      bool
+	Upgrade    bool
+	Socket     bool
+	Wrong      int  // with Socket: 1: the client breaks the rules, 2: the origin does
+	Fill       int  // length of a field that fills the head
+	Overlong   bool // ... with more than a proxy takes
+	Direct     bool
 
 	Reply Reply
 

@@ -19,18 +19,20 @@ type Run struct {
 
 	Leaves, Cuts, Stops, Earlies, HangUps int // what peers did, in all
 	Lingers                               int // streams whose client did not reset them when it had its answer early
+	Greeted, Impostors                    int // clients behind a header, and those that are refused
 	Secured, KeyUpdates                   int // connections within TLS, and changes of keys that their peers made
 
 	// Trace, if set, is told what the peers do.
 	Trace func(format string, args ...any)
 
-	rng     *rand.Rand
-	clients int // not done yet
+	rng         *rand.Rand
+	clients     int             // not done yet
+	identifiers map[string]bool // of requests, which PROXY headers have told
 }
 
 // NewRun peoples a world.
 func NewRun(w *sim.World, t Traits) *Run {
-	return &Run{World: w, Traits: t, rng: w.Rand()}
+	return &Run{World: w, Traits: t, rng: w.Rand(), identifiers: map[string]bool{}}
 }
 
 // fail notes a violation.
@@ -56,16 +58,39 @@ func (r *Run) Clients(addr netip.AddrPort) {
 		if chance(r.rng, r.Traits.H2) {
 			start = r.startH2Client
 		}
-		r.World.After(at, func() { start(from, addr) })
+		if r.Traits.OthersPlain && r.rng.IntN(4) == 0 {
+			from = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 4, byte(i >> 8), byte(i)}), 40000)
+		}
+		if r.Traits.Greets && chance(r.rng, r.Traits.Impostors) {
+			start = func(i int, _, to netip.AddrPort) { r.startImpostor(i, to) }
+		}
+		r.World.After(at, func() { start(i, from, addr) })
 		if r.rng.IntN(3) != 0 {
 			at += r.rng.Int64N(20e6)
 		}
 	}
 }
 
+// balancers are where load balancers are, that send a header.
+var balancers = netip.MustParsePrefix("10.1.0.0/16")
+
+// behind puts the i-th client's connection behind a header, if it is to have one.
+func (r *Run) behind(p *sim.Peer, i int) plainLink {
+	if r.Traits.Greets && balancers.Contains(p.Addr().Addr()) {
+		return r.greet(p, i)
+	}
+	return p
+}
+
 // Origins serves each of the addresses, with h2 by HTTP/2.
 func (r *Run) Origins(addrs []string, h2 bool) {
-	serve := func(p *sim.Peer) { r.startOrigin(r.secure(p, true, "http/1.1")) }
+	serve := func(p *sim.Peer) {
+		if r.Traits.SendProxy > 0 {
+			r.startOrigin(r.secure(&demander{plainLink: p, r: r}, true, "http/1.1"))
+			return
+		}
+		r.startOrigin(r.secure(p, true, "http/1.1"))
+	}
 	if h2 {
 		serve = func(p *sim.Peer) { newH2Origin(r, r.secure(p, true, "h2")) }
 	}

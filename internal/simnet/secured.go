@@ -18,7 +18,7 @@ import (
 type secured struct {
 	hands
 	r      *Run
-	p      *sim.Peer
+	p      plainLink
 	wake   func()
 	cut    int // bytes of the handshake that are said, the rest never is; -1: all
 	said   int
@@ -43,8 +43,8 @@ const (
 )
 
 // secure puts p into TLS, if that is what the run wants; protocols as in hands.
-func (r *Run) secure(p *sim.Peer, server bool, protocols ...string) link {
-	if p == nil || !(server && r.Traits.SecureOrigins || !server && r.Traits.SecureClients) {
+func (r *Run) secure(p plainLink, server bool, protocols ...string) link {
+	if !(server && r.Traits.SecureOrigins || !server && r.Traits.SecureClients) {
 		return p
 	}
 	s := &secured{r: r, p: p, cut: -1, changes: 20}

@@ -30,11 +30,11 @@ type greeted struct {
 	why             string
 }
 
-// peer is whom a connection is said to be of.
-type peer struct {
-	id   loop.ConnID
-	addr [16]byte
-	port uint16
+// named is whom a connection is said to be of, and where that has connected to.
+type named struct {
+	id             loop.ConnID
+	addr, to       [16]byte
+	port, portedTo uint16
 }
 
 // greetings are those of a transport.
@@ -42,7 +42,7 @@ type greetings struct {
 	t      *Transport
 	open   map[loop.ConnID]*greeted
 	due    []loop.ConnID // with something to report
-	peers  []peer        // by the loop's slot
+	named  []named       // by the loop's slot
 	joined []byte
 
 	prefaces  []preface // by the loop's slot
@@ -72,18 +72,26 @@ func (t *Transport) Greet(id loop.ConnID, g *Greeting) {
 
 // Peer is the loop's, or whom a header names.
 func (t *Transport) Peer(id loop.ConnID) netip.AddrPort {
-	if slot := uint32(id); int(slot) < len(t.greetings.peers) {
-		if p := &t.greetings.peers[slot]; p.id == id {
-			return netip.AddrPortFrom(netip.AddrFrom16(p.addr).Unmap(), p.port)
-		}
+	if t.IsNamed(id) {
+		n := &t.greetings.named[uint32(id)]
+		return netip.AddrPortFrom(netip.AddrFrom16(n.addr).Unmap(), n.port)
 	}
 	return t.Loop.Peer(id)
+}
+
+// Local is the address that the peer of id has connected to: as a header says, or as the kernel does.
+func Local(t *Transport, id loop.ConnID) netip.AddrPort {
+	if t.IsNamed(id) {
+		n := &t.greetings.named[uint32(id)]
+		return netip.AddrPortFrom(netip.AddrFrom16(n.to).Unmap(), n.portedTo)
+	}
+	return loop.Local(t.Loop, id)
 }
 
 // IsNamed says that a header has named the peer of id.
 func (t *Transport) IsNamed(id loop.ConnID) bool {
 	slot := uint32(id)
-	return int(slot) < len(t.greetings.peers) && t.greetings.peers[slot].id == id
+	return int(slot) < len(t.greetings.named) && t.greetings.named[slot].id == id
 }
 
 // event handles what the loop says of a connection whose header is awaited. True: the owner
@@ -133,7 +141,7 @@ func (gs *greetings) read(id loop.ConnID, g *greeted) {
 		gs.counts.Local++
 	}
 	if h.Source.IsValid() {
-		gs.name(id, h.Source)
+		gs.name(id, h.Source, h.Destination)
 	}
 	gs.skip(&g.in, n)
 	g.over = true
@@ -177,12 +185,12 @@ func (gs *greetings) skip(in *buf.Chain, n int) {
 	}
 }
 
-func (gs *greetings) name(id loop.ConnID, of netip.AddrPort) {
+func (gs *greetings) name(id loop.ConnID, of, to netip.AddrPort) {
 	slot := int(uint32(id))
-	if slot >= len(gs.peers) {
-		gs.peers = append(gs.peers, make([]peer, slot+1-len(gs.peers))...)
+	if slot >= len(gs.named) {
+		gs.named = append(gs.named, make([]named, slot+1-len(gs.named))...)
 	}
-	gs.peers[slot] = peer{id, of.Addr().As16(), of.Port()}
+	gs.named[slot] = named{id, of.Addr().As16(), to.Addr().As16(), of.Port(), to.Port()}
 }
 
 func (gs *greetings) fail(id loop.ConnID, g *greeted, why string, errno unix.Errno) {
