@@ -81,7 +81,7 @@ func (sn *snapshots) adopt(s *snapshot.Snapshot) {
 	w.heads.prepare(s)
 	w.requests.prepare(s)
 	w.told.configure(s)
-	w.journal.makeSeries(before)
+	w.journal.Adopt(s, before)
 	w.clients.leaveGone()
 	sn.limitRemoved()
 	sn.awaitArrivals(before)

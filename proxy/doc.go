@@ -21,7 +21,7 @@
 //	requests   the path of a request; responses: that of a response, also of one the proxy generates
 //	tunnels    joins tunnels (package tunnel) to the legs of their exchanges
 //	heads      where heads are read to and written from; package forward has what becomes of them
-//	journal    counts and logs exchanges that have ended
+//	journal    has exchanges that have ended counted and logged, by package journal
 //	scarce     which requests wait for a connection or lose one, when connections are short
 //	memory     how much of the pool an exchange may hold, and which one is ended
 //	drain      graceful shutdown of the worker

@@ -167,3 +167,18 @@ var (
 	faultUnread          = proto.Fault{Status: 503, Code: codeHeld, Reason: "client leaves responses unread, and memory is short"}
 	faultNoSocket        = proto.Fault{Status: 503, Code: codeNoSocket, Reason: "no descriptor, port or memory left to connect to the origin"}
 )
+
+// Of connections within TLS, and of what is before them.
+var (
+	faultHandshake         = proto.Fault{Status: 400, Code: codeHandshake, Reason: "TLS handshake failed"}
+	faultProxyHeader       = proto.Fault{Status: 400, Code: codeGreeting, Reason: "PROXY protocol header is missing or wrong"}
+	faultStranger          = proto.Fault{Status: 403, Code: codeStranger, Reason: "connection is from nobody who may send a PROXY protocol header"}
+	faultHandshakeTimeout  = proto.Fault{Status: 408, Code: codeHandshakeTimeout, Reason: "TLS handshake not finished in time"}
+	faultMisdirected       = proto.Fault{Status: 421, Code: codeMisdirected, Reason: "request is for a host that its TLS connection is not for"}
+	faultOriginCertificate = proto.Fault{Status: 502, Code: codeOriginCertificate, Reason: "origin's certificate is refused"}
+	faultOriginHandshake   = proto.Fault{Status: 502, Code: codeOriginHandshake, Reason: "TLS handshake with the origin failed"}
+	faultRecord            = proto.Fault{Status: 400, Code: codeRecord, Reason: "client broke the rules of TLS records"}
+	faultRecordHeld        = proto.Fault{Status: 503, Code: codeHeld, Reason: "part of a TLS record is held, and others wait for memory"}
+	faultOriginRecord      = proto.Fault{Status: 502, Code: codeOriginRecord, Reason: "origin broke the rules of TLS records"}
+	faultNoH2              = proto.Fault{Status: 502, Code: codeOriginHandshake, Reason: "origin does not offer HTTP/2 (ALPN h2)"}
+)

@@ -10,6 +10,7 @@ import (
 	"zproxy/proxy/forward"
 	"zproxy/proxy/h2conn"
 	"zproxy/proxy/snapshot"
+	"zproxy/proxy/transport"
 )
 
 // heads is where heads are read to and written from. What is in it is good for the
@@ -49,7 +50,7 @@ func (hd *heads) prepare(s *snapshot.Snapshot) {
 // keepHead writes the head of x as the origin gets it, behind the note for the log.
 // False: there is no memory for it.
 func (hd *heads) keepHead(x *exchange, q *forward.Request, toH2 bool, line *http2.RequestLine, extras []proto.Extra) bool {
-	note := hd.w.journal.noteRequest(q, line)
+	note := hd.w.journal.Note(q, line, hd.pool.BlockBytes())
 	upgrade := x.flags&xUpgrade != 0
 	bound := len(note) + forward.RequestBound(q.Head, toH2, line, extras)
 	if bound > hd.pool.BlockBytes() {
@@ -121,4 +122,13 @@ func (hd *heads) peerOf(c *client) *forward.Peer {
 		p.Set(&hd.w.snap.Forwarding, hd.l.Peer(conn).Addr(), hd.w.snap.Listeners[c.listener].Unix && !hd.l.IsNamed(conn), hd.w.snap.Scheme(c.listener))
 	}
 	return p
+}
+
+// tlsOf is what was agreed on with a client within TLS; nil: it is in
+// clear, or gone.
+func (hd *heads) tlsOf(c *client) *transport.Session {
+	if hd.w.snap.Listeners[c.listener].Server == nil {
+		return nil
+	}
+	return hd.l.Session(hd.w.legs.carrier(&c.leg))
 }

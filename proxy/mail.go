@@ -160,7 +160,7 @@ func (w *Worker) report(sink ReportSink, brief bool) {
 		sink.Deliver(r)
 		return
 	}
-	w.journal.countRoutes()
+	w.m.RouteCacheHits, w.m.RouteCacheMisses = w.requests.lookups()
 	w.m.ConnsShed = r.Loop.Refused
 	w.m.TLSRefused = w.l.Handshakes().Refused
 	if w.memory.arena != nil {

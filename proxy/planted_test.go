@@ -48,8 +48,8 @@ var plantedBugs = []plantedBug{
 		"c.flags &^= clientPaused\n",
 		"c.flags &^= clientPaused\n\t\tif planted(\"pause\") && c.requests%4 == 3 { lg.w.memory.paused--; return }\n"}}},
 	{name: "log", does: "a request of a client that leaves is not logged", patches: []patch{{
-		"jo.log.Add(r)\n",
-		"if planted(\"log\") && x.status == statusClientGone { return }\n\tjo.log.Add(r)\n"}}},
+		"rc.Add(r)\n",
+		"if planted(\"log\") && x.status == statusClientGone { return }\n\trc.Add(r)\n"}}},
 	{name: "twice", does: "a request that must not be repeated is sent again", patches: []patch{{
 		"x.again = uint8(cl.Retry.Repeat(h)) << repeatShift\n",
 		"x.again = uint8(cl.Retry.Repeat(h)) << repeatShift\n\tif planted(\"twice\") { x.again = 2 << repeatShift }\n"}}},

@@ -86,11 +86,6 @@ func routeCaches(listeners []*snapshot.Listener) []*router.Cache {
 	return caches
 }
 
-// countRoutes brings the counters of the caches up to date.
-func (jo *journal) countRoutes() {
-	jo.m.RouteCacheHits, jo.m.RouteCacheMisses = jo.w.requests.lookups()
-}
-
 // forward writes the request head as the origin gets it and looks for a
 // connection. path, when not nil, is the normalised path that was routed; it
 // replaces the received one, so that the origin reads what the router read.

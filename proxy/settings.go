@@ -36,12 +36,7 @@ func AskSet(l *loop.Loop, s *Settings) bool { return l.Post(loop.Mail{Kind: mail
 // apply has w obey.
 func (s *Settings) apply(w *Worker) {
 	loop.LimitConns(w.l.Loop, s.Conns)
-	if s.Log != w.journal.log {
-		if w.journal.log != nil {
-			w.journal.log.Leave()
-		}
-		w.journal.log = s.Log
-	}
+	w.journal.Switch(s.Log)
 	if s.Batch != nil {
 		loop.SetBatchWait(w.l.Loop, s.Batch.Most, s.Batch.Always)
 	}

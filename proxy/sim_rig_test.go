@@ -461,7 +461,7 @@ func (s *simulation) drain() {
 
 // end takes a worker that has drained out of the world.
 func (s *simulation) end(w *simWorker) {
-	w.journal.log.Close()
+	w.journal.Close()
 	if err := w.l.Destroy(); err != nil {
 		s.fail("Destroy: %v", err)
 	}

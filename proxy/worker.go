@@ -13,6 +13,7 @@ import (
 	"zproxy/metrics/accesslog"
 	"zproxy/numa"
 	"zproxy/proxy/h2conn"
+	"zproxy/proxy/journal"
 	"zproxy/proxy/snapshot"
 	"zproxy/proxy/transport"
 )
@@ -130,7 +131,7 @@ type Worker struct {
 	retries   retries
 	tunnels   tunnels
 	heads     heads
-	journal   journal
+	journal   records
 
 	// Who has to wait, and who has to go.
 	scarce scarce
@@ -167,8 +168,8 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 	w.heads.prepare(s)
 	w.requests.begin()
 	w.requests.prepare(s)
-	w.journal.log = c.Log
-	w.journal.makeSeries(new(snapshot.Snapshot))
+	w.journal.Journal = journal.New(c.Metrics, c.Log)
+	w.journal.Adopt(s, new(snapshot.Snapshot))
 	w.memory.high, w.memory.low, w.memory.spliceMin = highMark, lowMark, spliceMin
 	w.told.configure(s)
 	w.memory.maxBlocks, w.memory.arena = c.MaxBlocks, c.Arena
@@ -232,9 +233,7 @@ func (w *Worker) Run() error {
 			return err
 		}
 	}
-	if w.journal.log != nil {
-		w.journal.log.Close()
-	}
+	w.journal.Close()
 	return nil
 }
 
@@ -290,7 +289,7 @@ func (w *Worker) endTurn() {
 	if len(w.handoff.pending) > 0 {
 		w.handoff.deliverAgain()
 	}
-	w.journal.flush()
+	w.wakeBy(w.journal.Flush(w.l.Now()))
 }
 
 // serveRounds is how often in a turn requests are served that others have made way for:

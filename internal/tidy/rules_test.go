@@ -52,6 +52,7 @@ var layers = map[string]int{
 	"proxy/snapshot": 6,
 	"proxy/h2conn":   6,
 	"proxy/forward":  7,
+	"proxy/journal":  8,
 
 	"proxy": 10,
 	// The server owns the life of everything, the admin listener's as well.

@@ -1,9 +1,8 @@
-package proxy
+package journal
 
 import (
 	"net/netip"
 
-	"zproxy/buf"
 	"zproxy/metrics/accesslog"
 	"zproxy/proto"
 	"zproxy/proto/http2"
@@ -31,19 +30,21 @@ const (
 	noteAddr   = 2 * noteTexts
 	noteCut    = noteAddr + 16 // 1: not all of the texts had room
 	noteHeader = noteCut + 1
-	noteTail   = 2
+
+	// NoteTail is how many bytes at the end of a note say how long it is.
+	NoteTail = 2
 )
 
 // noteLimits is how much of each text a line may have, and a byte more, which says
 // that it was cut.
 var noteLimits = [noteTexts]int{33, 8193, 257, 1025, 1025, forward.MaxIDBytes, 257, 8193}
 
-// noteRequest makes the note of q, of which line is sent on. It leaves room in a block for
+// Note is the note of q, of which line is sent on. It leaves room in a block of so many bytes for
 // the beginning of a head. The note is lent until the next one.
-func (jo *journal) noteRequest(q *forward.Request, line *http2.RequestLine) []byte {
-	if jo.log == nil {
-		jo.note = append(jo.note[:0], noteTail, 0)
-		return jo.note
+func (j *Journal) Note(q *forward.Request, line *http2.RequestLine, blockBytes int) []byte {
+	if j.log == nil {
+		j.note = append(j.note[:0], NoteTail, 0)
+		return j.note
 	}
 	h := q.Head
 	var texts [noteTexts][]byte
@@ -57,8 +58,8 @@ func (jo *journal) noteRequest(q *forward.Request, line *http2.RequestLine) []by
 	if string(line.Path) != string(texts[noteTarget]) {
 		texts[noteSentTarget] = line.Path
 	}
-	room := jo.pool.BlockBytes()*3/4 - noteHeader - noteTail
-	b := append(jo.note[:0], make([]byte, noteHeader)...)
+	room := blockBytes*3/4 - noteHeader - NoteTail
+	b := append(j.note[:0], make([]byte, noteHeader)...)
 	if q.Client.IsValid() {
 		addr := q.Client.As16()
 		copy(b[noteAddr:], addr[:])
@@ -71,53 +72,41 @@ func (jo *journal) noteRequest(q *forward.Request, line *http2.RequestLine) []by
 		b[2*i], b[2*i+1] = byte(len(s)), byte(len(s)>>8)
 		b = append(b, s...)
 	}
-	n := len(b) + noteTail
-	jo.note = append(b, byte(n), byte(n>>8))
-	return jo.note
+	n := len(b) + NoteTail
+	j.note = append(b, byte(n), byte(n>>8))
+	return j.note
 }
 
-// readNote puts what is noted into r, which borrows it.
-func readNote(b []byte, r *accesslog.Record) {
+// NoteLen is how long a note is whose last bytes are tail.
+func NoteLen(tail []byte) uint32 { return uint32(tail[0]) | uint32(tail[1])<<8 }
+
+// IsEmpty says that a note is of a time when there was no log.
+func IsEmpty(note []byte) bool { return len(note) == NoteTail }
+
+// ReadNote puts into r what is noted, and lends it. False: the note is empty.
+func ReadNote(note []byte, r *accesslog.Record) bool {
+	if IsEmpty(note) {
+		return false
+	}
 	var texts [noteTexts][]byte
 	at := noteHeader
 	for i := range texts {
-		n := int(b[2*i]) | int(b[2*i+1])<<8
-		texts[i] = b[at : at+n]
+		n := int(note[2*i]) | int(note[2*i+1])<<8
+		texts[i] = note[at : at+n]
 		at += n
 	}
 	r.Method, r.Target, r.Host = texts[noteMethod], texts[noteTarget], texts[noteHost]
 	r.Referer, r.UserAgent, r.RequestID = texts[noteReferer], texts[noteUserAgent], texts[noteRequestID]
 	r.UpstreamHost, r.UpstreamTarget = texts[noteSentHost], texts[noteSentTarget]
-	r.Cut = b[noteCut] != 0
-	if addr := [16]byte(b[noteAddr:noteCut]); addr != [16]byte{} {
+	r.Cut = note[noteCut] != 0
+	if addr := [16]byte(note[noteAddr:noteCut]); addr != [16]byte{} {
 		r.SetClient(netip.AddrFrom16(addr).Unmap())
 	}
+	return true
 }
 
-// noteOf lends the note of x, which has a head.
-func (jo *journal) noteOf(x *exchange) []byte {
-	n := jo.pool.Bytes(buf.View{ID: x.head.ID, Off: x.head.Off - noteTail, Len: noteTail})
-	size := uint32(n[0]) | uint32(n[1])<<8
-	return jo.pool.Bytes(buf.View{ID: x.head.ID, Off: x.head.Off - size, Len: size})
-}
-
-// logHead finds method, target and the like of exchange xi: in the note, or, while its
-// request is being looked at, in the head that was just parsed. False: there was no
-// log when it began.
-func (jo *journal) logHead(xi uint32, x *exchange, r *accesslog.Record) bool {
-	switch {
-	case x.head.ID != 0:
-		note := jo.noteOf(x)
-		if len(note) > noteTail {
-			readNote(note, r)
-		}
-		return len(note) > noteTail
-	case x.state == xTunnel:
-		return false
-	case jo.w.requests.starts != xi:
-		return true // there was no memory to write its head anew
-	}
-	q := &jo.w.requests.asked
+// Asked puts q, of which nothing was sent on, into r, and lends it.
+func Asked(q *forward.Request, r *accesslog.Record) {
 	h := q.Head
 	r.Method, r.Target, r.Host = h.Bytes(h.MethodName), h.Bytes(h.Target), h.Bytes(h.Host)
 	r.Referer, _ = h.Get(proto.TokenReferer)
@@ -125,24 +114,5 @@ func (jo *journal) logHead(xi uint32, x *exchange, r *accesslog.Record) bool {
 	r.RequestID = q.ID()
 	if q.Client.IsValid() {
 		r.SetClient(q.Client)
-	}
-	return true
-}
-
-// shortenHead keeps of the head of a tunnel, which may be there for days, no more
-// than its note.
-func (jo *journal) shortenHead(x *exchange) {
-	jo.pool.Drop(&x.headQ)
-	if x.head.ID == 0 {
-		return
-	}
-	jo.w.heads.scratch = append(jo.w.heads.scratch[:0], jo.noteOf(x)...)
-	if len(jo.w.heads.scratch) == noteTail {
-		jo.w.release(&x.head)
-		return
-	}
-	if v := jo.pool.AllocSide(&jo.notes, jo.w.heads.scratch); v.ID != 0 {
-		jo.w.release(&x.head)
-		x.head = v.Slice(v.Len, 0)
 	}
 }
