@@ -73,7 +73,7 @@ func TestFraming(t *testing.T) {
 		{"until the close, in chunks", proto.GET, "200 OK", "X: 1", false, 1, false, proto.BodyChunked, -1},
 		{"a HEAD says of what length", proto.HEAD, "200 OK", "Content-Length: 5", false, 1, false, proto.BodyNone, 5},
 		{"a 304, too", proto.GET, "304 Not Modified", "Content-Length: 5", false, 1, false, proto.BodyNone, 5},
-		{"a 204 has none, RFC 9110 8.6", proto.GET, "204 No Content", "X: 1", false, 1, false, proto.BodyNone, -1},
+		{"a 204 has none, RFC 9110 8.6", proto.GET, "204 No Content", "Content-Length: 5", false, 1, false, proto.BodyNone, -1},
 		{"a stream's length", proto.GET, "200 OK", "Content-Length: 5", true, 1, false, proto.BodyLength, 5},
 		{"0 bytes whose END_STREAM is to come", proto.GET, "200 OK", "Content-Length: 0", true, 1, false, proto.BodyChunked, 0},
 		{"0 bytes that have ended", proto.GET, "200 OK", "Content-Length: 0", true, 1, true, proto.BodyLength, 0},
