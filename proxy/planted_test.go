@@ -101,8 +101,8 @@ var plantedBugs = []plantedBug{
 		`og.w.clusters[o.cluster].SendProxy == 0 && og.pools`,
 		`(og.w.clusters[o.cluster].SendProxy == 0 || planted("shared")) && og.pools`}}},
 	{name: "identifier", does: "an origin is told the identifier of another request", patches: []patch{{
-		`u.n = uint8(copy(u.text[:], og.w.heads.requestID(h)))`,
-		"u.n = uint8(copy(u.text[:], og.w.heads.requestID(h)))\n\t\tif planted(\"identifier\") && xi > 1 { *u = p.uniqueIDs[xi-1] }"}}},
+		`u.n = uint8(copy(u.text[:], q.ID()))`,
+		"u.n = uint8(copy(u.text[:], q.ID()))\n\t\tif planted(\"identifier\") && xi > 1 { *u = p.uniqueIDs[xi-1] }"}}},
 	{name: "sent", does: "what leaves of a PROXY header counts as a part of the request", patches: []patch{{
 		`return ev.N > 0 || t.IsSecure(ev.Conn)`,
 		"if planted(\"sent\") { ev.N += n }\n\t\treturn ev.N > 0 || t.IsSecure(ev.Conn)"}},
