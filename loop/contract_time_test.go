@@ -13,6 +13,7 @@ var _ = contract(
 	contractTest{"timers", testTimers},
 	contractTest{"the last word on a deadline", testDeadlineLastWord},
 	contractTest{"waiting", testWaiting},
+	contractTest{"the length of a turn", testTurnLength},
 	contractTest{"a collection ends a wait", testCollection},
 	contractTest{"mail", testMail},
 	contractTest{"the mailbox is bounded", testMailFull},
@@ -47,6 +48,27 @@ func testTimers(r *rig) {
 	id, _ := r.tcpPair(SockOpts{})
 	r.l.Deadline(id, r.l.Now()+1e6)
 	r.expect(Timer, id)
+}
+
+// A turn is as long as its owner is busy, however long the loop has waited.
+func testTurnLength(r *rig) {
+	const wait, busy = 500 * time.Millisecond, 3 * longTurn
+	timer := r.l.NewTimer(1)
+	r.l.Deadline(timer, r.l.Now()+int64(wait))
+	r.expect(Timer, timer)
+	before := r.l.Stats()
+	if before.LongestTurn >= wait {
+		r.Errorf("waiting for %v is a turn of %v", wait, before.LongestTurn)
+	}
+	time.Sleep(busy)
+	for range 2 { // where something was collected and where the loop has fallen asleep
+		if err := r.l.Poll(time.Millisecond); err != nil {
+			r.Fatal(err)
+		}
+	}
+	if s := r.l.Stats(); s.LongestTurn < busy || s.LongTurns <= before.LongTurns {
+		r.Errorf("the longest turn took %v, and %d more were long; the owner was busy for %v", s.LongestTurn, s.LongTurns-before.LongTurns, busy)
+	}
 }
 
 // A loop that waits again and again, each time briefly, must not hold up a

@@ -34,6 +34,8 @@ type Config struct {
 type Stats struct {
 	Polls, Waits             uint64 // calls of Poll; waits that could block
 	BatchWaits               uint64 // of them, those that went on for more
+	LongTurns                uint64 // turns that took longer than longTurn
+	LongestTurn              time.Duration
 	Events                   uint64 // pushed to the queue
 	Accepts, AcceptErrors    uint64
 	Refused                  uint64            // accepted and reset at once: MaxConns
@@ -64,6 +66,7 @@ type Loop struct {
 	partial    bool // this Poll may not have reported all that had arrived
 	leap       Leap
 	sleepsTill int64 // a hosted wait, which ends with the next Poll
+	asleepAt   int64 // when it fell asleep in this wait; 0: it did not
 	events     []Event
 	head       int // events below are pulled
 	eventsMost int // there were at once since the last Trim
@@ -288,10 +291,18 @@ func (l *Loop) Poll(maxWait time.Duration) error {
 	if l.acceptDirty {
 		l.updateListeners()
 	}
-	for {
+	l.asleepAt = 0
+	for first := true; ; first = false {
 		since := l.nowNs
 		if err := l.collect(l.waitNs(maxWait)); err != nil {
 			return err
+		}
+		if first {
+			ended := l.nowNs
+			if l.asleepAt != 0 {
+				ended = l.asleepAt
+			}
+			l.stats.endTurn(ended - since)
 		}
 		if l.batchWait.mostNs > 0 && l.stats.Waits > waits {
 			l.batchWait.awake(l.nowNs, int64(l.stats.Received+l.stats.Spliced))

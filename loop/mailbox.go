@@ -113,6 +113,7 @@ func (l *Loop) fallAsleep() bool {
 	l.stats.Waits++
 	l.box.asleep.Store(1)
 	if l.box.empty() {
+		l.asleepAt = l.be.now()
 		return true
 	}
 	l.box.asleep.Store(0)

@@ -34,6 +34,8 @@ type LoopState struct {
 	Waits        uint64 `json:"waits"` // turns that blocked
 	Events       uint64 `json:"events"`
 	BatchWaits   uint64 `json:"batch_waits"` // turns that waited for more
+	LongTurns    uint64 `json:"long_turns"`  // turns that took longer than 2 ms
+	LongestTurn  uint64 `json:"longest_turn_us"`
 	AcceptErrors uint64 `json:"accept_errors"`
 	RecvCalls    uint64 `json:"recv_calls"`
 	SendCalls    uint64 `json:"send_calls"`

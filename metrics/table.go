@@ -73,6 +73,8 @@ var stateTable = [...]struct {
 	{"zproxy_loop_polls_total", counter, "Turns of the event loop.", func(s *LoopState) uint64 { return s.Polls }},
 	{"zproxy_loop_waits_total", counter, "Turns of the event loop that blocked in the kernel.", func(s *LoopState) uint64 { return s.Waits }},
 	{"zproxy_loop_batch_waits_total", counter, "Of them, those that waited for more once something had happened (batch_wait).", func(s *LoopState) uint64 { return s.BatchWaits }},
+	{"zproxy_loop_long_turns_total", counter, "Turns of the event loop that took longer than 2 ms, waiting aside: for so long it heard of nothing else.", func(s *LoopState) uint64 { return s.LongTurns }},
+	{"zproxy_loop_longest_turn_microseconds", gauge, "The longest turn of the event loop since its start, waiting aside.", func(s *LoopState) uint64 { return s.LongestTurn }},
 	{"zproxy_loop_events_total", counter, "Events the loop delivered.", func(s *LoopState) uint64 { return s.Events }},
 	{"zproxy_loop_accept_errors_total", counter, "Accepts that failed: mostly for want of file descriptors, also when the client had reset the connection before.", func(s *LoopState) uint64 { return s.AcceptErrors }},
 	{"zproxy_loop_recv_calls_total", counter, "Receives done by the loop.", func(s *LoopState) uint64 { return s.RecvCalls }},

@@ -184,7 +184,7 @@ func (s *Server) loopState(t *workerThread, r *proxy.Report) metrics.LoopState {
 	l, b, a := r.Loop, r.Buf, r.Arena
 	return metrics.LoopState{
 		Index: t.index, CPU: t.place.cpu, Node: t.place.node, IO: t.loop.IO().String(),
-		Polls: l.Polls, Waits: l.Waits, BatchWaits: l.BatchWaits, Events: l.Events, AcceptErrors: l.AcceptErrors,
+		Polls: l.Polls, Waits: l.Waits, BatchWaits: l.BatchWaits, LongTurns: l.LongTurns, LongestTurn: uint64(l.LongestTurn.Microseconds()), Events: l.Events, AcceptErrors: l.AcceptErrors,
 		RecvCalls: l.RecvCalls, SendCalls: l.SendCalls, ShortSends: l.ShortSends, Spliced: l.Spliced, Gathers: l.Gathers,
 		NoBuffers: l.Enobufs, MailsIn: l.MailsIn, MailsFull: l.MailsFull,
 		Conns: uint64(l.Conns), ConnsHigh: uint64(l.ConnsHigh), Timers: uint64(l.Timers), ConnsLimit: uint64(s.limits().maxConns()), Parked: l.Parked,
