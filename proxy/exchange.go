@@ -92,7 +92,7 @@ type exchange struct {
 	state                  exchangeState
 	method                 proto.Method
 	resetCode              uint8 // with xStreamReset: what the other side's stream is to be reset with
-	from                   namedClient
+	from                   forward.Asker
 }
 
 // microseconds is a time as an exchange keeps it: an hour is as good as for ever.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"net/netip"
 	"testing"
 
 	"zproxy/config"
@@ -82,20 +81,6 @@ func TestKeyIsAdopted(t *testing.T) {
 			await(t, "X-Other is the key", func() bool { return split("X-Other") && !split("X-User") })
 		})
 	})
-}
-
-// Addresses are one key in all forms that they are written in, and of IPv6 a client's network is.
-func TestHashOfAddresses(t *testing.T) {
-	hash := func(s string) uint64 { return hashAddr(netip.MustParseAddr(s)) }
-	if hash("10.1.2.3") != hash("::ffff:10.1.2.3") || hash("2001:db8::1") != hash("2001:db8::2:1") {
-		t.Error("one client has two keys")
-	}
-	if hash("10.1.2.3") == hash("10.1.2.4") || hash("2001:db8::1") == hash("2001:db8:0:1::1") {
-		t.Error("two clients have one key")
-	}
-	if hashAddr(netip.Addr{}) != 0 {
-		t.Error("no address is a key")
-	}
 }
 
 // balance is usual, or another way that has keys of its own.

@@ -115,8 +115,8 @@ var plantedBugs = []plantedBug{
 		test: "TestSimHolders", says: "a client of another upstream"},
 
 	{name: "line", does: "who waits for a connection waits in one line, whoever asks for it", patches: []patch{{
-		`if x.from[2]&fromNamed != 0 {`,
-		"if planted(\"line\") { return upstream.Client{} }\n\tif x.from[2]&fromNamed != 0 {"}},
+		`if x.from.Named() {`,
+		"if planted(\"line\") { return upstream.Client{} }\n\tif x.from.Named() {"}},
 		test: "TestSimRivals", says: "its share is"},
 	{name: "each", does: "an address has a turn on each loop", patches: []patch{{
 		`n := &q.nodes[a]; q.lines != nil {`,

@@ -21,7 +21,7 @@ type requests struct {
 	caches       []*router.Cache // by listener
 	hits, misses uint64          // of the caches before
 	drawn        uint32          // for the request that was split last
-	keys         []uint64        // by exchange, see noteKey
+	keys         []uint64        // by exchange, see key.go
 }
 
 // begin makes room for requests.

@@ -124,10 +124,10 @@ func (rq *requests) forward(c *client, x *exchange, q *forward.Request, cluster 
 	if h.Body == proto.BodyChunked {
 		x.flags |= xRequestChunked
 	}
-	x.noteAsker(q)
+	x.from = q.Asker(x.flags&xRequestDone != 0)
 	rq.w.origins.noteUniqueID(c.x, q, cl.SendProxy)
 	if cl.Key != nil {
-		rq.noteKey(c, q, cl.Key, path)
+		rq.setKey(c.x, q.KeyHash(cl.Key, path))
 	}
 	line := http2.RequestLine{Method: h.Bytes(h.MethodName), Scheme: cl.OriginScheme(), Authority: host, Path: rq.targetOf(h, path)}
 	if cl.H2 && x.flags&xUpgrade != 0 {

@@ -76,7 +76,7 @@ func (sc *scarce) bringsNothing(c *client, x *exchange) bool {
 	case sc.w.origins.pools[x.cluster].IsSlow(sc.l.Now(), sc.asker(c, x).Addr):
 		return x.backlog.Bytes() < min(c.whole(), sc.w.memory.high/2)
 	}
-	return x.flags&xExpect == 0 && !x.from.talks() && x.reqBytes == 0 && !c.holdsBack()
+	return x.flags&xExpect == 0 && !x.from.EitherBegins() && x.reqBytes == 0 && !c.holdsBack()
 }
 
 func (sc *scarce) awaitContent(c *client, x *exchange) {
@@ -92,7 +92,7 @@ func (sc *scarce) awaitContent(c *client, x *exchange) {
 // mute says that nothing of x's content has come although its origin may be the one
 // to speak first.
 func (sc *scarce) mute(c *client, x *exchange) bool {
-	return x.flags&(xRequestDone|xUpgrade) == 0 && (x.flags&xExpect != 0 || x.from.talks()) && x.reqBytes == 0 && !c.holdsBack()
+	return x.flags&(xRequestDone|xUpgrade) == 0 && (x.flags&xExpect != 0 || x.from.EitherBegins()) && x.reqBytes == 0 && !c.holdsBack()
 }
 
 // waitsMute lets x, where it is mute, wait until connections are not short, and says so:
@@ -234,7 +234,7 @@ func (sc *scarce) stalls(i uint32, x *exchange, now int64) bool {
 		moved += uint64(part)
 		// (Who was let in for its patience alone has been patient; but a 100 takes as
 		// long as its origin, or timeouts.continue.)
-		if x.flags&xExpect == 0 && (!x.from.talks() || got >= sc.muteUntil(x)) {
+		if x.flags&xExpect == 0 && (!x.from.EitherBegins() || got >= sc.muteUntil(x)) {
 			patience = stallNs
 		}
 	}

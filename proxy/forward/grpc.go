@@ -39,10 +39,10 @@ func AsksByGRPC(h *proto.Head) bool {
 	return len(v) == len(name) || v[len(name)] == '+' || v[len(name)] == ';' || v[len(name)] == ' '
 }
 
-// EitherBegins says that the origin may speak before any content of h has come: in calls
+// eitherBegins says that the origin may speak before any content of h has come: in calls
 // that stream both ways either side may begin. (So it may where the client asked
 // for a 100, and in tunnels, which have no content.)
-func EitherBegins(h *proto.Head) bool {
+func eitherBegins(h *proto.Head) bool {
 	kind, _ := h.Get(proto.TokenContentType)
 	return beginsWith(kind, "application/grpc") && !beginsWith(kind, "application/grpc-web") || beginsWith(kind, "application/connect+")
 }

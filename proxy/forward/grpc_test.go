@@ -38,7 +38,7 @@ func TestContentTypes(t *testing.T) {
 		{"application/connect+json", false, true}, {"application/connect", false, false}, {"text/plain", false, false}, {"", false, false},
 	} {
 		h := parsed(t, "POST / HTTP/1.1", "Host: h", "Content-Type: "+c.kind)
-		if EitherBegins(h) != c.eitherSide {
+		if eitherBegins(h) != c.eitherSide {
 			t.Errorf("%q: either side begins: %v", c.kind, !c.eitherSide)
 		}
 		if AsksByGRPC(h) {

@@ -36,9 +36,6 @@ func (q *Request) Begin(f *snapshot.Forwarding, h *proto.Head, p *Peer, within *
 	}
 }
 
-// NamesAnother says that a trusted peer names somebody else as the client, or nobody.
-func (q *Request) NamesAnother() bool { return q.Client != q.Peer.addr }
-
 // Way is what is known of the way of a request to its origin.
 type Way struct {
 	Noted   Noted

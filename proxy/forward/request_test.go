@@ -112,8 +112,8 @@ func TestClientOfTrustedProxy(t *testing.T) {
 		if got := q.Client.String(); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
-		if named := c.want != strings.TrimPrefix(c.peer, "::ffff:") && c.want != "invalid IP"; q.NamesAnother() != named {
-			t.Errorf("%s: names another: %v", c.name, !named)
+		if named := c.want != strings.TrimPrefix(c.peer, "::ffff:") && c.want != "invalid IP"; q.Asker(true).Named() != named {
+			t.Errorf("%s: another is named: %v", c.name, !named)
 		}
 	}
 }
