@@ -52,7 +52,7 @@ type Starter interface {
 	Start(config *stdtls.Config, server bool, wake Waker) Handshake
 }
 
-// Job is a Handshake by crypto/tls on a goroutine. Feed, Take, End, Abort and Ticket
+// Job is a Handshake by crypto/tls on a coroutine. Feed, Take, End, Abort and Ticket
 // are the loop's, from one goroutine; the rest is crypto/tls's.
 type Job struct {
 	workers *Workers
@@ -60,22 +60,23 @@ type Job struct {
 	server  bool
 	wake    Waker
 
-	mu      sync.Mutex
-	more    sync.Cond // of mu: in has grown, or dead
-	in      []byte    // arrived and unread
-	out     []byte    // written and not taken
-	called  bool      // wake was called since the last Take
-	dead    bool      // nobody waits for the result any more
-	ended   bool      // nothing more arrives
-	full    bool      // Feed has asked for a pause
-	hungry  bool      // and is over it
-	over    bool
-	working bool // holds a place among the workers
-	result  Result
-	conn    *stdtls.Conn // where Result.Ticket says so
-	ticket  bool         // Ticket was called
+	mu     sync.Mutex
+	in     []byte // arrived and unread
+	out    []byte // written and not taken
+	called bool   // wake was called since the last Take
+	dead   bool   // nobody waits for the result any more
+	ended  bool   // nothing more arrives
+	full   bool   // Feed has asked for a pause
+	hungry bool   // and is over it
+	stage  stage
+	seat   *seat // nil: not begun, or over
+	result Result
+	conn   *stdtls.Conn // where Result.Ticket says so
+	ticket bool         // Ticket was called
 
-	// Of the goroutine alone.
+	behind *Job // in a queue
+
+	// Of the coroutine alone.
 	left      int    // bytes of the record that is being read
 	header    []byte // of it, as far as it was read
 	last      []byte // the record that was written last
@@ -87,15 +88,18 @@ type Job struct {
 	terms     *credentials.Terms
 }
 
+// stage is what a Job is at.
+type stage uint8
+
+const (
+	stageWaits  stage = iota // for its peer
+	stageQueued              // for a worker
+	stageComputes
+	stageOver
+)
+
 // ErrAborted is the result of a Job that was aborted.
 var ErrAborted = errors.New("handshake aborted")
-
-// Workers are the places in which handshakes compute: no more at once than there
-// are, so that loops keep their CPUs.
-type Workers struct{ places chan struct{} }
-
-// NewWorkers makes n places.
-func NewWorkers(n int) *Workers { return &Workers{make(chan struct{}, max(1, n))} }
 
 // ServerConfig makes of a store what Start takes for servers; it is shared by all
 // their handshakes. Each has a clone of what its terms say, with a KeyLogWriter of
@@ -134,15 +138,6 @@ func ServerConfig(store *credentials.Store) *stdtls.Config {
 	}
 }
 
-// Start begins a handshake as a server, with what ServerConfig gave, or as a
-// client, with any configuration; config is shared by many.
-func (s *Workers) Start(config *stdtls.Config, server bool, wake Waker) Handshake {
-	j := &Job{workers: s, config: config, server: server, wake: wake}
-	j.more.L = &j.mu
-	go j.run()
-	return j
-}
-
 // Feed gives the Job what has arrived; b is copied. False: it has enough to read,
 // and the loop is to hold back what comes next until it is woken.
 func (j *Job) Feed(b []byte) bool {
@@ -150,8 +145,7 @@ func (j *Job) Feed(b []byte) bool {
 	j.in = append(j.in, b...)
 	j.full = len(j.in) > enough
 	full := j.full
-	j.mu.Unlock()
-	j.more.Signal()
+	j.goOn()
 	return !full
 }
 
@@ -163,7 +157,7 @@ func (j *Job) Take(dst []byte) (out []byte, r *Result, over bool) {
 	j.called, j.hungry = false, false
 	dst = append(dst, j.out...)
 	j.out = j.out[:0]
-	if !j.over {
+	if j.stage != stageOver {
 		return dst, nil, false
 	}
 	j.result.Unread, j.in = j.in, nil
@@ -175,17 +169,60 @@ func (j *Job) Take(dst []byte) (out []byte, r *Result, over bool) {
 func (j *Job) End() {
 	j.mu.Lock()
 	j.ended = true
-	j.mu.Unlock()
-	j.more.Signal()
+	j.goOn()
 }
 
 // Abort ends the Job: its connection is gone.
 func (j *Job) Abort() {
 	j.mu.Lock()
 	j.dead = true
-	j.mu.Unlock()
-	j.more.Signal()
+	j.goOn()
 }
+
+// goOn gives mu back, and has the Job go on if it has waited.
+func (j *Job) goOn() {
+	queue, begun := j.stage == stageWaits, j.seat != nil
+	if queue {
+		j.stage = stageQueued
+	}
+	j.mu.Unlock()
+	if queue {
+		j.workers.push(j, begun)
+	}
+}
+
+// begin gives the seat to go on in, and the Job one if it has none; nil: there is nothing to do.
+func (j *Job) begin() *seat {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case j.stage == stageOver:
+		return nil
+	case j.seat == nil && j.dead:
+		j.stage = stageOver
+		return nil
+	case j.seat == nil:
+		j.seat = j.workers.sit(j)
+	}
+	j.stage = stageComputes
+	return j.seat
+}
+
+// pause is what becomes of a Job that does not compute any more.
+func (j *Job) pause() stage {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case j.stage == stageOver:
+		j.seat = nil
+	case j.starves():
+		j.stage = stageWaits
+	}
+	return j.stage
+}
+
+// starves: there is nothing to read, and there may be.
+func (j *Job) starves() bool { return len(j.in) == 0 && !j.dead && !j.ended && !j.ticket }
 
 func (j *Job) run() {
 	var c *stdtls.Conn
@@ -199,7 +236,6 @@ func (j *Job) run() {
 		}
 		c = stdtls.Client(j, config)
 	}
-	j.work()
 	err := c.Handshake()
 	r := Result{Name: j.name, Terms: j.terms}
 	if r.Err = err; err == nil {
@@ -216,70 +252,46 @@ func (j *Job) run() {
 		r.Err = j.terms.Refused()
 	}
 	j.mu.Lock()
-	j.over = true
+	j.stage = stageOver
 	j.result = r
 	j.mu.Unlock()
-	j.rest()
-	j.tell()
 }
 
-// work takes a place among the workers, rest gives it back.
-func (j *Job) work() {
-	if !j.working {
-		j.workers.places <- struct{}{}
-		j.working = true
-	}
-}
-
-func (j *Job) rest() {
-	if j.working {
-		j.working = false
-		<-j.workers.places
-	}
-}
-
-// tell wakes the loop, once for all that it has not taken.
-func (j *Job) tell() {
+// tell wakes the loop, once for all that it has not taken. False: not now.
+func (j *Job) tell() bool {
 	j.mu.Lock()
-	call := !j.called && !j.dead && (j.over || j.hungry || len(j.out) > 0)
+	call := !j.called && !j.dead && (j.stage == stageOver || j.hungry || len(j.out) > 0)
 	j.called = j.called || call
 	j.mu.Unlock()
-	for call && !j.wake() {
-		time.Sleep(time.Millisecond) // its mailbox is full
-		j.mu.Lock()
-		call = !j.dead
-		j.mu.Unlock()
+	if !call || j.wake() {
+		return true
 	}
+	j.mu.Lock()
+	j.called = false
+	j.mu.Unlock()
+	return false
 }
 
 // Read gives crypto/tls no byte behind the record that it reads: what follows the
 // last one of the handshake is not its any more.
 func (j *Job) Read(b []byte) (int, error) {
 	j.mu.Lock()
-	if j.ticket && len(j.in) == 0 {
+	for j.starves() {
+		if j.full {
+			j.full, j.hungry = false, true
+		}
 		j.mu.Unlock()
-		return 0, errNothingFollows
-	}
-	if len(j.in) == 0 && !j.dead && !j.ended {
-		j.full, j.hungry = false, j.full
-		j.mu.Unlock()
-		j.tell()
-		j.rest()
+		j.seat.yield(struct{}{})
 		j.mu.Lock()
-		for len(j.in) == 0 && !j.dead && !j.ended {
-			j.more.Wait()
-		}
-		if !j.dead {
-			j.mu.Unlock()
-			j.work()
-			j.mu.Lock()
-		}
 	}
 	defer j.mu.Unlock()
 	if j.dead {
 		return 0, ErrAborted
 	}
 	if len(j.in) == 0 {
+		if j.ticket {
+			return 0, errNothingFollows
+		}
 		return 0, io.ErrUnexpectedEOF
 	}
 	want := j.left

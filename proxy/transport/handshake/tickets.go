@@ -20,13 +20,21 @@ func (j *Job) keepsForTicket(s stdtls.ConnectionState) bool {
 // Ticket takes the first record behind the handshake, which has a session ticket, as
 // it arrived. It is the last call.
 func (j *Job) Ticket(rec []byte) {
+	j.mu.Lock()
 	j.in = append([]byte(nil), rec...)
 	j.ticket = true
-	go func() {
-		j.work()
-		_, _ = j.conn.Read(make([]byte, 1)) // reads the ticket, and ends where nothing follows
-		j.rest()
-	}()
+	j.mu.Unlock()
+	j.workers.push(j, true)
+}
+
+// readTicket reads what Ticket was called with. It waits for nothing: it ends behind the record.
+func (j *Job) readTicket() {
+	j.mu.Lock()
+	ticket := j.ticket
+	j.mu.Unlock()
+	if ticket {
+		_, _ = j.conn.Read(make([]byte, 1))
+	}
 }
 
 // errNothingFollows is how the reading of a ticket ends.
