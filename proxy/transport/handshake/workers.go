@@ -20,6 +20,7 @@ type Workers struct {
 	free    []*seat
 	tended  bool   // tend runs
 	seated  uint64 // Jobs so far
+	before  uint64 // of them, before tend began
 }
 
 // NewWorkers makes n places.
@@ -73,7 +74,9 @@ func (w *Workers) push(j *Job, begun bool) {
 		w.working++
 	}
 	tend := !w.tended
-	w.tended = true
+	if tend {
+		w.tended, w.before = true, w.seated
+	}
 	w.mu.Unlock()
 	if more {
 		go w.work()
@@ -208,10 +211,14 @@ func (w *Workers) advance(j *Job) {
 // tending is how often seats are looked after.
 const tending = time.Second
 
+// many handshakes leave behind what is worth to be given back at once.
+const many = 100
+
 // tend gives back what seats hold that are free, now and then while there are handshakes,
 // and when there are no more.
 func (w *Workers) tend() {
-	for seated := uint64(0); ; {
+	hasten()
+	for seated := ^uint64(0); ; {
 		time.Sleep(tending)
 		w.mu.Lock()
 		free := w.free
@@ -219,11 +226,13 @@ func (w *Workers) tend() {
 		calm := w.seated == seated && w.working == 0
 		w.tended = !calm
 		seated = w.seated
+		all := seated - w.before
 		w.mu.Unlock()
 		for _, s := range free {
 			s.stop()
 		}
 		if calm {
+			relax(all >= many)
 			return
 		}
 	}
