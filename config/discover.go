@@ -12,11 +12,12 @@ import (
 // Discover says where the endpoints of an upstream are found, which come and go.
 type Discover struct {
 	Pos
-	File   *DiscoverFile // of the kinds exactly one is not nil
-	DNS    *DiscoverDNS
-	Consul *DiscoverConsul
-	Empty  string        // "keep" or "drain"
-	Wait   time.Duration // for the first endpoints
+	File       *DiscoverFile // of the kinds exactly one is not nil
+	DNS        *DiscoverDNS
+	Consul     *DiscoverConsul
+	Kubernetes *DiscoverKubernetes
+	Empty      string        // "keep" or "drain"
+	Wait       time.Duration // for the first endpoints
 }
 
 // DiscoverFile is a file with a list of endpoints.
@@ -41,7 +42,7 @@ type Room struct {
 }
 
 // discoverKinds are the keys of the kinds.
-var discoverKinds = []string{"file", "dns", "consul"}
+var discoverKinds = []string{"file", "dns", "consul", "kubernetes"}
 
 func discoverFields() []field {
 	return []field{
@@ -54,6 +55,8 @@ func discoverFields() []field {
 			doc: "The addresses of a name, or the services that its SRV records list, which are asked for again as their times to live say."},
 		{key: "consul", kind: kindSection, optional: true, at: at(func(d *Discover) *DiscoverConsul { d.Consul = new(DiscoverConsul); return d.Consul }), fields: discoverConsulFields(),
 			doc: "The healthy instances of a service in Consul, which tells of each change at once."},
+		{key: "kubernetes", kind: kindSection, optional: true, at: at(func(d *Discover) *DiscoverKubernetes { d.Kubernetes = new(DiscoverKubernetes); return d.Kubernetes }), fields: discoverKubernetesFields(),
+			doc: "The pods of a service in Kubernetes that are ready, as its EndpointSlices have them, which are watched."},
 		{key: "empty", kind: kindEnum, def: "keep", enum: []string{"keep", "drain"}, at: at(func(d *Discover) *string { return &d.Empty }),
 			doc: "What becomes of the endpoints when the source says that there are none. `keep`: the last ones stay, since that is more often a mistake than meant; `drain`: they get no more requests, and what comes is answered 503."},
 		{key: "wait", kind: kindDuration, def: "5s", max: int64(5 * time.Minute), at: at(func(d *Discover) *time.Duration { return &d.Wait }),
@@ -182,6 +185,7 @@ func (d *decoder) verifyDiscover(c *Config, u *Upstream, item *yaml.Node, p *pat
 	}
 	d.verifyDNS(u.Discover.DNS, resolve(child(n, "dns")), &path{up: here, key: "dns"})
 	d.verifyConsul(c, u.Discover.Consul, resolve(child(n, "consul")), &path{up: here, key: "consul"})
+	d.verifyKubernetes(c, u.Discover.Kubernetes, resolve(child(n, "kubernetes")), &path{up: here, key: "kubernetes"})
 	if f := u.Discover.File; f != nil && f.Path != "" && !filepath.IsAbs(f.Path) {
 		f.Path = filepath.Join(filepath.Dir(c.File), f.Path)
 	}
@@ -194,14 +198,19 @@ func (d *Discover) Kind() string {
 		return "dns"
 	case d.Consul != nil:
 		return "consul"
+	case d.Kubernetes != nil:
+		return "kubernetes"
 	}
 	return "file"
 }
 
-// Files are the names of all files that d needs.
+// Files are the names of all files that d names.
 func (d *Discover) Files() (names []string) {
 	if d.File != nil {
 		names = append(names, d.File.Path)
+	}
+	if d.Kubernetes != nil && d.Kubernetes.Kubeconfig != "" {
+		names = append(names, d.Kubernetes.Kubeconfig)
 	}
 	if c := d.Consul; c != nil {
 		if c.TokenFile != "" {

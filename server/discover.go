@@ -9,6 +9,7 @@ import (
 	"zproxy/config"
 	"zproxy/upstream/discover"
 	"zproxy/upstream/discover/consul"
+	"zproxy/upstream/discover/kubernetes"
 )
 
 // renewInterval is how often upstreams get other slots for endpoints at the most.
@@ -33,7 +34,12 @@ func newDiscovery(s *Server) *discovery {
 }
 
 // sourceOf makes a source that is in a package of its own.
-func sourceOf(d *config.Discover) (discover.Source, error) { return consul.New(d.Consul) }
+func sourceOf(d *config.Discover) (discover.Source, error) {
+	if d.Kubernetes != nil {
+		return kubernetes.New(d.Kubernetes), nil
+	}
+	return consul.New(d.Consul)
+}
 
 // plan has sources run for cfg, and waits for those that are new. cfg gets room for what they find.
 func (d *discovery) plan(cfg *config.Config) *discover.Plan {
@@ -100,6 +106,11 @@ func (k *checker) discovery() {
 		}
 		if c := u.Discover.Consul; c != nil && c.TokenFile != "" {
 			k.readable(u.Discover.Pos, "upstreams."+u.Name+".discover.consul.token_file", c.TokenFile)
+		}
+		if d := u.Discover.Kubernetes; d != nil {
+			if err := kubernetes.Check(d); err != nil {
+				k.warn(u.Discover.Pos, "upstreams."+u.Name+".discover.kubernetes", strconv.Quote(d.Kubeconfig), "credentials for the API server", err.Error())
+			}
 		}
 		if u.Discover.File == nil {
 			continue

@@ -19,6 +19,11 @@ func TestCheckDiscovery(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	kubeconfig := `{clusters: [{name: c, cluster: {server: "https://c"}}], users: [{name: u, user: {tokenFile: secret}}], contexts: [{name: x, context: {cluster: c, user: u}}], current-context: x}`
+	if err := os.WriteFile(filepath.Join(dir, "kubeconfig"), []byte(kubeconfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	write("open", 0o644)
 	write("secret", 0o600)
 	write("list", 0o600)
@@ -28,6 +33,9 @@ func TestCheckDiscovery(t *testing.T) {
 		{"consul: {service: a, token_file: none}", `discover.consul.token_file: found "` + dir + `/none", expected a file that can be read`},
 		{"consul: {service: a, token_file: open}", "expected a key that others may not read"},
 		{"consul: {service: a, token_file: secret}", ""},
+		{"kubernetes: {service: a, kubeconfig: none}", `discover.kubernetes: found "` + dir + `/none", expected credentials for the API server`},
+		{"kubernetes: {service: a, kubeconfig: kubeconfig}", ""},
+		{"kubernetes: {service: a}", "outside of one kubeconfig is needed"},
 		{"consul: {service: a, token_file: secret, url: \"http://192.0.2.1:8500\"}", "the token is sent in clear"},
 		{"consul: {service: a, token_file: secret, url: \"https://192.0.2.1:8500\"}", ""},
 	} {
@@ -51,7 +59,7 @@ func TestCheckDiscovery(t *testing.T) {
 		if c.doubts == "" && len(cfg.Warnings) > 0 || !strings.Contains(got, c.doubts) {
 			t.Errorf("%s: warnings %s, expected %q", c.discover, got, c.doubts)
 		}
-		if needs := dirNeeds(cfg); !slices.ContainsFunc(needs, func(n dirNeed) bool { return n.dir == dir && strings.Contains(n.key, "discover") }) && strings.Contains(c.discover, "token") {
+		if needs := dirNeeds(cfg); !slices.ContainsFunc(needs, func(n dirNeed) bool { return n.dir == dir && strings.Contains(n.key, "discover") }) && (strings.Contains(c.discover, "token") || strings.Contains(c.discover, "kubeconfig")) {
 			t.Errorf("%s: Landlock leaves %v", c.discover, needs)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 
 	"zproxy/config"
+	"zproxy/upstream/discover/kubernetes"
 )
 
 // domain is what Landlock leaves a process of the file system: these directories, and all below
@@ -112,7 +113,11 @@ func dirNeeds(c *config.Config) (all []dirNeed) {
 func filesOfUpstream(c *config.Config, u *config.Upstream, file func(at config.Pos, key, path string)) {
 	key := "upstreams." + u.Name
 	if d := u.Discover; d != nil {
-		for _, name := range d.Files() {
+		names := d.Files()
+		if d.Kubernetes != nil {
+			names = append(names, kubernetes.Files(d.Kubernetes)...)
+		}
+		for _, name := range names {
 			file(d.Pos, key+".discover."+d.Kind(), c.Path(name))
 		}
 	}

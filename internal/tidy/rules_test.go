@@ -36,7 +36,8 @@ var layers = map[string]int{
 
 	"upstream/discover/api": 3, // knows no endpoints, and is below those that do
 
-	"upstream/discover/consul": 4,
+	"upstream/discover/consul":     4,
+	"upstream/discover/kubernetes": 4,
 
 	"upstream/health": 4, // begins a connection as an exchange's would
 
@@ -103,7 +104,7 @@ var confined = []struct {
 	{"raw system call", []string{"loop", "numa", "buf", "bench/floor"}, true},
 	{"go:linkname", nil, true},
 	// As a client of authorities, of endpoints that are checked, and of servers that know endpoints: docs/decisions/0025, 0033, 0042.
-	{"import net/http", []string{"admin", "bench", "internal/mixedload", "server/acme", "upstream/discover/api", "upstream/health"}, false},
+	{"import net/http", []string{"admin", "bench", "internal/mixedload", "server/acme", "upstream/discover/api", "upstream/discover/kubernetes", "upstream/health"}, false},
 	{"import github.com/miekg/dns", []string{"upstream/discover"}, true},
 	{"import github.com/mholt/acmez", []string{"server/acme"}, true},
 	{"import zproxy/loop/sim", []string{"internal/simnet"}, false}, // tests run in it, and no program has it
@@ -143,6 +144,8 @@ var elsewhere = map[string]string{
 	"upstream/discover/api": "is called by sources, on those goroutines",
 
 	"upstream/discover/consul": "as above",
+
+	"upstream/discover/kubernetes": "as above",
 
 	"upstream/health": "asks endpoints on goroutines of its own",
 

@@ -27,8 +27,8 @@ const (
 	userAgent      = "zproxy"
 	// MaxBytes of a response's body that are read, if it is read as a whole.
 	MaxBytes = 64 << 20
-	// maxReason is how much is told of a response that refuses.
-	maxReason = 200
+	// maxRefusal is how much is read of a response that refuses, and maxReason how much of that is told.
+	maxRefusal, maxReason = 8 << 10, 200
 	// maxToken is what a file with a token may have.
 	maxToken = 64 << 10
 )
@@ -62,11 +62,15 @@ func (c *Client) Close() { c.web.CloseIdleConnections() }
 // StatusError is a response of another status than 200.
 type StatusError struct {
 	Code int
-	Text string // the first line of its body
+	Body []byte // as much of it as may be of use
 }
 
 func (e *StatusError) Error() string {
-	return strings.TrimSuffix(fmt.Sprintf("status %d: %s", e.Code, e.Text), ": ")
+	line, _, _ := strings.Cut(strings.TrimSpace(string(e.Body)), "\n")
+	if len(line) > maxReason {
+		line = line[:maxReason] + "..."
+	}
+	return strings.TrimSuffix(fmt.Sprintf("status %d: %s", e.Code, strings.ToValidUTF8(line, "?")), ": ")
 }
 
 // Get asks for a path with its query, with the field of the token that is to be shown, unless it is "". Whoever gets
@@ -88,7 +92,9 @@ func (c *Client) Get(ctx context.Context, path string, query url.Values, field, 
 	kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	switch {
 	case res.StatusCode != http.StatusOK:
-		err = &StatusError{res.StatusCode, firstLine(res.Body)}
+		refused := &StatusError{Code: res.StatusCode}
+		refused.Body, _ = io.ReadAll(io.LimitReader(res.Body, maxRefusal))
+		err = refused
 	case kind != "application/json":
 		err = fmt.Errorf("%s is answered with %q, expected application/json: is it the right server?", path, kind)
 	default:
@@ -136,13 +142,6 @@ func reason(err error) error {
 		return fmt.Errorf("%s %s: %w", op.Op, op.Addr, op.Err)
 	}
 	return err
-}
-
-// firstLine is what a body begins with, as far as it can be shown.
-func firstLine(from io.Reader) string {
-	data, _ := io.ReadAll(io.LimitReader(from, maxReason))
-	line, _, _ := strings.Cut(strings.TrimSpace(string(data)), "\n")
-	return strings.ToValidUTF8(line, "?")
 }
 
 // TLS is what a server is spoken to with; t may be nil.
