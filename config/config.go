@@ -125,15 +125,17 @@ type Upstream struct {
 	Agreed    string       // of "auto": "http1" or "h2", as the server has learnt, "": not yet
 	TLS       *UpstreamTLS // nil: in clear
 	SendProxy string       // "v1", "v2" or "": connections begin without a header of the PROXY protocol
-	Endpoints []Endpoint
-	Discover  *Discover // where endpoints are found; nil: they are those in Endpoints, else there are none in it
-	Room      Room      // of Discover
-	Pool      Pool
-	Timeouts  Timeouts
-	Retries   int
-	Retry     *Retry // nil: as Retries says
-	Host      string // Host field sent to the origin; "" keeps the client's
-	Socket    Socket
+	// SendProxyTLVs are what it says besides addresses: "alpn", "authority", "ssl" and "unique_id".
+	SendProxyTLVs []string
+	Endpoints     []Endpoint
+	Discover      *Discover // where endpoints are found; nil: they are those in Endpoints, else there are none in it
+	Room          Room      // of Discover
+	Pool          Pool
+	Timeouts      Timeouts
+	Retries       int
+	Retry         *Retry // nil: as Retries says
+	Host          string // Host field sent to the origin; "" keeps the client's
+	Socket        Socket
 
 	HashBalanceFactor int // percent; 0: no bound
 	SlowStart         time.Duration

@@ -309,6 +309,10 @@ func upstreamFields() []field {
 			doc: "TLS with the endpoints; `tls: {}` is enough where their certificates are for their names and from an authority that the system trusts."},
 		{key: "send_proxy", kind: kindEnum, enum: []string{"v1", "v2"}, at: at(func(u *Upstream) *string { return &u.SendProxy }),
 			zero: "no header", doc: "Begin each connection, before `tls`, with a header of the PROXY protocol that names the client. It is dialled for one request and carries no other, so that none goes under the name of another client; only with `protocol: http1`. See [upstreams.md](upstreams.md#the-clients-address-send_proxy)."},
+		{key: "send_proxy_tlvs", kind: kindTexts, min: 1, max: 4, at: at(func(u *Upstream) *[]string { return &u.SendProxyTLVs }),
+			elem: &field{kind: kindEnum, enum: []string{"alpn", "authority", "ssl", "unique_id"}},
+			zero: "addresses and a checksum alone", doc: "What `send_proxy: v2` says besides. `alpn`, `authority` and `ssl`, where the client is within TLS: what ALPN chose, the name it asked for (SNI), version, cipher and the common name of a verified certificate; `unique_id`: the request's identifier, as in X-Request-ID. " +
+				"Headers of more than 107 bytes, which `ssl` and `unique_id` together make, are refused by nginx before 1.23 at `listen ... ssl proxy_protocol`."},
 		{key: "endpoints", kind: kindSections, min: 1, max: MaxEndpoints,
 			at:   at(func(u *Upstream) *[]Endpoint { return &u.Endpoints }),
 			grow: grow(func(e *Endpoint, _ string, pos Pos) { e.Pos = pos }),

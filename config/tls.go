@@ -145,6 +145,9 @@ func (d *decoder) verifyUpstreamTLS(c *Config, u *Upstream, n *yaml.Node, here *
 			d.fail(child(resolve(child(n, "pool")), "prewarm"), at, strconv.Itoa(u.Pool.Prewarm), "0 where there is send_proxy", "a connection is dialled for one client")
 		}
 	}
+	if len(u.SendProxyTLVs) > 0 && u.SendProxy != "v2" {
+		d.fail(child(n, "send_proxy_tlvs"), &path{up: here, key: "send_proxy_tlvs"}, strconv.Itoa(len(u.SendProxyTLVs))+" of them", "none without send_proxy: v2", "version 1 of the PROXY protocol has addresses alone")
+	}
 	if u.TLS == nil {
 		switch u.Protocol {
 		case "auto":

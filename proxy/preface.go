@@ -7,6 +7,7 @@ import (
 	"zproxy/proto/proxyproto"
 	"zproxy/proto/tls"
 	"zproxy/proxy/forward"
+	"zproxy/proxy/snapshot"
 	"zproxy/proxy/transport"
 	"zproxy/proxy/transport/credentials"
 )
@@ -28,11 +29,10 @@ type uniqueID struct {
 	text [forward.MaxIDBytes]byte
 }
 
-// noteUniqueID keeps the identifier of exchange xi, with request q, if upstreams of that version are
-// told it.
-func (og *origins) noteUniqueID(xi uint32, q *forward.Request, version uint8) {
+// noteUniqueID keeps the identifier of exchange xi, with request q, if it is told.
+func (og *origins) noteUniqueID(xi uint32, q *forward.Request, tell snapshot.TLVs) {
 	p := &og.prefaces
-	if version == 2 {
+	if tell&snapshot.TellUniqueID != 0 {
 		for int(xi) >= len(p.uniqueIDs) {
 			p.uniqueIDs = append(p.uniqueIDs, uniqueID{})
 		}
@@ -46,7 +46,8 @@ func (og *origins) noteUniqueID(xi uint32, q *forward.Request, version uint8) {
 // preface has o, which is being dialled for c, begin with such a header. False: there is no
 // memory for it.
 func (og *origins) preface(o *origin, c *client) bool {
-	version := og.w.clusters[o.cluster].SendProxy
+	cl := og.w.clusters[o.cluster]
+	version := cl.SendProxy
 	if version == 0 {
 		return true
 	}
@@ -56,7 +57,7 @@ func (og *origins) preface(o *origin, c *client) bool {
 	if version == 1 {
 		scratch = proxyproto.AppendV1(scratch, source, destination)
 	} else {
-		scratch = proxyproto.AppendV2(scratch, source, destination, og.prefaces.of(og.l, conn, c.x))
+		scratch = proxyproto.AppendV2(scratch, source, destination, og.prefaces.of(og.l, conn, c.x, cl.TLVs))
 	}
 	og.w.heads.scratch = scratch
 	b := og.pool.Reserve(len(scratch))
@@ -69,10 +70,10 @@ func (og *origins) preface(o *origin, c *client) bool {
 }
 
 // of gives what is to be said of exchange xi and its client's connection. It is lent until the next call.
-func (p *prefaces) of(l *transport.Transport, conn loop.ConnID, xi uint32) *proxyproto.Facts {
+func (p *prefaces) of(l *transport.Transport, conn loop.ConnID, xi uint32, tell snapshot.TLVs) *proxyproto.Facts {
 	f := &p.facts
 	*f = proxyproto.Facts{}
-	if int(xi) < len(p.uniqueIDs) {
+	if tell&snapshot.TellUniqueID != 0 && int(xi) < len(p.uniqueIDs) {
 		u := &p.uniqueIDs[xi]
 		f.UniqueID = u.text[:u.n]
 	}
@@ -80,11 +81,19 @@ func (p *prefaces) of(l *transport.Transport, conn loop.ConnID, xi uint32) *prox
 	if s == nil {
 		return f
 	}
-	switch f.Authority = s.Name; l.ALPN(conn) {
-	case transport.ProtocolHTTP2:
-		f.ALPN = "h2"
-	case transport.ProtocolHTTP1:
-		f.ALPN = "http/1.1"
+	if tell&snapshot.TellAuthority != 0 {
+		f.Authority = s.Name
+	}
+	if tell&snapshot.TellALPN != 0 {
+		switch l.ALPN(conn) {
+		case transport.ProtocolHTTP2:
+			f.ALPN = "h2"
+		case transport.ProtocolHTTP1:
+			f.ALPN = "http/1.1"
+		}
+	}
+	if tell&snapshot.TellSSL == 0 {
+		return f
 	}
 	p.tls = proxyproto.TLS{Version: "TLSv1.2", Cipher: tls.SuiteName(s.Suite), Resumed: s.Resumed}
 	if s.Version == tls.Version13 {

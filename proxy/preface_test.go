@@ -90,9 +90,9 @@ func TestSendProxy(t *testing.T) {
 					section = ", tls: {verify: false}"
 				}
 				r := start(t, backend, 1, strings.Replace(yaml(startGreeted(t, secure), fmt.Sprintf(`
-upstreams: {app: {send_proxy: v%d%s, pool: {max_connections: 3}, endpoints: [{address: "ORIGIN"}]}}
+upstreams: {app: {send_proxy: v%d%s%s, pool: {max_connections: 3}, endpoints: [{address: "ORIGIN"}]}}
 forwarding: {request_id: true}
-`, version, section)), `8080"`, `8080", protocols: [http1, h2c]`, 1), nil)
+`, version, map[int]string{2: ", send_proxy_tlvs: [unique_id]"}[version], section)), `8080"`, `8080", protocols: [http1, h2c]`, 1), nil)
 				var all sync.WaitGroup
 				for i := range 6 {
 					all.Add(1)
@@ -128,7 +128,7 @@ forwarding: {request_id: true}
 // allocation.
 func TestSendProxyAllocatesNothing(t *testing.T) {
 	onBackends(t, func(t *testing.T, backend loop.IO) {
-		for _, version := range []string{"v1", "v2"} {
+		for _, version := range []string{"v1", "v2, send_proxy_tlvs: [alpn, authority, ssl, unique_id]"} {
 			s := newStepped(t, backend, "upstreams: {app: {send_proxy: "+version+", endpoints: [{address: ORIGIN}]}}", nil)
 			file, err := s.accept.(*net.TCPListener).File()
 			if err != nil {

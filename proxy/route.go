@@ -125,7 +125,7 @@ func (rq *requests) forward(c *client, x *exchange, q *forward.Request, cluster 
 		x.flags |= xRequestChunked
 	}
 	x.from = q.Asker(x.flags&xRequestDone != 0)
-	rq.w.origins.noteUniqueID(c.x, q, cl.SendProxy)
+	rq.w.origins.noteUniqueID(c.x, q, cl.TLVs)
 	if cl.Key != nil {
 		rq.setKey(c.x, q.KeyHash(cl.Key, path))
 	}

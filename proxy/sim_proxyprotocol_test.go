@@ -17,6 +17,7 @@ func (s *simulation) proxyHeaders(t *simnet.Traits) {
 	}
 	if rng.IntN(4) == 0 && !s.h2c {
 		t.SendProxy = 1 + rng.IntN(2)
+		t.TLVs = t.SendProxy == 2 && rng.IntN(4) != 0
 	}
 }
 

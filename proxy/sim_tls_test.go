@@ -76,6 +76,9 @@ func (s *simulation) protocol() string {
 	}
 	if v := s.run.Traits.SendProxy; v > 0 {
 		p += fmt.Sprintf("\n    send_proxy: v%d", v)
+		if s.run.Traits.TLVs {
+			p += "\n    send_proxy_tlvs: [unique_id, ssl, alpn, authority]"
+		}
 	}
 	return p
 }

@@ -46,7 +46,7 @@ func (s *shut) serve(p *sim.Peer) {
 // request: it is sent to another one, whatever its method, with its body.
 func TestOnlyThePROXYHeaderWasSent(t *testing.T) {
 	refused, again := 0, 0
-	for seed := uint64(1); seed <= 40; seed++ {
+	for seed := uint64(1); seed <= 80; seed++ {
 		world := sim.NewWorld(seed, sim.Faults{ShortIO: 100, Late: 20})
 		origins := []*shut{{}, {}}
 		for i, o := range origins {

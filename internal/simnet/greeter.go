@@ -284,7 +284,10 @@ func (o *origin) checkNamed(q *Request) error {
 		return fmt.Errorf("request %d of %v with a PROXY header that names %v", q.ID, q.From, h.from)
 	case h.to != q.To:
 		return fmt.Errorf("request %d to %v with a PROXY header that names %v", q.ID, q.To, h.to)
-	case h.version == 1:
+	case !t.TLVs:
+		if len(h.tlvs) > bit(h.version == 2) { // a checksum
+			return fmt.Errorf("request %d with a PROXY header that says %q", q.ID, h.tlvs)
+		}
 	case len(h.tlvs[tlvUniqueID]) != 32 || q.identifier != "" && q.identifier != string(h.tlvs[tlvUniqueID]):
 		return fmt.Errorf("request %d with a PROXY header with the identifier %q, and %q before", q.ID, h.tlvs[tlvUniqueID], q.identifier)
 	case within != t.SecureClients || within && ssl[0] != 1:
@@ -312,4 +315,11 @@ func (q *Request) speaks(alpn string, secure bool) bool {
 		return alpn == "h2"
 	}
 	return alpn == "" || alpn == "http/1.1"
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

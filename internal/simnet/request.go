@@ -55,6 +55,7 @@ type Traits struct {
 	OthersPlain bool // ... but for some, who come by themselves
 	Impostors   int  // a client has no business to be one
 	SendProxy   int  // version of the header that origins want, 0: none
+	TLVs        bool // ... with all the proxy knows to tell
 
 	Refused   bool // a client may find nobody listening
 	Direct    bool // no proxy is between the peers

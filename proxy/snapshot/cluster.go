@@ -60,11 +60,29 @@ type Cluster struct {
 	Retry       Retry
 	Key         *Key  // what it balances by; nil: no key
 	SendProxy   uint8 // version of the PROXY protocol that connections begin with, 0: none
+	TLVs        TLVs  // what it says besides addresses
 	Socket      loop.SockOpts
 
 	ConnectNs, ResponseNs, IdleNs, QueueNs int64
 	ContinueNs                             int64 // until a 100 is sent in the origin's place, 0: never
 	IdleTimeoutNs                          int64 // of a connection without exchanges
+}
+
+// TLVs are what a header of the PROXY protocol says besides addresses.
+type TLVs uint8
+
+const (
+	TellALPN TLVs = 1 << iota
+	TellAuthority
+	TellSSL
+	TellUniqueID
+)
+
+func compileTLVs(names []string) (t TLVs) {
+	for _, name := range names {
+		t |= map[string]TLVs{"alpn": TellALPN, "authority": TellAuthority, "ssl": TellSSL, "unique_id": TellUniqueID}[name]
+	}
+	return t
 }
 
 func compileOutlier(o *config.OutlierDetection) upstream.Outlier {
@@ -129,6 +147,7 @@ func compileCluster(u *config.Upstream, loops int, near [][]int) (*Cluster, erro
 		Retry:      compileRetry(u),
 		Key:        compileKey(u),
 		SendProxy:  map[string]uint8{"v1": 1, "v2": 2}[u.SendProxy],
+		TLVs:       compileTLVs(u.SendProxyTLVs),
 		Socket:     SockOpts(&u.Socket),
 		ConnectNs:  int64(u.Timeouts.Connect),
 		ResponseNs: int64(u.Timeouts.Response),
