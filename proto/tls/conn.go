@@ -420,16 +420,3 @@ func (t *Conn) Seal(c *Cipher, rec []byte, n int) int {
 	}
 	return t.out.seal(c, rec, TypeApplicationData, n)
 }
-
-// Opens says whether rec is a record that the server sent under the traffic
-// secret s, the first of them.
-func Opens(s *Secrets, rec []byte) bool {
-	k, err := keys13(s.Suite, s.ServerTraffic)
-	if err != nil || len(rec) < HeaderLen+tagLen {
-		return false
-	}
-	var c Cipher
-	c.Use(&k)
-	_, _, a := k.open(&c, append([]byte(nil), rec...))
-	return a == 0
-}

@@ -79,7 +79,7 @@ type Job struct {
 	// Of the coroutine alone.
 	left      int    // bytes of the record that is being read
 	header    []byte // of it, as far as it was read
-	last      []byte // the record that was written last
+	tickets   int    // records of a session ticket of TLS 1.3 that were written
 	read      []byte // the first helloBytes that were read
 	wrote     []byte // and that were written
 	secrets   keyLog
@@ -123,7 +123,11 @@ func ServerConfig(store *credentials.Store) *stdtls.Config {
 					addMaster(s, j.master())
 				}
 				j.terms.Bind(s, j.name)
-				return tickets.EncryptTicket(cs, s)
+				ticket, err := tickets.EncryptTicket(cs, s)
+				if cs.Version == tls.Version13 {
+					j.tickets += ticketRecords(len(ticket))
+				}
+				return ticket, err
 			}
 			own.UnwrapSession = func(ticket []byte, cs stdtls.ConnectionState) (*stdtls.SessionState, error) {
 				s, err := tickets.DecryptTicket(ticket, cs)
@@ -315,16 +319,11 @@ func (j *Job) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// Write keeps what is to be sent, and the last record of it.
+// Write keeps what is to be sent.
 func (j *Job) Write(b []byte) (int, error) {
 	if len(j.wrote) < helloBytes {
 		j.wrote = append(j.wrote, b[:min(len(b), helloBytes)]...)
 	}
-	for rec := b; len(rec) >= tls.HeaderLen; {
-		n := min(tls.HeaderLen+int(rec[3])<<8+int(rec[4]), len(rec))
-		j.last, rec = rec[:n:n], rec[n:]
-	}
-	j.last = append([]byte(nil), j.last...)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.dead {

@@ -139,10 +139,15 @@ func (j *Job) found(s stdtls.ConnectionState) (tls.Secrets, error) {
 		return r, errKeyLog
 	}
 	r.ClientTraffic, r.ServerTraffic = k.client, k.server
-	// A server's session ticket, at most one, is the last record of the handshake
-	// and the first under the traffic secret.
-	if j.server && tls.Opens(&r, j.last) {
-		r.ServerSent = 1
-	}
+	r.ServerSent = uint64(j.tickets)
 	return r, nil
+}
+
+// ticketRecords is in how many records crypto/tls writes a ticket of TLS 1.3 of n bytes. It
+// is the last message of the handshake, and the only one under the traffic secret. Around
+// it are (RFC 8446 4.6.1) the message's header, ticket_lifetime, ticket_age_add, an empty
+// nonce, its own length, and no extensions.
+func ticketRecords(n int) int {
+	const around = 4 + 4 + 4 + 1 + 2 + 2
+	return (n + around + tls.MaxPlaintext - 1) / tls.MaxPlaintext
 }
