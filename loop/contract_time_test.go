@@ -54,10 +54,11 @@ func testTimers(r *rig) {
 func testTurnLength(r *rig) {
 	const wait, busy = 500 * time.Millisecond, 3 * longTurn
 	timer := r.l.NewTimer(1)
+	r.quiet(0) // behind the first Poll there is no turn
 	r.l.Deadline(timer, r.l.Now()+int64(wait))
 	r.expect(Timer, timer)
 	before := r.l.Stats()
-	if before.LongestTurn >= wait {
+	if before.LongestTurn >= wait/2 { // the wait may come in two pieces
 		r.Errorf("waiting for %v is a turn of %v", wait, before.LongestTurn)
 	}
 	time.Sleep(busy)
