@@ -143,15 +143,27 @@ func (c *client) call(h *xhttp2.ClientConn) error {
 	q := c.request(ctx, "/grpc", from)
 	q.Header.Set("Content-Type", "application/grpc")
 	q.Header.Set("TE", "trailers")
+	// The first message goes before the head of the response is waited for, which a proxy may hold back until then.
+	begun, sent := time.Now(), message(c.body())
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := to.Write(sent)
+		wrote <- err
+	}()
 	res, err := h.RoundTrip(q)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
-	for n := 0; n < messages && !h.State().Closing; n++ {
+	for n := 0; n < messages && (n == 0 || !h.State().Closing); n++ {
 		late.Reset(limit)
-		begun, sent := time.Now(), message(c.body())
-		if _, err := to.Write(sent); err != nil {
+		if n > 0 {
+			begun, sent = time.Now(), message(c.body())
+			_, err = to.Write(sent)
+		} else {
+			err = <-wrote
+		}
+		if err != nil {
 			return fmt.Errorf("message %d cannot be sent: %w", n, err)
 		}
 		got := make([]byte, len(sent))
