@@ -20,6 +20,7 @@ var subcommands = []subcommand{
 	{"compare", compare},
 	{"greedy", greedy},
 	{"handshakes", handshakes},
+	{"reloads", reloads},
 	{"scale", scale},
 	{"uploaders", uploaders},
 }

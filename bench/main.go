@@ -4,6 +4,7 @@
 //	go run ./bench [flags]             measure and report
 //	go run ./bench compare -base X     this tree against the commit X, in turns
 //	go run ./bench compare OLD NEW     what changed between two results
+//	go run ./bench reloads [flags]     what clients see of reloads
 //	go run ./bench scale [flags]       what loops that work side by side cost each other
 //	go run ./bench -profile FILE ...   and write a profile for the compiler (make profile)
 //
