@@ -57,7 +57,7 @@ func (hd *heads) fallBack(c *client, x *exchange, spare int) bool {
 	hd.w.release(&x.head)
 	hd.pool.Drop(&x.headQ)
 	hd.w.release(&x.trailer) // which may be dropped (RFC 9110 6.5.1)
-	hd.w.retries.retryEnds(x)
+	x.again.End(hd.w.clusters[x.cluster])
 	hd.w.leave(x)
 	x.cluster, x.tried = int16(spare), 0
 	if len(hd.out) > hd.pool.BlockBytes() {

@@ -25,6 +25,7 @@
 //	scarce     which requests wait for a connection or lose one, when connections are short
 //	memory     how much of the pool an exchange may hold, and which one is ended
 //	drain      graceful shutdown of the worker
+//	retries    gives requests another try, by the rules of package retry
 //	snaps      configurations: the current snapshot, and those that exchanges began with
 //
 // The sides talk to an exchange in neutral terms (a proto.Head, body bytes as

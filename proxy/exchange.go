@@ -7,6 +7,7 @@ import (
 	"zproxy/proto/http2"
 	"zproxy/proto/ws"
 	"zproxy/proxy/forward"
+	"zproxy/proxy/retry"
 	"zproxy/upstream"
 )
 
@@ -87,7 +88,7 @@ type exchange struct {
 	cluster, endpoint      int16
 	snap                   uint16 // in snapshots: it began with
 	status                 uint16
-	again                  uint8 // see mostAttempts
+	again                  retry.Tries
 	interims               uint8 // how many have come, and see xEntered
 	state                  exchangeState
 	method                 proto.Method
@@ -438,7 +439,9 @@ func (w *Worker) endExchange(c *client, x *exchange, why string) {
 	w.journal.account(c, x, why)
 	w.tunnels.drop(x)
 	w.snaps.setEnd(c.x, 0)
-	w.retries.retryEnds(x)
+	if x.cluster >= 0 {
+		x.again.End(w.clusters[x.cluster])
+	}
 	w.leave(x)
 	w.pool.Drop(&x.backlog)
 	w.pool.Drop(&x.headQ)

@@ -1,11 +1,8 @@
 package proxy
 
 import (
-	"bytes"
-
 	"zproxy/proto"
 	"zproxy/proxy/snapshot"
-	"zproxy/upstream"
 )
 
 // golden is the step with which numbers that are drawn one after the other spread most evenly: a
@@ -41,11 +38,10 @@ func (rq *requests) fallsOver(x *exchange) bool {
 		return false
 	}
 	now, next := rq.w.clusters[x.cluster], rq.w.clusters[to]
-	if now.Shared.Available(rq.l.Now()) || now.H2 != next.H2 || !bytes.Equal(now.Host, next.Host) || now.H2 && !bytes.Equal(now.OriginScheme(), next.OriginScheme()) ||
-		next.Shared.Limited() && !next.Shared.Enter() {
+	if now.Shared.Available(rq.l.Now()) || !next.TakesHeadsOf(now) || next.Shared.Limited() && !next.Shared.Enter() {
 		return false
 	}
-	rq.w.retries.retryEnds(x)
+	x.again.End(now)
 	rq.w.leave(x)
 	if next.Shared.Limited() {
 		x.interims |= xEntered
@@ -56,8 +52,7 @@ func (rq *requests) fallsOver(x *exchange) bool {
 	x.cluster, x.tried = int16(to), 0
 	x.flags &^= xConnectFailed | xConnectTimedOut | xHandshakeFailed
 	if !x.method.Safe() { // by the rules of another upstream it might not be sent again
-		x.again &^= 3 << repeatShift
-		x.again |= uint8(upstream.RepeatNever) << repeatShift
+		x.again.Never()
 	}
 	x.state, x.soughtMs = xRouting, x.sinceMs(rq.l.Now())
 	rq.m.UpstreamFallbacks++

@@ -140,8 +140,8 @@ func (rs *responses) originStreamLost(o *origin, errno unix.Errno, unprocessed b
 		return
 	}
 	if unprocessed && x.flags&xResponseBegun == 0 {
-		if x.flags&(xBodyLost|xLongHead) == 0 && x.head.ID != 0 && x.stales() < staleRetries {
-			x.again += oneStale
+		if x.flags&(xBodyLost|xLongHead) == 0 && x.head.ID != 0 && x.again.StalesLeft() {
+			x.again.Stale()
 			rs.w.retries.sendAgain(c, x, o, false)
 			return
 		}

@@ -51,8 +51,8 @@ var plantedBugs = []plantedBug{
 		"rc.Add(r)\n",
 		"if planted(\"log\") && x.status == statusClientGone { return }\n\trc.Add(r)\n"}}},
 	{name: "twice", does: "a request that must not be repeated is sent again", patches: []patch{{
-		"x.again = uint8(cl.Retry.Repeat(h)) << repeatShift\n",
-		"x.again = uint8(cl.Retry.Repeat(h)) << repeatShift\n\tif planted(\"twice\") { x.again = 2 << repeatShift }\n"}}},
+		"x.again = retry.Of(cl.Retry.Repeat(h))\n",
+		"x.again = retry.Of(cl.Retry.Repeat(h))\n\tif planted(\"twice\") { x.again = retry.Of(2) }\n"}}},
 	{name: "leak", does: "a block is not given back", patches: []patch{{
 		`w.pool.Release(*v)`,
 		`if !planted("leak") || v.Len%64 != 63 { w.pool.Release(*v) }`}}},

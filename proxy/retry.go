@@ -2,41 +2,21 @@ package proxy
 
 import (
 	"zproxy/proto"
+	"zproxy/proxy/retry"
 	"zproxy/proxy/snapshot"
-	"zproxy/upstream"
 )
-
-// When a request is tried again: what of it is still there, whether it may be, how often, and
-// as part of how many.
 
 // retries decides on further tries of requests.
 type retries struct{ part }
 
-// x.again has, in few bits each, how often the request was sent again after a fresh connection
-// broke, or for what it brought (attempts), how often after a dead one (stales), when it may be,
-// and whether it is counted against the budget.
-const (
-	mostAttempts = 1<<3 - 1
-	oneStale     = 1 << 3
-	mostStales   = 1<<2 - 1
-	repeatShift  = 5
-	retryCounted = 1 << 7
-
-	// Where they have no room for what there may be, a constant below zero is an error of the compiler.
-	_ = uint(mostStales - staleRetries)
-	_ = uint(mostAttempts - snapshot.MaxAttempts)
-)
-
-func (x *exchange) attempts() int           { return int(x.again & mostAttempts) }
-func (x *exchange) stales() int             { return int(x.again / oneStale & mostStales) }
-func (x *exchange) repeat() upstream.Repeat { return upstream.Repeat(x.again >> repeatShift & 3) }
-
-// keepsBody says that the beginning of x's body is kept while it is sent: for an origin that
-// refuses its stream, or may refuse a PROXY header, and for another try.
+// keepsBody says that the beginning of x's body is kept while it is sent.
 func (rt *retries) keepsBody(x *exchange) bool {
-	cl := rt.w.clusters[x.cluster]
-	return cl.H2 || cl.Retry.Bodies && (x.repeat() == upstream.RepeatAlways ||
-		cl.SendProxy != 0 && x.origin != 0 && rt.w.origins.At(x.origin).flags&originUnsent != 0)
+	return x.again.KeepsBody(rt.w.clusters[x.cluster], x.origin != 0 && rt.w.origins.At(x.origin).flags&originUnsent != 0)
+}
+
+// stateOf is how far x has come.
+func (rt *retries) stateOf(x *exchange) retry.State {
+	return retry.State{Whole: rt.isWhole(x), Answered: x.flags&xResponseBegun != 0 || x.interims&mostInterims != 0}
 }
 
 // isWhole says that all is still there that was sent of the request.
@@ -47,13 +27,9 @@ func (rt *retries) isWhole(x *exchange) bool {
 	return x.flags&xBodyGiven == 0 || rt.w.clusters[x.cluster].Retry.Bodies && x.flags&xBodyLost == 0 && rt.keepsBody(x)
 }
 
-// mayTry says that the request may be sent again for this reason, were it not for the budget
-// (RFC 9110 9.2.2): nothing of a response has been passed on, all of the request is there, and
-// it was not sent too often.
+// mayTry says that the request may be sent again for this reason, were it not for the budget.
 func (rt *retries) mayTry(x *exchange, on snapshot.RetryCause) bool {
-	r := &rt.w.clusters[x.cluster].Retry
-	return r.On&on != 0 && x.flags&xResponseBegun == 0 && x.interims&mostInterims == 0 && x.repeat() == upstream.RepeatAlways &&
-		x.attempts() < r.Attempts && rt.isWhole(x)
+	return x.again.May(&rt.w.clusters[x.cluster].Retry, on, rt.stateOf(x))
 }
 
 // tries is mayTry, and counts the try.
@@ -63,40 +39,26 @@ func (rt *retries) tries(x *exchange, on snapshot.RetryCause) bool {
 
 // counts counts a try, if the budget has one more.
 func (rt *retries) counts(x *exchange) bool {
-	if cl := rt.w.clusters[x.cluster]; cl.Retry.Budget && x.again&retryCounted == 0 {
-		if !cl.Shared.BeginRetry(rt.l.Now()) {
-			rt.m.UpstreamRetriesDenied++
-			return false
-		}
-		x.again |= retryCounted
+	if !x.again.Begin(rt.w.clusters[x.cluster], rt.l.Now()) {
+		rt.m.UpstreamRetriesDenied++
+		return false
 	}
-	x.again++
 	return true
 }
 
-// triesStale is tries where a connection that had served before turns out to be dead. That was
-// nobody's fault (RFC 9112 9.3.1): it counts for itself.
+// triesStale is tries where a connection that had served before turns out to be dead.
 func (rt *retries) triesStale(x *exchange) bool {
-	if x.repeat() == upstream.RepeatNever || x.interims&mostInterims > 0 || x.stales() >= staleRetries || !rt.isWhole(x) {
+	if !x.again.MayStale(rt.stateOf(x)) {
 		return false
 	}
-	x.again += oneStale
+	x.again.Stale()
 	rt.m.UpstreamStale++
 	return true
 }
 
 // triesUnsent is tries, for a request of any method, where nothing of it has left.
 func (rt *retries) triesUnsent(x *exchange) bool {
-	r := &rt.w.clusters[x.cluster].Retry
-	return r.On&snapshot.OnConnect != 0 && x.interims&mostInterims == 0 && x.attempts() < r.Attempts && rt.isWhole(x) && rt.counts(x)
-}
-
-// retryEnds takes x out of the budget.
-func (rt *retries) retryEnds(x *exchange) {
-	if x.again&retryCounted != 0 {
-		x.again &^= retryCounted
-		rt.w.clusters[x.cluster].Shared.EndRetry()
-	}
+	return x.again.MayUnsent(&rt.w.clusters[x.cluster].Retry, rt.stateOf(x)) && rt.counts(x)
 }
 
 // tryAgain sends the request to another origin than o, which may have acted on it. (Connections

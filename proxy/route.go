@@ -5,6 +5,7 @@ import (
 	"zproxy/proto/http1"
 	"zproxy/proto/http2"
 	"zproxy/proxy/forward"
+	"zproxy/proxy/retry"
 	"zproxy/proxy/snapshot"
 	"zproxy/router"
 )
@@ -133,7 +134,7 @@ func (rq *requests) forward(c *client, x *exchange, q *forward.Request, cluster 
 	if cl.H2 && x.flags&xUpgrade != 0 {
 		line.Method, line.Protocol = forward.Connect, forward.WebSocket
 	}
-	x.again = uint8(cl.Retry.Repeat(h)) << repeatShift
+	x.again = retry.Of(cl.Retry.Repeat(h))
 	if !rq.w.heads.keepHead(x, q, cl.H2, &line, extras) {
 		rq.w.failExchange(c, x, &faultMemory)
 		return

@@ -36,9 +36,6 @@ func ownerOf(table, index uint32) uint32 { return table<<ownerShift | index }
 
 const (
 	housekeepingNs = int64(time.Second)
-	// staleRetries bounds how many dead kept-alive connections one request may
-	// meet before it is given up.
-	staleRetries = 3
 	// lingerNs is how long a peer whose stream, or WebSocket, is over may take
 	// to end its side; lingerBytes is how much of what a client still sends is
 	// read once its last answer has left (see linger.go).

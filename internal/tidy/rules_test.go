@@ -53,6 +53,7 @@ var layers = map[string]int{
 	"proxy/snapshot": 6,
 	"proxy/h2conn":   6,
 	"proxy/forward":  7,
+	"proxy/retry":    7,
 	"proxy/journal":  8,
 
 	"proxy": 10,

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"bytes"
 	stdtls "crypto/tls"
 	"strings"
 	"sync/atomic"
@@ -43,6 +44,11 @@ func withSpares(upstreams []config.Upstream) (all []*config.Upstream) {
 		}
 	}
 	return all
+}
+
+// TakesHeadsOf says that a request whose head was written for other can be sent to c.
+func (c *Cluster) TakesHeadsOf(other *Cluster) bool {
+	return c.H2 == other.H2 && bytes.Equal(c.Host, other.Host) && (!c.H2 || bytes.Equal(c.OriginScheme(), other.OriginScheme()))
 }
 
 // Cluster is what is to be known of an upstream. Immutable but for Lost.
