@@ -64,6 +64,7 @@ type Config struct {
 	Landlock   *Landlock // nil: the process is not restricted
 	DNS        DNS
 	Admin      Admin
+	Zone       string // that the process is in, once verified; "": none is known
 
 	// Warnings are settings that are valid but probably not what is meant; Want says what to look at.
 	Warnings []Error
@@ -139,6 +140,7 @@ type Upstream struct {
 
 	HashBalanceFactor int // percent; 0: no bound
 	SlowStart         time.Duration
+	Zone              string // the proxy's own
 
 	HealthCheck *HealthCheck      // nil: none
 	Outlier     *OutlierDetection // nil: none
@@ -158,8 +160,11 @@ func (u *Upstream) Speaks() string {
 // Endpoint is one origin server.
 type Endpoint struct {
 	Pos
-	Address string // "ip:port", "[ip6]:port", "name:port" or "unix:/path"
-	Weight  int
+	Address  string // "ip:port", "[ip6]:port", "name:port" or "unix:/path"
+	Weight   int
+	Priority int    // of its tier, the least first
+	Backup   bool   // behind all tiers
+	Zone     string // "": none
 }
 
 // Pool bounds the connections to the endpoints of one upstream.

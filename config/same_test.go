@@ -5,7 +5,7 @@ import "testing"
 func TestSame(t *testing.T) {
 	base := func() *Upstream {
 		return &Upstream{
-			Pos: Pos{3, 1}, Name: "a", Endpoints: []Endpoint{{Pos{4, 5}, "10.0.0.1:80", 1}},
+			Pos: Pos{3, 1}, Name: "a", Endpoints: []Endpoint{{Pos: Pos{4, 5}, Address: "10.0.0.1:80", Weight: 1}},
 			TLS: &UpstreamTLS{CA: "ca.pem", CAPEM: []byte("x"), Pins: []string{"p"}},
 		}
 	}

@@ -18,6 +18,8 @@ type DiscoveryState struct {
 type DiscoveredEndpoint struct {
 	Address  string            `json:"address"`
 	Weight   int               `json:"weight"`
+	Priority int               `json:"priority,omitempty"`
+	Backup   bool              `json:"backup,omitempty"`
 	Zone     string            `json:"zone,omitempty"`
 	Labels   []DiscoveredLabel `json:"labels,omitempty"` // by name
 	Draining bool              `json:"draining,omitempty"`

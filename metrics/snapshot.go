@@ -84,11 +84,14 @@ type EndpointState struct {
 	Weight   int    `json:"weight"`                       // gauge: in the long run
 	Set      bool   `json:"weight_set,omitempty"`         // it is another one than in the configuration
 	Grown    int    `json:"slow_start_percent,omitempty"` // gauge: how much of its weight it has, while that grows
-	Open     uint64 `json:"connections"`                  // gauge
-	Streams  uint64 `json:"streams"`                      // gauge: open on them, of HTTP/2
-	Active   uint64 `json:"active_requests"`              // gauge
-	Failures uint64 `json:"failures"`                     // attempts to connect that failed
-	Ejected  uint64 `json:"ejections"`                    // times that it was left alone for what it answered
+	Priority int    `json:"priority,omitempty"`
+	Backup   bool   `json:"backup,omitempty"`
+	Zone     string `json:"zone,omitempty"`
+	Open     uint64 `json:"connections"`     // gauge
+	Streams  uint64 `json:"streams"`         // gauge: open on them, of HTTP/2
+	Active   uint64 `json:"active_requests"` // gauge
+	Failures uint64 `json:"failures"`        // attempts to connect that failed
+	Ejected  uint64 `json:"ejections"`       // times that it was left alone for what it answered
 	// ResponseUs is the mean time to the head of a response, where the balancing is by it.
 	ResponseUs uint64 `json:"response_time_us,omitempty"`
 	Down       bool   `json:"down"`

@@ -132,6 +132,7 @@ func (s *Server) endpoints(reports []*proxy.Report) []metrics.EndpointState {
 				Failures: e.Failures(), Ejected: e.Ejections(), ResponseUs: e.ResponseTimeUs(), Down: !up, Reason: reason,
 				Broken: brokenOf(reports, c, j), Checks: s.checks.States(c, j),
 			}
+			st.Priority, st.Backup, st.Zone = c.RankOf(j)
 			if st.Weight, st.Grown, st.Set = c.WeightOf(j); st.Grown == 100 {
 				st.Grown = 0
 			}

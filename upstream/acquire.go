@@ -38,8 +38,9 @@ func (p *Pool) Quick(now int64, tried Tried, hash uint64) (d Decision, ok bool) 
 		p.notice()
 	}
 	if tried == 0 && p.woken == 0 && p.c.pressed.Load() == 0 && p.c.ill.Load() == p.roster.vacant {
-		if ready := p.ready(p.roster.all); ready != 0 {
-			ep := p.choose(now, ready, hash)
+		l := levelFor(p, now, hash)
+		if ready := p.ready(l.all); ready != 0 {
+			ep := p.choose(now, l, ready, hash)
 			if idle := p.idle.lists[ep].newest; idle != 0 {
 				p.advance(ready, ep)
 				d.Kind, d.Endpoint = Reuse, ep
@@ -195,12 +196,15 @@ func (p *Pool) spare(ep int) uint32 {
 
 // try is Acquire without the queue. Wait means that there is nothing now.
 func (p *Pool) try(now int64, tried Tried, hash uint64) Decision {
-	if p.c.panics() {
+	if panics(p, now) {
 		if d, ok := tryPanic(p, tried); ok {
 			return d
 		}
 	}
-	if p.wide != nil {
+	switch {
+	case p.roster.levels != nil:
+		return tryLevels(p, now, tried, hash)
+	case p.wide != nil:
 		return p.wide.try(p, now, tried, hash)
 	}
 	up, probe := p.survey(now)
@@ -208,21 +212,21 @@ func (p *Pool) try(now int64, tried Tried, hash uint64) Decision {
 	if live == 0 {
 		return p.tryDown(now, tried)
 	}
-	if d, ok := p.get(now, live&^uint64(tried), hash, false); ok {
+	if d, ok := p.get(now, &p.roster.level, live&^uint64(tried), hash, false); ok {
 		return d
 	}
 	if again := live & uint64(tried); again != 0 {
-		if d, ok := p.get(now, again, hash, true); ok {
+		if d, ok := p.get(now, &p.roster.level, again, hash, true); ok {
 			return d
 		}
 	}
-	return p.neighbourWith(true)
+	return p.neighbourWith(true, 0)
 }
 
-// get takes a connection or a slot of one endpoint of set.
-func (p *Pool) get(now int64, set, hash uint64, fresh bool) (Decision, bool) {
+// get takes a connection or a slot of one endpoint of set, which are of l.
+func (p *Pool) get(now int64, l *level, set, hash uint64, fresh bool) (Decision, bool) {
 	for ready := p.ready(set); ready != 0; {
-		ep := p.choose(now, ready, hash)
+		ep := p.choose(now, l, ready, hash)
 		if d, ok := p.obtain(now, ep, fresh); ok {
 			p.advance(ready, ep)
 			return d, true
@@ -275,15 +279,15 @@ func (p *Pool) reuse(ep int, node uint32) Decision {
 // neighbourWith finds the nearest loop that publishes an idle connection of an
 // endpoint that is up which nobody has asked for yet, and with claim asks for it: what
 // is claimed the loop itself leaves alone, until TakeIdle has given it away. Only
-// asked when nothing else is left. Wait: there is none.
-func (p *Pool) neighbourWith(claim bool) Decision {
+// asked when nothing else is left. most is the last level whose endpoints count. Wait: there is none.
+func (p *Pool) neighbourWith(claim bool, most int) Decision {
 	for _, n := range p.neighbour {
 		o := p.c.pools[n]
 		if p.wide != nil && !o.pub.some.Load() {
 			continue
 		}
 		for i, e := range p.c.eps {
-			if o.pub.idle[i].Load() == 0 || e.health.word.Load() != 0 {
+			if o.pub.idle[i].Load() == 0 || e.health.word.Load() != 0 || p.roster.levels != nil && int(p.roster.levelOf[i]) > most {
 				continue
 			}
 			for claimed := o.asked.claims[i].Load(); o.pub.idle[i].Load() > claimed; claimed = o.asked.claims[i].Load() {
@@ -319,7 +323,7 @@ func (p *Pool) answered(ep int) {
 // NextWaiter names none. It must not promise what try then denies, or the
 // caller would turn in circles.
 func (p *Pool) servable(now int64) bool {
-	if p.c.panics() && panicReady(p) {
+	if panics(p, now) && panicReady(p) {
 		return true
 	}
 	if !p.c.anyUsable(now) {
@@ -332,7 +336,7 @@ func (p *Pool) servable(now int64) bool {
 		up, probe := p.survey(now)
 		ready = p.ready(up|probe) != 0
 	}
-	return ready || p.neighbourWith(false).Kind == Ask
+	return ready || p.neighbourWith(false, len(p.roster.levels)).Kind == Ask
 }
 
 // enqueue makes r wait, at the front if it had been named already, and lets the

@@ -5,10 +5,10 @@ import (
 	"math/bits"
 )
 
-// choose picks one endpoint of the non-empty set. It changes nothing, so that
+// choose picks one endpoint of the non-empty set, which are of l. It changes nothing, so that
 // a choice that can not be had (another loop took the last slot) leaves no
 // trace; advance records the choice that was.
-func (p *Pool) choose(now int64, set, hash uint64) int {
+func (p *Pool) choose(now int64, l *level, set, hash uint64) int {
 	if set&(set-1) == 0 {
 		return bits.TrailingZeros64(set)
 	}
@@ -25,7 +25,7 @@ func (p *Pool) choose(now int64, set, hash uint64) int {
 		if hash == 0 {
 			return p.pick(set, hash)
 		}
-		return p.roster.keyed(p.c, set, hash)
+		return l.keyed(p, set, hash)
 	}
 	return p.best(set)
 }

@@ -58,8 +58,41 @@ func BenchmarkPick(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				key += weyl
-				p.wide.pick(p, 2, 0, key)
-				p.wide.picked(p, 0)
+				l := levelFor(p, 2, key)
+				p.wide.pick(p, 2, l, 0, key)
+				p.wide.picked(l, 0)
+			}
+		})
+	}
+}
+
+// The same where three tiers and two zones share the requests, of which some are down.
+func BenchmarkPickOfTiers(b *testing.B) {
+	for _, balance := range []Balance{RoundRobin, LeastConn, P2C, LeastTime, Random, RingHash, Maglev} {
+		b.Run(balance.String(), func(b *testing.B) {
+			c := tiered(b, Config{Balance: balance, Zone: "a"}, kindOf{n: 250, down: 150, zone: "a"}, kindOf{n: 350, down: 150, zone: "b"}, kindOf{n: 300, priority: 1}, kindOf{n: 100, backup: true})
+			p, key := c.Pool(0), uint64(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				key += weyl
+				l := levelFor(p, 2, key)
+				p.wide.pick(p, 2, l, 0, key)
+				p.wide.picked(l, 0)
+			}
+		})
+	}
+}
+
+// What a change of one of 1000 endpoints costs: the tables, and a loop's look at them.
+func BenchmarkSetWeight(b *testing.B) {
+	for _, balance := range []Balance{RoundRobin, Maglev} {
+		b.Run(balance.String(), func(b *testing.B) {
+			p := warmPool(b, balance, 1000)
+			for k := 0; b.Loop(); k++ {
+				if err := p.c.SetWeight(p.c.eps[k%1000].Address, 1+k%2); err != nil {
+					b.Fatal(err)
+				}
+				p.notice()
 			}
 		})
 	}

@@ -25,6 +25,7 @@ type Cluster struct {
 
 	_       linePad
 	ill     atomic.Int32  // endpoints that are not up: 0 spares the path of a request a look at each
+	turned  atomic.Uint32 // how often an endpoint has come up or gone down
 	changes atomic.Uint32 // address sets changed, or what checks found of one; loops compare with what they saw
 	retired atomic.Bool
 	ejected atomic.Int32
@@ -96,9 +97,9 @@ func newCluster(cfg Config, loops int, wide bool, neighbours ...[]int) (*Cluster
 	}
 	for i, ec := range cfg.Endpoints {
 		e := &Endpoint{ID: i, Address: ec.Address, Weight: ec.Weight, checkFirst: cfg.CheckFirst}
-		e.health.ill = &c.ill
+		e.health.ill, e.health.turned = &c.ill, &c.turned
 		e.health.hold(holdNoAddress)
-		c.standings = append(c.standings, standing{there: true, listed: ec.Weight, set: -1, grown: wholeWeight})
+		c.standings = append(c.standings, standing{there: true, rank: rankOf(&ec), listed: ec.Weight, set: -1, grown: wholeWeight})
 		e.Target, _ = ParseAddress(ec.Address) // validated above
 		if e.Target.Static != "" {
 			e.resolved([]string{e.Target.Static})
@@ -107,7 +108,7 @@ func newCluster(cfg Config, loops int, wide bool, neighbours ...[]int) (*Cluster
 	}
 	for i := range cfg.Slots {
 		e := &Endpoint{ID: i, slot: true, Weight: 1, checkFirst: cfg.CheckFirst}
-		e.health.ill = &c.ill
+		e.health.ill, e.health.turned = &c.ill, &c.turned
 		e.health.hold(holdNoAddress)
 		c.standings = append(c.standings, standing{listed: 1, set: -1, grown: wholeWeight})
 		c.eps = append(c.eps, e)

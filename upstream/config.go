@@ -79,8 +79,11 @@ const MaxSlots = 2 * MaxEndpoints
 // EndpointConfig is one origin. Address is ip:port, name:port or unix:/path;
 // Weight 0 means 1.
 type EndpointConfig struct {
-	Address string
-	Weight  int
+	Address  string
+	Weight   int
+	Priority int    // of its tier: 0 to MaxPriority, the least first
+	Backup   bool   // it serves only when no other is up; Priority does not count
+	Zone     string // "": none
 }
 
 // Config describes a cluster. Zero durations of the fail back-off take the
@@ -114,6 +117,7 @@ type Config struct {
 	// Slots is how many different endpoints there can be, which come and go: see
 	// Cluster.SetEndpoints. 0: Endpoints are there, always; else those are empty.
 	Slots       int
+	Zone        string        // that the proxy is in: endpoints of it are preferred; "": none is
 	SlowStart   time.Duration // in which the share of an endpoint grows that comes up, see Cluster.Grow; 0: at once
 	LoadPercent int           // balancing by key: of its share of the requests under way, that an endpoint may have, 120 to 200; 0: all
 
@@ -141,7 +145,7 @@ func (c *Config) Equal(o *Config) bool {
 // configScalars is Config without its slice, and so comparable. A test goes
 // through the fields of Config lest one be forgotten.
 type configScalars struct {
-	name                                       string
+	name, zone                                 string
 	balance                                    Balance
 	anonymous                                  bool
 	maxConnections, maxIdle, prewarm, queue    int
@@ -158,7 +162,7 @@ type configScalars struct {
 
 func (c *Config) scalars() configScalars {
 	return configScalars{
-		c.Name, c.Balance, c.Anonymous,
+		c.Name, c.Zone, c.Balance, c.Anonymous,
 		c.MaxConnections, c.MaxIdle, c.Prewarm, c.Queue, c.MaxRequests,
 		c.IdleTimeout, c.QueueTimeout,
 		c.ConnectTimeout, c.ResponseTimeout, c.StreamTimeout,
@@ -182,6 +186,9 @@ func (c *Config) validate() error {
 	for _, e := range c.Endpoints {
 		if e.Weight < 0 || e.Weight > maxWeight {
 			return bad("endpoint %q: weight %d, expected 1 to %d", e.Address, e.Weight, maxWeight)
+		}
+		if e.Priority < 0 || e.Priority > MaxPriority {
+			return bad("endpoint %q: priority %d, expected 0 to %d", e.Address, e.Priority, MaxPriority)
 		}
 		if _, err := ParseAddress(e.Address); err != nil {
 			return bad("endpoint %v", err)

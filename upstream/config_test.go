@@ -88,7 +88,7 @@ func TestValidate(t *testing.T) {
 		"too many":     {Endpoints: endpoints(make([]int, MaxEndpoints+1)...)},
 		"weight":       {Endpoints: endpoints(-1)},
 		"large weight": {Endpoints: endpoints(maxWeight + 1)},
-		"address":      {Endpoints: []EndpointConfig{{"nonsense", 1}}},
+		"address":      {Endpoints: []EndpointConfig{{Address: "nonsense", Weight: 1}}},
 		"connections":  {Endpoints: endpoints(1), MaxConnections: -1},
 		"idle":         {Endpoints: endpoints(1), MaxIdle: -1},
 		"prewarm":      {Endpoints: endpoints(1), Prewarm: 1 << 31},

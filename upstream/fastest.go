@@ -95,10 +95,10 @@ func fastest(p *Pool, now int64, set, hash uint64) int {
 
 // fastest draws some endpoints, with chances in proportion to their weights, and is the one that
 // would take the least time, of those that are up if there are any.
-func (w *wide) fastest(p *Pool, now int64, hash uint64) int {
+func (w *wide) fastest(p *Pool, now int64, l *level, hash uint64) int {
 	best, least, up := -1, 0.0, false
 	for range leastDraws {
-		ep := w.draw(p, hash)
+		ep := w.draw(p, l, hash)
 		well := p.c.eps[ep].health.word.Load() == 0
 		wait := waitAt(p, now, ep)
 		if best < 0 || well && !up || well == up && wait < least {

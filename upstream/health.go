@@ -17,11 +17,12 @@ import (
 // endpoint that is held has a back-off without end, and no failures: what
 // becomes of requests does not change that.
 type health struct {
-	word  atomic.Uint64
-	holds atomic.Uint32 // of holdNoAddress and its like: the word follows, see settle
-	ill   *atomic.Int32 // of the cluster: how many of its words are not zero
-	since atomic.Int64  // when the current outage began
-	bad   atomic.Int32  // failed responses in a row while up
+	word   atomic.Uint64
+	holds  atomic.Uint32  // of holdNoAddress and its like: the word follows, see settle
+	ill    *atomic.Int32  // of the cluster: how many of its words are not zero
+	turned *atomic.Uint32 // of the cluster: how often ill has changed
+	since  atomic.Int64   // when the current outage began
+	bad    atomic.Int32   // failed responses in a row while up
 }
 
 const (
@@ -66,9 +67,15 @@ func (h *health) settle() {
 		case !held:
 			h.clear(w)
 		case h.word.CompareAndSwap(w, healthHeld) && w == 0:
-			h.ill.Add(1)
+			h.turns(1)
 		}
 	}
+}
+
+// turns counts that the endpoint is ill, or no more. The word has changed before.
+func (h *health) turns(d int32) {
+	h.ill.Add(d)
+	h.turned.Add(1)
 }
 
 // until in ns; rounded up, so that a back-off never ends early.
@@ -118,7 +125,7 @@ func (h *health) fail(now int64, cause uint64, first, longest int64, jitter uint
 		next := untilWord(now+wait) | cause | fails
 		if h.word.CompareAndSwap(w, next) {
 			if w == 0 {
-				h.ill.Add(1)
+				h.turns(1)
 				h.since.Store(now)
 			}
 			return
@@ -137,7 +144,7 @@ func (h *health) connected() {
 // clear makes the endpoint up if its word is still w, which is not 0.
 func (h *health) clear(w uint64) {
 	if h.word.CompareAndSwap(w, 0) {
-		h.ill.Add(-1)
+		h.turns(-1)
 	}
 }
 

@@ -250,7 +250,7 @@ func TestFailedResponses(t *testing.T) {
 }
 
 func TestUnresolvedEndpoint(t *testing.T) {
-	c := mustCluster(t, Config{Queue: 4, Endpoints: []EndpointConfig{{"db.test:80", 1}}}, 1)
+	c := mustCluster(t, Config{Queue: 4, Endpoints: []EndpointConfig{{Address: "db.test:80", Weight: 1}}}, 1)
 	p, e := c.Pool(0), c.eps[0]
 	if d := p.Acquire(1, 1, 0, 0); d.Kind != Refuse || d.Reason != NotResolved || d.Reason.String() == "" {
 		t.Fatalf("got %+v", d)
@@ -283,7 +283,7 @@ func TestUnresolvedEndpoint(t *testing.T) {
 func TestAddressesOfOneName(t *testing.T) {
 	c := mustCluster(t, Config{
 		FailBackoff: 100 * time.Millisecond, FailBackoffMax: time.Second, ConnectTimeout: time.Second,
-		MaxIdle: 9, Endpoints: []EndpointConfig{{"db.test:80", 1}},
+		MaxIdle: 9, Endpoints: []EndpointConfig{{Address: "db.test:80", Weight: 1}},
 	}, 1)
 	c.Resolved(0, []string{"[::1]:80", "127.0.0.1:80"})
 	p, e, now := c.Pool(0), c.eps[0], int64(time.Hour)
@@ -318,7 +318,7 @@ func TestAddressesOfOneName(t *testing.T) {
 }
 
 func TestVanishedAddress(t *testing.T) {
-	c := mustCluster(t, Config{MaxIdle: 9, Endpoints: []EndpointConfig{{"db.test:80", 1}}}, 1)
+	c := mustCluster(t, Config{MaxIdle: 9, Endpoints: []EndpointConfig{{Address: "db.test:80", Weight: 1}}}, 1)
 	c.Resolved(0, []string{"10.0.0.1:80", "10.0.0.2:80"})
 	p, set := c.Pool(0), c.eps[0].Set()
 	for id := range uint64(4) {

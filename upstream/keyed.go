@@ -32,20 +32,25 @@ func (c *Config) bounded() bool { return c.LoadPercent != 0 && c.Balance.byKey()
 // share of those under way on all loops, rounded up. Endpoints that are not up leave their
 // shares to the others; each counts as one of average weight. Loops that choose at
 // the same moment may pass the bound by one request each.
-func (r *roster) over(c *Cluster, ep int) bool { return r.bounds != nil && r.overBound(c, ep) }
+// Of those under way a level has the part that it gets.
+func (l *level) over(p *Pool, ep int) bool { return l.bounds != nil && l.overBound(p, ep) }
 
-func (r *roster) overBound(c *Cluster, ep int) bool {
-	up := max(1, len(c.eps)-int(c.ill.Load()))
-	return float64(c.eps[ep].busy.Load())*float64(up) >= float64(c.underWay.Load()+1)*r.bounds[ep]
+func (l *level) overBound(p *Pool, ep int) bool {
+	c := p.c
+	up, load := max(1, len(c.eps)-int(c.ill.Load())), float64(c.underWay.Load()+1)
+	if p.roster.levels != nil {
+		up, load = max(1, p.split.upCount[l.n]), load*p.split.part[l.n]
+	}
+	return float64(c.eps[ep].busy.Load())*float64(up) >= load*l.bounds[ep]
 }
 
 // keyed is the endpoint of the non-empty set that key belongs to: of its places the first
 // one that is in the set and not over its bound. Where none is, the endpoints come in an
 // order that follows from the key, and at last the bound does not count.
-func (r *roster) keyed(c *Cluster, set, key uint64) int {
-	if r.places != nil { // else all in the set have come since
+func (l *level) keyed(p *Pool, set, key uint64) int {
+	if l.places != nil { // else all in the set have come since
 		for k := range keyedAttempts {
-			if ep := r.places.at(key, k); set&(1<<ep) != 0 && !r.over(c, ep) {
+			if ep := l.places.at(key, k); set&(1<<ep) != 0 && !l.over(p, ep) {
 				return ep
 			}
 		}
@@ -53,7 +58,7 @@ func (r *roster) keyed(c *Cluster, set, key uint64) int {
 	turn := int(spread(key) % wordEndpoints)
 	turned := bits.RotateLeft64(set, -turn)
 	for m := turned; m != 0; m &= m - 1 {
-		if ep := (bits.TrailingZeros64(m) + turn) % wordEndpoints; !r.over(c, ep) {
+		if ep := (bits.TrailingZeros64(m) + turn) % wordEndpoints; !l.over(p, ep) {
 			return ep
 		}
 	}

@@ -544,6 +544,13 @@ func TestModel(t *testing.T) {
 			if faulty {
 				cfg.Endpoints = append(cfg.Endpoints, EndpointConfig{Address: "name.test:80", Weight: 1})
 			}
+			if seed%2 == 1 {
+				cfg.Zone = "a"
+				for i := range cfg.Endpoints {
+					e := &cfg.Endpoints[i]
+					e.Priority, e.Backup, e.Zone = rng.IntN(2), rng.IntN(4) == 0, string(rune('a'+rng.IntN(2)))
+				}
+			}
 			t.Run(fmt.Sprintf("faulty=%v/wide=%v/seed=%d", faulty, kind.wide, seed), func(t *testing.T) {
 				m := newModel(t, cfg, 1+rng.IntN(4), kind.wide, seed)
 				m.faulty = faulty

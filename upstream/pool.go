@@ -68,6 +68,7 @@ type Pool struct {
 	wide    *wide  // nil: they are
 	eps     []poolEndpoint
 	roster  *roster // of Cluster.roster, what was seen
+	split   split   // of requests between its levels, if there are several
 
 	queue     Turns
 	woken     uint64 // waiter that NextWaiter named last, +1; 0: none
@@ -120,10 +121,12 @@ func newPool(c *Cluster, loop, loops int, neighbours []int) *Pool {
 		p.eps[i].weight = weight
 		total += weight
 	}
+	p.split.reset(len(p.roster.levels))
 	// Loops start at different points of the same sequence: were they to start
 	// together, the first endpoint would get the first request of each.
 	if c.wide {
-		p.wide = &wide{at: len(p.roster.turns) * loop / loops, rests: make([]bool, len(c.eps))}
+		p.wide = &wide{loops: loops, rests: make([]bool, len(c.eps))}
+		enlist(p, p.roster)
 		return p
 	}
 	if all := p.roster.all; all != 0 {

@@ -200,7 +200,7 @@ func TestConcurrentLoops(t *testing.T) {
 		t.Run(balance.String(), func(t *testing.T) {
 			c, err := NewCluster(Config{
 				Name: "race", Balance: balance, MaxConnections: 3, MaxIdle: 3, Queue: 1 << 20,
-				Endpoints: []EndpointConfig{{"127.0.0.1:1", 1}, {"127.0.0.1:2", 2}},
+				Endpoints: []EndpointConfig{{Address: "127.0.0.1:1", Weight: 1}, {Address: "127.0.0.1:2", Weight: 2}},
 			}, loops)
 			if err != nil {
 				t.Fatal(err)
@@ -273,7 +273,7 @@ func TestNoLostWakeUp(t *testing.T) {
 	}
 	c, err := NewCluster(Config{
 		Name: "wake", MaxConnections: 1, MaxIdle: 1, Queue: 4,
-		Endpoints: []EndpointConfig{{"127.0.0.1:1", 1}},
+		Endpoints: []EndpointConfig{{Address: "127.0.0.1:1", Weight: 1}},
 	}, 2)
 	if err != nil {
 		t.Fatal(err)
@@ -343,7 +343,7 @@ func TestNoLostWakeUp(t *testing.T) {
 func TestResolverBesideALoop(t *testing.T) {
 	c, err := NewCluster(Config{
 		Name: "names", MaxConnections: 8, MaxIdle: 8, IdleTimeout: time.Hour,
-		Endpoints: []EndpointConfig{{"db.test:80", 1}},
+		Endpoints: []EndpointConfig{{Address: "db.test:80", Weight: 1}},
 	}, 1)
 	if err != nil {
 		t.Fatal(err)

@@ -8,12 +8,12 @@ package upstream
 
 // roster is which endpoints there are at a time. Immutable; a loop has the one that it noticed last.
 type roster struct {
-	all     uint64     // one bit per endpoint, if that is one word
-	turns   []uint16   // else the turns of a wide cluster
-	weights []int64    // by number
-	places  *placement // of keys; nil: there are none to balance by
-	bounds  []float64  // by number, see over; nil: there are none
-	vacant  int32      // slots without an endpoint, and drained endpoints, which count as ill: see health
+	level             // all endpoints: with levels, not to be chosen from
+	levels  []level   // what they are divided into; nil: nothing
+	weights []int64   // by number
+	base    []float64 // by number, with levels: weight in the long run
+	levelOf []uint8   // by number, with levels
+	vacant  int32     // slots without an endpoint, and drained endpoints, which count as ill: see health
 }
 
 // newRoster is the one of the endpoints that there are.
@@ -24,18 +24,16 @@ func (c *Cluster) newRoster() *roster {
 		switch {
 		case !c.standings[i].there || e.Weight == 0:
 			r.vacant++
-		case !c.wide:
-			r.all |= 1 << i
-			fallthrough
 		default:
 			present = append(present, e)
 		}
 	}
-	if len(present) > 0 {
-		if c.wide {
-			r.turns = turnsOf(present, r.weights)
-		}
-		r.places, r.bounds = newPlacement(c.cfg.Balance, present), c.boundsOf(present)
+	if r.levels = levelsOf(c, r, present); r.levels == nil {
+		r.level.fill(c, r, present)
+		return r
+	}
+	for i := range r.levels {
+		r.all |= r.levels[i].all
 	}
 	return r
 }
@@ -86,9 +84,10 @@ func (c *Cluster) setEndpoints(list []EndpointConfig) (lacking int) {
 		if !known {
 			e.Address, e.Target = want.Address, Address{Static: want.Address}
 		}
-		was := e.Weight
-		c.place(e, min(max(1, want.Weight), maxWeight), slow)
-		changed = changed || e.Vacant() || e.Weight != was
+		was, stood := e.Weight, c.standings[i]
+		want.Weight = min(max(1, want.Weight), maxWeight)
+		c.place(e, &want, slow)
+		changed = changed || e.Vacant() || e.Weight != was || c.standings[i].rank != stood.rank
 		if e.Vacant() {
 			e.health.bad.Store(0)
 			e.resolved([]string{want.Address})
@@ -131,10 +130,26 @@ func enlist(p *Pool, r *roster) {
 			p.eps[i].current = 0
 		}
 	}
+	p.split.reset(len(r.levels))
 	if w := p.wide; w != nil {
 		w.drawn = 0
-		if w.at >= len(r.turns) {
-			w.at = 0
+		if n := max(1, len(r.levels)); len(w.at) != n {
+			w.at = make([]int, n)
+			for i := range w.at {
+				w.at[i] = -1
+			}
+		}
+		for i := range w.at {
+			turns := len(r.turns)
+			if len(r.levels) > 0 {
+				turns = len(r.levels[i].turns)
+			}
+			if w.at[i] < 0 { // loops begin at different ones
+				w.at[i] = turns * p.loop / w.loops
+			}
+			if w.at[i] >= turns {
+				w.at[i] = 0
+			}
 		}
 	}
 }

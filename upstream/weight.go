@@ -19,11 +19,25 @@ const (
 
 // standing is what the share of an endpoint follows from. Guarded by Cluster.changing.
 type standing struct {
-	there  bool
+	there bool
+	rank
 	listed int   // its weight in the configuration, or as it was found
 	set    int   // its weight as set by SetWeight; -1: it was not
 	grown  int   // percent of its weight that it has; below wholeWeight: slow start
 	since  int64 // when slow start began; 0: it is not up yet
+}
+
+// rank says before which others an endpoint is preferred.
+type rank struct {
+	tier int // its priority, or backupTier
+	zone string
+}
+
+func rankOf(e *EndpointConfig) rank {
+	if e.Backup {
+		return rank{backupTier, e.Zone}
+	}
+	return rank{e.Priority, e.Zone}
 }
 
 // weight is that of an endpoint in the long run.
@@ -34,9 +48,9 @@ func (s *standing) weight() int {
 	return s.listed
 }
 
-// place makes e an endpoint with this weight. It has the standing it had in the cluster before, if it
+// place makes e the endpoint that is wanted. It has the standing it had in the cluster before, if it
 // had one; else, with slow, its share begins to grow. With changing locked.
-func (c *Cluster) place(e *Endpoint, weight int, slow bool) {
+func (c *Cluster) place(e *Endpoint, want *EndpointConfig, slow bool) {
 	s := &c.standings[e.ID]
 	if !s.there {
 		was, known := c.awaited[e.Address]
@@ -51,9 +65,10 @@ func (c *Cluster) place(e *Endpoint, weight int, slow bool) {
 		}
 		s.there = true
 	}
-	if s.listed != weight {
-		s.listed, s.set = weight, -1
+	if s.listed != want.Weight {
+		s.listed, s.set = want.Weight, -1
 	}
+	s.rank = rankOf(want)
 	e.Weight = s.weight()
 }
 
@@ -92,6 +107,17 @@ func (c *Cluster) WeightOf(ep int) (weight, grown int, set bool) {
 	return s.weight(), s.grown, s.set >= 0
 }
 
+// RankOf says before which others endpoint ep is preferred.
+func (c *Cluster) RankOf(ep int) (priority int, backup bool, zone string) {
+	c.changing.Lock()
+	r := c.standings[ep].rank
+	c.changing.Unlock()
+	if r.tier == backupTier {
+		return 0, true, r.zone
+	}
+	return r.tier, false, r.zone
+}
+
 // Succeed has c begin with what is known of the endpoints of the cluster before it: weights that
 // were set, where the endpoint's own is the same, and how far slow start is. What old had not is new,
 // and begins with slow start. Called before c is in use.
@@ -113,7 +139,7 @@ func (c *Cluster) Succeed(old *Cluster) {
 	for i, e := range c.eps {
 		if s := &c.standings[i]; s.there {
 			s.there = false
-			c.place(e, s.listed, slow)
+			c.place(e, &c.cfg.Endpoints[i], slow)
 		}
 	}
 	c.enrol()

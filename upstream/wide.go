@@ -25,7 +25,8 @@ const (
 
 // wide is what a loop's share of a wide cluster has instead of sets.
 type wide struct {
-	at    int    // in roster.turns: whose turn is next
+	at    []int // by level, in its turns: whose turn is next
+	loops int
 	drawn int    // what quick has drawn and could not have, +1: try goes on with it, 0: nothing
 	rests []bool // by endpoint, see Pool.resting
 }
@@ -83,43 +84,43 @@ func gcd(a, b int64) int64 {
 }
 
 // pick is the endpoint that the balancing prefers, at the k-th attempt of a request.
-func (w *wide) pick(p *Pool, now int64, k int, hash uint64) int {
+func (w *wide) pick(p *Pool, now int64, l *level, k int, hash uint64) int {
 	switch p.c.cfg.Balance {
 	case LeastConn:
-		return w.least(p, leastDraws, hash)
+		return w.least(p, l, leastDraws, hash)
 	case P2C:
-		return w.least(p, 2, hash)
+		return w.least(p, l, 2, hash)
 	case LeastTime:
-		return w.fastest(p, now, hash)
+		return w.fastest(p, now, l, hash)
 	case Random:
-		return w.draw(p, hash)
+		return w.draw(p, l, hash)
 	case RingHash, Maglev:
 		if hash == 0 {
-			return w.draw(p, hash)
+			return w.draw(p, l, hash)
 		}
-		return p.roster.places.at(hash, k)
+		return l.places.at(hash, k)
 	}
-	return int(p.roster.turns[w.turn(p, k)])
+	return int(l.turns[w.turn(l, k)])
 }
 
 // turn is the place in turns of the k-th attempt.
-func (w *wide) turn(p *Pool, k int) int {
-	at := w.at + k
-	for at >= len(p.roster.turns) {
-		at -= len(p.roster.turns)
+func (w *wide) turn(l *level, k int) int {
+	at := w.at[l.n] + k
+	for at >= len(l.turns) {
+		at -= len(l.turns)
 	}
 	return at
 }
 
 // picked records that the k-th attempt was good.
-func (w *wide) picked(p *Pool, k int) { w.at = w.turn(p, k+1) }
+func (w *wide) picked(l *level, k int) { w.at[l.n] = w.turn(l, k+1) }
 
 // least draws n endpoints, with chances in proportion to their weights, and is the one
 // with the fewest busy connections per weight, of those that are up if there are any.
-func (w *wide) least(p *Pool, n int, hash uint64) int {
-	best := w.draw(p, hash)
+func (w *wide) least(p *Pool, l *level, n int, hash uint64) int {
+	best := w.draw(p, l, hash)
 	for range n - 1 {
-		ep := w.draw(p, hash)
+		ep := w.draw(p, l, hash)
 		a, b := p.c.eps[ep], p.c.eps[best]
 		switch up, was := a.health.word.Load() == 0, b.health.word.Load() == 0; {
 		case up != was:
@@ -133,24 +134,28 @@ func (w *wide) least(p *Pool, n int, hash uint64) int {
 	return best
 }
 
-func (w *wide) draw(p *Pool, hash uint64) int {
-	at, _ := bits.Mul64(p.rand()^hash, uint64(len(p.roster.turns)))
-	return int(p.roster.turns[at])
+func (w *wide) draw(p *Pool, l *level, hash uint64) int {
+	at, _ := bits.Mul64(p.rand()^hash, uint64(len(l.turns)))
+	return int(l.turns[at])
 }
 
 // quick is Pool.Quick.
 func (w *wide) quick(p *Pool, now int64, tried Tried, hash uint64) (d Decision, ok bool) {
-	if tried != 0 || p.woken != 0 || p.c.pressed.Load() != 0 || len(p.roster.turns) == 0 {
+	if tried != 0 || p.woken != 0 || p.c.pressed.Load() != 0 {
 		return d, false
 	}
-	ep := w.pick(p, now, 0, hash)
+	l := levelFor(p, now, hash)
+	if p.split.probe != 0 || len(l.turns) == 0 {
+		return d, false
+	}
+	ep := w.pick(p, now, l, 0, hash)
 	idle := p.idle.lists[ep].newest
-	if idle == 0 || p.c.eps[ep].health.word.Load() != 0 || p.roster.over(p.c, ep) {
+	if idle == 0 || p.c.eps[ep].health.word.Load() != 0 || l.over(p, ep) {
 		// To draw anew would favour those that have idle connections.
-		w.drawn = ep + 1
+		w.drawn, p.split.drawn = ep+1, l.n+1
 		return d, false
 	}
-	w.picked(p, 0)
+	w.picked(l, 0)
 	d.Kind, d.Endpoint = Reuse, ep
 	d.Conn, d.Addr = p.takeIdle(ep, idle)
 	p.stats.Reused++
@@ -159,55 +164,80 @@ func (w *wide) quick(p *Pool, now int64, tried Tried, hash uint64) (d Decision, 
 
 // try is Pool.try.
 func (w *wide) try(p *Pool, now int64, tried Tried, hash uint64) Decision {
+	l := &p.roster.level
+	if d, ok := w.attempt(p, now, l, tried, hash); ok {
+		return d
+	}
+	for _, again := range [2]bool{false, true} {
+		if again && tried == 0 {
+			break
+		}
+		if d, ok := w.scan(p, now, l, tried, again, hash); ok {
+			return d
+		}
+	}
+	if !p.c.anyUsable(now) {
+		return p.tryDown(now, tried)
+	}
+	return p.neighbourWith(true, 0)
+}
+
+// attempt makes a few picks.
+func (w *wide) attempt(p *Pool, now int64, l *level, tried Tried, hash uint64) (d Decision, ok bool) {
 	drawn := w.drawn
 	w.drawn = 0
 	attempts := wideAttempts
 	switch {
-	case len(p.roster.turns) == 0:
+	case len(l.turns) == 0, p.roster.levels != nil && p.split.upCount[l.n] == 0:
 		attempts = 0
-	case p.roster.places != nil:
+	case l.places != nil:
 		attempts = keyedAttempts
 	}
 	for k := range attempts {
 		ep := drawn - 1
 		if k > 0 || drawn == 0 {
-			ep = w.pick(p, now, k, hash)
+			ep = w.pick(p, now, l, k, hash)
 		}
-		if w.ready(p, now, ep) && !p.c.hasTried(tried, ep) && !p.roster.over(p.c, ep) {
+		if w.ready(p, now, ep) && !p.c.hasTried(tried, ep) && !l.over(p, ep) {
 			if d, ok := p.obtain(now, ep, false); ok {
-				w.picked(p, k)
-				return d
+				w.picked(l, k)
+				return d, true
 			}
 		}
 	}
-	n, live := len(p.c.eps), false
+	return d, false
+}
+
+// scan looks at all endpoints of l, from a random one on: first at those that are not over their bounds, if there are
+// any; with again at those that have been tried.
+func (w *wide) scan(p *Pool, now int64, l *level, tried Tried, again bool, hash uint64) (d Decision, ok bool) {
+	n := len(p.c.eps)
+	if p.roster.levels != nil {
+		n = len(l.members)
+	}
 	start := p.rand()
-	if p.roster.places != nil && hash != 0 {
+	if l.places != nil && hash != 0 {
 		start = spread(hash) // the same for each request with this key
 	}
 	from, _ := bits.Mul64(start, uint64(n))
-	for _, pass := range [...]struct{ again, bounded bool }{{false, true}, {false, false}, {true, false}} {
-		if pass.bounded && p.roster.bounds == nil || pass.again && tried == 0 {
+	for _, bounded := range [2]bool{true, false} {
+		if bounded && (l.bounds == nil || again) {
 			continue
 		}
 		for i := range n {
 			ep := (int(from) + i) % n
-			if !usable(p.c.eps[ep].health.word.Load(), now) {
+			if p.roster.levels != nil {
+				ep = int(l.members[ep])
+			}
+			if p.c.hasTried(tried, ep) != again || !w.ready(p, now, ep) || bounded && l.over(p, ep) {
 				continue
 			}
-			live = true
-			if p.c.hasTried(tried, ep) != pass.again || !w.ready(p, now, ep) || pass.bounded && p.roster.over(p.c, ep) {
-				continue
-			}
-			if d, ok := p.obtain(now, ep, pass.again); ok {
-				return d
+			if d, ok := p.obtain(now, ep, again); ok {
+				return d, true
 			}
 		}
 	}
-	if !live {
-		return p.tryDown(now, tried)
-	}
-	return p.neighbourWith(true)
+	return d, false
 }
 
 // ready says that ep may be used, and has an idle connection here or a free slot.

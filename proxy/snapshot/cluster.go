@@ -126,9 +126,10 @@ func compileCluster(u *config.Upstream, loops int, near [][]int) (*Cluster, erro
 		Retries:       compileRetryBudget(u),
 		LoadPercent:   u.HashBalanceFactor,
 		SlowStart:     u.SlowStart,
+		Zone:          u.Zone,
 	}
 	for _, e := range u.Endpoints {
-		uc.Endpoints = append(uc.Endpoints, upstream.EndpointConfig{Address: e.Address, Weight: e.Weight})
+		uc.Endpoints = append(uc.Endpoints, upstream.EndpointConfig{Address: e.Address, Weight: e.Weight, Priority: e.Priority, Backup: e.Backup, Zone: e.Zone})
 	}
 	uc.Slots = slotsOf(u)
 	shared, err := upstream.NewCluster(uc, loops, near...)

@@ -207,7 +207,7 @@ func (f *feed) state(now time.Time) metrics.DiscoveryState {
 		s.AgeSec = now.Sub(f.heard).Seconds()
 	}
 	for i, e := range f.list {
-		s.Endpoints[i] = metrics.DiscoveredEndpoint{Address: e.Address, Weight: e.Weight, Zone: e.Zone, Draining: e.Draining}
+		s.Endpoints[i] = metrics.DiscoveredEndpoint{Address: e.Address, Weight: e.Weight, Priority: e.Priority, Backup: e.Backup, Zone: e.Zone, Draining: e.Draining}
 		for _, name := range slices.Sorted(maps.Keys(e.Labels)) {
 			s.Endpoints[i].Labels = append(s.Endpoints[i].Labels, metrics.DiscoveredLabel{Name: name, Value: e.Labels[name]})
 		}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"zproxy/upstream"
 )
 
 const (
@@ -173,6 +175,16 @@ func parseEndpoint(n *yaml.Node, e *Endpoint) error {
 				return bad("1 to 256")
 			}
 			e.Weight = w
+		case "priority":
+			priority, err := strconv.Atoi(v.Value)
+			if err != nil || priority < 0 || priority > upstream.MaxPriority {
+				return bad("0 to " + strconv.Itoa(upstream.MaxPriority))
+			}
+			e.Priority = priority
+		case "backup":
+			if e.Backup = v.Value == "true"; !e.Backup && v.Value != "false" {
+				return bad("true or false")
+			}
 		case "zone":
 			e.Zone = v.Value
 		case "labels":
@@ -184,8 +196,11 @@ func parseEndpoint(n *yaml.Node, e *Endpoint) error {
 				return bad("ready or draining")
 			}
 		default:
-			return fmt.Errorf("line %d: %q is not known: address, weight, zone, labels and state are", n.Content[i].Line, key)
+			return fmt.Errorf("line %d: %q is not known: address, weight, priority, backup, zone, labels and state are", n.Content[i].Line, key)
 		}
+	}
+	if e.Backup && seen["priority"] {
+		return fmt.Errorf("line %d: an endpoint with priority and backup: it is one of them", n.Line)
 	}
 	if !seen["address"] {
 		return fmt.Errorf("line %d: an endpoint without address", n.Line)

@@ -16,6 +16,8 @@ import (
 type Endpoint struct {
 	Address  string // "ip:port", "[ip6]:port" or "unix:/path"
 	Weight   int    // at least 1
+	Priority int    // of its tier, the least first
+	Backup   bool   // behind all tiers
 	Zone     string
 	Labels   map[string]string
 	Draining bool // it ends: it gets requests only where no other can
@@ -84,7 +86,7 @@ func tidied(list []Endpoint) ([]Endpoint, error) {
 
 func sameList(a, b []Endpoint) bool {
 	return slices.EqualFunc(a, b, func(a, b Endpoint) bool {
-		return a.Address == b.Address && a.Weight == b.Weight && a.Zone == b.Zone && a.Draining == b.Draining && maps.Equal(a.Labels, b.Labels)
+		return a.Address == b.Address && a.Weight == b.Weight && a.Priority == b.Priority && a.Backup == b.Backup && a.Zone == b.Zone && a.Draining == b.Draining && maps.Equal(a.Labels, b.Labels)
 	})
 }
 
@@ -93,7 +95,7 @@ func serving(list []Endpoint) (out []upstream.EndpointConfig) {
 	for _, draining := range [2]bool{false, true} {
 		for _, e := range list {
 			if e.Draining == draining {
-				out = append(out, upstream.EndpointConfig{Address: e.Address, Weight: e.Weight})
+				out = append(out, upstream.EndpointConfig{Address: e.Address, Weight: e.Weight, Priority: e.Priority, Backup: e.Backup, Zone: e.Zone})
 			}
 		}
 		if len(out) > 0 {
