@@ -393,6 +393,7 @@ func TestProcessGauges(t *testing.T) {
 		"go_info":                       {1, 1},
 		"go_goroutines":                 {1, 1000},
 		"go_heap_objects_bytes":         {1 << 10, 1 << 32},
+		"go_heap_live_bytes":            {0, 1 << 32}, // nothing was collected yet
 		"go_memory_bytes":               {1 << 20, 1 << 32},
 		"go_gc_cycles_total":            {0, 1e6},
 		"go_heap_allocs_total":          {1, 1e12},

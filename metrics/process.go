@@ -42,6 +42,7 @@ func runtimeGauges() []Gauge {
 		{Name: "go_info", Labels: Labels("version", runtime.Version()), Help: "Always 1: the Go release the program was built with.", Value: 1},
 		{Name: "go_goroutines", Help: "Goroutines."},
 		{Name: "go_heap_objects_bytes", Help: "Memory in live and unswept heap objects."},
+		{Name: "go_heap_live_bytes", Help: "Memory in heap objects that were in use at the last garbage collection."},
 		{Name: "go_memory_bytes", Help: "All memory mapped by the Go runtime."},
 		{Name: "go_gc_cycles_total", Help: "Garbage collections completed."},
 		{Name: "go_heap_allocs_total", Help: "Heap objects ever allocated."},
@@ -49,6 +50,7 @@ func runtimeGauges() []Gauge {
 	samples := [...]rt.Sample{
 		{Name: "/sched/goroutines:goroutines"},
 		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/gc/heap/live:bytes"},
 		{Name: "/memory/classes/total:bytes"},
 		{Name: "/gc/cycles/total:gc-cycles"},
 		{Name: "/gc/heap/allocs:objects"},
