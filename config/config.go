@@ -140,7 +140,8 @@ type Upstream struct {
 
 	HashBalanceFactor int // percent; 0: no bound
 	SlowStart         time.Duration
-	Zone              string // the proxy's own
+	Zone              string         // the proxy's own
+	Sticky            *StickySession // nil: none
 
 	HealthCheck *HealthCheck      // nil: none
 	Outlier     *OutlierDetection // nil: none

@@ -183,6 +183,7 @@ func (d *decoder) verifyUpstreams(c *Config, n *yaml.Node) {
 		d.verifyRetry(u, item, here)
 		d.verifyBalance(u, item, here)
 		d.verifyTiers(u, resolve(child(item, "endpoints")), here)
+		d.verifySticky(u, item, here)
 		d.verifyHealthCheck(c, u, resolve(child(item, "health_check")), &path{up: here, key: "health_check"})
 		endpoints := resolve(child(item, "endpoints"))
 		seen := make(map[string]bool, len(u.Endpoints))

@@ -249,9 +249,12 @@ func (w *Worker) dispatch(c *client, x *exchange) {
 	}
 	p := w.origins.pools[x.cluster]
 	hash := w.requests.hash(c.x, x)
-	d, ok := p.Quick(w.l.Now(), x.tried, hash)
+	d, ok, stick := upstream.Decision{}, false, w.requests.stick(c.x, x)
+	if stick == 0 {
+		d, ok = p.Quick(w.l.Now(), x.tried, hash)
+	}
 	if !ok {
-		d = p.AcquireFor(w.l.Now(), &upstream.Request{Waiter: c.x, Client: w.scarce.asker(c, x), Tried: x.tried, Hash: hash})
+		d = p.AcquireFor(w.l.Now(), &upstream.Request{Waiter: c.x, Client: w.scarce.asker(c, x), Tried: x.tried, Hash: hash, Stick: stick})
 	}
 	switch d.Kind {
 	case upstream.Reuse:

@@ -408,7 +408,7 @@ func (lg *legs) responseHead(c *client, x *exchange, h *proto.Head, end bool) []
 		lg.w.frames.response(c, x, h, end)
 		return nil
 	}
-	return lg.w.lines.response(x, h, end)
+	return lg.w.lines.response(c, x, h, end)
 }
 
 // interim gives a client a head that has no content, and behind which its
@@ -440,12 +440,12 @@ func (lg *legs) switched(c *client, x *exchange, o *origin, h *proto.Head) {
 		h.Status = 200
 	}
 	x.status = h.Status
-	f, fields := &lg.w.snap.Forwarding, &lg.w.heads.fields
+	f, fields, stuck := &lg.w.snap.Forwarding, &lg.w.heads.fields, lg.w.requests.stuck(c, x)
 	if c.stream != 0 {
-		lg.interim(c, x, h, fields.Response(f, h, lg.l.WallMs()))
+		lg.interim(c, x, h, fields.Response(f, h, lg.l.WallMs(), &stuck))
 		return
 	}
-	lg.interim(c, x, h, fields.ResponseLines(f, h, lg.l.WallMs(), lg.w.tunnels.Accept()))
+	lg.interim(c, x, h, fields.ResponseLines(f, h, lg.l.WallMs(), &stuck, lg.w.tunnels.Accept()))
 }
 
 // responseData gives a client bytes of its response's body, of which had came before. It

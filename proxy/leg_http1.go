@@ -58,7 +58,7 @@ func (ln *lines) requestEnd(x *exchange, o *origin) {
 }
 
 // response writes h as the client gets it, and decides how its body ends. The head is lent.
-func (ln *lines) response(x *exchange, h *proto.Head, end bool) []byte {
+func (ln *lines) response(c *client, x *exchange, h *proto.Head, end bool) []byte {
 	framing, length := forward.Framing(h, x.minor(), end)
 	switch framing {
 	case proto.BodyChunked:
@@ -71,7 +71,8 @@ func (ln *lines) response(x *exchange, h *proto.Head, end bool) []byte {
 		x.flags &^= xKeepAlive
 	}
 	hd := &ln.w.heads
-	extras := hd.fields.ResponseLines(&ln.w.snap.Forwarding, h, ln.l.WallMs(), ln.w.tunnels.Accept())
+	stuck := ln.w.requests.stuck(c, x)
+	extras := hd.fields.ResponseLines(&ln.w.snap.Forwarding, h, ln.l.WallMs(), &stuck, ln.w.tunnels.Accept())
 	hd.out = http1.AppendResponseHead(hd.out[:0], h, x.minor(), framing, length, x.flags&xKeepAlive != 0, extras)
 	return hd.out
 }

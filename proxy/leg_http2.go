@@ -47,7 +47,8 @@ func (fr *frames) requestEnd(x *exchange, o *origin) {
 func (fr *frames) response(c *client, x *exchange, h *proto.Head, end bool) {
 	x.flags |= xResponseFramed
 	hd := &fr.w.heads
-	extras := hd.fields.Response(&fr.w.snap.Forwarding, h, fr.l.WallMs())
+	stuck := fr.w.requests.stuck(c, x)
+	extras := hd.fields.Response(&fr.w.snap.Forwarding, h, fr.l.WallMs(), &stuck)
 	hd.block = http2.AppendResponseBlock(hd.block[:0], h, forward.Length(h), extras)
 	if !fr.w.streams.Head(fr.w.streams.At(c.stream), hd.block, end || forward.EndsWith(h)) {
 		x.flags |= xBroken

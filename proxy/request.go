@@ -22,6 +22,7 @@ type requests struct {
 	hits, misses uint64          // of the caches before
 	drawn        uint32          // for the request that was split last
 	keys         []uint64        // by exchange, see key.go
+	stickers     []sticker       // by exchange, see noteStick
 }
 
 // begin makes room for requests.

@@ -130,6 +130,9 @@ func (rq *requests) forward(c *client, x *exchange, q *forward.Request, cluster 
 	if cl.Key != nil {
 		rq.setKey(c.x, q.KeyHash(cl.Key, path))
 	}
+	if cl.Sticky != nil {
+		rq.noteStick(c.x, cluster, cl.Sticky.Token(h))
+	}
 	line := http2.RequestLine{Method: h.Bytes(h.MethodName), Scheme: cl.OriginScheme(), Authority: host, Path: rq.targetOf(h, path)}
 	if cl.H2 && x.flags&xUpgrade != 0 {
 		line.Method, line.Protocol = forward.Connect, forward.WebSocket

@@ -126,6 +126,9 @@ func filesOfUpstream(c *config.Config, u *config.Upstream, file func(at config.P
 			file(u.Pos, key+".tls", c.Path(name))
 		}
 	}
+	if u.Sticky != nil {
+		file(u.Pos, key+".sticky.secret_file", c.Path(u.Sticky.SecretFile))
+	}
 }
 
 // domainOf is the one that c asks for.

@@ -19,6 +19,8 @@ type Request struct {
 	// Hash is mixed into random choices. Where the balancing is by key it is HashKey of
 	// the key, 0: the request has none, and goes anywhere.
 	Hash uint64
+	// Stick is what Sticks says of the request's token.
+	Stick int
 }
 
 // Acquire finds a connection for a request, or a place in the queue, where all
@@ -74,7 +76,7 @@ func (p *Pool) AcquireFor(now int64, r *Request) Decision {
 	}
 	p.rested(now)
 	if named || p.queue.Len() == 0 && p.oldest(mine) || p.mayProbe(now) {
-		if d := p.try(now, r.Tried, r.Hash); d.Kind != Wait {
+		if d := r.find(p, now); d.Kind != Wait {
 			return d
 		}
 	}
@@ -88,7 +90,7 @@ func (p *Pool) AcquireFor(now int64, r *Request) Decision {
 	// other loop frees first and looks for waiters second, so one of the two
 	// sees the other (sync/atomic is sequentially consistent).
 	if named || p.queue.Len() == 1 && p.oldest(mine) {
-		if d := p.try(now, r.Tried, r.Hash); d.Kind != Wait {
+		if d := r.find(p, now); d.Kind != Wait {
 			p.dequeue(r.Waiter)
 			return d
 		}

@@ -121,6 +121,8 @@ type Config struct {
 	SlowStart   time.Duration // in which the share of an endpoint grows that comes up, see Cluster.Grow; 0: at once
 	LoadPercent int           // balancing by key: of its share of the requests under way, that an endpoint may have, 120 to 200; 0: all
 
+	StickySecret string // tokens are made with, see Pool.Sticks; "": there are none
+
 	CheckFirst bool // an address gets no requests before Cluster.Checked has said that it is up
 	Outlier    Outlier
 	Retries    RetryBudget
@@ -158,6 +160,7 @@ type configScalars struct {
 	checkFirst                                 bool
 	outlier                                    Outlier
 	retries                                    RetryBudget
+	stickySecret                               string
 }
 
 func (c *Config) scalars() configScalars {
@@ -166,7 +169,7 @@ func (c *Config) scalars() configScalars {
 		c.MaxConnections, c.MaxIdle, c.Prewarm, c.Queue, c.MaxRequests,
 		c.IdleTimeout, c.QueueTimeout,
 		c.ConnectTimeout, c.ResponseTimeout, c.StreamTimeout,
-		c.FailBackoff, c.FailBackoffMax, c.SlowStart, c.FailResponses, c.Slots, c.LoadPercent, c.CheckFirst, c.Outlier, c.Retries,
+		c.FailBackoff, c.FailBackoffMax, c.SlowStart, c.FailResponses, c.Slots, c.LoadPercent, c.CheckFirst, c.Outlier, c.Retries, c.StickySecret,
 	}
 }
 

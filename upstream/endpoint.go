@@ -19,6 +19,7 @@ type Endpoint struct {
 	Address string
 	Weight  int     // in the long run; guarded by Cluster.changing
 	Target  Address // what Address means
+	token   token   // once it was needed; guarded by Cluster.changing
 
 	checkFirst bool // see Config.CheckFirst
 	slot       bool // see Cluster.SetEndpoints: nothing else of it may be read before Set is there

@@ -13,12 +13,13 @@ type roster struct {
 	weights []int64   // by number
 	base    []float64 // by number, with levels: weight in the long run
 	levelOf []uint8   // by number, with levels
+	tokens  []token   // sorted, see Sticks; nil: there are none
 	vacant  int32     // slots without an endpoint, and drained endpoints, which count as ill: see health
 }
 
 // newRoster is the one of the endpoints that there are.
 func (c *Cluster) newRoster() *roster {
-	r := &roster{weights: c.sharesOf()}
+	r := &roster{weights: c.sharesOf(), tokens: tokensOf(c)}
 	var present []*Endpoint
 	for i, e := range c.eps {
 		switch {

@@ -221,7 +221,7 @@ func TestRequestAllocatesNothing(t *testing.T) {
 		q.Begin(f, h, q.Peer, nil)
 		noted, _ := q.Judge(f)
 		fields.Request(f, q, &Way{Noted: noted})
-		fields.ResponseLines(f, h, 1, nil)
+		fields.ResponseLines(f, h, 1, &Stuck{}, nil)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

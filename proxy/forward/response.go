@@ -7,8 +7,8 @@ import (
 )
 
 // Response drops the fields of this hop from the head of a response, and lists those the
-// proxy adds. ms is the wall clock.
-func (fs *Fields) Response(f *snapshot.Forwarding, h *proto.Head, ms int64) []proto.Extra {
+// proxy adds. ms is the wall clock; stuck tells the client which endpoint it is to come back to, if it has an endpoint.
+func (fs *Fields) Response(f *snapshot.Forwarding, h *proto.Head, ms int64, stuck *Stuck) []proto.Extra {
 	http1.MarkHopByHop(h)
 	fs.reset()
 	// RFC 9110 6.6.1: a response forwarded without a Date gets one.
@@ -18,14 +18,26 @@ func (fs *Fields) Response(f *snapshot.Forwarding, h *proto.Head, ms int64) []pr
 	if via := f.ResponseVia[versionOf(h)]; via != "" {
 		fs.add(proto.TokenVia, via)
 	}
+	if stuck.To != nil {
+		from := len(fs.text)
+		fs.text = stuck.By.AppendCookie(fs.text, stuck.To, stuck.WithTLS)
+		fs.close(proto.TokenSetCookie, from)
+	}
 	return fs.list
+}
+
+// Stuck is what a client is told of the endpoint that serves it.
+type Stuck struct {
+	By      *snapshot.Sticky
+	To      []byte // the endpoint's token; nil: it is told nothing
+	WithTLS bool   // the client is within TLS
 }
 
 // ResponseLines is Response for a client of HTTP/1. It is told what is switched to, or what
 // a 426 asks for (RFC 9110 7.8, 15.5.22), for which HTTP/2 has no place (RFC 9113 8.2.2).
 // accept is Sec-WebSocket-Accept where the origin had no key to answer.
-func (fs *Fields) ResponseLines(f *snapshot.Forwarding, h *proto.Head, ms int64, accept []byte) []proto.Extra {
-	fs.Response(f, h, ms)
+func (fs *Fields) ResponseLines(f *snapshot.Forwarding, h *proto.Head, ms int64, stuck *Stuck, accept []byte) []proto.Extra {
+	fs.Response(f, h, ms, stuck)
 	if h.Status == 101 || h.Status == 426 && !h.H2 {
 		fs.upgrade(h)
 		if h.H2 {

@@ -39,17 +39,17 @@ func TestFieldsOfResponses(t *testing.T) {
 	} {
 		f, fields := compiled(t, c.section), NewFields()
 		h := answered(t, proto.GET, c.status, c.fields...)
-		if got := shown(h, fields.Response(f, h, ms)); got != c.block {
+		if got := shown(h, fields.Response(f, h, ms, &Stuck{})); got != c.block {
 			t.Errorf("%s: on a stream\n%swant\n%s", c.name, got, c.block)
 		}
-		if got := shown(h, fields.ResponseLines(f, h, ms, nil)); got != c.lines {
+		if got := shown(h, fields.ResponseLines(f, h, ms, &Stuck{}, nil)); got != c.lines {
 			t.Errorf("%s: in lines\n%swant\n%s", c.name, got, c.lines)
 		}
 	}
 	// The origin has agreed on a stream, where there was no key to answer.
 	f, fields := compiled(t, ""), NewFields()
 	h := &proto.Head{Status: 101, H2: true}
-	if got, want := shown(h, fields.ResponseLines(f, h, 0, []byte("accepted"))), "upgrade: websocket\nconnection: upgrade\nsec-websocket-accept: accepted\n"; !strings.HasSuffix(got, want) {
+	if got, want := shown(h, fields.ResponseLines(f, h, 0, &Stuck{}, []byte("accepted"))), "upgrade: websocket\nconnection: upgrade\nsec-websocket-accept: accepted\n"; !strings.HasSuffix(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

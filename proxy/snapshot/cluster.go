@@ -64,9 +64,10 @@ type Cluster struct {
 	TLS         []*transport.Client // by endpoint; nil: in clear
 	EndsDown    bool                // connections to an endpoint that active checks find down end
 	Retry       Retry
-	Key         *Key  // what it balances by; nil: no key
-	SendProxy   uint8 // version of the PROXY protocol that connections begin with, 0: none
-	TLVs        TLVs  // what it says besides addresses
+	Key         *Key    // what it balances by; nil: no key
+	Sticky      *Sticky // nil: clients are told of no endpoint
+	SendProxy   uint8   // version of the PROXY protocol that connections begin with, 0: none
+	TLVs        TLVs    // what it says besides addresses
 	Socket      loop.SockOpts
 
 	ConnectNs, ResponseNs, IdleNs, QueueNs int64
@@ -128,6 +129,9 @@ func compileCluster(u *config.Upstream, loops int, near [][]int) (*Cluster, erro
 		SlowStart:     u.SlowStart,
 		Zone:          u.Zone,
 	}
+	if u.Sticky != nil {
+		uc.StickySecret = string(u.Sticky.Secret)
+	}
 	for _, e := range u.Endpoints {
 		uc.Endpoints = append(uc.Endpoints, upstream.EndpointConfig{Address: e.Address, Weight: e.Weight, Priority: e.Priority, Backup: e.Backup, Zone: e.Zone})
 	}
@@ -153,6 +157,7 @@ func compileCluster(u *config.Upstream, loops int, near [][]int) (*Cluster, erro
 		EndsDown:   u.HealthCheck != nil && u.HealthCheck.OnDown == "end",
 		Retry:      compileRetry(u),
 		Key:        compileKey(u),
+		Sticky:     compileSticky(u),
 		SendProxy:  map[string]uint8{"v1": 1, "v2": 2}[u.SendProxy],
 		TLVs:       compileTLVs(u.SendProxyTLVs),
 		Socket:     SockOpts(&u.Socket),
