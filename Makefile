@@ -67,6 +67,7 @@ test-long:
 	$(MAKE) --no-print-directory setup SETUP=long
 	ZPROXY_LONG=1 go test -count=1 -p 1 -timeout 45m -v -tags $(TAGS) -ldflags=$(LDFLAGS) -run '$(LENGTHY)' $(BULK)
 	cd e2e/interop && ZPROXY_LONG=1 go test -count=1 -timeout 20m -v -run '$(LENGTHY)' . | grep -v '^ *--- PASS\|^=== '
+	cd e2e/interop/kubernetes && go vet . && ZPROXY_LONG=1 go test -count=1 -timeout 20m -v -run '$(LENGTHY)' . | grep -v '^ *--- PASS\|^=== '
 
 # The programs that the end-to-end tests talk to.
 setup:
