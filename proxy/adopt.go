@@ -240,7 +240,7 @@ func (sn *snapshots) addCluster(id int, cl *snapshot.Cluster) {
 	w.groups.seen = snapshot.Put(w.groups.seen, id, cl.Shared.Changes())
 	w.origins.ends = snapshot.Put(w.origins.ends, id, cl.Shared.Changes())
 	w.origins.refusals = snapshot.Put(w.origins.refusals, id, &faultOriginHandshake)
-	w.memory.held = snapshot.Put(w.memory.held, id+1, 0)
+	w.memory.SetUpstreams(id + 2)
 }
 
 // dropCluster forgets a cluster that has nothing under way.

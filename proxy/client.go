@@ -107,7 +107,7 @@ func (cs *clients) headBytes(i uint32, c *client, v buf.View) {
 	if c.flags&clientSniff != 0 && cs.sniff(i, c, v) {
 		return
 	}
-	if c.in.Empty() && cs.w.legs.queued(&c.leg) <= cs.w.memory.high {
+	if c.in.Empty() && cs.w.legs.queued(&c.leg) <= cs.w.memory.High {
 		cs.parseView(i, c, v)
 		return
 	}
@@ -124,7 +124,7 @@ func (cs *clients) headBytes(i uint32, c *client, v buf.View) {
 // stall holds back the next request of a client that does not take the
 // answers to those before: pipelining must not make the proxy keep them all.
 func (cs *clients) stall(c *client) bool {
-	if cs.w.legs.queued(&c.leg) <= cs.w.memory.high {
+	if cs.w.legs.queued(&c.leg) <= cs.w.memory.High {
 		return false
 	}
 	c.flags |= clientStalled
@@ -138,7 +138,7 @@ func (cs *clients) stall(c *client) bool {
 func (cs *clients) idleSent(i uint32, c *client) {
 	queued := cs.w.legs.queued(&c.leg)
 	if c.flags&clientStalled != 0 {
-		if queued > cs.w.memory.low {
+		if queued > cs.w.memory.Low {
 			cs.w.legs.due(&c.leg, cs.w.writeDeadline(c))
 			return
 		}
@@ -243,9 +243,9 @@ func (cs *clients) applyBackpressure(c *client) {
 		return
 	}
 	x := cs.w.xs.At(c.x)
-	full := c.in.Bytes() > min(pipelineBytes, cs.w.memory.high)
+	full := c.in.Bytes() > min(pipelineBytes, cs.w.memory.High)
 	if x.flags&xRequestDone == 0 {
-		full = cs.w.requests.backlog(x) > cs.w.memory.high
+		full = cs.w.requests.backlog(x) > cs.w.memory.High
 	}
 	if full {
 		cs.w.legs.pauseClient(c)
@@ -260,7 +260,7 @@ func (cs *clients) pump(c *client, x *exchange) {
 			cs.trailers(c, x)
 			return
 		}
-		if cs.w.requests.backlog(x) > cs.w.memory.high {
+		if cs.w.requests.backlog(x) > cs.w.memory.High {
 			return
 		}
 		cs.feed(c, x, cs.pool.Pop(&c.in))

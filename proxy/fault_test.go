@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"zproxy/loop"
+	"zproxy/proxy/memory"
 )
 
 const ok2 = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -208,7 +209,7 @@ func TestLargeBodiesSlowClient(t *testing.T) {
 				if string(got) != string(want) {
 					t.Error("bytes differ")
 				}
-				if limit := 4 * highMark / (16 << 10); peak > limit {
+				if limit := 4 * memory.HighBytes / (16 << 10); peak > limit {
 					t.Errorf("%d blocks in use at the peak, want at most %d", peak, limit)
 				}
 				c.Close()
@@ -346,7 +347,7 @@ func TestPipeliningWithoutReading(t *testing.T) {
 		// An answer has a block of its own: two do not fit. Requests are served
 		// until the answers pass the mark, and of the first a part may have left.
 		const block, turnBlocks = 16 << 10, 16
-		answers := highMark/len(body) + 2
+		answers := memory.HighBytes/len(body) + 2
 		// Requests are received until more than pipelineBytes wait, and one turn
 		// more: what was asked for before it, and what came during it.
 		requests := pipelineBytes/block + 1 + 2*turnBlocks

@@ -284,16 +284,16 @@ func (lg *legs) pump(c *client, x *exchange) {
 // part of what may wait in the session.
 func (lg *legs) highFor(c *client) int {
 	if c.stream == 0 {
-		return lg.w.memory.high
+		return lg.w.memory.High
 	}
 	return lg.w.streams.HighFor(lg.w.streams.At(c.stream))
 }
 
 func (lg *legs) lowFor(c *client) int {
 	if c.stream == 0 {
-		return lg.w.memory.low
+		return lg.w.memory.Low
 	}
-	return min(lg.w.memory.low, lg.highFor(c)/2)
+	return min(lg.w.memory.Low, lg.highFor(c)/2)
 }
 
 // unread is how many bytes of responses wait for a client's connection here, where

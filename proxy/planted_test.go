@@ -109,7 +109,7 @@ var plantedBugs = []plantedBug{
 		test: "TestOnlyThePROXYHeaderWasSent", says: "of them sent again"},
 
 	{name: "held", does: "who holds memory without moving keeps it", patches: []patch{
-		{`now < mm.reliefAt {`, `now < mm.reliefAt || planted("held") {`},
+		{`if now < h.at {`, `if now < h.at || planted("held") {`},
 		{`if mm.l.Room(loop.Requests) {`, `if mm.l.Room(loop.Requests) || planted("held") {`},
 		{`if mm.l.Room(loop.Responses) {`, `if mm.l.Room(loop.Responses) || planted("held") {`}},
 		test: "TestSimHolders", says: "a client of another upstream"},

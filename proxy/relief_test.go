@@ -9,6 +9,7 @@ import (
 	"zproxy/loop"
 	"zproxy/loop/sim"
 	"zproxy/metrics"
+	"zproxy/proxy/memory"
 	"zproxy/proxy/snapshot"
 )
 
@@ -46,13 +47,13 @@ func (s *scene) leap() {
 func TestReliefRestsBehindALeap(t *testing.T) {
 	s := newScene(t, "listeners: [{address: \"127.0.0.1:8080\"}]\nroutes: [{path: \"/*\", respond: {body: x}}]\n", nil)
 	held := s.holdAll()
-	s.until(4*reliefNs, func() bool { return false })
-	if s.w.memory.reliefAt == 0 {
+	s.until(4*memory.LookNs, func() bool { return false })
+	if s.w.memory.NextLook() == 0 {
 		t.Fatal("nobody has looked who holds memory")
 	}
 	s.leap()
 	from := s.world.Now()
-	for turns := 0; s.world.Now()-from < 4*reliefNs; turns++ {
+	for turns := 0; s.world.Now()-from < 4*memory.LookNs; turns++ {
 		if turns == 100 {
 			t.Fatalf("%d turns in %d ms in which nothing happens", turns, (s.world.Now()-from)/1e6)
 		}
@@ -74,7 +75,7 @@ func TestReliefRestsBehindALeap(t *testing.T) {
 func (s *scene) endsBetweenLeaps(ended func() bool) {
 	s.t.Helper()
 	held := s.holdAll()
-	s.until(waitedMs*1e6/2, ended)
+	s.until(memory.WaitedMs*1e6/2, ended)
 	s.leap()
 	s.until(1e6, ended)
 	if ended() {
@@ -82,7 +83,7 @@ func (s *scene) endsBetweenLeaps(ended func() bool) {
 	}
 	for i := 0; i < 20 && !ended(); i++ {
 		s.leap()
-		s.until(waitedMs*1e6/10, ended)
+		s.until(memory.WaitedMs*1e6/10, ended)
 	}
 	if !ended() {
 		s.t.Error("who stood still for 1 s in which the loop did run was not ended")
@@ -106,7 +107,7 @@ func TestReliefBetweenLeaps(t *testing.T) {
 	}
 	write()
 	s.until(1e9, func() bool { return false })
-	if s.w.memory.holding(s.w.clients.At(1), toOrigin) == 0 {
+	if s.w.memory.holding(s.w.clients.At(1)).Bytes[memory.ToOrigin] == 0 {
 		t.Fatal("nothing waits for the origin")
 	}
 	ended := func() bool { return s.w.m.RefusedByReason[faultRequestHeld.Code] > 0 }
@@ -143,7 +144,7 @@ func TestPostedBlocksAreNoPressure(t *testing.T) {
 			t.Fatal(err)
 		}
 		pool := buf.NewPool(buf.NewSliceMemory(blocks*block, blocks*block), block)
-		l, err := loop.New(loop.Config{CPU: -1, IO: io, Pool: pool, Reserve: ReserveBlocks(blocks)})
+		l, err := loop.New(loop.Config{CPU: -1, IO: io, Pool: pool, Reserve: memory.Reserve(blocks)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,8 +154,8 @@ func TestPostedBlocksAreNoPressure(t *testing.T) {
 			t.Fatal("no timer")
 		}
 		held := 0
-		for want := range pressures {
-			for ; held < blocks*want/pressures+blocks/8; held++ {
+		for want := range memory.Pressures {
+			for ; held < blocks*want/memory.Pressures+blocks/8; held++ {
 				if _, ok := pool.Get(); !ok {
 					t.Fatalf("no block after %d", held)
 				}
@@ -164,8 +165,8 @@ func TestPostedBlocksAreNoPressure(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if w.memory.pressure != want {
-				t.Errorf("%d of %d blocks are held, %d lie with the kernel: pressure %d, want %d", held, blocks, l.Posted(), w.memory.pressure, want)
+			if w.memory.Pressure != want {
+				t.Errorf("%d of %d blocks are held, %d lie with the kernel: pressure %d, want %d", held, blocks, l.Posted(), w.memory.Pressure, want)
 			}
 		}
 	})

@@ -60,7 +60,7 @@ func (rq *requests) keepBody(x *exchange, v buf.View) {
 	if x.flags&xBodyLost != 0 {
 		return
 	}
-	if rq.w.memory.pressure > 1 || x.backlog.Len() >= keptPieces || x.backlog.Bytes()+int(v.Len) > keptBytes {
+	if rq.w.memory.Pressure > 1 || x.backlog.Len() >= keptPieces || x.backlog.Bytes()+int(v.Len) > keptBytes {
 		x.flags |= xBodyLost
 		rq.pool.Drop(&x.backlog)
 		return
@@ -98,7 +98,7 @@ func (rq *requests) backlog(x *exchange) int {
 // resume goes on with a request body that was held up.
 func (rq *requests) resume(c *client, x *exchange) {
 	rq.w.legs.pump(c, x)
-	if x.state != xEnded && x.flags&xRequestDone == 0 && rq.backlog(x) <= rq.w.memory.high {
+	if x.state != xEnded && x.flags&xRequestDone == 0 && rq.backlog(x) <= rq.w.memory.High {
 		rq.w.legs.resumeClient(c)
 		rq.w.clients.awaitBody(c)
 	}
@@ -211,7 +211,7 @@ func (rq *requests) drained(o *origin) {
 	if x.flags&(xRequestDone|xBodyGiven) != xRequestDone {
 		rq.w.originDeadline(x, o)
 	}
-	if x.flags&xRequestDone == 0 && (x.flags&xOriginDeaf != 0 || rq.w.legs.queued(&o.leg) <= rq.w.memory.low) {
+	if x.flags&xRequestDone == 0 && (x.flags&xOriginDeaf != 0 || rq.w.legs.queued(&o.leg) <= rq.w.memory.Low) {
 		rq.resume(c, x)
 	}
 }

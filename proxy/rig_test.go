@@ -22,6 +22,7 @@ import (
 	"zproxy/metrics"
 	"zproxy/metrics/accesslog"
 	"zproxy/numa"
+	"zproxy/proxy/memory"
 	"zproxy/proxy/snapshot"
 )
 
@@ -123,7 +124,7 @@ func start(t *testing.T, io loop.IO, loops int, text string, log *accesslog.Logg
 			}
 			defer arena.Close()
 			pool := buf.NewPool(arena, int(cfg.Buffers.Block))
-			l, err := loop.New(loop.Config{Index: i, CPU: -1, IO: io, Pool: pool, Reserve: ReserveBlocks(pool.Limit())})
+			l, err := loop.New(loop.Config{Index: i, CPU: -1, IO: io, Pool: pool, Reserve: memory.Reserve(pool.Limit())})
 			if err == nil {
 				r.peers[i] = &Neighbour{Loop: l}
 			}

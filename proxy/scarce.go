@@ -74,7 +74,7 @@ func (sc *scarce) bringsNothing(c *client, x *exchange) bool {
 	case x.flags&(xRequestDone|xUpgrade) != 0:
 		return false
 	case sc.w.origins.pools[x.cluster].IsSlow(sc.l.Now(), sc.asker(c, x).Addr):
-		return x.backlog.Bytes() < min(c.whole(), sc.w.memory.high/2)
+		return x.backlog.Bytes() < min(c.whole(), sc.w.memory.High/2)
 	}
 	return x.flags&xExpect == 0 && !x.from.EitherBegins() && x.reqBytes == 0 && !c.holdsBack()
 }

@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"zproxy/buf"
 	"zproxy/loop"
 )
 
@@ -77,34 +76,4 @@ func TestNoSocketForTheOrigin(t *testing.T) {
 			t.Errorf("%d connects, %d failed, %d open; want 3, 1, 1", m.UpstreamConnects, m.UpstreamConnectErrors, e.Open())
 		}
 	})
-}
-
-// A step of shortage is not left where it began, but when clearly less is in use: the
-// marks do not change with every block.
-func TestPressureIsLeftLater(t *testing.T) {
-	s := newScene(t, "listeners: [{address: \"127.0.0.1:8080\"}]\nroutes: [{path: \"/*\", respond: {body: x}}]\n", nil)
-	mm := &s.w.memory
-	var held []buf.View
-	take := func(n int) {
-		for len(held) < n {
-			v, ok := mm.pool.Get()
-			if !ok {
-				t.Fatalf("no block after %d", len(held))
-			}
-			held = append(held, v)
-		}
-		for ; len(held) > n; held = held[:len(held)-1] {
-			mm.pool.Release(held[len(held)-1])
-		}
-		mm.setMarks()
-	}
-	const step = 256 / pressures
-	for _, row := range []struct{ blocks, pressure int }{
-		{step - 1, 0}, {step, 1}, {step - 1, 1}, {step + 1, 1}, {step * 3 / 4, 1}, {step*3/4 - 1, 0}, {step - 1, 0},
-		{3 * step, 3}, {3*step - step/4, 3}, {3*step - step/4 - 1, 2}, {3*step - 1, 2}, {0, 0},
-	} {
-		if take(row.blocks); mm.pressure != row.pressure {
-			t.Errorf("with %d of 256 blocks in use the pressure is %d, want %d", row.blocks, mm.pressure, row.pressure)
-		}
-	}
 }

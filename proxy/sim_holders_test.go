@@ -12,6 +12,7 @@ import (
 	"zproxy/loop"
 	"zproxy/loop/sim"
 	"zproxy/metrics"
+	"zproxy/proxy/memory"
 	"zproxy/proxy/snapshot"
 )
 
@@ -82,7 +83,7 @@ func newHoldersRun(t *testing.T, seed uint64, blocks, block int) *holdersRun {
 	}
 	standIn(world, cfg, snap)
 	r.pool = buf.NewPool(&simMemory{bytes: simBytes[0][:blocks*block], step: blocks * block}, block)
-	l, err := loop.NewOn(loop.Config{Pool: r.pool, Reserve: ReserveBlocks(blocks)}, world.Open)
+	l, err := loop.NewOn(loop.Config{Pool: r.pool, Reserve: memory.Reserve(blocks)}, world.Open)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +213,7 @@ func TestAnswersPassBesideHolders(t *testing.T) {
 			r.World.Faults = sim.Faults{} // an answer comes in one piece
 			r.Witness(path, 20e6, keeps)
 			r.pass(100e6)
-			before, reserve := r.Served, ReserveBlocks(blocks)
+			before, reserve := r.Served, memory.Reserve(blocks)
 			held := r.holdTo(t, reserve-reserve/4-reserve/8)
 			r.pass(1e9)
 			r.Judge()

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"zproxy/proxy/memory"
 )
 
 // simTurnBlocks is how many blocks of one connection a turn brings at most.
@@ -64,7 +65,7 @@ func (s *simulation) checkWorker(w *simWorker) {
 			continue
 		}
 		left--
-		if n := w.xs.At(i).backlog.Bytes(); n > highMark+slack {
+		if n := w.xs.At(i).backlog.Bytes(); n > memory.HighBytes+slack {
 			s.fail("%d bytes of exchange %d wait for an origin", n, i)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"zproxy/loop/sim"
 	"zproxy/metrics"
 	"zproxy/metrics/accesslog"
+	"zproxy/proxy/memory"
 	"zproxy/proxy/snapshot"
 )
 
@@ -305,7 +306,7 @@ func (s *simulation) start(loops int) error {
 	peers := make([]*Neighbour, loops)
 	for i := range loops {
 		pool := buf.NewPool(&simMemory{bytes: simBytes[i][:blocks*block], step: max(blocks/4, 1) * block}, block)
-		l, err := loop.NewOn(loop.Config{Index: i, Pool: pool, MaxConns: s.maxConns(), MaxSlots: s.maxSlots(), Reserve: ReserveBlocks(blocks)}, s.world.Open)
+		l, err := loop.NewOn(loop.Config{Index: i, Pool: pool, MaxConns: s.maxConns(), MaxSlots: s.maxSlots(), Reserve: memory.Reserve(blocks)}, s.world.Open)
 		if err != nil {
 			return err
 		}
@@ -531,8 +532,8 @@ func (s *simulation) turn(w *simWorker) error {
 		return err
 	}
 	if s.high != 0 {
-		w.memory.high, w.memory.low = min(w.memory.high, s.high), min(w.memory.low, s.high/4)
-		w.h2.SetMarks(w.memory.high, w.memory.pressure)
+		w.memory.High, w.memory.Low = min(w.memory.High, s.high), min(w.memory.Low, s.high/4)
+		w.h2.SetMarks(w.memory.High, w.memory.Pressure)
 	}
 	for ev := w.l.Next(); ev != nil; ev = w.l.Next() {
 		if s.run.Trace != nil {

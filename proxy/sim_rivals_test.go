@@ -12,6 +12,7 @@ import (
 	"zproxy/loop"
 	"zproxy/loop/sim"
 	"zproxy/metrics"
+	"zproxy/proxy/memory"
 	"zproxy/proxy/snapshot"
 )
 
@@ -64,7 +65,7 @@ func newRivalsRun(t *testing.T, seed uint64) *rivalsRun {
 	peers := make([]*Neighbour, loops)
 	for i := range loops {
 		pool := buf.NewPool(&simMemory{bytes: simBytes[i][:simBlocks*block], step: simBlocks * block}, block)
-		l, err := loop.NewOn(loop.Config{Index: i, Pool: pool, Reserve: ReserveBlocks(simBlocks)}, world.Open)
+		l, err := loop.NewOn(loop.Config{Index: i, Pool: pool, Reserve: memory.Reserve(simBlocks)}, world.Open)
 		if err != nil {
 			t.Fatal(err)
 		}

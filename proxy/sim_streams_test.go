@@ -6,6 +6,7 @@ import (
 
 	"zproxy/proto/http2"
 	"zproxy/proxy/h2conn"
+	"zproxy/proxy/memory"
 )
 
 // checkStreams holds what must be true of HTTP/2 between any two turns: which
@@ -70,7 +71,7 @@ func (s *simulation) mark() int {
 	if s.high != 0 {
 		return s.high
 	}
-	return highMark
+	return memory.HighBytes
 }
 
 // slack is how much may come beyond a mark: what a turn brings in one go, three

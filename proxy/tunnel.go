@@ -184,7 +184,7 @@ func (tu *tunnels) fromClient(c *client, v buf.View) {
 	o := tu.w.origins.At(x.origin)
 	x.reqBytes += uint64(v.Len)
 	tu.Received(x.tunnel, tunnel.Client, v, tu.env(c, x, o))
-	if tu.pull(c, x, o) && tu.Fills(x.tunnel, tunnel.Origin, tu.w.legs.queued(&o.leg), tu.w.memory.high) {
+	if tu.pull(c, x, o) && tu.Fills(x.tunnel, tunnel.Origin, tu.w.legs.queued(&o.leg), tu.w.memory.High) {
 		tu.w.legs.pauseClient(c)
 	}
 }
@@ -212,7 +212,7 @@ func (tu *tunnels) sent(c *client, x *exchange, o *origin, errno unix.Errno) {
 func (tu *tunnels) drained(c *client, x *exchange, o *origin) {
 	tu.Drained(x.tunnel, [2]tunnel.Waiting{
 		tunnel.Client: {Bytes: tu.w.legs.queued(&c.leg), Low: tu.w.legs.lowFor(c), Left: tu.w.legs.left(&c.leg)},
-		tunnel.Origin: {Bytes: tu.w.legs.queued(&o.leg), Low: tu.w.memory.low, Left: tu.w.legs.left(&o.leg)},
+		tunnel.Origin: {Bytes: tu.w.legs.queued(&o.leg), Low: tu.w.memory.Low, Left: tu.w.legs.left(&o.leg)},
 	}, tu.env(c, x, o))
 	tu.pull(c, x, o)
 }

@@ -14,6 +14,7 @@ import (
 
 	"zproxy/loop"
 	"zproxy/proto/http2"
+	"zproxy/proxy/memory"
 )
 
 // narrow listens for connections that hold few bytes on their way in, so that
@@ -51,7 +52,7 @@ func TestQueueTimeoutOfRequestsWithBody(t *testing.T) {
 	bodies := map[string]string{
 		"whole":    "Content-Length: 5\r\n\r\nhello",
 		"partial":  "Content-Length: 50\r\n\r\nhello",
-		"enormous": "Content-Length: 5000000\r\n\r\n" + strings.Repeat("x", 2*highMark),
+		"enormous": "Content-Length: 5000000\r\n\r\n" + strings.Repeat("x", 2*memory.HighBytes),
 	}
 	besides(t, func(t *testing.T, io_ loop.IO) {
 		for name, body := range bodies {
@@ -119,8 +120,8 @@ func TestOriginTakesNothingOfBacklog(t *testing.T) {
 		r := start(t, io_, 1, yaml(origin, text), nil)
 		r.occupy()
 		c := r.dial()
-		go io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5000000\r\n\r\n"+strings.Repeat("x", 2*highMark))
-		for r.reports()[0].Buf.InUse < highMark/(16<<10) {
+		go io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5000000\r\n\r\n"+strings.Repeat("x", 2*memory.HighBytes))
+		for r.reports()[0].Buf.InUse < memory.HighBytes/(16<<10) {
 			time.Sleep(time.Millisecond) // until the body is held back
 		}
 		release <- true

@@ -20,6 +20,7 @@ import (
 	"unicode/utf8"
 
 	gorilla "github.com/gorilla/websocket"
+	"zproxy/proxy/memory"
 )
 
 // socketEcho is a WebSocket server that sends every message back. It checks
@@ -285,5 +286,5 @@ func (s *socketConn) say(t *testing.T, b string) {
 // then what a receive brings that was under way: 16 blocks full of bytes at
 // most, in the ring by messages again; and the eight.
 func backpressureBlocks(message, block int) int {
-	return highMark/message + 1 + 16*block/message + 1 + 8
+	return memory.HighBytes/message + 1 + 16*block/message + 1 + 8
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"zproxy/loop"
+	"zproxy/proxy/memory"
 )
 
 // An extended CONNECT that is no good is refused, and so is one that the origin
@@ -230,7 +231,7 @@ func TestEarlyFramesOnStreams(t *testing.T) {
 			s := w.ask("websocket")
 			var sent atomic.Int64
 			go func() {
-				for range 2 * highMark / 1000 {
+				for range 2 * memory.HighBytes / 1000 {
 					n, err := s.Write(make([]byte, 1000))
 					if sent.Add(int64(n)); err != nil {
 						return
@@ -240,7 +241,7 @@ func TestEarlyFramesOnStreams(t *testing.T) {
 			time.Sleep(500 * time.Millisecond)
 			first := sent.Load()
 			time.Sleep(100 * time.Millisecond)
-			if last := sent.Load(); first == 0 || last > highMark || last != first {
+			if last := sent.Load(); first == 0 || last > memory.HighBytes || last != first {
 				t.Errorf("%d bytes, and then %d, could be sent early", first, last)
 			}
 			w.Conn.Close()
@@ -260,7 +261,7 @@ func TestEarlyWindowOfFrames(t *testing.T) {
 		}, http2.Setting{ID: http2.SettingEnableConnectProtocol, Val: 1})
 		r := start(t, io_, 1, versionPair{client: true, origin: true}.yaml(addr, "", "buffers: {max_per_loop: 512MiB}"), nil)
 		s := dialWire(t, r.addr).ask("websocket")
-		const size = highMark + highMark/2
+		const size = memory.HighBytes + memory.HighBytes/2
 		io.WriteString(s, clientSays("binary", repeated(size)))
 		s.CloseWrite()
 		time.Sleep(100 * time.Millisecond) // it has come as far as it comes

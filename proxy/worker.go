@@ -14,6 +14,7 @@ import (
 	"zproxy/numa"
 	"zproxy/proxy/h2conn"
 	"zproxy/proxy/journal"
+	"zproxy/proxy/memory"
 	"zproxy/proxy/snapshot"
 	"zproxy/proxy/transport"
 )
@@ -47,11 +48,6 @@ const (
 	// pipelineRounds is how many pipelined requests of one client may be served
 	// between two Polls.
 	pipelineRounds = 32
-	// A leg that has more than highMark bytes waiting for its receiver stops
-	// reading its sender, and goes on below lowMark. Under memory pressure the
-	// marks shrink (see setMarks).
-	highMark = 512 << 10
-	lowMark  = 128 << 10
 )
 
 // Neighbour is what a worker knows of another one: where its mail goes and
@@ -132,7 +128,7 @@ type Worker struct {
 
 	// Who has to wait, and who has to go.
 	scarce scarce
-	memory memory
+	memory relief
 	drain  drain
 
 	listeners []accepting
@@ -157,7 +153,7 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 	w.join(g)
 	h2conn.Begin(&w.h2, &w.streams, h2conn.Config{
 		Transport: g.l, Pool: g.pool, Metrics: g.m, SessionOwner: ownerOf(ownerSession, 0), StreamOwner: ownerOf(ownerStream, 0),
-		Credit: credits(c.MaxBlocks, c.Pool.BlockBytes()), High: highMark,
+		Credit: credits(c.MaxBlocks, c.Pool.BlockBytes()), High: memory.HighBytes,
 	})
 	w.handoff.unposted = make([]int, len(peers))
 	w.heads.begin()
@@ -167,10 +163,10 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 	w.requests.prepare(s)
 	w.journal.Journal = journal.New(c.Metrics, c.Log)
 	w.journal.Adopt(s, new(snapshot.Snapshot))
-	w.memory.high, w.memory.low, w.memory.spliceMin = highMark, lowMark, spliceMin
+	w.memory.Marks, w.memory.spliceMin = memory.NewMarks(c.MaxBlocks), spliceMin
 	w.told.configure(s)
-	w.memory.maxBlocks, w.memory.arena = c.MaxBlocks, c.Arena
-	w.memory.held = make([]int, 1)
+	w.memory.arena = c.Arena
+	w.memory.SetUpstreams(1)
 	w.snaps.all = append(w.snaps.all, s)
 	for id, cl := range s.Clusters {
 		if cl != nil {
@@ -268,7 +264,7 @@ func (w *Worker) poll(maxWait time.Duration) error {
 		return err
 	}
 	w.memory.setMarks()
-	w.h2.SetMarks(w.memory.high, w.memory.pressure)
+	w.h2.SetMarks(w.memory.High, w.memory.Pressure)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"zproxy/metrics/accesslog"
 	"zproxy/numa"
 	"zproxy/proxy"
+	"zproxy/proxy/memory"
 )
 
 // arenaStep is how much memory a loop takes and gives back at a time: one
@@ -117,7 +118,7 @@ func (t *workerThread) open(s *Server) error {
 	wait, always := batchWait(s.cfg())
 	t.loop, err = loop.New(loop.Config{
 		Index: t.index, CPU: t.place.cpu, Node: t.place.node,
-		IO: ioKind(s.cfg().IO), Pool: t.pool, MaxConns: s.limits().maxConns(), BatchWait: wait, BatchAlways: always, Reserve: proxy.ReserveBlocks(t.pool.Limit()),
+		IO: ioKind(s.cfg().IO), Pool: t.pool, MaxConns: s.limits().maxConns(), BatchWait: wait, BatchAlways: always, Reserve: memory.Reserve(t.pool.Limit()),
 	})
 	if err != nil {
 		t.arena.Close()

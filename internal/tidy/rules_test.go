@@ -49,6 +49,7 @@ var layers = map[string]int{
 	"proxy/transport/handshake": 4,
 	"proxy/transport":           5,
 	"proxy/tunnel":              5,
+	"proxy/memory":              5,
 
 	"proxy/snapshot": 6,
 	"proxy/h2conn":   6,
@@ -84,6 +85,8 @@ var onlyImports = map[string][]string{
 	"loop/sim": {"loop/internal/seam"},
 	// A tunnel is told what its sides send: it knows no connection.
 	"proxy/tunnel": {"buf", "metrics", "proto", "proto/ws", "internal/slab", "internal/assert"},
+	// Who holds memory is found out by numbers.
+	"proxy/memory": {},
 	// Settings of the machine: not the proxy's business, nor the proxy theirs.
 	"tune": {"numa"},
 	// What is measured against is not our own code.
