@@ -7,7 +7,7 @@ import (
 
 // asker is the client on whose behalf x asks for a connection: the one that a trusted proxy
 // names, or the connection, below its address.
-func (sc *scarce) asker(c *client, x *exchange) upstream.Client {
+func (sc *shortage) asker(c *client, x *exchange) upstream.Client {
 	if x.from.Named() {
 		return upstream.Client{Addr: x.from.Key()}
 	}

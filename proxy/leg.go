@@ -10,6 +10,7 @@ import (
 	"zproxy/proto/http2"
 	"zproxy/proto/ws"
 	"zproxy/proxy/forward"
+	"zproxy/proxy/scarce"
 	"zproxy/proxy/snapshot"
 )
 
@@ -167,9 +168,9 @@ func (c *client) canRefuse() bool { return c.stream != 0 }
 // whole is how much of a request counts as all of it where its client is known to stall.
 func (c *client) whole() int {
 	if c.stream != 0 {
-		return wholeStreamBytes
+		return scarce.WholeStreamBytes
 	}
-	return wholeBytes
+	return scarce.WholeBytes
 }
 
 // clientBulk says that what a client sends from now on is data, not a head, and
@@ -313,7 +314,7 @@ func (lg *legs) sharesItsTurn(c *client) bool {
 		return false
 	}
 	st := lg.w.streams.At(c.stream)
-	return !st.IsOver() && (int64(lg.w.streams.SinceMs(st))*1e6 < stallNs || lg.w.scarce.brings(lg.w.streams.Carrier(st), stallNs))
+	return !st.IsOver() && (int64(lg.w.streams.SinceMs(st))*1e6 < scarce.StallNs || lg.w.scarce.brings(lg.w.streams.Carrier(st), scarce.StallNs))
 }
 
 // lingerTimeout: a client that has had its last response has not ended in time.

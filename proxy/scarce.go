@@ -1,60 +1,36 @@
 package proxy
 
 import (
-	"time"
-
 	"zproxy/loop"
+	"zproxy/proxy/scarce"
 	"zproxy/upstream"
 )
 
-// Where connections to an upstream are short, a request that cannot go on by
-// itself must not hold one while others could use it. There, and only there, one
-// whose content has not begun waits for its first byte before it takes a
-// connection (lacksContent), one whose origin may speak first leaves the last of them
-// to others (waitsMute), and one that holds a connection without moving loses it to
-// those that wait (look).
-
-const (
-	// stallNs is for how long a client may hold a connection that others wait for
-	// without sending anything to speak of.
-	stallNs = int64(500 * time.Millisecond)
-	// talkNs is that time where the origin may be the one that is to speak, where the
-	// client is to take its answer, and for a stream of a connection on which others
-	// have their turn.
-	talkNs = 4 * stallNs
-	// muteNs is for how long a request that brings nothing leaves the last connections
-	// to others: so long that those of a client that takes all it can have been lost.
-	muteNs = talkNs + stallNs
-	// lookEveryNs is how often stalled requests are looked for while others wait.
-	lookEveryNs = int64(100 * time.Millisecond)
-	// wholeBytes is how much of a request counts as all of it where its client is
-	// known to stall: more may not come before an origin takes some. A stream's window
-	// may be 16 KiB and is not opened meanwhile: wholeStreamBytes is half of that.
-	wholeBytes       = 64 << 10
-	wholeStreamBytes = 8 << 10
-)
-
-// watch is what was last seen of an exchange that holds a connection others wait for.
-type watch struct {
-	start int64 // of the exchange: its slot may have passed to another
-	at    int64
-	seen  uint64 // bytes that had moved at that time
-	down  bool   // of the response
-}
-
-// scarce has those wait for a connection, or lose theirs, that others need it more
-// than.
-type scarce struct {
+// shortage has those wait for a connection to an upstream, or lose theirs, that others need
+// it more than, where connections are short: package scarce says who. One whose content has
+// not begun waits for its first byte (lacksContent), one whose origin may speak first leaves
+// the last connections to others (waitsMute), and one that holds a connection without moving
+// loses it to those that wait (look).
+type shortage struct {
 	part
 	mutes       []upstream.Turns // by cluster, see mute
 	servesMutes bool
-	watching    []watch // by exchange: those that hold a connection while others wait for one, as last seen
+	watching    scarce.Watches
+}
+
+// came is what has come of the request of x. (In tunnels, which have no content, the origin
+// may speak at any time.)
+func (x *exchange) came(c *client) scarce.Request {
+	return scarce.Request{
+		Whole: x.flags&(xRequestDone|xUpgrade) != 0, Began: x.reqBytes > 0 || c.holdsBack(),
+		Expects: x.flags&xExpect != 0, Talks: x.from.EitherBegins(),
+	}
 }
 
 // lacksContent lets x, whose request has not ended, wait for content of it instead
 // of a connection, and says so, if connections are short. Who was seen to hold one
 // without moving is to send the request whole, whatever it is.
-func (sc *scarce) lacksContent(c *client, x *exchange) bool {
+func (sc *shortage) lacksContent(c *client, x *exchange) bool {
 	p := sc.w.origins.pools[x.cluster]
 	if !p.Short() {
 		return false
@@ -69,17 +45,15 @@ func (sc *scarce) lacksContent(c *client, x *exchange) bool {
 
 // bringsNothing says that x would have to wait for its client if it had a
 // connection.
-func (sc *scarce) bringsNothing(c *client, x *exchange) bool {
-	switch {
-	case x.flags&(xRequestDone|xUpgrade) != 0:
-		return false
-	case sc.w.origins.pools[x.cluster].IsSlow(sc.l.Now(), sc.asker(c, x).Addr):
-		return x.backlog.Bytes() < min(c.whole(), sc.w.memory.High/2)
+func (sc *shortage) bringsNothing(c *client, x *exchange) bool {
+	r := x.came(c)
+	if !r.Whole && sc.w.origins.pools[x.cluster].IsSlow(sc.l.Now(), sc.asker(c, x).Addr) {
+		return x.backlog.Bytes() < scarce.Enough(c.whole(), sc.w.memory.High)
 	}
-	return x.flags&xExpect == 0 && !x.from.EitherBegins() && x.reqBytes == 0 && !c.holdsBack()
+	return r.BringsNothing()
 }
 
-func (sc *scarce) awaitContent(c *client, x *exchange) {
+func (sc *shortage) awaitContent(c *client, x *exchange) {
 	x.state = xRouting
 	x.flags |= xContentWaits
 	if x.flags&xContinue != 0 {
@@ -91,14 +65,14 @@ func (sc *scarce) awaitContent(c *client, x *exchange) {
 
 // mute says that nothing of x's content has come although its origin may be the one
 // to speak first.
-func (sc *scarce) mute(c *client, x *exchange) bool {
-	return x.flags&(xRequestDone|xUpgrade) == 0 && (x.flags&xExpect != 0 || x.from.EitherBegins()) && x.reqBytes == 0 && !c.holdsBack()
+func (sc *shortage) mute(c *client, x *exchange) bool {
+	r := x.came(c)
+	return r.IsMute()
 }
 
 // waitsMute lets x, where it is mute, wait until connections are not short, and says so:
-// the last of them are for requests that bring something. It may be in earnest: it
-// need not wait for longer than muteNs, nor for more than half the queue's time.
-func (sc *scarce) waitsMute(c *client, x *exchange) bool {
+// the last of them are for requests that bring something.
+func (sc *shortage) waitsMute(c *client, x *exchange) bool {
 	if !sc.mute(c, x) || sc.l.Now() >= sc.muteUntil(x) {
 		return false
 	}
@@ -107,17 +81,17 @@ func (sc *scarce) waitsMute(c *client, x *exchange) bool {
 	sc.mutes[x.cluster].Push(sc.l.Now(), c.x, sc.asker(c, x))
 	x.flags |= xContentWaits
 	sc.w.await(c, x, xWaiting)
-	sc.w.wakeBy(sc.l.Now() + lookEveryNs)
+	sc.w.wakeBy(sc.l.Now() + scarce.LookEveryNs)
 	sc.press(int(x.cluster))
 	return true
 }
 
-func (sc *scarce) muteUntil(x *exchange) int64 {
-	return x.sought() + min(muteNs, sc.w.clusters[x.cluster].QueueNs/2)
+func (sc *shortage) muteUntil(x *exchange) int64 {
+	return scarce.MuteUntil(x.sought(), sc.w.clusters[x.cluster].QueueNs)
 }
 
 // muteNoMore takes x out of those that wait mute, if it is one.
-func (sc *scarce) muteNoMore(c *client, x *exchange) {
+func (sc *shortage) muteNoMore(c *client, x *exchange) {
 	if sc.mutes[x.cluster].Remove(c.x) {
 		sc.w.clusters[x.cluster].Shared.Mute(-1)
 		x.flags &^= xContentWaits
@@ -126,7 +100,7 @@ func (sc *scarce) muteNoMore(c *client, x *exchange) {
 
 // serveMutes lets those that wait mute look for a connection, in turn, while
 // connections are not short, and those that have waited long enough.
-func (sc *scarce) serveMutes(cluster int) {
+func (sc *shortage) serveMutes(cluster int) {
 	if sc.servesMutes {
 		return
 	}
@@ -147,13 +121,13 @@ func (sc *scarce) serveMutes(cluster int) {
 		sc.w.dispatch(sc.w.clients.At(x.client), x)
 	}
 	if q.Len() > 0 {
-		sc.w.wakeBy(sc.l.Now() + lookEveryNs)
+		sc.w.wakeBy(sc.l.Now() + scarce.LookEveryNs)
 	}
 	sc.servesMutes = false
 }
 
 // short is Pool.Short, and so where few streams are left at every endpoint.
-func (sc *scarce) short(cluster int) bool {
+func (sc *shortage) short(cluster int) bool {
 	if sc.w.origins.pools[cluster].Short() || !sc.w.clusters[cluster].H2 {
 		return sc.w.origins.pools[cluster].Short()
 	}
@@ -166,7 +140,7 @@ func (sc *scarce) short(cluster int) bool {
 }
 
 // contentCame looks for a connection for an exchange that waited for content.
-func (sc *scarce) contentCame(c *client, x *exchange) {
+func (sc *shortage) contentCame(c *client, x *exchange) {
 	sc.muteNoMore(c, x)
 	x.flags &^= xContentWaits
 	x.soughtMs = x.sinceMs(sc.l.Now())
@@ -174,10 +148,10 @@ func (sc *scarce) contentCame(c *client, x *exchange) {
 }
 
 // press has every loop look for stalled requests, since x has begun to wait.
-func (sc *scarce) press(cluster int) {
+func (sc *shortage) press(cluster int) {
 	now := sc.l.Now()
-	if !sc.w.clusters[cluster].Shared.Look(now, lookEveryNs) {
-		sc.w.wakeBy(now + lookEveryNs) // that was before it began to wait
+	if !sc.w.clusters[cluster].Shared.Look(now, scarce.LookEveryNs) {
+		sc.w.wakeBy(now + scarce.LookEveryNs) // that was before it began to wait
 		return
 	}
 	sc.w.wakeBy(now + 1)
@@ -190,7 +164,7 @@ func (sc *scarce) press(cluster int) {
 
 // look takes connections from exchanges that hold them without moving, as many as
 // others wait for.
-func (sc *scarce) look(cluster int, now int64) {
+func (sc *shortage) look(cluster int, now int64) {
 	waiting := sc.w.clusters[cluster].Shared.Waiting() + sc.w.clusters[cluster].Shared.Mutes()
 	for ep := range sc.w.groups.all[cluster] {
 		if g := &sc.w.groups.all[cluster][ep]; sc.w.groups.full(g) {
@@ -200,7 +174,7 @@ func (sc *scarce) look(cluster int, now int64) {
 	if waiting == 0 {
 		return
 	}
-	sc.w.wakeBy(now + lookEveryNs)
+	sc.w.wakeBy(now + scarce.LookEveryNs)
 	sc.press(cluster)
 	for i := uint32(1); i <= uint32(sc.w.xs.Cap()) && waiting > 0; i++ {
 		if sc.w.xs.Live(i) {
@@ -214,59 +188,38 @@ func (sc *scarce) look(cluster int, now int64) {
 
 // stalls says that x has held its connection for too long without moving: less
 // than limits.min_rate, and at least one byte.
-func (sc *scarce) stalls(i uint32, x *exchange, now int64) bool {
-	for int(i) >= len(sc.watching) {
-		sc.watching = append(sc.watching, watch{})
-	}
-	c, o, h := sc.w.clients.At(x.client), sc.w.origins.At(x.origin), &sc.watching[i]
-	down := o.flags&originPaused != 0
-	patience, moved, got := talkNs, uint64(0), x.start+int64(x.askedUs)*1000
+func (sc *shortage) stalls(i uint32, x *exchange, now int64) bool {
+	c, o := sc.w.clients.At(x.client), sc.w.origins.At(x.origin)
+	s := scarce.Sight{Start: x.start, Got: x.start + int64(x.askedUs)*1000, Down: o.flags&originPaused != 0}
+	patience := scarce.TalkNs
 	switch {
-	case down:
-		moved = sc.w.taken(c)
+	case s.Down:
+		s.Moved = sc.w.taken(c)
 	case x.flags&(xRequestDone|xOriginDeaf|xResponseBegun) != 0 || c.flags&clientPaused != 0 ||
 		sc.w.legs.queued(&o.leg) > 0 || sc.w.legs.starves(&c.leg):
-		h.start = 0 // it does not wait for its client
+		sc.watching.Forget(i)
 		return false
 	default:
-		moved = x.reqBytes
 		part, _ := sc.l.Partial(c.conn) // of a stream's none: it has no connection of its own
-		moved += uint64(part)
-		// (Who was let in for its patience alone has been patient; but a 100 takes as
-		// long as its origin, or timeouts.continue.)
-		if x.flags&xExpect == 0 && (!x.from.EitherBegins() || got >= sc.muteUntil(x)) {
-			patience = stallNs
-		}
+		s.Moved = x.reqBytes + uint64(part)
+		r := x.came(c)
+		patience = r.Patience(s.Got, sc.muteUntil(x))
 	}
-	if h.start != x.start || h.down != down {
-		*h = watch{start: x.start, at: now, seen: moved, down: down}
-		if !down { // since it has its connection nothing need have come
-			h.at, h.seen = got, 0
-		}
-	}
-	if moved < h.seen { // part of a record was more than the content of the whole
-		h.seen = moved
-	}
-	if n := moved - h.seen; n > 0 && n >= sc.w.snap.Limits.MinRate.Bytes(now-h.at) {
-		h.at, h.seen = now, moved
-		return false
-	}
-	// While the loop did not run it took nothing, and gave no credit.
-	idle := now - max(h.at, sc.l.Leap().At)
-	if patience == stallNs && idle >= stallNs && sc.w.legs.sharesItsTurn(c) {
-		patience = talkNs
+	idle := sc.watching.IdleNs(i, &s, sc.w.snap.Limits.MinRate, now, sc.l.Leap().At)
+	if patience == scarce.StallNs && idle >= patience && sc.w.legs.sharesItsTurn(c) {
+		patience = scarce.TalkNs
 	}
 	return idle >= patience
 }
 
 // brings says that within ns part of a TLS record has come on conn that is not whole.
-func (sc *scarce) brings(conn loop.ConnID, ns int64) bool {
+func (sc *shortage) brings(conn loop.ConnID, ns int64) bool {
 	part, idleMs := sc.l.Partial(conn)
 	return part > 0 && int64(idleMs)*1e6 < ns
 }
 
 // evict ends an exchange that stalls. Of its client no more is taken on trust.
-func (sc *scarce) evict(c *client, x *exchange, now int64) {
+func (sc *shortage) evict(c *client, x *exchange, now int64) {
 	if x.flags&xResponseBegun != 0 {
 		sc.m.ClientAborts++
 		sc.w.failExchange(c, x, &faultNotTaken)

@@ -19,6 +19,7 @@ import (
 
 	"zproxy/loop"
 	"zproxy/loop/sim"
+	"zproxy/proxy/scarce"
 )
 
 // scarceOrigin answers after some ms and counts the sockets that are open to it.
@@ -313,8 +314,8 @@ func greedyBeside(t *testing.T, backend loop.IO, loops int, protocol string, g *
 		t.Fatal("nothing was served")
 	}
 	t.Logf("%d served, half in %v, 99 %% in %v, all in %v", len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
-	// (What stalls is given up after at most talkNs, and that once.)
-	if len(took) < 100 || took[len(took)-1] > time.Duration(talkNs)+2*time.Second {
+	// (What stalls is given up after at most scarce.TalkNs, and that once.)
+	if len(took) < 100 || took[len(took)-1] > time.Duration(scarce.TalkNs)+2*time.Second {
 		t.Errorf("%d served, the slowest in %v", len(took), took[len(took)-1])
 	}
 }
@@ -369,7 +370,7 @@ func TestWhoBeginsToWaitIsLookedFor(t *testing.T) {
 	w := simWorkerOf(t, world, yaml("10.2.0.1:80", ""), 0)
 	for range 2 {
 		w.scarce.press(0)
-		if at := w.timerAt; at > w.l.Now()+lookEveryNs {
+		if at := w.timerAt; at > w.l.Now()+scarce.LookEveryNs {
 			t.Errorf("the next look is in %d ms", (at-w.l.Now())/1e6)
 		}
 		w.wake() // nobody waits

@@ -13,6 +13,7 @@ import (
 	"zproxy/loop/sim"
 	"zproxy/metrics"
 	"zproxy/proxy/memory"
+	"zproxy/proxy/scarce"
 	"zproxy/proxy/snapshot"
 )
 
@@ -38,7 +39,7 @@ limits: {request_body_timeout: 600s}
 const (
 	simRivalTurns = 1500
 	// settleNs is what greedy clients have until they must have lost what they hold.
-	settleNs = muteNs + talkNs + 3*lookEveryNs + int64(5e8)
+	settleNs = scarce.MuteNs + scarce.TalkNs + 3*scarce.LookEveryNs + int64(5e8)
 )
 
 func newRivalsRun(t *testing.T, seed uint64) *rivalsRun {

@@ -127,7 +127,7 @@ type Worker struct {
 	journal   records
 
 	// Who has to wait, and who has to go.
-	scarce scarce
+	scarce shortage
 	memory relief
 	drain  drain
 

@@ -53,6 +53,7 @@ var layers = map[string]int{
 
 	"proxy/snapshot": 6,
 	"proxy/h2conn":   6,
+	"proxy/scarce":   6,
 	"proxy/forward":  7,
 	"proxy/retry":    7,
 	"proxy/journal":  8,
@@ -85,8 +86,9 @@ var onlyImports = map[string][]string{
 	"loop/sim": {"loop/internal/seam"},
 	// A tunnel is told what its sides send: it knows no connection.
 	"proxy/tunnel": {"buf", "metrics", "proto", "proto/ws", "internal/slab", "internal/assert"},
-	// Who holds memory is found out by numbers.
+	// Who holds memory is found out by numbers, and who holds a connection, too.
 	"proxy/memory": {},
+	"proxy/scarce": {"proxy/transport"},
 	// Settings of the machine: not the proxy's business, nor the proxy theirs.
 	"tune": {"numa"},
 	// What is measured against is not our own code.
