@@ -574,6 +574,15 @@ func testSpliceMany(r *rig) {
 	if n := r.l.pipeCount; n > pipesMax {
 		r.Errorf("%d pipes", n)
 	}
+	// What the peers have read may not have been reported yet, and that is not to come between what follows.
+	run(func() bool {
+		for _, s := range all {
+			if !s.allGone() || r.l.Queued(s.to) > 0 {
+				return false
+			}
+		}
+		return true
+	})
 	for id := range all {
 		r.closed(id)
 	}
