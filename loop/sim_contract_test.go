@@ -31,6 +31,7 @@ var kernelOnly = map[string]string{
 	"stress among signals":              "a World makes no system calls",
 	"a descriptor used again":           "a World does not use one again",
 	"a collection ends a wait":          "a World does not wait",
+	"the length of a turn":              "a World's time passes between the calls of a loop that waits, not within them",
 	"last bytes and end in one segment": "a World has no segments",
 }
 
