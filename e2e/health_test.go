@@ -112,19 +112,23 @@ type checkStatus struct {
 	} `json:"health_checks"`
 }
 
-func (z *zproxy) checked(t *testing.T, endpoint string) checkStatus {
+// checked is what checks say of an endpoint, which may be about to have its first one.
+func (z *zproxy) checked(t *testing.T, endpoint string) (found checkStatus) {
 	t.Helper()
-	var s struct{ Endpoints []checkStatus }
-	if err := json.Unmarshal(z.page(t, "/status"), &s); err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range s.Endpoints {
-		if e.Endpoint == endpoint && len(e.Checks) == 1 {
-			return e
+	eventually(t, patience, endpoint+" is checked", func() (bool, string) {
+		var s struct{ Endpoints []checkStatus }
+		if err := json.Unmarshal(z.page(t, "/status"), &s); err != nil {
+			t.Fatal(err)
 		}
-	}
-	t.Fatalf("no checks of %s in %+v", endpoint, s)
-	return checkStatus{}
+		for _, e := range s.Endpoints {
+			if e.Endpoint == endpoint && len(e.Checks) == 1 {
+				found = e
+				return true, ""
+			}
+		}
+		return false, fmt.Sprintf("%+v", s)
+	})
+	return found
 }
 
 // ward is a proxy with a patient and an origin that is well.
