@@ -62,12 +62,13 @@ computes:
 	$(MAKE) --no-print-directory ring
 	$(MAKE) --no-print-directory sim
 
-# The tests that make test leaves out; at most 45 minutes.
+# The tests that make test leaves out; at most 45 minutes. Kubernetes' API machinery is not vetted: vet wants the
+# facts of all 1 500 packages beneath it, which takes longer than all tests.
 test-long:
 	$(MAKE) --no-print-directory setup SETUP=long
 	ZPROXY_LONG=1 go test -count=1 -p 1 -timeout 45m -v -tags $(TAGS) -ldflags=$(LDFLAGS) -run '$(LENGTHY)' $(BULK)
 	cd e2e/interop && ZPROXY_LONG=1 go test -count=1 -timeout 20m -v -run '$(LENGTHY)' . | grep -v '^ *--- PASS\|^=== '
-	cd e2e/interop/kubernetes && go vet . && ZPROXY_LONG=1 go test -count=1 -timeout 20m -v -run '$(LENGTHY)' . | grep -v '^ *--- PASS\|^=== '
+	cd e2e/interop/kubernetes && ZPROXY_LONG=1 go test -vet=off -count=1 -timeout 20m -v -run '$(LENGTHY)' . | grep -v '^ *--- PASS\|^=== '
 
 # The programs that the end-to-end tests talk to.
 setup:
