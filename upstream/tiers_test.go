@@ -200,6 +200,29 @@ func TestBetterTierIsProbed(t *testing.T) {
 	}
 }
 
+// Parts follow what comes up and goes down while requests are served.
+func TestPartsFollowHealth(t *testing.T) {
+	for _, n := range []int{10, 100} {
+		kinds := []kindOf{{n: n}, {n: n, priority: 1}}
+		c := tiered(t, Config{}, kinds...)
+		for _, tt := range []struct {
+			down int // of the first tier, from now on
+			want float64
+		}{{0, 100}, {n / 2, 70}, {n - n/10, 14}, {n / 2, 70}, {0, 100}} {
+			for i, e := range c.eps[:n] {
+				if i < tt.down {
+					e.health.hold(holdChecks)
+				} else {
+					e.health.unhold(holdChecks)
+				}
+			}
+			if got := perKind(sharesAt(t, c.Pool(0), 3000), kinds); math.Abs(got[0]-tt.want) > 4 {
+				t.Errorf("with %d of %d down the first tier got %.1f per cent, expected %v", tt.down, n, got[0], tt.want)
+			}
+		}
+	}
+}
+
 // Endpoints found may move from one tier or zone to another.
 func TestTiersChange(t *testing.T) {
 	c := mustCluster(t, Config{Slots: 64, Zone: "a"}, 1)
