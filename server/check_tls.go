@@ -37,6 +37,9 @@ func (k *checker) secrets() {
 		if u.TLS != nil && u.TLS.Client != nil {
 			k.secret(u.Pos, "upstreams."+u.Name+".tls.certificate.key", u.TLS.Client.Key)
 		}
+		if u.Sticky != nil {
+			k.secret(u.Pos, "upstreams."+u.Name+".sticky.secret_file", u.Sticky.SecretFile)
+		}
 		if u.Discover == nil || u.Discover.Consul == nil {
 			continue
 		}

@@ -118,17 +118,22 @@ func (k *checker) privileges() {
 	if uid := os.Getuid(); uid != 0 && uid != who.uid {
 		k.fail(config.Pos{Line: 1, Col: 1}, "user", k.cfg.User, "root to start as, or that user", fmt.Sprintf("this process is of user %d, and only root can become another one", uid))
 	}
+	read := func(at config.Pos, key, path string) {
+		if _, err := os.Stat(path); err == nil && !who.mayRead(path) {
+			k.warn(at, key, strconv.Quote(path), "a file that user "+k.cfg.User+" may read", "the process starts, and cannot read it again when it has changed, or for a reload")
+		}
+	}
 	for i := range k.cfg.Listeners {
 		l := &k.cfg.Listeners[i]
 		if l.TLS == nil {
 			continue
 		}
 		for _, name := range l.TLS.Files() {
-			if path := k.cfg.Path(name); !who.mayRead(path) {
-				k.warn(l.Pos, "listeners["+strconv.Itoa(i)+"].tls", strconv.Quote(name), "a file that user "+k.cfg.User+" may read",
-					"the process starts, and cannot read it again when it has changed")
-			}
+			read(l.Pos, "listeners["+strconv.Itoa(i)+"].tls", k.cfg.Path(name))
 		}
+	}
+	for i := range k.cfg.Upstreams {
+		filesOfUpstream(k.cfg, &k.cfg.Upstreams[i], read)
 	}
 	if path := k.cfg.AccessLog.Path; path != "" && path != "-" && path != "stdout" && !who.may(filepath.Dir(path), 3) {
 		k.warn(k.cfg.AccessLog.Pos, "access_log.path", strconv.Quote(path), "a folder that user "+k.cfg.User+" may write in",
