@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	gorilla "github.com/gorilla/websocket"
 )
 
 // A new process that is killed at any point of its life before the old one has ended leaves the old
@@ -28,39 +30,26 @@ func TestUpgradeKilledAtAnyPoint(t *testing.T) {
 		pair := ca.issue(t, "ecdsa", nil, "a.example")
 		secure, file := freeAddr(t), filepath.Join(t.TempDir(), "z.sock")
 		origin, release := holding(t)
+		another, finish := holding(t)
 		l := startLineage(t, backend, fmt.Sprintf(`
 loops: 2
 listeners:
-  - {address: LISTEN}
+  - {address: LISTEN, protocols: [http1, h2c]}
   - {address: %q, tls: {certificates: [{cert: %q, key: %q}]}}
   - {address: "unix:%s"}
-upstreams: {app: {endpoints: [{address: %q}]}}
-routes: [{path: "/*", upstream: app}]
+upstreams: {app: {endpoints: [{address: %q}]}, later: {endpoints: [{address: %q}]}, loaded: {endpoints: [{address: %q}]}}
+routes: [{path: "/*", upstream: app}, {path: /slow, methods: [PUT], upstream: later}, {path: /ws, upstream: loaded}]
 shutdown: {grace: 5m}
-`, secure, pair.cert, pair.key, file, origin))
-		serves := func() {
-			t.Helper()
-			for range 4 {
-				c := dial(t, l.addr)
-				c.get("/")
-				c.Close()
-				within, err := tls.Dial("tcp", secure, &tls.Config{RootCAs: ca.pool(), ServerName: "a.example"})
-				if err != nil {
-					t.Fatalf("TLS: %v\n%s", err, tail(l.out.String()))
-				}
-				asked(t, within)
-				named, err := net.Dial("unix", file)
-				if err != nil {
-					t.Fatalf("the socket in a file: %v\n%s", err, tail(l.out.String()))
-				}
-				asked(t, named)
-			}
-		}
+`, secure, pair.cert, pair.key, file, origin, another, loadedOrigin(t).addr))
+		serves := func() { t.Helper(); l.servesAll(t, secure, file, ca) }
 		one := l.hold(t)
 		began := time.Now()
 		l.mustUpgrade(t)
 		lasts := time.Since(began)
 		old, two := l.pid(t), l.hold(t)
+		echoes := l.echoes(t)
+		stream := dialH2(t, l.addr)
+		held := stream.ask(1, true, "PUT", "/slow")
 		served := 0 // before they were killed
 		for range 8 {
 			kept := dial(t, l.addr)
@@ -72,9 +61,18 @@ shutdown: {grace: 5m}
 			serves()
 			kept.get("/")
 			kept.Close()
+			echoes()
 		}
+		echoes()
 		t.Logf("%d of 8 served before they were killed", served)
 		l.mustUpgrade(t)
+		echoes()
+		close(finish)
+		stream.SetDeadline(time.Now().Add(patience))
+		stream.until("a stream that was open all the while is answered", held.over)
+		if held.status() != "200" {
+			t.Errorf("a stream that was open all the while: %v", held)
+		}
 		newest := l.pid(t)
 		time.Sleep(time.Duration(rng.Int64N(int64(lasts) + 1)))
 		syscall.Kill(old, syscall.SIGKILL)
@@ -88,6 +86,26 @@ shutdown: {grace: 5m}
 		}
 		l.ends(t)
 	})
+}
+
+// servesAll asks at all addresses, each time by a new connection.
+func (l *lineage) servesAll(t *testing.T, secure, file string, ca *authority) {
+	t.Helper()
+	for range 4 {
+		c := dial(t, l.addr)
+		c.get("/")
+		c.Close()
+		within, err := tls.Dial("tcp", secure, &tls.Config{RootCAs: ca.pool(), ServerName: "a.example"})
+		if err != nil {
+			t.Fatalf("TLS: %v\n%s", err, tail(l.out.String()))
+		}
+		asked(t, within)
+		named, err := net.Dial("unix", file)
+		if err != nil {
+			t.Fatalf("the socket in a file: %v\n%s", err, tail(l.out.String()))
+		}
+		asked(t, named)
+	}
 }
 
 // killsNext has the process old upgraded and kills the new one after a while, and says whether it has served
@@ -107,6 +125,26 @@ func (l *lineage) killsNext(t *testing.T, old int, after time.Duration) (served 
 		return gone(next) && l.pid(t) == old, fmt.Sprintf("killed after %v: %s", after, tail(l.out.String()))
 	})
 	return served
+}
+
+// echoes opens a WebSocket, and gives what asks for an echo by it.
+func (l *lineage) echoes(t *testing.T) func() {
+	t.Helper()
+	ws, _, err := gorilla.DefaultDialer.Dial("ws://"+l.addr+"/ws", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ws.Close() })
+	return func() {
+		t.Helper()
+		ws.SetReadDeadline(time.Now().Add(patience))
+		if err := ws.WriteMessage(gorilla.TextMessage, []byte("still there")); err != nil {
+			t.Fatal(err)
+		}
+		if _, b, err := ws.ReadMessage(); err != nil || string(b) != "still there" {
+			t.Fatalf("a WebSocket: %q, %v", b, err)
+		}
+	}
 }
 
 // asked has c ask for something, once.

@@ -89,7 +89,7 @@ func (l *lineage) mustUpgrade(t *testing.T) {
 // pid is the number of the process that serves.
 func (l *lineage) pid(t *testing.T) int {
 	t.Helper()
-	for {
+	for began := time.Now(); ; {
 		var pid int
 		res, err := adminClient.Get("http://" + l.admin + "/status")
 		if err == nil {
@@ -100,8 +100,8 @@ func (l *lineage) pid(t *testing.T) int {
 				return pid
 			}
 		}
-		if t.Context().Err() != nil {
-			t.Fatal(err)
+		if time.Since(began) > patience {
+			t.Fatalf("no process answers at the admin address: %v\n%s", err, tail(l.out.String()))
 		}
 		time.Sleep(5 * time.Millisecond) // who hands over has cut the answer off
 	}
