@@ -19,6 +19,8 @@ var layers = map[string]int{
 	"config":  2,
 	"metrics": 2,
 
+	"filter/rate": 3, // counts: knows no requests
+
 	"buf":         3,
 	"tune":        3,
 	"router":      3,
