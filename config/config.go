@@ -143,8 +143,9 @@ type Upstream struct {
 	Zone              string         // the proxy's own
 	Sticky            *StickySession // nil: none
 
-	HealthCheck *HealthCheck      // nil: none
-	Outlier     *OutlierDetection // nil: none
+	HealthCheck *HealthCheck         // nil: none
+	Outlier     *OutlierDetection    // nil: none
+	Adaptive    *AdaptiveConcurrency // nil: none
 }
 
 // Speaks is the protocol that is spoken to the endpoints: "http1", "h2c" or "h2".
@@ -197,6 +198,7 @@ type Route struct {
 	Upstream          string
 	Split             []Share // instead of Upstream
 	Sticky            *Sticky // nil: each request is split for itself
+	Priority          string  // "high", "normal", "low" or a number, see Urgency
 	Fallback          string  // when no endpoint of those is up, "": none
 	Respond           *Respond
 	Redirect          *Redirect

@@ -64,9 +64,9 @@ func TestReference(t *testing.T) {
 			Timeouts: Timeouts{Connect: 2 * time.Second, Response: time.Minute, Idle: time.Minute, Continue: time.Second},
 			Retries:  1, Socket: socket}},
 		Routes: []Route{
-			{Pos: Pos{16, 5}, Host: "api.example.com", Path: "/users/:id", Methods: []string{"GET", "HEAD"}, Upstream: "app"},
-			{Pos: Pos{17, 5}, Path: "/health", Respond: &Respond{Status: 200, Body: "ok\n", ContentType: "text/plain; charset=utf-8"}},
-			{Pos: Pos{18, 5}, Path: "/*", Upstream: "app"}},
+			{Pos: Pos{16, 5}, Host: "api.example.com", Path: "/users/:id", Methods: []string{"GET", "HEAD"}, Upstream: "app", Priority: "normal"},
+			{Pos: Pos{17, 5}, Path: "/health", Priority: "normal", Respond: &Respond{Status: 200, Body: "ok\n", ContentType: "text/plain; charset=utf-8"}},
+			{Pos: Pos{18, 5}, Path: "/*", Upstream: "app", Priority: "normal"}},
 		Limits: Limits{HeaderBytes: 64 << 10, Headers: 128, RequestHeaderTimeout: 10 * time.Second,
 			KeepaliveTimeout: 75 * time.Second, RequestBodyTimeout: time.Minute, SendTimeout: time.Minute, MinRate: 128, HalfClose: "serve",
 			LingeringTimeout: 5 * time.Second, LingeringTime: 30 * time.Second},

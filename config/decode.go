@@ -352,7 +352,7 @@ func (d *decoder) scalar(at *yaml.Node, f *field, target any, p *path) {
 	case f.kind == kindCount && tag == "!!str" && n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0:
 		d.fail(at, p, shown(n), f.wants(), "without quotes")
 		return
-	case (f.kind == kindText || f.kind == kindEnum) && tag != "!!str":
+	case (f.kind == kindText || f.kind == kindEnum) && tag != "!!str" && !(f.figures[1] != 0 && tag == "!!int"):
 		d.fail(at, p, shown(n), f.wants(), quotesHint(n))
 		return
 	case f.kind == kindBool && tag != "!!bool":

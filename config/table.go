@@ -44,7 +44,7 @@ type field struct {
 	enum     []string // kindEnum
 	numbers  []int64  // kindCount: the only ones allowed, when not nil
 	never    bool     // kindDuration: may be Never
-	figures  [2]int64 // kindText in a list: whole numbers from the one to the other are text as well
+	figures  [2]int64 // kindText: whole numbers from the one to the other are text as well
 	exactly1 []string // of these keys of each entry exactly one is there
 	atLeast1 []string // kindSection: of these keys at least one is there
 	want     string   // what to expect when the kind does not say enough, e.g. "an address ip:port"
@@ -364,6 +364,9 @@ func upstreamFields() []field {
 		{key: "outlier_detection", kind: kindSection, optional: true, fields: outlierFields(),
 			at:  at(func(u *Upstream) *OutlierDetection { u.Outlier = new(OutlierDetection); return u.Outlier }),
 			doc: "Ejects endpoints that answer with errors; `outlier_detection: {}` has the values that Envoy's users know. See [upstreams.md](upstreams.md#outlier-detection)."},
+		{key: "adaptive_concurrency", kind: kindSection, optional: true, fields: concurrencyFields(),
+			at:  at(func(u *Upstream) *AdaptiveConcurrency { u.Adaptive = new(AdaptiveConcurrency); return u.Adaptive }),
+			doc: "Finds out how many requests the upstream takes at a time before it gets slower, over all loops and endpoints together, and sheds the rest at once, those of the least `priority` first, with 503 and Retry-After. See [upstreams.md](upstreams.md#adaptive-concurrency)."},
 		{key: "socket", kind: kindSection, at: at(func(u *Upstream) *Socket { return &u.Socket }), fields: socketFields(false),
 			doc: "Options of the connections to the endpoints."},
 	}
@@ -419,6 +422,8 @@ func routeFields() []field {
 			doc: "With `split`: requests in which the value of this cookie or field is the same go to the same upstream, on every loop and every instance with these weights. Those without it are split each for itself."},
 		{key: "fallback", kind: kindText, at: at(func(r *Route) *string { return &r.Fallback }),
 			doc: "The upstream that requests go to while no endpoint is up of the one that they would go to."},
+		{key: "priority", kind: kindText, def: "normal", figures: [2]int64{0, leastUrgency}, check: checkPriority, want: wantPriority, pattern: patternPriority, at: at(func(r *Route) *string { return &r.Priority }),
+			doc: "How important the requests of this route are where an upstream with `adaptive_concurrency` sheds some: `high` (1), `normal` (3), `low` (5), or a number from 0, the most important, to 7, as the urgency of RFC 9218."},
 		{key: "respond", kind: kindSection, optional: true, doc: "Answer at once.",
 			at: at(func(r *Route) *Respond { r.Respond = new(Respond); return r.Respond }),
 			fields: []field{

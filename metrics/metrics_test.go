@@ -33,6 +33,7 @@ func full() *metrics.Snapshot {
 		Protocols: []metrics.ProtocolState{{Upstream: "app", Protocol: "h2"}, {Upstream: "other", Protocol: "unknown"}},
 		Discovery: []metrics.DiscoveryState{{Upstream: "found", Kind: "file", AgeSec: 1.5, Kept: true, Updates: 3, Failures: 2,
 			Draining: 1, Endpoints: make([]metrics.DiscoveredEndpoint, 5)}, {Upstream: "never", Kind: "file", AgeSec: -1}},
+		Concurrency:      []metrics.ConcurrencyState{{Upstream: "app", Limit: 20, UnderWay: 7, LeastUs: 1500, LastUs: 2000, Samples: 9, Measurements: 2, Shed: make([]uint64, 8)}},
 		Certificates:     []metrics.CertificateState{{Listener: "[::]:443", File: "a.pem", Days: 12.5}, {Listener: "[::]:443", File: "b.pem", Days: -1}},
 		CertificateFiles: []metrics.CertificateFiles{{Listener: "[::]:443", Reloads: 3, Failures: 1, Failing: true}},
 		ACME:             []metrics.ACMEState{{Certificate: "example.com", Failing: true, Issued: 2, Failures: map[string]uint64{"dns": 3, "connection": 1}, NextDays: 0.5}},

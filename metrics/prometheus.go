@@ -31,6 +31,7 @@ func (s *Snapshot) WritePrometheus(w io.Writer) error {
 	e.protocols(s)
 	e.endpoints(s)
 	e.discovery(s)
+	e.concurrency(s)
 	e.handshakes(s)
 	e.certificates(s)
 	e.authorities(s)

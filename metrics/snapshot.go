@@ -10,6 +10,8 @@ type Snapshot struct {
 	Discovery []DiscoveryState // of upstreams whose endpoints are found; may be empty
 	Gauges    []Gauge          // anything else
 
+	Concurrency []ConcurrencyState // of upstreams whose limit is found out; may be empty
+
 	// Of the listeners that speak TLS.
 	Certificates     []CertificateState
 	CertificateFiles []CertificateFiles

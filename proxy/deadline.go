@@ -194,6 +194,7 @@ func (w *Worker) responseTimeout(c *client, x *exchange, o *origin) {
 		return
 	}
 	w.m.Timeouts504++
+	w.responses.answered(x, true)
 	w.origins.pools[o.cluster].ResponseFailed(w.l.Now(), int(o.endpoint))
 	w.failExchange(c, x, &faultResponseTimeout)
 }

@@ -503,21 +503,6 @@ func (w *Worker) refuseDispatch(c *client, x *exchange, r upstream.Reason) {
 	}
 }
 
-// xEntered is a bit of interims: the request is counted against the limit of its upstream.
-const (
-	xEntered     = 1 << 7
-	mostInterims = xEntered - 1
-	_            = uint(mostInterims - interimLimit - 1)
-)
-
-// leave takes x out of that count.
-func (w *Worker) leave(x *exchange) {
-	if x.interims&xEntered != 0 {
-		x.interims &^= xEntered
-		w.clusters[x.cluster].Shared.Leave()
-	}
-}
-
 // noConnection is why an exchange got no connection: f, unless an endpoint was
 // tried and could not be connected to, which says more.
 func (w *Worker) noConnection(x *exchange, f *proto.Fault) *proto.Fault {

@@ -38,14 +38,16 @@ func (rq *requests) fallsOver(x *exchange) bool {
 		return false
 	}
 	now, next := rq.w.clusters[x.cluster], rq.w.clusters[to]
-	if now.Shared.Available(rq.l.Now()) || !next.TakesHeadsOf(now) || next.Shared.Limited() && !next.Shared.Enter() {
+	if now.Shared.Available(rq.l.Now()) || !next.TakesHeadsOf(now) {
+		return false
+	}
+	counted, f := enter(rt, next)
+	if f != nil {
 		return false
 	}
 	x.again.End(now)
 	rq.w.leave(x)
-	if next.Shared.Limited() {
-		x.interims |= xEntered
-	}
+	x.interims |= counted
 	if next.Key != nil && (now.Key == nil || *now.Key != *next.Key) {
 		rq.setKey(rq.w.clients.At(x.client).x, 0) // its head is not looked at again
 	}

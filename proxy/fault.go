@@ -47,11 +47,12 @@ const (
 	codeOriginCertificate
 	codeMaxRequests
 	codeRemoved
+	codeShed
 
 	// Each code has a counter, and no two kinds share one: a constant below zero
 	// is an error of the compiler.
 	_ = uint(int(codeConnect) - proto.FaultCount)
-	_ = uint(codeAbuse - codeRemoved - 1)
+	_ = uint(codeAbuse - codeShed - 1)
 	_ = uint(metrics.ReasonCount - int(codeAbuse) - http2.AbuseCount)
 )
 
@@ -100,6 +101,7 @@ var faultNames = map[proto.FaultCode]string{
 	codeOriginCertificate: "upstream_certificate",
 	codeMaxRequests:       "upstream_max_requests",
 	codeRemoved:           "removed",
+	codeShed:              "upstream_shed",
 }
 
 // FaultNames lists the names of all codes a worker counts, by code.
@@ -144,6 +146,7 @@ var (
 	faultQueueTimeout    = proto.Fault{Status: 503, Code: codeQueueTimeout, Reason: "no upstream connection came free in time"}
 	faultQueueFull       = proto.Fault{Status: 503, Code: codeUnavailable, Reason: "upstream queue full"}
 	faultMaxRequests     = proto.Fault{Status: 503, Code: codeMaxRequests, Reason: "too many requests under way at the upstream"}
+	faultShed            = proto.Fault{Status: 503, Code: codeShed, Reason: "upstream is at the limit of what it takes at a time"}
 	faultNoEndpoint      = proto.Fault{Status: 503, Code: codeUnavailable, Reason: "no upstream endpoint available"}
 	faultUnresolved      = proto.Fault{Status: 503, Code: codeUnresolved, Reason: "upstream name not resolved"}
 	faultInterimFlood    = proto.Fault{Status: 502, Code: codeInterimFlood, Reason: "too many interim responses"}

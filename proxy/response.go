@@ -135,6 +135,7 @@ func (rs *responses) answers(c *client, x *exchange, o *origin, h *proto.Head, v
 		rs.w.retries.tryAgain(c, x, o, reusable)
 		return false
 	}
+	rs.answered(x, h.Status < 500)
 	x.status = h.Status
 	x.flags |= xBodyLost // the request was processed
 	rs.pool.Drop(&x.backlog)

@@ -95,13 +95,12 @@ func (rq *requests) forward(c *client, x *exchange, q *forward.Request, cluster 
 	cluster = rq.speaking(cluster, h)
 	x.cluster = int16(cluster)
 	cl := rq.w.clusters[cluster]
-	if cl.Shared.Limited() {
-		if !cl.Shared.Enter() {
-			rq.w.failExchange(c, x, &faultMaxRequests)
-			return
-		}
-		x.interims |= xEntered
+	counted, f := enter(&rq.w.snapOf(x).Routes[x.route], cl)
+	if f != nil {
+		rq.refuse(c, x, f)
+		return
 	}
+	x.interims |= counted
 	http1.MarkHopByHop(h)
 	noted, ok := rq.mayPass(c, x, q)
 	if !ok {
@@ -158,6 +157,16 @@ func (rq *requests) forward(c *client, x *exchange, q *forward.Request, cluster 
 	if x.state != xEnded && x.flags&xRequestDone == 0 {
 		rq.w.clients.applyBackpressure(c)
 	}
+}
+
+// refuse answers x, which its upstream takes no more of, with f.
+func (rq *requests) refuse(c *client, x *exchange, f *proto.Fault) {
+	extra := proto.Extra{}
+	if f == &faultShed {
+		extra = retryAfter
+	}
+	rq.w.countFault(f)
+	rq.w.responses.replyFault(c, x, f, extra)
 }
 
 // targetOf is the request-target for the origin: the received one, where nothing is to be

@@ -104,6 +104,7 @@ func (src source) Snapshot() (metrics.Snapshot, error) {
 	snap.Endpoints = s.endpoints(reports)
 	snap.Protocols = agreements(s.cfg())
 	snap.Discovery = s.serves.Load().found.States(time.Now())
+	snap.Concurrency = concurrencyOf(s.snap().Upstreams())
 	return snap, nil
 }
 
@@ -113,6 +114,22 @@ func agreements(cfg *config.Config) (list []metrics.ProtocolState) {
 		if u := &cfg.Upstreams[i]; u.Protocol == "auto" {
 			list = append(list, metrics.ProtocolState{Upstream: u.Name, Protocol: cmp.Or(u.Agreed, "unknown")})
 		}
+	}
+	return list
+}
+
+// concurrencyOf lists the limits that are found out.
+func concurrencyOf(upstreams []*upstream.Cluster) (list []metrics.ConcurrencyState) {
+	for _, c := range upstreams {
+		a := upstream.ConcurrencyOf(c)
+		if a == nil {
+			continue
+		}
+		st := a.State()
+		list = append(list, metrics.ConcurrencyState{
+			Upstream: c.Name(), Limit: st.Limit, UnderWay: st.Under, LeastUs: uint64(st.LeastUs), LastUs: uint64(st.LastUs),
+			Samples: st.Samples, Measurements: st.Measurements, Shed: st.Shed[:],
+		})
 	}
 	return list
 }
@@ -210,7 +227,10 @@ type status struct {
 	Upstreams []upstreamStatus         `json:"upstreams"`
 	Endpoints []metrics.EndpointState  `json:"endpoints"`
 	Discovery []metrics.DiscoveryState `json:"discovery,omitempty"`
-	Error     string                   `json:"error,omitempty"`
+
+	Concurrency []metrics.ConcurrencyState `json:"concurrency,omitempty"`
+
+	Error string `json:"error,omitempty"`
 }
 
 type upstreamStatus struct {
@@ -254,7 +274,7 @@ func (src source) Status() any {
 		u := &s.cfg().Upstreams[i]
 		st.Upstreams = append(st.Upstreams, upstreamStatus{u.Name, u.Speaks(), u.Protocol == "auto"})
 	}
-	st.Discovery = s.serves.Load().found.States(time.Now())
+	st.Discovery, st.Concurrency = s.serves.Load().found.States(time.Now()), concurrencyOf(s.snap().Upstreams())
 	reports, err := s.reports()
 	if err != nil {
 		st.Error = err.Error()

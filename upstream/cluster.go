@@ -10,14 +10,15 @@ import (
 // Cluster is one upstream: its endpoints and what the loops share about them.
 // It survives a reload of the configuration that leaves its Config Equal.
 type Cluster struct {
-	cfg     Config
-	limit   int32 // MaxConnections, or the largest int32
-	reserve int32 // so few left of them are few, see Short
-	eps     []*Endpoint
-	pools   []*Pool
-	wide    bool // there are, or may be, more than wordEndpoints
-	roster  atomic.Pointer[roster]
-	slotOf  map[string]int // slots that have been given away, by address: see SetEndpoints
+	cfg         Config
+	limit       int32 // MaxConnections, or the largest int32
+	reserve     int32 // so few left of them are few, see Short
+	eps         []*Endpoint
+	pools       []*Pool
+	wide        bool         // there are, or may be, more than wordEndpoints
+	concurrency *Concurrency // nil: it is not limited by what is found out
+	roster      atomic.Pointer[roster]
+	slotOf      map[string]int // slots that have been given away, by address: see SetEndpoints
 
 	changing  sync.Mutex          // of endpoints and their weights; guards slotOf and what follows
 	standings []standing          // by number
@@ -89,7 +90,7 @@ func newCluster(cfg Config, loops int, wide bool, neighbours ...[]int) (*Cluster
 	if len(neighbours) != 0 && len(neighbours) != loops {
 		return nil, fmt.Errorf("upstream %q: neighbours of %d loops given, expected %d", cfg.Name, len(neighbours), loops)
 	}
-	c := &Cluster{cfg: cfg, limit: int32(cfg.MaxConnections), wide: wide, slotOf: map[string]int{}}
+	c := &Cluster{cfg: cfg, limit: int32(cfg.MaxConnections), wide: wide, slotOf: map[string]int{}, concurrency: newConcurrency(cfg.Adaptive)}
 	if c.limit == 0 {
 		c.limit = math.MaxInt32
 	} else {

@@ -126,6 +126,7 @@ type Config struct {
 	CheckFirst bool // an address gets no requests before Cluster.Checked has said that it is up
 	Outlier    Outlier
 	Retries    RetryBudget
+	Adaptive   AdaptiveConcurrency
 }
 
 // What zero values of the fail back-off mean.
@@ -161,6 +162,7 @@ type configScalars struct {
 	outlier                                    Outlier
 	retries                                    RetryBudget
 	stickySecret                               string
+	adaptive                                   AdaptiveConcurrency
 }
 
 func (c *Config) scalars() configScalars {
@@ -169,7 +171,7 @@ func (c *Config) scalars() configScalars {
 		c.MaxConnections, c.MaxIdle, c.Prewarm, c.Queue, c.MaxRequests,
 		c.IdleTimeout, c.QueueTimeout,
 		c.ConnectTimeout, c.ResponseTimeout, c.StreamTimeout,
-		c.FailBackoff, c.FailBackoffMax, c.SlowStart, c.FailResponses, c.Slots, c.LoadPercent, c.CheckFirst, c.Outlier, c.Retries, c.StickySecret,
+		c.FailBackoff, c.FailBackoffMax, c.SlowStart, c.FailResponses, c.Slots, c.LoadPercent, c.CheckFirst, c.Outlier, c.Retries, c.StickySecret, c.Adaptive,
 	}
 }
 

@@ -120,7 +120,7 @@ func (c *Cluster) RankOf(ep int) (priority int, backup bool, zone string) {
 
 // Succeed has c begin with what is known of the endpoints of the cluster before it: weights that
 // were set, where the endpoint's own is the same, and how far slow start is. What old had not is new,
-// and begins with slow start. Called before c is in use.
+// and begins with slow start. A limit that is found out begins where it was. Called before c is in use.
 func (c *Cluster) Succeed(old *Cluster) {
 	old.changing.Lock()
 	before := maps.Clone(old.awaited)
@@ -135,6 +135,7 @@ func (c *Cluster) Succeed(old *Cluster) {
 	old.changing.Unlock()
 	c.changing.Lock()
 	c.awaited = before
+	c.concurrency.succeed(old.concurrency)
 	slow := c.slowStart(len(before) > 0)
 	for i, e := range c.eps {
 		if s := &c.standings[i]; s.there {

@@ -102,6 +102,15 @@ func compileOutlier(o *config.OutlierDetection) upstream.Outlier {
 	}
 }
 
+func compileAdaptive(a *config.AdaptiveConcurrency) upstream.AdaptiveConcurrency {
+	if a == nil {
+		return upstream.AdaptiveConcurrency{}
+	}
+	return upstream.AdaptiveConcurrency{
+		Min: a.MinLimit, Max: max(a.MinLimit, a.MaxLimit), Window: a.Window, Interval: a.ProbeInterval, Jitter: a.Jitter, Tolerance: a.Tolerance,
+	}
+}
+
 // slotsOf is how many slots u has for endpoints that are found; 0: they are listed.
 func slotsOf(u *config.Upstream) int {
 	if u.Discover == nil {
@@ -125,6 +134,7 @@ func compileCluster(u *config.Upstream, loops int, near [][]int) (*Cluster, erro
 		CheckFirst:    u.HealthCheck != nil && u.HealthCheck.Initial != "up",
 		Outlier:       compileOutlier(u.Outlier),
 		Retries:       compileRetryBudget(u),
+		Adaptive:      compileAdaptive(u.Adaptive),
 		LoadPercent:   u.HashBalanceFactor,
 		SlowStart:     u.SlowStart,
 		Zone:          u.Zone,

@@ -37,6 +37,7 @@ type Route struct {
 	Cluster   int                 // the number of its upstream
 	Split     []Share             // more than one instead
 	sticky    *config.Sticky      // of Split: nil: each request for itself
+	Urgency   uint8               // see upstream.Concurrency
 	Fallback  int                 // the number, and 1, of the upstream instead of one with no endpoint up; 0: none
 	Series    uint16              // of metrics
 	Response  *Response           // instead of a cluster
@@ -57,7 +58,7 @@ func compileRoute(r *config.Route, clusters map[string]int) Route {
 	}
 	rt := Route{
 		config: r, Path: r.Path, Cluster: clusters[r.Upstream], Interim: compileInterim(r), WebSocket: plainWebSocket,
-		Methods: []byte(strings.Join(r.Methods, ", ")), MaxStreamNs: int64(r.MaxStreamDuration),
+		Methods: []byte(strings.Join(r.Methods, ", ")), MaxStreamNs: int64(r.MaxStreamDuration), Urgency: r.Urgency(),
 	}
 	if r.Split != nil {
 		rt.Split = compileSplit(r.Split, clusters)
