@@ -19,7 +19,8 @@ var layers = map[string]int{
 	"config":  2,
 	"metrics": 2,
 
-	"filter/rate": 3, // counts: knows no requests
+	"filter/rate":   3, // counts: knows no requests
+	"filter/verify": 3, // verdicts about credentials
 
 	"buf":         3,
 	"tune":        3,
