@@ -22,6 +22,8 @@ var layers = map[string]int{
 	"filter/rate":   3, // counts: knows no requests
 	"filter/verify": 3, // verdicts about credentials
 
+	"filter/basicauth": 4,
+
 	"buf":         3,
 	"tune":        3,
 	"router":      3,
@@ -114,6 +116,7 @@ var confined = []struct {
 	{"go:linkname", nil, true},
 	// As a client of authorities, of endpoints that are checked, and of servers that know endpoints: docs/decisions/0025, 0033, 0042.
 	{"import net/http", []string{"admin", "bench", "internal/mixedload", "server/acme", "upstream/discover/api", "upstream/discover/kubernetes", "upstream/health"}, false},
+	{"import github.com/GehirnInc/crypt", []string{"filter/basicauth"}, true},
 	{"import github.com/miekg/dns", []string{"upstream/discover"}, true},
 	{"import github.com/mholt/acmez", []string{"server/acme"}, true},
 	{"import zproxy/loop/sim", []string{"internal/simnet"}, false}, // tests run in it, and no program has it
