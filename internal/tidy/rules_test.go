@@ -22,6 +22,7 @@ var layers = map[string]int{
 	"filter/rate":   3, // counts: knows no requests
 	"filter/verify": 3, // verdicts about credentials
 
+	"filter/apikey":    4,
 	"filter/basicauth": 4,
 
 	"buf":         3,
