@@ -24,6 +24,7 @@ var layers = map[string]int{
 
 	"filter/apikey":    4,
 	"filter/basicauth": 4,
+	"filter/jwt":       4,
 
 	"buf":         3,
 	"tune":        3,
@@ -115,9 +116,10 @@ var confined = []struct {
 	{"import unsafe", []string{"loop", "numa", "buf", "bench/floor"}, false}, // tests ask for sizes
 	{"raw system call", []string{"loop", "numa", "buf", "bench/floor"}, true},
 	{"go:linkname", nil, true},
-	// As a client of authorities, of endpoints that are checked, and of servers that know endpoints: docs/decisions/0025, 0033, 0042.
-	{"import net/http", []string{"admin", "bench", "internal/mixedload", "server/acme", "upstream/discover/api", "upstream/discover/kubernetes", "upstream/health"}, false},
+	// As a client of authorities, of endpoints that are checked, of servers that know endpoints and of those that know keys of tokens: docs/decisions/0025, 0033, 0042, 0049.
+	{"import net/http", []string{"admin", "bench", "filter/jwt", "internal/mixedload", "server/acme", "upstream/discover/api", "upstream/discover/kubernetes", "upstream/health"}, false},
 	{"import github.com/GehirnInc/crypt", []string{"filter/basicauth"}, true},
+	{"import github.com/golang-jwt/jwt", []string{"filter/jwt"}, true},
 	{"import github.com/miekg/dns", []string{"upstream/discover"}, true},
 	{"import github.com/mholt/acmez", []string{"server/acme"}, true},
 	{"import zproxy/loop/sim", []string{"internal/simnet"}, false}, // tests run in it, and no program has it
