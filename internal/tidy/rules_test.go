@@ -26,6 +26,8 @@ var layers = map[string]int{
 	"filter/basicauth": 4,
 	"filter/jwt":       4,
 
+	"filter/forwardauth": 4,
+
 	"buf":         3,
 	"tune":        3,
 	"router":      3,
