@@ -52,7 +52,13 @@ func (u *unixAdmin) write(t *testing.T, text string) { t.Helper(); writeFile(t, 
 // put is PUT /config.
 func (u *unixAdmin) put(t *testing.T, text string) (status int, says string) {
 	t.Helper()
-	req, err := http.NewRequest("PUT", "http://admin/config", strings.NewReader(text))
+	return u.ask(t, "/config", text)
+}
+
+// ask is PUT of a path.
+func (u *unixAdmin) ask(t *testing.T, path, text string) (status int, says string) {
+	t.Helper()
+	req, err := http.NewRequest("PUT", "http://admin"+path, strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,11 +216,15 @@ func TestPutConfig(t *testing.T) {
 	}
 }
 
-// settles waits until the proxy answers want.
+// settles waits until the proxy answers want, on all loops: one may do before another does.
 func (u *unixAdmin) settles(t *testing.T, want string) {
 	t.Helper()
 	eventually(t, patience, "the proxy answers "+want, func() (bool, string) {
 		got := u.body(t)
 		return got == want, got + "\n" + tail(u.out.String())
 	})
+	// Changes wait for each other, and one is over when all loops serve by it.
+	if status, says := u.ask(t, "/config?dry", u.whole(saysOne)); status != http.StatusOK {
+		t.Fatalf("a change that is only tried out: %d %s", status, says)
+	}
 }

@@ -11,20 +11,7 @@ import (
 // weigh is PUT of a weight of an endpoint of upstream app.
 func (u *unixAdmin) weigh(t *testing.T, address, weight string) (status int, says string) {
 	t.Helper()
-	req, err := http.NewRequest("PUT", "http://admin/upstreams/app/endpoints/"+address, strings.NewReader(`{"weight": `+weight+`}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := u.http.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, string(b)
+	return u.ask(t, "/upstreams/app/endpoints/"+address, `{"weight": `+weight+`}`)
 }
 
 // which counts who answers n requests, each on a connection of its own.
