@@ -28,6 +28,8 @@ var layers = map[string]int{
 
 	"filter/forwardauth": 4,
 
+	"convert": 3, // the command's translations of other programs' configurations
+
 	"buf":         3,
 	"tune":        3,
 	"router":      3,
@@ -102,6 +104,8 @@ var onlyImports = map[string][]string{
 	"tune": {"numa"},
 	// What is measured against is not our own code.
 	"bench/origin": {},
+	// A translation is text: whether it is valid is for who asked for it to find out.
+	"convert": {"variables"},
 	// Numbers are shown, not fetched: whoever has them hands them over.
 	"admin": {"loop", "metrics"},
 	// Certificates are got, and handed over: the proxy is known as what gives answers, and no more.
