@@ -221,8 +221,9 @@ func (l *Loop) Now() int64 { return l.nowNs }
 // stopped, say, or got no CPU. What a peer did in it says little about the peer,
 // which stops when the kernel's buffers are full.
 type Leap struct {
-	At int64 // Now when it had ended, 0: there was none
-	Ns int64 // how long it was, or how much of it is known
+	At    int64 // Now when it had ended, 0: there was none
+	Ns    int64 // how long it was, or how much of it is known
+	SumNs int64 // how long all have been so far
 }
 
 // leapNs is less than one takes.
@@ -326,7 +327,7 @@ func (l *Loop) collect(ns int64) error {
 	l.sleepsTill = 0
 	l.readClock()
 	if late := l.nowNs - woke; ns >= 0 && late > leapNs {
-		l.leap = Leap{At: l.nowNs, Ns: late}
+		l.leap = Leap{At: l.nowNs, Ns: late, SumNs: l.leap.SumNs + late}
 	}
 	if l.watermarkDue != 0 && l.nowNs >= l.watermarkDue {
 		l.expireWatermarks()

@@ -205,7 +205,8 @@ func (sc *shortage) stalls(i uint32, x *exchange, now int64) bool {
 		r := x.came(c)
 		patience = r.Patience(s.Got, sc.muteUntil(x))
 	}
-	idle := sc.watching.IdleNs(i, &s, sc.w.snap.Limits.MinRate, now, sc.l.Leap().At)
+	leap := sc.l.Leap()
+	idle := sc.watching.IdleNs(i, &s, sc.w.snap.Limits.MinRate, now, scarce.Leaps{At: leap.At, SumNs: leap.SumNs})
 	if patience == scarce.StallNs && idle >= patience && sc.w.legs.sharesItsTurn(c) {
 		patience = scarce.TalkNs
 	}

@@ -379,3 +379,24 @@ func TestWhoBeginsToWaitIsLookedFor(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Who holds a connection without moving loses it to others for the time in which the loop
+// did run, however often it does not.
+func TestStallsCountBetweenLeaps(t *testing.T) {
+	s := newScene(t, yaml("10.2.0.1:80", "upstreams: {app: {endpoints: [{address: \"ORIGIN\"}], pool: {prewarm: 0, max_connections: 1}}}\n"), func(*sim.Peer) {})
+	s.world.Connect(simListen, simListen).Write([]byte("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nx"))
+	s.until(1e7, func() bool { return false })
+	s.world.Connect(simListen, simListen).Write([]byte(simpleGet))
+	lost := func() bool { return s.w.m.Timeouts408 > 0 }
+	s.until(scarce.StallNs/2, lost)
+	if lost() {
+		t.Error("it lost its connection at once")
+	}
+	for i := 0; i < 20 && !lost(); i++ {
+		s.leap()
+		s.until(scarce.StallNs/10, lost)
+	}
+	if !lost() {
+		t.Error("it keeps its connection")
+	}
+}

@@ -16,23 +16,32 @@ func TestWatches(t *testing.T) {
 		idle int64 // ms
 	}
 	for _, tc := range []struct {
-		name string
-		leap int64 // ms, 0: none
-		seen []seen
+		name  string
+		leaps [][2]int64 // ms: when one had ended, how long it was
+		seen  []seen
 	}{
-		{"nothing has come since it got its connection", 0, []seen{{1500, up(0), 400}, {1600, up(0), 500}}},
-		{"enough has come", 0, []seen{{1500, up(1000), 0}, {1600, up(1000), 100}, {1700, up(1200), 0}}},
-		{"too little comes, however long", 0, []seen{{1500, up(399), 400}, {1600, up(400), 500}, {2100, up(1000), 0}, {2200, up(1099), 100}}},
-		{"part of a record was more than what was in it", 0, []seen{{1500, up(2000), 0}, {1600, up(1990), 100}, {1700, up(2200), 0}}},
-		{"the response is not taken", 0, []seen{{1500, down(5000), 0}, {1600, down(5000), 100}, {1700, down(6000), 0}}},
-		{"it has turned", 0, []seen{{1500, up(0), 400}, {1600, down(0), 0}, {1700, down(0), 100}}},
-		{"another exchange has its place", 0, []seen{{1500, up(0), 400}, {2000, other, 100}}},
-		{"the loop did not run", 1550, []seen{{1500, up(0), -50}, {1600, up(0), 50}}},
+		{"nothing has come since it got its connection", nil, []seen{{1500, up(0), 400}, {1600, up(0), 500}}},
+		{"enough has come", nil, []seen{{1500, up(1000), 0}, {1600, up(1000), 100}, {1700, up(1200), 0}}},
+		{"too little comes, however long", nil, []seen{{1500, up(399), 400}, {1600, up(400), 500}, {2100, up(1000), 0}, {2200, up(1099), 100}}},
+		{"part of a record was more than what was in it", nil, []seen{{1500, up(2000), 0}, {1600, up(1990), 100}, {1700, up(2200), 0}}},
+		{"the response is not taken", nil, []seen{{1500, down(5000), 0}, {1600, down(5000), 100}, {1700, down(6000), 0}}},
+		{"it has turned", nil, []seen{{1500, up(0), 400}, {1600, down(0), 0}, {1700, down(0), 100}}},
+		{"another exchange has its place", nil, []seen{{1500, up(0), 400}, {2000, other, 100}}},
+		{"the loop did not run", [][2]int64{{1550, 300}}, []seen{{1500, up(0), 400}, {1850, up(0), 450}}},
+		{"it did not before the first look", [][2]int64{{1450, 300}}, []seen{{1500, up(0), 50}, {1600, up(0), 150}}},
+		{"time between leaps", [][2]int64{{1450, 300}, {1900, 250}, {2300, 250}}, []seen{{1500, up(0), 50}, {1900, up(0), 200}, {2300, up(0), 350}, {2400, up(0), 450}}},
+		{"a leap before it moved", [][2]int64{{1550, 200}}, []seen{{1300, up(0), 200}, {1600, up(1000), 0}, {1700, up(1000), 100}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var ws Watches
 			for _, x := range tc.seen {
-				if idle := ws.IdleNs(300, &x.s, 1000, x.at*ms, tc.leap*ms); idle != x.idle*ms {
+				var leaps Leaps
+				for _, leap := range tc.leaps {
+					if leap[0] <= x.at {
+						leaps = Leaps{At: leap[0] * ms, SumNs: leaps.SumNs + leap[1]*ms}
+					}
+				}
+				if idle := ws.IdleNs(300, &x.s, 1000, x.at*ms, leaps); idle != x.idle*ms {
 					t.Errorf("at %d ms: idle for %d ms, want %d", x.at, idle/ms, x.idle)
 				}
 			}
@@ -50,13 +59,13 @@ func TestWatchWithoutRate(t *testing.T) {
 		idle  int64
 	}{{1100, 0, 100}, {1200, 1, 0}, {1300, 1, 100}, {1400, 2, 0}} {
 		s.Moved = x.moved
-		if idle := ws.IdleNs(1, &s, 0, x.at*ms, 0); idle != x.idle*ms {
+		if idle := ws.IdleNs(1, &s, 0, x.at*ms, Leaps{}); idle != x.idle*ms {
 			t.Errorf("at %d ms: idle for %d ms, want %d", x.at, idle/ms, x.idle)
 		}
 	}
 	ws.Forget(1)
 	s.Got = 1450 * ms
-	if idle := ws.IdleNs(1, &s, 0, 1500*ms, 0); idle != 0 { // two bytes have come since
+	if idle := ws.IdleNs(1, &s, 0, 1500*ms, Leaps{}); idle != 0 { // two bytes have come since
 		t.Errorf("idle for %d ms", idle/ms)
 	}
 }
