@@ -56,9 +56,13 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request) {
 		say(w, http.StatusForbidden, answer{Error: refusal})
 		return
 	}
+	slots := s.changes
+	if weighs {
+		slots = s.weighing
+	}
 	select {
-	case s.changes <- struct{}{}:
-		defer func() { <-s.changes }()
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
 	default:
 		w.Header().Set("Retry-After", "1")
 		say(w, http.StatusServiceUnavailable, answer{Error: "too many changes are asked for at once"})

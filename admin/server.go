@@ -39,7 +39,8 @@ type Source interface {
 // address from costing the proxy more than a corner of its memory.
 const (
 	maxConnections = 128
-	maxConcurrent  = 4 // answers of /metrics and /status under way, and changes
+	maxConcurrent  = 4  // answers of /metrics and /status under way, and changes of the configuration
+	maxWeighing    = 64 // changes of weights under way, most of which wait to be in force
 	maxHeaderBytes = 8 << 10
 	readTimeout    = 5 * time.Second
 	writeTimeout   = 15 * time.Second
@@ -52,7 +53,8 @@ type Server struct {
 	listener net.Listener
 	http     http.Server
 	slots    chan struct{}
-	changes  chan struct{} // slots of changes, which take turns
+	changes  chan struct{} // slots of changes of the configuration, which take turns
+	weighing chan struct{}
 	served   chan struct{} // closed when Serve has returned
 	file     *loop.SocketFile
 }
@@ -75,6 +77,7 @@ func ServeOn(listener net.Listener, addr string, src Source, log *slog.Logger) (
 		listener: listener,
 		slots:    make(chan struct{}, maxConcurrent),
 		changes:  make(chan struct{}, maxConcurrent),
+		weighing: make(chan struct{}, maxWeighing),
 		served:   make(chan struct{}),
 	}
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {

@@ -198,6 +198,7 @@ func (n *candidate) enforce(now *serving) error {
 	n.keeper = s.keep(n.serving, now.keeper)
 	s.serves.Store(n.serving)
 	s.checks.serve(n.serving)
+	s.renewals.use(n.snap)
 	s.renewed() // the old keeper may have been told of certificates that n.snap lacks
 	ok := n.tellLoops(now)
 	if n.acme != now.acme {

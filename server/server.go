@@ -53,6 +53,7 @@ type Server struct {
 	resolver  *resolve.Resolver
 	checks    *checks
 	discovery *discovery
+	renewals  *renewals
 	watcher   *watcher
 	learner   *learner
 	sockets   []loop.SocketFile
@@ -157,6 +158,7 @@ func (s *Server) start() error {
 	}
 	s.watcher = s.watch()
 	s.learner = s.learn()
+	s.renewals = startRenewals(s.snap(), s.over)
 	go s.discovery.run()
 	with := *first
 	if with.keeper = s.keep(first, nil); with.keeper != nil {

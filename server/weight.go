@@ -9,6 +9,15 @@ import (
 // SetWeight gives an endpoint of an upstream another weight, in all clusters that have its name.
 func (src source) SetWeight(w admin.Weight) error {
 	s := src.s
+	if err := setWeight(s, w); err != nil {
+		return err
+	}
+	s.renewals.await()
+	s.about("upstream").Info("weight of endpoint is set", "upstream", w.Upstream, "endpoint", w.Endpoint, "weight", w.Weight)
+	return nil
+}
+
+func setWeight(s *Server, w admin.Weight) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	if s.state.Load() != stateReady {
@@ -27,6 +36,5 @@ func (src source) SetWeight(w admin.Weight) error {
 	if !known {
 		return fmt.Errorf("there is no upstream %q", w.Upstream)
 	}
-	s.about("upstream").Info("weight of endpoint is set", "upstream", w.Upstream, "endpoint", w.Endpoint, "weight", w.Weight)
 	return nil
 }

@@ -23,6 +23,8 @@ type Cluster struct {
 	changing  sync.Mutex          // of endpoints and their weights; guards slotOf and what follows
 	standings []standing          // by number
 	awaited   map[string]standing // by address: of endpoints that the cluster before had, and this one has not yet
+	signal    func()              // see Defer
+	deferred  bool                // changes wait for Renew
 
 	_       linePad
 	ill     atomic.Int32  // endpoints that are not up: 0 spares the path of a request a look at each

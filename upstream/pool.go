@@ -337,9 +337,12 @@ func (p *Pool) notice() {
 			continue
 		}
 		p.eps[ep].changed = set.Generation > 1 || set.someDown()
+		if !p.retired && !p.eps[ep].changed {
+			continue
+		}
 		for i := p.idle.lists[ep].newest; i != 0; {
 			n := p.idle.nodes[i]
-			if p.retired || p.eps[ep].changed && !set.Serves(n.addr) {
+			if p.retired || !set.Serves(n.addr) {
 				p.takeIdle(ep, i)
 				p.doomed = append(p.doomed, n)
 			}

@@ -58,8 +58,8 @@ func (c *Cluster) Slots() int { return c.cfg.Slots }
 // SetEndpoints makes list the endpoints of a cluster with slots. Each has an address that can
 // be dialled as it is; none is there twice. One that stays keeps its connections and what is
 // known of it. One that is gone gets no more requests, and its idle connections are closed;
-// requests under way with it end as they would have. lacking is how many of list found
-// no slot. Any thread.
+// requests under way with it end as they would have. It is in force at once, or, see Defer, with the
+// next Renew. lacking is how many of list found no slot. Any thread.
 func (c *Cluster) SetEndpoints(list []EndpointConfig) (lacking int) {
 	c.changing.Lock()
 	lacking = c.setEndpoints(list)
@@ -69,7 +69,7 @@ func (c *Cluster) SetEndpoints(list []EndpointConfig) (lacking int) {
 
 func (c *Cluster) setEndpoints(list []EndpointConfig) (lacking int) {
 	there := make([]bool, len(c.eps))
-	slow := c.slowStart(c.present() > 0 || len(c.awaited) > 0)
+	slow := c.slowStart(othersServe(c) || len(c.awaited) > 0)
 	changed := false
 	for _, want := range list {
 		i, known := c.slotOf[want.Address]
@@ -88,29 +88,31 @@ func (c *Cluster) setEndpoints(list []EndpointConfig) (lacking int) {
 		was, stood := e.Weight, c.standings[i]
 		want.Weight = min(max(1, want.Weight), maxWeight)
 		c.place(e, &want, slow)
-		changed = changed || e.Vacant() || e.Weight != was || c.standings[i].rank != stood.rank
+		changed = changed || !stood.there || e.Vacant() || e.Weight != was || c.standings[i].rank != stood.rank
 		if e.Vacant() {
 			e.health.bad.Store(0)
 			e.resolved([]string{want.Address})
 		}
 	}
-	var gone []*Endpoint
-	for i, e := range c.eps {
-		if !there[i] && !e.Vacant() {
-			gone = append(gone, e)
-			c.standings[i].there = false
+	for i := range c.standings {
+		if s := &c.standings[i]; s.there && !there[i] {
+			s.there, changed = false, true
 		}
 	}
-	if !changed && len(gone) == 0 {
-		return lacking
+	if changed {
+		change(c)
 	}
-	// What has come is chosen before what is gone is not: there always is an endpoint.
-	c.enrol()
-	for _, e := range gone {
-		e.leave(c)
-	}
-	c.changes.Add(1) // connections to them are kept no more
 	return lacking
+}
+
+// othersServe says that endpoints are there whose weight is not 0. With changing locked.
+func othersServe(c *Cluster) bool {
+	for i := range c.standings {
+		if s := &c.standings[i]; s.there && s.weight() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // leave makes e a vacant slot. It is held before it loses its address: what has been chosen finds one,

@@ -74,7 +74,7 @@ func (c *Cluster) place(e *Endpoint, want *EndpointConfig, slow bool) {
 
 // SetWeight gives the endpoint with this address another weight than the configuration does, or its
 // source; 0: no new requests, and its keys belong to others, until another weight is set. -1 gives back
-// what it had. It holds as long as the endpoint's own weight stays. Any thread.
+// what it had. It holds as long as the endpoint's own weight stays, from now or, see Defer, the next Renew on. Any thread.
 func (c *Cluster) SetWeight(address string, weight int) error {
 	if weight < -1 || weight > maxWeight {
 		return errors.New("weight " + strconv.Itoa(weight) + ", expected 0 to " + strconv.Itoa(maxWeight) + ", or -1 for the endpoint's own")
@@ -89,7 +89,7 @@ func (c *Cluster) SetWeight(address string, weight int) error {
 		}
 	}
 	if found {
-		c.enrol()
+		change(c)
 	}
 	c.changing.Unlock()
 	if !found {
@@ -150,8 +150,36 @@ func (c *Cluster) Succeed(old *Cluster) {
 // slowStart says that endpoints that come are new ones among others.
 func (c *Cluster) slowStart(others bool) bool { return others && c.cfg.SlowStart > 0 }
 
+// Defer has changes of endpoints and weights of c wait for Renew, all that come until then: the tables of a large
+// cluster take long to build, and each loop has to look at them. signal asks for Renew; it is called with c locked.
+func Defer(c *Cluster, signal func()) {
+	c.changing.Lock()
+	c.signal = signal
+	c.changing.Unlock()
+}
+
+// Renew puts the changes of c in force that wait for it. Any thread.
+func Renew(c *Cluster) {
+	c.changing.Lock()
+	if c.deferred {
+		c.enrol()
+	}
+	c.changing.Unlock()
+}
+
+// change puts what has changed of c in force, at once or with the next Renew. With changing locked.
+func change(c *Cluster) {
+	if c.signal == nil {
+		c.enrol()
+		return
+	}
+	c.deferred = true
+	c.signal()
+}
+
 // enrol puts the weights and endpoints that there are in force. With changing locked.
 func (c *Cluster) enrol() {
+	c.deferred = false
 	drained := func(i int) bool { return c.standings[i].there && c.standings[i].weight() == 0 }
 	for i, e := range c.eps {
 		if !drained(i) {
@@ -160,11 +188,21 @@ func (c *Cluster) enrol() {
 	}
 	c.roster.Store(c.newRoster())
 	c.changes.Add(1)
-	// What takes the place of drained endpoints is chosen from before these are not.
+	// What takes the place of endpoints that are drained, or gone, is chosen from before these are not: there always is one.
 	for i, e := range c.eps {
 		if drained(i) {
 			e.health.hold(holdDrained)
 		}
+	}
+	left := false
+	for i, e := range c.eps {
+		if !c.standings[i].there && !e.Vacant() {
+			e.leave(c)
+			left = true
+		}
+	}
+	if left {
+		c.changes.Add(1) // connections to them are kept no more
 	}
 }
 
@@ -174,7 +212,7 @@ func (c *Cluster) Grow(now int64) {
 	if c.cfg.SlowStart > 0 {
 		c.changing.Lock()
 		if c.grow(now) {
-			c.enrol()
+			change(c)
 		}
 		c.changing.Unlock()
 	}
