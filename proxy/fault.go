@@ -48,11 +48,12 @@ const (
 	codeMaxRequests
 	codeRemoved
 	codeShed
+	codeByHand
 
 	// Each code has a counter, and no two kinds share one: a constant below zero
 	// is an error of the compiler.
 	_ = uint(int(codeConnect) - proto.FaultCount)
-	_ = uint(codeAbuse - codeShed - 1)
+	_ = uint(codeAbuse - codeByHand - 1)
 	_ = uint(metrics.ReasonCount - int(codeAbuse) - http2.AbuseCount)
 )
 
@@ -102,6 +103,7 @@ var faultNames = map[proto.FaultCode]string{
 	codeMaxRequests:       "upstream_max_requests",
 	codeRemoved:           "removed",
 	codeShed:              "upstream_shed",
+	codeByHand:            "ended_by_hand",
 }
 
 // FaultNames lists the names of all codes a worker counts, by code.
@@ -143,6 +145,7 @@ var (
 	faultStreamIdle      = proto.Fault{Status: 504, Code: codeStreamIdle, Reason: "nothing passed in either direction of a stream in time"}
 	faultStreamDuration  = proto.Fault{Status: 504, Code: codeStreamDuration, Reason: "request took longer than max_stream_duration"}
 	faultRemoved         = proto.Fault{Status: 503, Code: codeRemoved, Reason: "route or endpoint was removed by a reload, and reload.grace is over"}
+	faultByHand          = proto.Fault{Status: 503, Code: codeByHand, Reason: "ended by an administrator"}
 	faultQueueTimeout    = proto.Fault{Status: 503, Code: codeQueueTimeout, Reason: "no upstream connection came free in time"}
 	faultQueueFull       = proto.Fault{Status: 503, Code: codeUnavailable, Reason: "upstream queue full"}
 	faultMaxRequests     = proto.Fault{Status: 503, Code: codeMaxRequests, Reason: "too many requests under way at the upstream"}

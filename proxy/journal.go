@@ -31,6 +31,9 @@ func (rc *records) account(c *client, x *exchange, why string) {
 		e.CloseCode, e.ClosedBy = rc.w.tunnels.CountEnd(x.tunnel)
 	}
 	rc.Count(&e, rc.w.snap)
+	if rc.w.watch.wants(e.Status, why) {
+		rc.w.watch.note(c, x, &e)
+	}
 	if !rc.Logs() {
 		return
 	}

@@ -28,6 +28,16 @@ type leg struct {
 // legs are both sides of a worker's exchanges.
 type legs struct{ part }
 
+// isStream says that the leg is a stream, and numberOf its identifier; 0: it is none, or not open.
+func (g *leg) isStream() bool { return g.stream != 0 }
+
+func (lg *legs) numberOf(g *leg) uint32 {
+	if g.stream == 0 {
+		return 0
+	}
+	return lg.w.streams.Number(lg.w.streams.At(g.stream))
+}
+
 // queued is how many bytes wait for the peer.
 func (lg *legs) queued(g *leg) int {
 	if g.stream != 0 {

@@ -28,6 +28,10 @@ const (
 	mailResume                     // serve on after mailDrain
 	mailSet                        // Ref is a Settings
 	mailAccept                     // look anew at who waits to be accepted
+	mailInspect                    // Ref is an Inspection
+	mailEnd                        // Ref is an Ending
+	mailTrace                      // Ref is a Trace, or nil
+	mailFailures                   // Ref is a Failures
 )
 
 // Report is one worker's account of itself: copies, owned by the receiver.
@@ -138,6 +142,14 @@ func (w *Worker) mail(m loop.Mail) {
 		w.drain.resume()
 	case mailAccept:
 		loop.AcceptAgain(w.l.Loop)
+	case mailInspect:
+		w.inspector.inspect(m.Ref.(*Inspection))
+	case mailEnd:
+		w.endings.end(m.Ref.(*Ending))
+	case mailTrace:
+		w.watch.begin(m.Ref.(*Trace))
+	case mailFailures:
+		w.watch.report(m.Ref.(*Failures))
 	}
 }
 

@@ -125,6 +125,9 @@ type Worker struct {
 	tunnels   tunnels
 	heads     heads
 	journal   records
+	watch     watch
+	inspector inspector
+	endings   endings
 
 	// Who has to wait, and who has to go.
 	scarce shortage
@@ -182,7 +185,7 @@ func (w *Worker) join(g gear) {
 	p := part{g, w}
 	for _, own := range [...]*part{
 		&w.clients.part, &w.origins.part, &w.groups.part, &w.handoff.part, &w.legs.part, &w.lines.part, &w.frames.part, &w.told.part,
-		&w.requests.part, &w.responses.part, &w.retries.part, &w.tunnels.part, &w.heads.part, &w.journal.part,
+		&w.requests.part, &w.responses.part, &w.retries.part, &w.tunnels.part, &w.heads.part, &w.journal.part, &w.watch.part, &w.inspector.part, &w.endings.part,
 		&w.scarce.part, &w.memory.part, &w.drain.part, &w.snaps.part,
 	} {
 		*own = p

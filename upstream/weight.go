@@ -107,6 +107,14 @@ func (c *Cluster) WeightOf(ep int) (weight, grown int, set bool) {
 	return s.weight(), s.grown, s.set >= 0
 }
 
+// ListedWeight is the weight of endpoint ep in the configuration, or as it was found.
+func ListedWeight(c *Cluster, ep int) int {
+	c.changing.Lock()
+	listed := c.standings[ep].listed
+	c.changing.Unlock()
+	return listed
+}
+
 // RankOf says before which others endpoint ep is preferred.
 func (c *Cluster) RankOf(ep int) (priority int, backup bool, zone string) {
 	c.changing.Lock()
