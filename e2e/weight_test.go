@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -74,6 +76,40 @@ routes: [{path: "/*", upstream: app}]
 		put(one, "-1", 400)
 		if answered, failed, _ := l.stop(t); failed != 0 || answered == 0 {
 			t.Errorf("of %d requests %d failed", answered+failed, failed)
+		}
+	})
+}
+
+// A weight that was set holds in the process that takes over, and is the endpoint's own again when that is asked for.
+func TestWeightsOutliveAnUpgrade(t *testing.T) {
+	besides(t, func(t *testing.T, backend string) {
+		one, two := startNumbered(t, 1), startNumbered(t, 2)
+		u := startUnixAdmin(t, fmt.Sprintf(`
+io: %s
+loops: 2
+listeners: [{address: LISTEN}]
+upstreams: {app: {endpoints: [{address: %q}, {address: %q}]}}
+routes: [{path: "/*", upstream: app}]
+`, backend, one, two))
+		first := u.cmd.Process.Pid
+		t.Cleanup(func() { syscall.Kill(-first, syscall.SIGKILL) }) // the next process is of its group
+		if status, says := u.weigh(t, one, "0"); status != 200 {
+			t.Fatalf("%d: %s", status, says)
+		}
+		if out, err := exec.Command(zproxyBin, "upgrade", "-admin", "unix:"+u.socket).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		eventually(t, patience, "the older process has ended", func() (bool, string) {
+			return strings.Contains(u.out.String(), "the older process has ended"), tail(u.out.String())
+		})
+		if got := which(t, u.addr, 20); got["1"] != 0 {
+			t.Errorf("behind an upgrade %v have answered", got)
+		}
+		if status, says := u.weigh(t, one, "null"); status != 200 {
+			t.Fatalf("%d: %s", status, says)
+		}
+		if got := which(t, u.addr, 20); got["1"] == 0 || got["2"] == 0 {
+			t.Errorf("with its own weight %v have answered", got)
 		}
 	})
 }

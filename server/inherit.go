@@ -14,6 +14,7 @@ import (
 	"zproxy/admin"
 	"zproxy/loop"
 	"zproxy/proxy/snapshot"
+	"zproxy/upstream"
 )
 
 // An upgrade, as its two processes talk about it: over a socket that the older one makes, in
@@ -41,6 +42,8 @@ type bequest struct {
 	Admin     string            `json:"admin,omitempty"` // its address; its descriptor is the last one
 	Tickets   map[string][]byte `json:"tickets,omitempty"`
 	Domain    *domain           `json:"domain,omitempty"` // of Landlock, which both are in
+
+	Weights map[string][]upstream.WeightSet `json:"weights,omitempty"` // that were set, by upstream
 }
 
 // passedListener is one that has so many descriptors, in the order of its group.
@@ -211,14 +214,30 @@ func (s *Server) ticketKeys() map[string][]byte {
 	return keys
 }
 
-// inheritTickets has handshakes resume what the older process's began.
-func (s *Server) inheritTickets(snap *snapshot.Snapshot) {
-	if s.opt.Inherited == nil {
+// weightsSet are the weights that were set while this process ran, or before.
+func weightsSet(s *snapshot.Snapshot) map[string][]upstream.WeightSet {
+	weights := map[string][]upstream.WeightSet{}
+	for _, c := range s.Upstreams() {
+		if list := upstream.WeightsSet(c); len(list) > 0 {
+			weights[c.Name()] = list
+		}
+	}
+	return weights
+}
+
+// give has handshakes resume what the older process's began, and weights hold that were set in it.
+func (in *Inheritance) give(snap *snapshot.Snapshot) {
+	if in == nil {
 		return
 	}
 	for _, c := range snap.Credentials() {
-		if keys := s.opt.Inherited.Tickets[c.Listener.Address]; keys != nil {
+		if keys := in.Tickets[c.Listener.Address]; keys != nil {
 			c.Store.InheritTicketKeys(keys, time.Now())
+		}
+	}
+	for _, c := range snap.Resolved() {
+		if list := in.Weights[c.Name()]; len(list) > 0 {
+			upstream.InheritWeights(c, list)
 		}
 	}
 }

@@ -126,7 +126,7 @@ func (s *Server) start() error {
 		return err
 	}
 	s.discovery.Use(first.found, first.snap.Upstreams())
-	s.inheritTickets(first.snap)
+	s.opt.Inherited.give(first.snap)
 	fds, err := s.openListeners()
 	if err != nil {
 		return err

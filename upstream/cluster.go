@@ -22,7 +22,7 @@ type Cluster struct {
 
 	changing  sync.Mutex          // of endpoints and their weights; guards slotOf and what follows
 	standings []standing          // by number
-	awaited   map[string]standing // by address: of endpoints that the cluster before had, and this one has not yet
+	awaited   map[string]standing // by address: of endpoints that the cluster before had, or the process before, and this one has not yet
 	signal    func()              // see Defer
 	deferred  bool                // changes wait for Renew
 

@@ -69,7 +69,7 @@ func (c *Cluster) SetEndpoints(list []EndpointConfig) (lacking int) {
 
 func (c *Cluster) setEndpoints(list []EndpointConfig) (lacking int) {
 	there := make([]bool, len(c.eps))
-	slow := c.slowStart(othersServe(c) || len(c.awaited) > 0)
+	slow := c.slowStart(othersServe(c) || someServed(c.awaited))
 	changed := false
 	for _, want := range list {
 		i, known := c.slotOf[want.Address]
@@ -109,6 +109,16 @@ func (c *Cluster) setEndpoints(list []EndpointConfig) (lacking int) {
 func othersServe(c *Cluster) bool {
 	for i := range c.standings {
 		if s := &c.standings[i]; s.there && s.weight() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// someServed says that one of those that are awaited was there before: not only its weight is known.
+func someServed(awaited map[string]standing) bool {
+	for _, s := range awaited {
+		if s.there {
 			return true
 		}
 	}

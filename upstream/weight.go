@@ -126,6 +126,58 @@ func (c *Cluster) RankOf(ep int) (priority int, backup bool, zone string) {
 	return r.tier, false, r.zone
 }
 
+// WeightSet is a weight that was set for an endpoint whose own is another one, or was when it was set.
+type WeightSet struct {
+	Address string `json:"address"`
+	Own     int    `json:"own"`
+	Set     int    `json:"set"`
+}
+
+// WeightsSet lists the weights of c that were set, of endpoints that are there, and of those it awaits.
+func WeightsSet(c *Cluster) (list []WeightSet) {
+	c.changing.Lock()
+	for i, e := range c.eps {
+		if s := &c.standings[i]; s.there && s.set >= 0 {
+			list = append(list, WeightSet{e.Address, s.listed, s.set})
+		}
+	}
+	for address, s := range c.awaited {
+		if s.set >= 0 {
+			list = append(list, WeightSet{address, s.listed, s.set})
+		}
+	}
+	c.changing.Unlock()
+	return list
+}
+
+// InheritWeights has weights hold that were set in another process, for endpoints whose own weight is the same,
+// whether they are there or are found later. Called before c is in use.
+func InheritWeights(c *Cluster, list []WeightSet) {
+	c.changing.Lock()
+	for _, w := range list {
+		w.Set = min(max(0, w.Set), maxWeight)
+		found := false
+		for i, e := range c.eps {
+			s := &c.standings[i]
+			if !s.there || e.Address != w.Address {
+				continue
+			}
+			if found = true; s.listed == w.Own {
+				s.set, e.Weight = w.Set, w.Set
+			}
+		}
+		if found {
+			continue
+		}
+		if c.awaited == nil {
+			c.awaited = map[string]standing{}
+		}
+		c.awaited[w.Address] = standing{listed: w.Own, set: w.Set, grown: wholeWeight}
+	}
+	c.enrol()
+	c.changing.Unlock()
+}
+
 // Succeed has c begin with what is known of the endpoints of the cluster before it: weights that
 // were set, where the endpoint's own is the same, and how far slow start is. What old had not is new,
 // and begins with slow start. A limit that is found out begins where it was. Called before c is in use.
@@ -144,7 +196,7 @@ func (c *Cluster) Succeed(old *Cluster) {
 	c.changing.Lock()
 	c.awaited = before
 	c.concurrency.succeed(old.concurrency)
-	slow := c.slowStart(len(before) > 0)
+	slow := c.slowStart(someServed(before))
 	for i, e := range c.eps {
 		if s := &c.standings[i]; s.there {
 			s.there = false

@@ -3,6 +3,7 @@ package upstream
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -298,4 +299,41 @@ func TestWeightsChangeUnderLoad(t *testing.T) {
 			t.Errorf("%d are ill, %d slots vacant", ill, vacant)
 		}
 	})
+}
+
+// Weights that were set go to another process, for those that are there, and those that come later.
+func TestWeightsAreInherited(t *testing.T) {
+	old := mustCluster(t, Config{Endpoints: []EndpointConfig{{Address: addressOf(1), Weight: 2}, {Address: addressOf(2)}, {Address: addressOf(3)}}}, 1)
+	for i, weight := range []int{7, 0} {
+		if err := old.SetWeight(addressOf(1+i), weight); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := WeightsSet(old)
+	if fmt.Sprint(list) != fmt.Sprint([]WeightSet{{addressOf(1), 2, 7}, {addressOf(2), 1, 0}}) {
+		t.Fatalf("%v were set", list)
+	}
+	next := mustCluster(t, Config{Endpoints: []EndpointConfig{{Address: addressOf(1), Weight: 3}, {Address: addressOf(2)}, {Address: addressOf(3)}}}, 1)
+	InheritWeights(next, list)
+	if w, _, set := next.WeightOf(0); w != 3 || set {
+		t.Errorf("weight %d, set: %v, of an endpoint whose own weight is another one", w, set)
+	}
+	if got := served(next.Pool(0), 50); fmt.Sprint(got) != fmt.Sprint([]string{addressOf(1), addressOf(3)}) {
+		t.Errorf("%v serve", got)
+	}
+	found := mustCluster(t, Config{Slots: 9, SlowStart: time.Hour}, 1)
+	InheritWeights(found, list)
+	if more := WeightsSet(found); len(more) != 2 {
+		t.Errorf("%v go on to the next process", more)
+	}
+	found.SetEndpoints([]EndpointConfig{{Address: addressOf(1), Weight: 2}, {Address: addressOf(2)}, {Address: addressOf(3)}})
+	if w, grown, set := found.WeightOf(0); w != 7 || grown != 100 || !set {
+		t.Errorf("weight %d, %d %%, set: %v", w, grown, set)
+	}
+	if _, grown, _ := found.WeightOf(2); grown != wholeWeight {
+		t.Errorf("an upgrade has the third begin with %d %% of its weight", grown)
+	}
+	if got := served(found.Pool(0), 50); slices.Contains(got, addressOf(2)) || !slices.Contains(got, addressOf(1)) {
+		t.Errorf("%v serve", got)
+	}
 }
