@@ -91,17 +91,17 @@ func TestAsk(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got string
-	if err := Ask(path, Change{Text: []byte("t"), Name: "/n&m", Dry: true}, &got); err != nil || got != `"t" of "/n&m", dry: true` {
+	if err := Ask(Target{Address: path}, Change{Text: []byte("t"), Name: "/n&m", Dry: true}, &got); err != nil || got != `"t" of "/n&m", dry: true` {
 		t.Errorf("%q, %v", got, err)
 	}
-	if err := Ask(path, Change{}, &got); err != nil || got != `"" of "", dry: false` {
+	if err := Ask(Target{Address: path}, Change{}, &got); err != nil || got != `"" of "", dry: false` {
 		t.Errorf("%q, %v", got, err)
 	}
-	if err := Ask(path, Change{Text: []byte("wrong")}, &got); err == nil || err.Error() != "c.yaml:1: wrong <&>" {
+	if err := Ask(Target{Address: path}, Change{Text: []byte("wrong")}, &got); err == nil || err.Error() != "c.yaml:1: wrong <&>" {
 		t.Errorf("%v", err)
 	}
 	s.Close()
-	if err := Ask(path, Change{}, &got); err == nil || !strings.Contains(err.Error(), "no zproxy answers at "+path) {
+	if err := Ask(Target{Address: path}, Change{}, &got); err == nil || !strings.Contains(err.Error(), "no zproxy answers at "+path) {
 		t.Errorf("%v", err)
 	}
 	other, err := net.Listen("tcp", "127.0.0.1:0")
@@ -110,7 +110,7 @@ func TestAsk(t *testing.T) {
 	}
 	defer other.Close()
 	go http.Serve(other, http.NotFoundHandler())
-	if err := Ask(other.Addr().String(), Change{}, &got); err == nil || !strings.Contains(err.Error(), "404") {
+	if err := Ask(Target{Address: other.Addr().String()}, Change{}, &got); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("%v", err)
 	}
 }

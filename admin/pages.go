@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -30,10 +31,18 @@ func (s *Server) handler() http.Handler {
 	for _, p := range pages {
 		routes[p.path] = p.serve
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	api := s.api()
+	return s.audited(func(w http.ResponseWriter, r *http.Request) {
 		serve := routes[r.URL.Path]
+		if no := s.refuses(r); no != nil {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="zproxy"`)
+			reply(w, no.status, plainText, []byte(no.why+"\n"))
+			return
+		}
 		switch {
-		case r.URL.Path == reloadPath || r.URL.Path == configPath || strings.HasPrefix(r.URL.Path, upstreamsPath):
+		case belowAPI(r.URL.Path):
+			api.ServeHTTP(w, r)
+		case isChange(r):
 			s.change(w, r)
 		case serve == nil:
 			reply(w, http.StatusNotFound, plainText, []byte("not found; / lists the pages\n"))
@@ -45,6 +54,57 @@ func (s *Server) handler() http.Handler {
 		}
 	})
 }
+
+// refuses says why who asks does not get in: of an address with tokens, everybody without one. The API
+// looks for itself, and what holds no figures is for all.
+func (s *Server) refuses(r *http.Request) *refusal {
+	g := s.src.Gate()
+	if g == nil || len(g.Tokens) == 0 || belowAPI(r.URL.Path) || r.URL.Path == "/healthz" || r.URL.Path == "/readyz" || r.URL.Path == "/" {
+		return nil
+	}
+	who, no := s.admit(r)
+	if no == nil && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		no = mayChange(r, who)
+	}
+	return no
+}
+
+// isChange says that a path beside the API is asked to change something.
+func isChange(r *http.Request) bool {
+	return r.URL.Path == reloadPath || r.URL.Path == configPath || strings.HasPrefix(r.URL.Path, upstreamsPath)
+}
+
+// audited writes down what changes something beside the API, which does so itself, and the attempt.
+func (s *Server) audited(serve http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isChange(r) || r.Method == http.MethodGet || r.Method == http.MethodHead {
+			serve(w, r)
+			return
+		}
+		seen := &noted{ResponseWriter: w}
+		serve(seen, r)
+		who, _ := s.admit(r)
+		outcome := "done"
+		if seen.status != http.StatusOK {
+			outcome = "refused: status " + strconv.Itoa(seen.status)
+		}
+		s.src.Audit(Audit{Who: cmp.Or(who.name, "anybody"), From: r.RemoteAddr, What: r.Method + " " + r.URL.RequestURI(), Outcome: outcome})
+	})
+}
+
+// noted remembers the status of a response.
+type noted struct {
+	http.ResponseWriter
+	status int
+}
+
+func (n *noted) WriteHeader(status int) {
+	n.status = status
+	n.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (n *noted) Unwrap() http.ResponseWriter { return n.ResponseWriter }
 
 // bounded limits how many of the costly pages are being answered at a time.
 // More than that is a monitoring system gone wrong; it hears so at once, and the
@@ -81,6 +141,7 @@ func (s *Server) index(w http.ResponseWriter) {
 		body = append(body, p.about...)
 		body = append(body, '\n')
 	}
+	body = append(body, apiPath+"      an API, which "+apiPath+"/openapi.json describes\n"...)
 	reply(w, http.StatusOK, plainText, body)
 }
 

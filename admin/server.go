@@ -1,7 +1,7 @@
 // Package admin shows a running proxy to people and to monitoring: metrics,
-// health, readiness and status over a small HTTP server of its own, which also
-// takes changes of the configuration. It is off the data path, and knows the proxy
-// through Source.
+// health, readiness, status and a page over a small HTTP server of its own, which also
+// has an API to look into the proxy and to change it. It is off the data path, and
+// knows the proxy through Source.
 package admin
 
 import (
@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,6 +34,7 @@ type Source interface {
 	Change(c Change) (result any, err error)
 	// SetWeight gives an endpoint another weight; the error says why not.
 	SetWeight(w Weight) error
+	Control
 }
 
 // Limits of the server. They keep a careless or hostile client of the admin
@@ -57,6 +59,9 @@ type Server struct {
 	weighing chan struct{}
 	served   chan struct{} // closed when Serve has returned
 	file     *loop.SocketFile
+	watchers watchers
+	ending   chan struct{} // closed when no more is to be sent
+	end      sync.Once
 }
 
 // Serve listens on addr, "host:port" or "unix:/path", whose file is for those in
@@ -79,7 +84,9 @@ func ServeOn(listener net.Listener, addr string, src Source, log *slog.Logger) (
 		changes:  make(chan struct{}, maxConcurrent),
 		weighing: make(chan struct{}, maxWeighing),
 		served:   make(chan struct{}),
+		ending:   make(chan struct{}),
 	}
+	s.watchers.s = s
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		file, err := loop.SocketFileOf(path)
 		if err != nil {
@@ -96,11 +103,12 @@ func ServeOn(listener net.Listener, addr string, src Source, log *slog.Logger) (
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnState:         (&crowd{limit: maxConnections}).note,
+		ConnContext:       peerOf,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	go func() {
 		defer close(s.served)
-		err := s.http.Serve(listener)
+		err := s.http.Serve(gated{listener, src})
 		if !errors.Is(err, http.ErrServerClosed) {
 			s.http.ErrorLog.Printf("stopped: %v", err)
 		}
@@ -113,6 +121,7 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Shutdown stops listening and waits for requests being answered, until ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.endStreams()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		s.http.Close()
@@ -156,10 +165,14 @@ func (s *Server) Leave() {
 
 // Close stops at once.
 func (s *Server) Close() error {
+	s.endStreams()
 	err := s.http.Close()
 	<-s.served
 	return errors.Join(err, s.removeFile())
 }
+
+// endStreams ends what goes on as long as a client stays.
+func (s *Server) endStreams() { s.end.Do(func() { close(s.ending) }) }
 
 // removeFile removes the socket file, unless it is somebody else's by now.
 func (s *Server) removeFile() error {

@@ -23,6 +23,7 @@ import (
 
 // fake is a proxy as the pages see it.
 type fake struct {
+	idle
 	loops  []*metrics.Loop
 	gauges []metrics.Gauge
 	broken atomic.Bool
@@ -149,7 +150,7 @@ func TestPages(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &status); err != nil || len(status.Loops) != 2 {
 		t.Errorf("%v: %s", err, body)
 	}
-	if _, index := do(t, s, "GET", "/"); strings.Count(index, "\n") != 2+len(pages) {
+	if _, index := do(t, s, "GET", "/"); strings.Count(index, "\n") != 3+len(pages) {
 		t.Errorf("index:\n%s", index)
 	}
 }

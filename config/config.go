@@ -331,14 +331,6 @@ type DNS struct {
 	Interval time.Duration
 }
 
-// Admin is off when Address is empty.
-type Admin struct {
-	Pos     // of Address
-	Address string
-	Series  int // routes, and upstreams, that metrics tell apart
-	File    SocketFile
-}
-
 //go:embed schema.json
 var schemaJSON []byte
 

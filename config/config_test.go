@@ -414,7 +414,7 @@ func TestWarnings(t *testing.T) {
 	for i := range c.Warnings {
 		got = append(got, c.Warnings[i].Error())
 	}
-	want := `test.yaml:4:18: admin.address: found "0.0.0.0:9901", expected a loopback address or a unix: socket, for it asks nobody for a password
+	want := `test.yaml:4:18: admin.address: found "0.0.0.0:9901", expected a loopback address, a unix: socket, or tokens: it asks nobody for a password
 test.yaml:3:13: upstreams.a: found no route to it, expected a route that names it
 test.yaml:5:31: forwarding.trusted_proxies: found 0.0.0.0/0, expected the addresses of your own proxies, for now every client may claim to be another`
 	if s := strings.Join(got, "\n"); s != want {

@@ -177,14 +177,8 @@ func table() []field {
 				{key: "interval", kind: kindDuration, def: "30s", min: int64(time.Second), max: int64(24 * time.Hour), at: at(func(s *DNS) *time.Duration { return &s.Interval }),
 					doc: "Time between two look-ups of a name."}}},
 		{key: "admin", kind: kindSection, at: at(func(c *Config) *Admin { return &c.Admin }),
-			doc: "`/metrics` (Prometheus), `/healthz`, `/readyz` and `/status` (JSON). Without this section there is no admin listener.",
-			fields: append([]field{
-				{key: "address", kind: kindText, required: true, want: wantListen, pattern: patternAddress, check: checkListen, at: at(func(a *Admin) *string { return &a.Address }),
-					doc: "Where it listens: `ip:port`, `\"[ip6]:port\"` or `unix:/path`. It asks nobody for a password: keep it on a loopback address or a socket file."},
-				{key: "series", kind: kindCount, def: "100", max: 10000, at: at(func(a *Admin) *int { return &a.Series }),
-					zero: "one for all of them",
-					doc:  "How many routes, and how many upstreams, `/metrics` tells apart, in file order; the rest is counted together as `other`. Each is about 25 lines of the page, and 168 bytes per loop."},
-			}, accessFields("0660", at(func(a *Admin) *SocketFile { return &a.File }))...)},
+			doc:    "`/metrics` (Prometheus), `/healthz`, `/readyz`, `/status` (JSON), a page to look at, and an API to control the proxy: see [control.md](control.md). Without this section there is no admin listener.",
+			fields: adminFields()},
 		{key: "user", kind: kindText, check: checkOwner, want: wantOwner, pattern: patternOwner, at: at(func(c *Config) *string { return &c.User }),
 			zero: "it stays who it is", doc: "Whom the process becomes, a name or number, once its listeners are open; it has to be started as root. All threads keep CAP_NET_BIND_SERVICE, for ports below 1024 of another configuration, and nothing else, " +
 				"and can gain no privileges. Certificates are read before, and again by that user when they change; the access log, the socket of `admin` and `acme.storage` are opened by it. `zproxy check` names what it may not read."},

@@ -150,9 +150,7 @@ func (d *decoder) verifyListeners(c *Config, root *yaml.Node) []string {
 			d.fail(at, key, quote(c.Admin.Address), "an address of its own", "listeners["+strconv.Itoa(i)+"] has "+quote(other))
 		}
 	}
-	if a, err := netip.ParseAddrPort(c.Admin.Address); err == nil && !a.Addr().IsLoopback() {
-		d.warn(c, posOf(at), key.String(), quote(c.Admin.Address), "a loopback address or a unix: socket, for it asks nobody for a password")
-	}
+	d.verifyAdmin(c, resolve(child(root, "admin")), &path{key: "admin"})
 	return addresses
 }
 

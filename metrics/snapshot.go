@@ -9,6 +9,7 @@ type Snapshot struct {
 	Protocols []ProtocolState  // of upstreams whose endpoints choose it; may be empty
 	Discovery []DiscoveryState // of upstreams whose endpoints are found; may be empty
 	Gauges    []Gauge          // anything else
+	Active    uint64           // exchanges under way; not shown
 
 	Concurrency []ConcurrencyState // of upstreams whose limit is found out; may be empty
 

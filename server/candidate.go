@@ -129,6 +129,9 @@ func (n *candidate) giveFiles(now *serving) error {
 }
 
 func (n *candidate) serveAdmin(now *serving) (err error) {
+	if n.gate, err = gateOf(n.cfg); err != nil {
+		return err
+	}
 	if now.cfg.Admin.Address == n.cfg.Admin.Address {
 		return nil
 	}
@@ -184,9 +187,7 @@ func (n *candidate) makeSettings(now *serving) (err error) {
 func (n *candidate) enforce(now *serving) error {
 	s := n.s
 	s.forbidDumps(n.cfg)
-	if h, ok := s.log.Handler().(*logHandler); ok {
-		h.use(&n.cfg.Log)
-	}
+	useLog(s, &now.cfg.Log, &n.cfg.Log)
 	// Names are looked up before a request may ask for them.
 	resolver := resolve.Start(n.snap.Resolved(), resolve.Config{Interval: n.cfg.DNS.Interval, Report: s.reportName})
 	s.resolver.Stop()

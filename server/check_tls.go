@@ -14,6 +14,7 @@ import (
 
 // secrets looks at who may read the files with keys.
 func (k *checker) secrets() {
+	k.adminSecrets()
 	for i := range k.cfg.Listeners {
 		l := &k.cfg.Listeners[i]
 		if l.TLS == nil {

@@ -28,6 +28,9 @@ func forbidsDumps(c *config.Config) bool {
 
 // holdsKeys says that TLS is spoken with anybody.
 func holdsKeys(c *config.Config) bool {
+	if c.Admin.TLS != nil {
+		return true
+	}
 	for i := range c.Listeners {
 		if c.Listeners[i].TLS != nil {
 			return true

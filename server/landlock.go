@@ -104,6 +104,7 @@ func dirNeeds(c *config.Config) (all []dirNeed) {
 		filesOfUpstream(c, &c.Upstreams[i], file)
 	}
 	socket(c.Admin.Pos, "admin.address", c.Admin.Address)
+	adminFiles(c, file)
 	if p := c.AccessLog.Path; p != "" && p != "-" && p != "stdout" {
 		add(c.AccessLog.Pos, "access_log.path", filepath.Dir(p), true)
 	}

@@ -65,6 +65,9 @@ func (h *logHandler) derive(how func(slog.Handler) slog.Handler) slog.Handler {
 
 // utc writes the time as the access log does: RFC 3339 with milliseconds, in UTC.
 func utc(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.LevelKey && a.Value.Any() == levelAudit {
+		a.Value = slog.StringValue(slog.LevelInfo.String())
+	}
 	if len(groups) == 0 && a.Key == slog.TimeKey && a.Value.Kind() == slog.KindTime {
 		a.Value = slog.StringValue(a.Value.Time().UTC().Format("2006-01-02T15:04:05.000Z"))
 	}

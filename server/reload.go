@@ -27,7 +27,8 @@ type serving struct {
 	access *accesslog.Logger // nil: none
 	acme   *acme.Manager
 	found  *discover.Plan
-	looks  string // how the files looked that cfg was read from, "": nobody watches them
+	gate   *admin.Gate // of the admin address, nil: nobody is asked who he is
+	looks  string      // how the files looked that cfg was read from, "": nobody watches them
 }
 
 func (s *Server) cfg() *config.Config       { return s.serves.Load().cfg }
@@ -105,7 +106,15 @@ func (s *Server) changeTo(want admin.Change) (*Changed, error) {
 	if err = s.domain.explain(err); err == nil {
 		err = s.domain.lacks(next)
 	}
-	return s.finish(want, began, own, next, err)
+	var added, removed []handEndpoint
+	if err == nil {
+		added, removed = s.hand.apply(next)
+	}
+	done, err := s.finish(want, began, own, next, err)
+	if err == nil && !want.Dry {
+		s.hand.keep(added, removed)
+	}
+	return done, err
 }
 
 // finish does what is wanted, with next, or says why there is none. own is how the configuration's

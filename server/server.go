@@ -62,6 +62,8 @@ type Server struct {
 	// are the loops'.
 	listening map[string][]int
 	upgrades  upgrades
+	hand      hand
+	tracing   sync.Mutex // held while a trace is taken
 	notifier  notifier
 	started   time.Time
 
@@ -122,7 +124,7 @@ func (s *Server) start() error {
 	s.learnFirst(first.cfg)
 	s.discovery = newDiscovery(s)
 	first.found = s.discovery.plan(first.cfg)
-	if first.snap, err = s.registry.Compile(first.cfg); err != nil {
+	if err = compileFirst(s, first); err != nil {
 		return err
 	}
 	s.discovery.Use(first.found, first.snap.Upstreams())

@@ -93,6 +93,7 @@ func (src source) Snapshot() (metrics.Snapshot, error) {
 	}
 	for i, r := range reports {
 		snap.Loops = append(snap.Loops, &r.Metrics)
+		snap.Active += uint64(r.Exchanges)
 		snap.States = append(snap.States, s.loopState(s.workers[i], r))
 		for _, p := range byUpstream(r.Pools) {
 			snap.Pools = append(snap.Pools, metrics.PoolState{
@@ -256,6 +257,9 @@ type poolRow struct {
 	Waiting  int    `json:"waiting"`
 }
 
+// stateNames are those of states.
+var stateNames = [...]string{"starting", "ready", "leaving", "standby", "draining"}
+
 // Change is what is asked for by the admin address.
 func (src source) Change(c admin.Change) (any, error) { return src.s.changeTo(c) }
 
@@ -264,7 +268,7 @@ func (src source) Status() any {
 	s := src.s
 	st := status{
 		Version: s.opt.Version, UptimeSec: time.Since(s.started).Seconds(), Config: s.cfg().File,
-		State: [...]string{"starting", "ready", "leaving", "standby", "draining"}[s.state.Load()],
+		State: stateNames[s.state.Load()],
 	}
 	st.PID, st.Upgrades, st.Limits = os.Getpid(), s.upgrades.status(), s.limits()
 	for i := range s.cfg().Listeners {

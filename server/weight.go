@@ -6,10 +6,14 @@ import (
 	"zproxy/admin"
 )
 
-// SetWeight gives an endpoint of an upstream another weight, in all clusters that have its name.
-func (src source) SetWeight(w admin.Weight) error {
+// SetWeight gives an endpoint of an upstream another weight.
+func (src source) SetWeight(w admin.Weight) error { return src.weigh(w, "") }
+
+// weigh gives an endpoint of an upstream another weight, in all clusters that have its name, and returns when it is
+// in force. state is what the weight is meant as: see mark.
+func (src source) weigh(w admin.Weight, state string) error {
 	s := src.s
-	if err := setWeight(s, w); err != nil {
+	if err := setWeight(s, w, state); err != nil {
 		return err
 	}
 	s.renewals.await()
@@ -17,7 +21,7 @@ func (src source) SetWeight(w admin.Weight) error {
 	return nil
 }
 
-func setWeight(s *Server, w admin.Weight) error {
+func setWeight(s *Server, w admin.Weight, state string) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	if s.state.Load() != stateReady {
@@ -36,5 +40,6 @@ func setWeight(s *Server, w admin.Weight) error {
 	if !known {
 		return fmt.Errorf("there is no upstream %q", w.Upstream)
 	}
+	s.hand.note(w.Upstream, w.Endpoint, state)
 	return nil
 }

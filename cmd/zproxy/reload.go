@@ -1,10 +1,13 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,7 +21,7 @@ import (
 )
 
 // running says how a command finds the process that it is about.
-type running struct{ file, admin, pid string }
+type running struct{ file, admin, pid, token, ca string }
 
 // running adds the flags for that; about is what -c is.
 func runningFlags(fs *flag.FlagSet, about string) *running {
@@ -26,29 +29,71 @@ func runningFlags(fs *flag.FlagSet, about string) *running {
 	fs.StringVar(&r.file, "c", "", "configuration `FILE`: "+about)
 	fs.StringVar(&r.admin, "admin", "", "admin `ADDRESS` of the process, host:port or unix:/path")
 	fs.StringVar(&r.pid, "pid", "", "`FILE` with the number of the process")
+	fs.StringVar(&r.token, "token", os.Getenv("ZPROXY_TOKEN_FILE"), "`FILE` with a token of admin.tokens; without it that of ZPROXY_TOKEN_FILE")
+	fs.StringVar(&r.ca, "ca", "", "`FILE` with certificates that the admin address is trusted by; for -admin it says that TLS is spoken")
 	return r
 }
 
-// address is the process's admin address.
-func (r *running) address() (string, error) {
+// target is the process's admin address, and how to be let in there.
+func (r *running) target() (to admin.Target, err error) {
+	if to, err = r.address(); err != nil {
+		return to, err
+	}
+	if r.token != "" {
+		text, err := os.ReadFile(r.token)
+		if err != nil {
+			return to, err
+		}
+		to.Token = strings.TrimSpace(string(text))
+	}
+	if r.ca != "" {
+		text, err := os.ReadFile(r.ca)
+		if err != nil {
+			return to, err
+		}
+		to.TLS = trusting(to.Address, text)
+	}
+	return to, nil
+}
+
+func (r *running) address() (to admin.Target, err error) {
 	if r.admin != "" {
-		return r.admin, nil
+		return admin.Target{Address: r.admin}, nil
 	}
 	file := r.file
 	if r.pid != "" {
-		var err error
 		if file, err = fileOf(r.pid); err != nil {
-			return "", err
+			return to, err
 		}
 	}
 	c, err := config.Load(file)
 	if err != nil { // the process would say the same
-		return "", err
+		return to, err
 	}
 	if c.Admin.Address == "" {
-		return "", fmt.Errorf("%s has no admin.address, where the process could be asked; kill -HUP reloads, and its log says what became of it", file)
+		return to, fmt.Errorf("%s has no admin.address, where the process could be asked; kill -HUP reloads, and its log says what became of it", file)
 	}
-	return c.Admin.Address, nil
+	to.Address = c.Admin.Address
+	if c.Admin.TLS != nil {
+		to.TLS = trusting(to.Address, c.Admin.TLS.CertPEM)
+		if chain, err := config.ParseCertificates(c.Admin.TLS.CertPEM); err == nil {
+			if names := config.LeafNames(chain[0]); len(names) > 0 {
+				to.TLS.ServerName = names[0]
+			}
+		}
+	}
+	return to, nil
+}
+
+// trusting is TLS with a server whose certificate is one of these, or vouched for by one of them or the system.
+func trusting(address string, pem []byte) *tls.Config {
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	roots.AppendCertsFromPEM(pem)
+	host, _, _ := net.SplitHostPort(address)
+	return &tls.Config{RootCAs: roots, ServerName: host}
 }
 
 // fileOf is the configuration file of the process whose number is in pidFile.
@@ -118,9 +163,9 @@ func cmdReload(args []string, out, errOut io.Writer) int {
 		return 2
 	}
 	var done server.Changed
-	address, err := r.address()
+	to, err := r.target()
 	if err == nil {
-		err = admin.Ask(address, admin.Change{}, &done)
+		err = admin.Ask(to, admin.Change{}, &done)
 	}
 	if err != nil {
 		fmt.Fprintln(errOut, err)
@@ -181,7 +226,7 @@ func between(old, new string) (*server.Changes, error) {
 
 // against asks the running process what r.file would change.
 func (r *running) against() (*server.Changes, error) {
-	address, err := r.address()
+	to, err := r.target()
 	if err != nil {
 		return nil, err
 	}
@@ -190,18 +235,18 @@ func (r *running) against() (*server.Changes, error) {
 		return nil, err
 	}
 	ask := admin.Change{Dry: true, Name: file}
-	if unixAddress := strings.HasPrefix(address, "unix:"); unixAddress {
+	if unixAddress := strings.HasPrefix(to.Address, "unix:"); unixAddress {
 		if ask.Text, err = os.ReadFile(file); err != nil {
 			return nil, err
 		}
 	}
 	var would server.Changed
-	if err := admin.Ask(address, ask, &would); err != nil {
+	if err := admin.Ask(to, ask, &would); err != nil {
 		return nil, err
 	}
 	if !sameFile(would.File, file) {
 		return nil, fmt.Errorf("the process at %s has the configuration %s, and takes no other by an address that is no unix: socket; compare with that file: zproxy diff -c %s -with %s",
-			address, would.File, r.file, would.File)
+			to.Address, would.File, r.file, would.File)
 	}
 	return &would.Changes, nil
 }

@@ -37,10 +37,10 @@ func cmdUpgrade(args []string, out, errOut io.Writer) int {
 	if !r.parse(fs, args, errOut, "zproxy upgrade -c FILE, or -admin ADDRESS, or -pid FILE") {
 		return 2
 	}
-	address, err := r.address()
+	to, err := r.target()
 	var after *upgradeState
 	if err == nil {
-		after, err = upgrade(address)
+		after, err = upgrade(to)
 	}
 	if err != nil {
 		fmt.Fprintln(errOut, err)
@@ -52,20 +52,20 @@ func cmdUpgrade(args []string, out, errOut io.Writer) int {
 
 // upgrade signals the process at an admin address, and waits until another one answers there, or
 // the same one says that it has failed.
-func upgrade(address string) (after *upgradeState, err error) {
+func upgrade(to admin.Target) (after *upgradeState, err error) {
 	var before upgradeState
-	if err := admin.State(address, &before); err != nil {
+	if err := admin.State(to, &before); err != nil {
 		return nil, err
 	}
 	if before.PID == 0 {
-		return nil, fmt.Errorf("the process at %s does not say its number: it is too old for upgrades, restart it", address)
+		return nil, fmt.Errorf("the process at %s does not say its number: it is too old for upgrades, restart it", to.Address)
 	}
 	if err := unix.Kill(before.PID, unix.SIGUSR2); err != nil {
 		return nil, fmt.Errorf("process %d cannot be signalled: %w", before.PID, err)
 	}
 	for heard := time.Now(); time.Since(heard) < upgradeSilence; time.Sleep(upgradeStep) {
 		now := new(upgradeState)
-		if err = admin.State(address, now); err != nil {
+		if err = admin.State(to, now); err != nil {
 			continue
 		}
 		heard = time.Now()

@@ -1,0 +1,70 @@
+package admin
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Target is an admin address, and how to be let in there.
+type Target struct {
+	Address string // host:port or unix:/path
+	Token   string // "": none
+	TLS     *tls.Config
+}
+
+// clientOf asks an admin address, and takes at most limit for all of an answer; 0: as long as it lasts.
+func clientOf(to Target, limit time.Duration) *http.Client {
+	network, address := "tcp", to.Address
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address = "unix", path
+	}
+	return &http.Client{Timeout: limit, Transport: bearer{to.Token, &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   to.TLS,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, address)
+		},
+	}}}
+}
+
+// bearer shows a token with each request.
+type bearer struct {
+	token string
+	next  http.RoundTripper
+}
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.token != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+b.token)
+	}
+	return b.next.RoundTrip(r)
+}
+
+// base is what URLs at the address begin with.
+func (to Target) base() string {
+	if to.TLS != nil {
+		return "https://localhost"
+	}
+	return "http://localhost"
+}
+
+// refused is what a response with another status than 200 says.
+func (to Target) refused(status int, text []byte) error {
+	var a answerError
+	if json.Unmarshal(text, &a) == nil && a.Error != "" {
+		return errors.New(a.Error)
+	}
+	if status == http.StatusUnauthorized || status == http.StatusForbidden {
+		return errors.New(strings.TrimSpace(string(text)))
+	}
+	return fmt.Errorf("%s is no admin address of a zproxy that takes this: it answers %d %s", to.Address, status, http.StatusText(status))
+}
