@@ -53,6 +53,8 @@ type Config struct {
 	Listeners  []Listener
 	Upstreams  []Upstream // in file order
 	Routes     []Route    // in file order, which has no meaning for matching
+	Hosts      []Host     // what all routes of a host have
+	Filters    []Filter   // of all routes
 	Limits     Limits
 	HTTP2      HTTP2
 	Forwarding Forwarding
@@ -204,6 +206,7 @@ type Route struct {
 	Redirect          *Redirect
 	// WebSocket is nil when the route does not say: mode "frames" and no limits.
 	WebSocket *WebSocket
+	Filters   []Filter
 }
 
 // WebSocket says what becomes of connections that are upgraded to WebSocket.

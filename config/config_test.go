@@ -113,6 +113,8 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 				*v = []string{"changed"}
 			case *[]netip.Prefix:
 				*v = []netip.Prefix{{}}
+			case *[]Pair:
+				*v = []Pair{{}}
 			case *map[int]ErrorPage:
 				*v = map[int]ErrorPage{404: {}}
 			case *Loops:
@@ -269,7 +271,7 @@ func TestSchemaAgrees(t *testing.T) {
 		"a file name", "found 0x20", "not CONNECT", "a name of letters", "a route with upstream", "mode: frames with it", "decides how a request is read",
 		"where there is", "16KiB or more", "without a port", "{client_ip}", "a name in braces", "{client}", "each field once", "one line of text", "{user_agent}", "which has a file",
 		"with it (type is", "a regular expression", "the smaller number comes first", "address or port", "timeout in on", "retries or retry", "priority beside backup", "found no weight", "another upstream than", "exactly one of cookie", "a route with split",
-		"h2 with discover", "begins with https", "name of an object", "port or port_name", "kubeconfig with it", "the name of a service", "server_name with discover", "port with records", "without hash_on", "none without send_proxy"}
+		"h2 with discover", "begins with https", "name of an object", "port or port_name", "kubeconfig with it", "the name of a service", "server_name with discover", "port with records", "without hash_on", "none without send_proxy", "the host of a route", "a field name such as X-User", "X-Frame-Options", "printable ASCII on one line"}
 	refused := 0
 	for _, c := range goldenErrors {
 		skip := false

@@ -231,6 +231,8 @@ func (d *decoder) value(at *yaml.Node, f *field, parent any, p *path) {
 		d.named(at, f, parent, p)
 	case kindTexts, kindPrefixes:
 		d.list(at, f, f.at(parent), p)
+	case kindPairs:
+		d.pairs(at, f, f.at(parent).(*[]Pair), p)
 	case kindPages:
 		d.pages(at, f, f.at(parent).(*map[int]ErrorPage), p)
 	default:

@@ -93,6 +93,9 @@ func defaultJSON(f *field) any {
 const durationPattern = `^([0-9]+(\.[0-9]*)?(ns|us|ms|s|m|h))+$`
 
 func valueSchema(f *field) object {
+	if f.same != "" {
+		return object{"$ref": "#/properties/" + f.same}
+	}
 	text := func(pattern string) object { return object{"type": "string", "pattern": pattern} }
 	switch f.kind {
 	case kindEnum:
@@ -124,6 +127,8 @@ func valueSchema(f *field) object {
 		return object{"anyOf": []any{object{"type": "integer", "minimum": 0, "maximum": 777}, text(`^0?[0-7]{3}$`)}}
 	case kindTexts, kindPrefixes:
 		return object{"type": "array", "items": valueSchema(f.elem), "minItems": f.min, "maxItems": f.max, "uniqueItems": true}
+	case kindPairs:
+		return object{"type": "object", "propertyNames": object{"pattern": f.name.pattern}, "additionalProperties": valueSchema(f.elem), "minProperties": f.min, "maxProperties": f.max}
 	case kindPages:
 		return object{"anyOf": []any{object{"type": "null"}, object{"type": "object", "additionalProperties": false,
 			"patternProperties": object{"^[45][0-9][0-9]$": object{"type": "string", "minLength": 1}}}}}
@@ -245,7 +250,7 @@ func docsOf() []byte {
 
 // docsSection writes the heading and table of f, named path, if it has keys, and those of its sections.
 func docsSection(b *strings.Builder, f *field, path string) {
-	if f.fields == nil {
+	if f.fields == nil || f.same != "" {
 		return
 	}
 	switch f.kind {
@@ -321,6 +326,8 @@ func docsValue(f *field) string {
 		return "list of text"
 	case kindPrefixes:
 		return "list of networks"
+	case kindPairs:
+		return "name: text"
 	case kindPages:
 		return "status: file"
 	case kindSection:

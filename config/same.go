@@ -24,6 +24,11 @@ func same(a, b reflect.Value, butFiles bool) bool {
 			return a.IsNil() == b.IsNil()
 		}
 		return same(a.Elem(), b.Elem(), butFiles)
+	case reflect.Interface:
+		if a.IsNil() || b.IsNil() || a.Elem().Type() != b.Elem().Type() {
+			return a.IsNil() && b.IsNil()
+		}
+		return same(a.Elem(), b.Elem(), butFiles)
 	case reflect.Struct:
 		for i := range a.NumField() {
 			if !same(a.Field(i), b.Field(i), butFiles) {

@@ -21,6 +21,7 @@ const (
 	kindPrefix                // *netip.Prefix
 	kindTexts                 // *[]string, each entry as elem says
 	kindPrefixes              // *[]netip.Prefix, each entry as elem says
+	kindPairs                 // *[]Pair, a mapping from names, as name says, to texts, as elem says
 	kindPages                 // *map[int]ErrorPage
 	kindSection               // a struct: fields
 	kindSections              // a slice of structs: fields, grow
@@ -53,11 +54,15 @@ type field struct {
 	// what was expected, or "".
 	check func(text string, v int64) (want, hint string)
 
-	elem   *field  // kindTexts, kindPrefixes
+	elem   *field  // kindTexts, kindPrefixes, kindPairs
+	name   *field  // kindPairs
 	fields []field // kindSection, kindSections, kindNamed
 	// grow makes n zero entries in the slice target points to; the function it returns gives entry i a name and a
 	// position and returns a pointer to it.
 	grow func(target any, n int) func(i int, name string, pos Pos) any
+
+	// same is the top-level key with the same fields, where they are described.
+	same string
 
 	doc string // Markdown, one paragraph, for docs/configuration.md and editors
 }
@@ -132,6 +137,12 @@ func table() []field {
 			grow: grow(func(r *Route, _ string, pos Pos) { r.Pos = pos }),
 			doc: "Which request goes where. The order in the file has no meaning: the most specific route wins. A request that matches none is answered 404, " +
 				"one that matches only with other methods 405."},
+		filtersField(at(func(c *Config) *[]Filter { return &c.Filters }), "", "Filters that every request passes that a route is found for, before those of its host and of its route: see [filters.md](filters.md). "+
+			"The order in the file has a meaning only among filters of the same kind: what refuses requests runs first, the cheapest of that before the others. `zproxy check` prints the order."),
+		{key: "hosts", kind: kindSections, max: MaxRoutes, fields: hostFields(),
+			at:   at(func(c *Config) *[]Host { return &c.Hosts }),
+			grow: grow(func(h *Host, _ string, pos Pos) { h.Pos = pos }),
+			doc:  "What all routes of a host have."},
 		{key: "limits", kind: kindSection, at: at(func(c *Config) *Limits { return &c.Limits }), fields: limitFields(),
 			doc: "What one client may ask for and how long it may take."},
 		{key: "http2", kind: kindSection, at: at(func(c *Config) *HTTP2 { return &c.HTTP2 }), fields: http2Fields(),
@@ -438,6 +449,7 @@ func routeFields() []field {
 		{key: "websocket", kind: kindSection, optional: true, fields: webSocketFields(),
 			at:  at(func(r *Route) *WebSocket { r.WebSocket = new(WebSocket); return r.WebSocket }),
 			doc: "What becomes of connections that are upgraded to WebSocket. Handshakes are checked on both sides, whatever the mode. Only with `upstream`."},
+		filtersField(at(func(r *Route) *[]Filter { return &r.Filters }), "filters", "Filters that requests of this route pass, behind those of all requests and of its host."),
 	}
 }
 

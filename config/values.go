@@ -48,6 +48,8 @@ func (f *field) wants() string {
 		return `permissions in octal, e.g. "0660"`
 	case kindTexts, kindPrefixes:
 		return "a list " + span(number(f.min), number(f.max)) + " long, each " + f.elem.wants()
+	case kindPairs:
+		return "a mapping with " + number(f.min) + " to " + number(f.max) + " entries, each " + f.name.wants() + ", a colon and " + f.elem.wants()
 	case kindSections:
 		return "a list of " + number(f.min) + " to " + number(f.max) + " entries, each with the keys " + strings.Join(keysOf(f.fields), ", ")
 	case kindNamed:

@@ -86,6 +86,7 @@ type Loop struct {
 
 	Routes    []Series // by the number of the route's series, see the names in Snapshot
 	Upstreams []Series // likewise
+	Filters   []Filter // likewise
 
 	Total    Histogram // ns from a request's first byte to its response's last
 	Connect  Histogram // ns to establish a connection to an origin
@@ -98,6 +99,7 @@ type Loop struct {
 func (l *Loop) CopyTo(dst *Loop) {
 	*dst = *l
 	dst.Routes, dst.Upstreams = slices.Clone(l.Routes), slices.Clone(l.Upstreams)
+	dst.Filters = slices.Clone(l.Filters)
 	l.TLS.copyTo(&dst.TLS)
 	l.Total.copyTo(&dst.Total)
 	l.Connect.copyTo(&dst.Connect)
@@ -120,6 +122,7 @@ func Sum(loops []*Loop) *Loop {
 		}
 		sum.WebSocket.add(&l.WebSocket)
 		sum.Routes, sum.Upstreams = addSeries(sum.Routes, l.Routes), addSeries(sum.Upstreams, l.Upstreams)
+		sum.Filters = addFilters(sum.Filters, l.Filters)
 		sum.TLS.add(&l.TLS)
 		sum.Total.Merge(&l.Total)
 		sum.Connect.Merge(&l.Connect)

@@ -37,6 +37,7 @@ func (s *Snapshot) WritePrometheus(w io.Writer) error {
 	e.authorities(s)
 	sum := Sum(s.Loops)
 	e.summed(sum)
+	e.filters(s.FilterNames, sum.Filters)
 	e.series("zproxy_route", "route", "of the route", s.RouteNames, sum.Routes)
 	e.series("zproxy_upstream", "upstream", "sent to the upstream", s.UpstreamNames, sum.Upstreams)
 	e.extra(s.Gauges)

@@ -23,6 +23,7 @@ type Snapshot struct {
 	Violations []string
 	// RouteNames and UpstreamNames are the labels of Loop.Routes and Loop.Upstreams.
 	RouteNames, UpstreamNames []string
+	FilterNames               []FilterName // of Loop.Filters
 }
 
 // LoopState is what one event loop, its buffer pool and its arena report of

@@ -115,6 +115,18 @@ func (h *Head) Bytes(s Span) []byte {
 	return h.Buf[s.Off:end:end]
 }
 
+// Extent is how many bytes of Buf are in use.
+func (h *Head) Extent() (end uint32) {
+	for _, s := range [...]Span{h.MethodName, h.Target, h.Scheme, h.Host, h.Path, h.Query, h.Protocol, h.Reason} {
+		end = max(end, s.End())
+	}
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		end = max(end, f.Name.End(), f.Value.End(), f.End)
+	}
+	return end
+}
+
 // Get lends the value of the first field with token t that is not dropped.
 func (h *Head) Get(t Token) (value []byte, ok bool) {
 	for i := range h.Fields {

@@ -171,16 +171,17 @@ func (sn *snapshots) needs(s *snapshot.Snapshot) bool {
 // inUse marks what something that has not ended began with.
 func (sn *snapshots) inUse(snaps, clusters []bool) {
 	w := sn.w
+	begins := make([]bool, len(sn.all)) // requests may begin with it
 	for i := uint32(1); i <= uint32(w.xs.Cap()); i++ {
 		if w.xs.Live(i) {
 			x := w.xs.At(i)
 			snaps[x.snap] = true
+			begins[x.snap] = begins[x.snap] || x.state == xFiltering
 			if x.cluster >= 0 {
 				clusters[x.cluster] = true
 			}
 		}
 	}
-	begins := make([]bool, len(sn.all)) // requests may begin with it
 	byListener := func(listener uint16) {
 		for i, s := range sn.all {
 			begins[i] = begins[i] || s != nil && s == w.snap.Listeners[listener].Of

@@ -135,7 +135,7 @@ func (rq *requests) clientStreamBody(c *client, x *exchange, data buf.View, end 
 // more than that, or take it back: that it is whole only END_STREAM says (RFC
 // 9113 8.1, 8.1.1). Until then data waits in c.in.
 func (rq *requests) wholeWith(x *exchange, data buf.View) bool {
-	return x.flags&xRequestChunked == 0 && !rq.w.clusters[x.cluster].H2 &&
+	return x.flags&xRequestChunked == 0 && !(x.cluster >= 0 && rq.w.clusters[x.cluster].H2) &&
 		x.reqBytes+uint64(data.Len) == uint64(x.reqBody.Remaining())
 }
 

@@ -16,6 +16,8 @@ func (w *Worker) clientDeadline(c *client, x *exchange) {
 	switch {
 	case x.state == xWaiting || x.state == xAsking:
 		at = x.sought() + w.clusters[x.cluster].QueueNs
+	case x.state == xFiltering:
+		at = w.filters.passages[c.x].dueNs
 	case x.origin != 0 && w.origins.At(x.origin).flags&originPaused != 0:
 		at = w.writeDeadline(c)
 	case x.flags&(xRequestDone|xExpect|xResponseBegun) == 0 && c.flags&clientPaused == 0:
@@ -118,6 +120,8 @@ func (w *Worker) busyTimeout(c *client, x *exchange) {
 	case x.state == xWaiting || x.state == xAsking:
 		w.m.QueueTimeouts++
 		w.failExchange(c, x, w.noConnection(x, &faultQueueTimeout))
+	case x.state == xFiltering:
+		w.failExchange(c, x, &faultFilterTimeout)
 	case w.legs.queued(&c.leg) > 0:
 		if w.stillTakes(c) {
 			return

@@ -15,6 +15,7 @@ type exchangeState uint8
 
 const (
 	xRouting    exchangeState = iota // being decided; nothing is held elsewhere
+	xFiltering                       // waits for a filter of its route
 	xWaiting                         // in its upstream pool's queue
 	xAsking                          // asked a neighbour for a connection
 	xConnecting                      // its origin connection is being dialled
@@ -54,6 +55,7 @@ const (
 	xPerhapsDone                  // an origin that broke off may have acted on it
 	xContentWaits                 // connections are short, and no origin is looked for before more of the request has come (or, see mute, they are not)
 	xHTTP10                       // the client speaks HTTP/1.0
+	xFiltered                     // it has a passage, see filters
 )
 
 // exchange is one request and its response: what joins a client to an origin.
@@ -446,6 +448,9 @@ func (w *Worker) endExchange(c *client, x *exchange, why string) {
 		x.again.End(w.clusters[x.cluster])
 	}
 	w.leave(x)
+	if x.flags&xFiltered != 0 {
+		w.filters.leave(c.x)
+	}
 	w.pool.Drop(&x.backlog)
 	w.pool.Drop(&x.headQ)
 	w.release(&x.head)

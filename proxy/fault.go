@@ -49,11 +49,13 @@ const (
 	codeRemoved
 	codeShed
 	codeByHand
+	codeFilter
+	codeFilterTimeout
 
 	// Each code has a counter, and no two kinds share one: a constant below zero
 	// is an error of the compiler.
 	_ = uint(int(codeConnect) - proto.FaultCount)
-	_ = uint(codeAbuse - codeByHand - 1)
+	_ = uint(codeAbuse - codeFilterTimeout - 1)
 	_ = uint(metrics.ReasonCount - int(codeAbuse) - http2.AbuseCount)
 )
 
@@ -104,6 +106,8 @@ var faultNames = map[proto.FaultCode]string{
 	codeRemoved:           "removed",
 	codeShed:              "upstream_shed",
 	codeByHand:            "ended_by_hand",
+	codeFilter:            "filter",
+	codeFilterTimeout:     "filter_timeout",
 }
 
 // FaultNames lists the names of all codes a worker counts, by code.
@@ -146,6 +150,7 @@ var (
 	faultStreamDuration  = proto.Fault{Status: 504, Code: codeStreamDuration, Reason: "request took longer than max_stream_duration"}
 	faultRemoved         = proto.Fault{Status: 503, Code: codeRemoved, Reason: "route or endpoint was removed by a reload, and reload.grace is over"}
 	faultByHand          = proto.Fault{Status: 503, Code: codeByHand, Reason: "ended by an administrator"}
+	faultFilterTimeout   = proto.Fault{Status: 503, Code: codeFilterTimeout, Reason: "filter did not decide in time"}
 	faultQueueTimeout    = proto.Fault{Status: 503, Code: codeQueueTimeout, Reason: "no upstream connection came free in time"}
 	faultQueueFull       = proto.Fault{Status: 503, Code: codeUnavailable, Reason: "upstream queue full"}
 	faultMaxRequests     = proto.Fault{Status: 503, Code: codeMaxRequests, Reason: "too many requests under way at the upstream"}

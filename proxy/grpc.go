@@ -19,6 +19,9 @@ func grpcStatusOf(f *proto.Fault) forward.GRPCStatus {
 // ends the exchange. x.status is what the log says.
 func (rs *responses) giveGRPCAnswer(c *client, x *exchange, status forward.GRPCStatus, message, why string) {
 	hd := &rs.w.heads
+	if x.flags&xFiltered != 0 {
+		rs.w.filters.respond(c, x, nil)
+	}
 	hd.block = hd.fields.AppendGRPC(hd.block[:0], status, message, rs.l.WallMs())
 	rs.w.frames.trailersOnly(c, x, hd.block)
 	broken := x.flags&xBroken != 0

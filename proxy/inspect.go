@@ -291,6 +291,8 @@ func (is *inspector) waitsFor(c *client, x *exchange) (what string, since int64)
 		return "the origin to go on with the response", given + int64(x.firstByteUs)*1000
 	case x.flags&(xHeadWaits|xContentWaits) != 0 && x.flags&xRequestDone == 0 && x.state == xRouting:
 		return "its client to go on with the request", x.start + int64(x.bodyAtMs)*1e6
+	case x.state == xFiltering:
+		return "a filter to decide", x.start
 	case x.state == xWaiting:
 		return "a connection to an endpoint", x.sought()
 	case x.state == xAsking:

@@ -53,6 +53,8 @@ func (rc *records) asked(xi uint32, x *exchange, r *accesslog.Record) bool {
 		return journal.ReadNote(rc.noteOf(x), r)
 	case x.state == xTunnel:
 		return false
+	case x.state == xFiltering:
+		journal.Asked(rc.w.filters.asked(rc.w.clients.At(x.client)), r)
 	case rc.w.requests.starts == xi:
 		journal.Asked(&rc.w.requests.asked, r)
 	}

@@ -451,6 +451,9 @@ func (lg *legs) switched(c *client, x *exchange, o *origin, h *proto.Head) {
 		h.Status = 200
 	}
 	x.status = h.Status
+	if x.flags&xFiltered != 0 {
+		lg.w.filters.respond(c, x, h)
+	}
 	f, fields, stuck := &lg.w.snap.Forwarding, &lg.w.heads.fields, lg.w.requests.stuck(c, x)
 	if c.stream != 0 {
 		lg.interim(c, x, h, fields.Response(f, h, lg.l.WallMs(), &stuck))

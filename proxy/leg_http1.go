@@ -98,7 +98,7 @@ func (ln *lines) responseEnd(c *client, x *exchange, t *proto.Head) bool {
 // answer queues the bytes of a response of the proxy's own.
 func (ln *lines) answer(c *client, x *exchange, a *snapshot.Response, extra proto.Extra, keep, head bool) {
 	hd := &ln.w.heads
-	hd.out = forward.AppendLines(hd.out[:0], a, hd.fields.Date(ln.l.WallMs()), extra, x.minor(), keep, head)
+	hd.out = forward.AppendLines(hd.out[:0], a, hd.fields.Date(ln.l.WallMs()), hd.fields.Own(extra), x.minor(), keep, head)
 	ln.sendBytes(c.conn, x, hd.out)
 }
 

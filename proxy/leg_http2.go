@@ -79,7 +79,7 @@ func (fr *frames) responseEnd(c *client, x *exchange, t *proto.Head) bool {
 func (fr *frames) answer(c *client, x *exchange, a *snapshot.Response, extra proto.Extra, head bool) {
 	st := fr.w.streams.At(c.stream)
 	hd := &fr.w.heads
-	hd.block = forward.AppendBlock(hd.block[:0], a, hd.fields.Date(fr.l.WallMs()), extra)
+	hd.block = forward.AppendBlock(hd.block[:0], a, hd.fields.Date(fr.l.WallMs()), hd.fields.Own(extra))
 	body := a.Body
 	if head {
 		body = nil

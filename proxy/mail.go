@@ -32,6 +32,7 @@ const (
 	mailEnd                        // Ref is an Ending
 	mailTrace                      // Ref is a Trace, or nil
 	mailFailures                   // Ref is a Failures
+	mailFilter                     // Ref is the answer that exchange A waits for, as its passage B
 )
 
 // Report is one worker's account of itself: copies, owned by the receiver.
@@ -140,6 +141,8 @@ func (w *Worker) mail(m loop.Mail) {
 		w.drain.begin(m.A == standBy)
 	case mailResume:
 		w.drain.resume()
+	case mailFilter:
+		w.filters.resume(m)
 	case mailAccept:
 		loop.AcceptAgain(w.l.Loop)
 	case mailInspect:

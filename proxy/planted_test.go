@@ -122,6 +122,12 @@ var plantedBugs = []plantedBug{
 		`n := &q.nodes[a]; q.lines != nil {`,
 		`n := &q.nodes[a]; q.lines != nil && !planted("each") {`}},
 		test: "TestSimRivals", says: "its share is"},
+	{name: "pass", does: "a request that a filter refuses goes on", patches: []patch{{
+		"case filter.Reply:\n",
+		"case filter.Reply:\n\t\tif planted(\"pass\") { return true }\n"}}},
+	{name: "mark", does: "what a client sends in the place of what a filter sets goes on", patches: []patch{{
+		"if p.Forward.Any() {\n",
+		"if p.Forward.Any() && !planted(\"mark\") {\n"}}},
 	{name: "stall", does: "who holds a connection without moving keeps it", patches: []patch{{
 		`if waiting == 0 {`,
 		`if waiting == 0 || planted("stall") {`}},

@@ -87,6 +87,13 @@ func allReasons(t *testing.T) []reason {
 	for _, dir := range []string{"../proto", "../proto/http1", "../proto/http2", "../proto/ws", "h2conn", "tunnel", "."} {
 		s.read(dir)
 	}
+	filters, err := filepath.Glob("../filter/*/doc.go")
+	if err != nil || len(filters) == 0 {
+		t.Fatal("no filters were found")
+	}
+	for _, doc := range filters {
+		s.read(filepath.Dir(doc))
+	}
 	names := FaultNames()
 	for code, name := range names {
 		if name != "" && name != "none" && !s.named[name] {
@@ -184,6 +191,10 @@ func (s *reasonSource) used(n ast.Node) {
 		}
 		s.abuse(n)
 	case *ast.CallExpr:
+		if typeName(n.Fun) == "Refuse" && len(n.Args) == 2 {
+			s.refusal(n.Args[0], n.Args[1])
+			return
+		}
 		at, ok := s.why[typeName(n.Fun)]
 		if !ok || at >= len(n.Args) {
 			return
@@ -219,6 +230,28 @@ func (s *reasonSource) phrase(arg ast.Expr) {
 			s.add(text, "", 0)
 		}
 	}
+}
+
+// refusal adds what a filter refuses requests with.
+func (s *reasonSource) refusal(status, phrase ast.Expr) {
+	code, ok := status.(*ast.BasicLit)
+	if !ok {
+		return // it is passed on
+	}
+	r := reason{name: "filter"}
+	r.status, _ = strconv.Atoi(code.Value)
+	switch phrase := phrase.(type) {
+	case *ast.BasicLit:
+		r.phrase, _ = strconv.Unquote(phrase.Value)
+	case *ast.Ident:
+		if text := s.strings[phrase.Name]; len(text) == 1 {
+			r.phrase = text[0]
+		}
+	}
+	if r.phrase == "" {
+		s.t.Errorf("the phrase of a filter that refuses with %d is not known to this test", r.status)
+	}
+	s.add(r.phrase, r.name, r.status)
 }
 
 // fault adds a proto.Fault; one whose phrase is not a literal is a table's or a

@@ -49,6 +49,9 @@ func (rs *responses) replyFault(c *client, x *exchange, f *proto.Fault, extra pr
 func (rs *responses) giveAnswer(c *client, x *exchange, a *snapshot.Response, extra proto.Extra, why string) {
 	i := x.client
 	keep := x.flags&(xKeepAlive|xRequestDone) == xKeepAlive|xRequestDone && !rs.w.drain.on
+	if x.flags&xFiltered != 0 {
+		rs.w.filters.respond(c, x, nil)
+	}
 	rs.w.legs.answer(c, x, a, extra, keep)
 	linger, broken := x.lingers(), x.flags&xBroken != 0
 	x.respBytes = uint64(len(a.Body))

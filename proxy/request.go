@@ -75,9 +75,9 @@ const (
 )
 
 // keepsTrailers says that the request's trailers go to the origin: HTTP/1 has
-// a place for them behind chunks alone.
+// a place for them behind chunks alone. Those that come while a filter is waited for go no further (RFC 9110 6.5.1).
 func (rq *requests) keepsTrailers(x *exchange) bool {
-	return x.flags&xRequestChunked != 0 || x.cluster >= 0 && rq.w.clusters[x.cluster].H2
+	return x.flags&xRequestChunked != 0 && x.state != xFiltering || x.cluster >= 0 && rq.w.clusters[x.cluster].H2
 }
 
 // finish gives o the end of the request and begins the wait for its
@@ -132,6 +132,9 @@ func (rq *requests) end(c *client, x *exchange, t *proto.Head) {
 	if t != nil && rq.keepsTrailers(x) {
 		hd := &rq.w.heads
 		forward.JudgeTrailers(&rq.w.snap.Forwarding, t, hd.peerOf(c), hd.tlsOf(c))
+		if x.flags&xFiltered != 0 {
+			rq.w.filters.passages[c.x].Forward.Mark(t) // what was dropped as a field is no trailer either
+		}
 		hd.out = forward.AppendTrailers(hd.out[:0], t, rq.w.clusters[x.cluster].H2)
 		if len(hd.out) > rq.pool.BlockBytes() {
 			rq.fault(c, x, proto.RequestFault(proto.FaultHeadTooLarge))

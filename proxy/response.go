@@ -159,6 +159,9 @@ func (rs *responses) answers(c *client, x *exchange, o *origin, h *proto.Head, v
 func (rs *responses) begin(c *client, x *exchange, h *proto.Head, end bool) []byte {
 	x.flags &^= xExpect
 	x.respBody.Start(h.Body, h.Length)
+	if x.flags&xFiltered != 0 {
+		rs.w.filters.respond(c, x, h)
+	}
 	out := rs.w.legs.responseHead(c, x, h, end)
 	x.flags |= xResponseBegun
 	if x.flags&xRequestDone == 0 {

@@ -53,13 +53,23 @@ func (rq *requests) route(c *client, x *exchange, q *forward.Request) {
 	}
 	x.route = m.Value
 	rt := &rq.w.snapOf(x).Routes[x.route]
+	rq.w.filters.change = nil
+	if rt.Chain != nil && !rq.w.filters.pass(c, x, q, rt, path, changed) {
+		return
+	}
+	rq.follow(c, x, q, rt, path, changed)
+}
+
+// follow does what route rt says, which q was routed to as path; changed: that is not what was received.
+func (rq *requests) follow(c *client, x *exchange, q *forward.Request, rt *snapshot.Route, path []byte, changed bool) {
+	h := q.Head
 	if rt.Response != nil {
 		if h.Protocol.Len > 0 && rt.Response.Status/100 == 2 { // which would accept it
 			rq.w.failExchange(c, x, &faultConnect)
 			return
 		}
 		if rt.To != nil {
-			rq.w.responses.redirect(c, x, q, rt, path, m)
+			rq.w.responses.redirect(c, x, q, rt, path, &rq.match)
 			return
 		}
 		rq.w.responses.replyFixed(c, x, rt.Response, proto.Extra{})
@@ -113,7 +123,7 @@ func (rq *requests) forward(c *client, x *exchange, q *forward.Request, cluster 
 			return
 		}
 	}
-	way := forward.Way{Noted: noted, H2: cl.H2, Upgrade: x.flags&xUpgrade != 0, Key: rq.w.tunnels.Key()}
+	way := forward.Way{Noted: noted, H2: cl.H2, Upgrade: x.flags&xUpgrade != 0, Key: rq.w.tunnels.Key(), Change: rq.w.filters.change}
 	extras := rq.w.heads.fields.Request(&rq.w.snap.Forwarding, q, &way)
 	host := cl.Host
 	if len(host) == 0 {

@@ -32,7 +32,7 @@ func TestSeries(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		routes, upstreams := snap.SeriesNames()
+		routes, upstreams, _ := snap.SeriesNames()
 		if !slices.Equal(routes, []string{"/*", "/a", "other"}) || !slices.Equal(upstreams, []string{"app"}) {
 			t.Fatalf("series of %q and %q", routes, upstreams)
 		}

@@ -77,7 +77,7 @@ func newSimulation(seed uint64, dir string, swaps int) (*simulation, error) {
 	}
 	loops := max(1, s.rng.IntN(5)-1)
 	addrs := s.origins()
-	s.text = s.config(addrs, loops)
+	s.text = s.filtered(s.config(addrs, loops))
 	cfg, err := config.Parse("sim.yaml", []byte(s.text))
 	if err != nil {
 		return nil, err
@@ -90,6 +90,7 @@ func newSimulation(seed uint64, dir string, swaps int) (*simulation, error) {
 		return nil, err
 	}
 	standIn(s.world, cfg, s.snap)
+	s.delaying(s.snap)
 	if err := s.swapping(loops); err != nil {
 		return nil, err
 	}

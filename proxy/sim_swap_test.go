@@ -78,6 +78,7 @@ func (s *simulation) swap() {
 		return
 	}
 	snap.Workers = s.snap.Workers
+	s.delaying(snap)
 	s.snap = snap
 	for i := range s.workers {
 		s.swaps.owed[i] = append(s.swaps.owed[i], snap)

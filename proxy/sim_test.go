@@ -99,6 +99,8 @@ type simCounts struct {
 	overlong                     int       // heads that were refused for their length
 	greeted, impostors           int       // clients behind a PROXY header, and with none as it should be
 	named                        [3]int    // requests whole behind a header of that version
+	refused403, marked           int       // requests that a filter refused, and that came through one
+	waited, waitedTooLong        uint64    // requests that waited for one
 }
 
 func (c *simCounts) more() bool {
@@ -117,6 +119,8 @@ func (c *simCounts) add(s *simulation) {
 		c.unclosed += bit(q.Unclosed)
 		c.overlong += bit(q.Overlong && q.Answered == 431)
 		c.named[s.run.Traits.SendProxy] += bit(q.Complete)
+		c.refused403 += bit(q.Answered == 403 && q.Heads == 0)
+		c.marked += bit(q.Complete && q.Marked)
 		c.addTunnel(s, q)
 	}
 	c.turns += s.turns
@@ -143,6 +147,10 @@ func (c *simCounts) add(s *simulation) {
 		c.denied += w.metrics.UpstreamRetriesDenied
 		c.limited += w.metrics.RefusedByReason[codeMaxRequests]
 		c.removed += w.metrics.RefusedByReason[codeRemoved]
+		c.waitedTooLong += w.metrics.RefusedByReason[codeFilterTimeout]
+		for i := range w.metrics.Filters {
+			c.waited += w.metrics.Filters[i].Waited
+		}
 		c.own += w.metrics.ResponsesOwn
 		c.continues += w.metrics.ContinuesOwn
 		c.noBlock += w.pool.Stats().Exhausted
@@ -186,6 +194,7 @@ func (c *simCounts) print(t *testing.T) {
 	t.Logf("TLS: seeds by clients and origins %v, %d connections, %d handshakes, %d that failed, %d changes of keys, %d answers that end without close_notify",
 		c.tls, c.secured, c.handshakes, c.unopened, c.keyUpdates, c.unclosed)
 	t.Logf("PROXY protocol: %d clients named, %d impostors refused, answers behind headers of no, the first and the second version %v", c.greeted, c.impostors, c.named)
+	t.Logf("filters: %d requests refused, %d changed, %d waited, %d of them for too long", c.refused403, c.marked, c.waited, c.waitedTooLong)
 	t.Logf("world: %+v, %d blocks asked for in vain", c.tally, c.noBlock)
 }
 
@@ -212,6 +221,8 @@ func (c *simCounts) complete(t *testing.T) {
 		"answers that end without close_notify": uint64(c.unclosed),
 		"clients behind a PROXY header":         uint64(c.greeted), "clients with none as it should be": uint64(c.impostors),
 		"answers behind a PROXY header of version 1": uint64(c.named[1]), "answers behind one of version 2": uint64(c.named[2]),
+		"requests that a filter refused": uint64(c.refused403), "requests that filters changed": uint64(c.marked),
+		"requests that waited for a filter": c.waited, "requests that a filter did not decide about in time": c.waitedTooLong,
 		"connections handed over": c.adopted, "answers of the proxy's own": c.own, "heads that are too long": uint64(c.overlong),
 	} {
 		if n < 20 {

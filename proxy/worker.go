@@ -120,6 +120,7 @@ type Worker struct {
 
 	// What passes.
 	requests  requests
+	filters   filters
 	responses responses
 	retries   retries
 	tunnels   tunnels
@@ -185,7 +186,7 @@ func (w *Worker) join(g gear) {
 	p := part{g, w}
 	for _, own := range [...]*part{
 		&w.clients.part, &w.origins.part, &w.groups.part, &w.handoff.part, &w.legs.part, &w.lines.part, &w.frames.part, &w.told.part,
-		&w.requests.part, &w.responses.part, &w.retries.part, &w.tunnels.part, &w.heads.part, &w.journal.part, &w.watch.part, &w.inspector.part, &w.endings.part,
+		&w.requests.part, &w.filters.part, &w.responses.part, &w.retries.part, &w.tunnels.part, &w.heads.part, &w.journal.part, &w.watch.part, &w.inspector.part, &w.endings.part,
 		&w.scarce.part, &w.memory.part, &w.drain.part, &w.snaps.part,
 	} {
 		*own = p

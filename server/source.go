@@ -101,7 +101,7 @@ func (src source) Snapshot() (metrics.Snapshot, error) {
 			})
 		}
 	}
-	snap.RouteNames, snap.UpstreamNames = s.snap().SeriesNames()
+	snap.RouteNames, snap.UpstreamNames, snap.FilterNames = s.snap().SeriesNames()
 	snap.Endpoints = s.endpoints(reports)
 	snap.Protocols = agreements(s.cfg())
 	snap.Discovery = s.serves.Load().found.States(time.Now())

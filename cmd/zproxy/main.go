@@ -110,14 +110,15 @@ func cmdCheck(args []string, out, errOut io.Writer) int {
 		return 2
 	}
 	cfg, err := server.Load(file)
+	var s *snapshot.Snapshot
 	if err == nil {
-		_, err = snapshot.NewRegistry(1, nil).Compile(cfg)
+		s, err = snapshot.NewRegistry(1, nil).Compile(cfg)
 	}
 	if err != nil {
 		fmt.Fprintln(errOut, err)
 		return 1
 	}
-	summarise(out, cfg)
+	summarise(out, cfg, s)
 	if !against {
 		return 0
 	}

@@ -287,6 +287,12 @@ func (e *explanation) route(i int32, params []router.Param) {
 		text += fmt.Sprintf("  %s=%s", p.Name, e.path[p.Off:p.Off+p.Len])
 	}
 	e.line("route", "%s", text)
+	if rt.Chain != nil {
+		for i := range rt.Chain.Steps {
+			step := &rt.Chain.Steps[i]
+			e.line("filter", "%s  line %d", stepText(step), step.Line)
+		}
+	}
 	switch {
 	case r.Respond != nil:
 		e.line("respond", "%d", r.Respond.Status)

@@ -327,6 +327,8 @@ func (r *Run) mayAnswer(q *Request, status int) bool {
 	switch {
 	case q.Overlong && status == 431: // RFC 6585 5
 		return true
+	case r.denied(q) && status == 403:
+		return true
 	case r.Traits.Calm:
 		return q.Socket && r.Traits.NoConnect > 0 && status == 502
 	case q.Early && status == 413:
@@ -402,6 +404,9 @@ func (q *Request) checkReplyHead(h *head, id string, status int) error {
 	}
 	if status != q.Reply.Status {
 		return fmt.Errorf("status %d for %d", status, q.Reply.Status)
+	}
+	if v, _, err := h.get("x-reply"); q.Marked && (err != nil || v != q.path()) {
+		return fmt.Errorf("answer %s is marked %q, want %q (%v)", id, v, q.path(), err)
 	}
 	if v, _, err := h.get("x-fill"); err != nil || v != fill(q.ID, downward, q.Reply.Fill) {
 		return fmt.Errorf("answer %s has a field that is not its own (%v)", id, err)

@@ -99,6 +99,9 @@ func (c *h2Client) send1(s *h2Stream) {
 	if !q.Direct {
 		fields = append(fields, "x-forwarded-for", forged, "forwarded", "for="+forged, "x_forwarded_for", forged, "x-real-ip", forged)
 	}
+	if q.Marked {
+		fields = append(fields, "x_set", forged, "x-set", forged)
+	}
 	bare := !q.Chunked && q.Body == 0
 	if !q.Chunked && (!bare || q.ID%2 == 0 && (q.Method == "POST" || q.Method == "PUT")) {
 		fields = append(fields, "content-length", strconv.Itoa(q.Body))

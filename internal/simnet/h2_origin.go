@@ -114,6 +114,9 @@ func (o *h2Origin) onHeaders(s *h2Stream, fields []hpack.HeaderField, end bool) 
 
 func (o *h2Origin) onRequest(s *h2Stream, h *head, fields []hpack.HeaderField, end bool) error {
 	q := s.q
+	if o.r.denied(q) {
+		return fmt.Errorf("request %d of %v, whom a filter keeps out", q.ID, q.From)
+	}
 	h.fields = append(h.fields, [2]string{"host", named(fields, ":authority")})
 	method := named(fields, ":method")
 	if q.Socket && method == "CONNECT" {

@@ -156,6 +156,9 @@ func (o *origin) onHead(h *head) (framing, int, error) {
 		return 0, 0, fmt.Errorf("request %d before the answer to %d was given", id, o.q.ID)
 	}
 	q := o.r.Requests[id]
+	if o.r.denied(q) {
+		return 0, 0, fmt.Errorf("request %d of %v, whom a filter keeps out", id, q.From)
+	}
 	if err := q.checkHead(method, h); err != nil {
 		return 0, 0, err
 	}
@@ -215,12 +218,28 @@ func (q *Request) checkHead(method string, h *head) error {
 	return q.checkClient(h)
 }
 
+// path is what the filters mark heads with.
+func (q *Request) path() string { return "/r/" + strconv.Itoa(q.ID) }
+
+// denied says that a filter keeps q's client out.
+func (r *Run) denied(q *Request) bool {
+	for _, p := range r.Traits.Denied {
+		if p.Contains(q.From.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
 // checkClient: whom the origin is told of is the client, not whom it claims to be.
 func (q *Request) checkClient(h *head) error {
 	for _, f := range h.fields {
 		if strings.Contains(f[1], forged) {
 			return fmt.Errorf("request %d: what the client claims is believed: %s: %s", q.ID, f[0], f[1])
 		}
+	}
+	if v, _, err := h.get("x-set"); q.Marked && (err != nil || v != q.path()) {
+		return fmt.Errorf("request %d is marked %q, want %q (%v)", q.ID, v, q.path(), err)
 	}
 	if v, ok, err := h.get("x-forwarded-for"); err != nil || ok && v != q.From.Addr().String() {
 		return fmt.Errorf("request %d is said to come from %q, want %v (%v)", q.ID, v, q.From.Addr(), err)

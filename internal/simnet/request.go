@@ -57,6 +57,11 @@ type Traits struct {
 	SendProxy   int  // version of the header that origins want, 0: none
 	TLVs        bool // ... with all the proxy knows to tell
 
+	// The proxy's filters: who is kept out, and whether they mark heads, X-Set of requests and X-Reply of responses with
+	// the request's path.
+	Denied []netip.Prefix
+	Marks  bool
+
 	Refused   bool // a client may find nobody listening
 	Direct    bool // no proxy is between the peers
 	NoInterim bool // the proxy passes no interim responses on but 100
@@ -91,6 +96,7 @@ type Request struct {
 	Fill       int  // length of a field that fills the head
 	Overlong   bool // ... with more than a proxy takes
 	Direct     bool
+	Marked     bool // it has an X-Set of its own, which is to be replaced
 
 	Reply Reply
 
@@ -164,7 +170,7 @@ func chance(rng *rand.Rand, percent int) bool { return percent > 0 && rng.IntN(1
 // newRequest plans a request.
 func (r *Run) newRequest() *Request {
 	rng, t := r.rng, &r.Traits
-	q := &Request{ID: len(r.Requests), Method: methods[rng.IntN(len(methods))], Minor: 1, Direct: t.Direct}
+	q := &Request{ID: len(r.Requests), Method: methods[rng.IntN(len(methods))], Minor: 1, Direct: t.Direct, Marked: t.Marks}
 	r.Requests = append(r.Requests, q)
 	if rng.IntN(12) == 0 {
 		q.Minor = 0
@@ -315,6 +321,9 @@ func (q *Request) encode(rng *rand.Rand) (b []byte, head int) {
 	b = fmt.Appendf(b, "%s /r/%d?q=%d HTTP/1.%d\r\nHost: sim.example\r\n", q.Method, q.ID, q.Body, q.Minor)
 	b = fmt.Appendf(b, "X-Id: %d\r\nX-Fill: %s\r\n", q.ID, fill(q.ID, upward, q.Fill))
 	b = append(b, "X-Forwarded-For: "+forged+"\r\nForwarded: for="+forged+"\r\nx_forwarded_for: "+forged+"\r\nX-Real-IP: "+forged+"\r\n"...)
+	if q.Marked {
+		b = append(b, "x_set: "+forged+"\r\nX-Set: "+forged+"\r\n"...)
+	}
 	switch {
 	case q.Socket:
 		b = append(b, "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+socketKey+"\r\n"...)

@@ -62,12 +62,14 @@ var layers = map[string]int{
 	"proxy/tunnel":              5,
 	"proxy/memory":              5,
 
-	"proxy/snapshot": 6,
+	"filter": 6,
+
+	"proxy/snapshot": 7,
 	"proxy/h2conn":   6,
 	"proxy/scarce":   6,
-	"proxy/forward":  7,
-	"proxy/retry":    7,
-	"proxy/journal":  8,
+	"proxy/forward":  8,
+	"proxy/retry":    8,
+	"proxy/journal":  9,
 
 	"proxy": 10,
 	// The server owns the life of everything, the admin listener's as well.
@@ -206,6 +208,7 @@ var exceptions = []exception{
 	{"proto/proxyproto/parse.go", []string{"import encoding/binary"}, "as above"},
 	{"proxy/snapshot/tls.go", []string{"import fmt"}, "builds what a reload exchanges"},
 	{"proxy/snapshot/snapshot.go", []string{"import fmt"}, "builds what a reload exchanges"},
+	{"proxy/snapshot/filters.go", []string{"import fmt"}, "builds what a reload exchanges"},
 	{"proxy/snapshot/registry.go", []string{"import fmt"}, "builds what a reload exchanges"},
 	{"tune/target.go", []string{"import os", "import golang.org/x/sys/unix"}, "the one file that opens files: the machine's settings and the note of what they were"},
 	{"upstream/cluster.go", []string{"import fmt", "import sync"}, "errors of NewCluster; endpoints and weights are changed by one goroutine at a time, none of them a loop"},

@@ -59,14 +59,13 @@ func AppendTrace(dst []byte, h *proto.Head) []byte {
 	return http1.AppendRequestHead(dst, h, h.Bytes(h.Target), h.Bytes(h.Host), proto.BodyNone, -1, nil)
 }
 
-// AppendLines appends a response of the proxy's own in lines, with one more field if extra
-// has a name. keep: the client may send another request; head: only the head was asked
-// for.
-func AppendLines(dst []byte, a *snapshot.Response, date, extra proto.Extra, minor uint8, keep, head bool) []byte {
+// AppendLines appends a response of the proxy's own in lines, with more fields. keep: the client may
+// send another request; head: only the head was asked for.
+func AppendLines(dst []byte, a *snapshot.Response, date proto.Extra, more []proto.Extra, minor uint8, keep, head bool) []byte {
 	dst = append(dst, a.Head...)
 	dst = snapshot.AppendLine(dst, date)
-	if extra.Name != "" {
-		dst = snapshot.AppendLine(dst, extra)
+	for _, f := range more {
+		dst = snapshot.AppendLine(dst, f)
 	}
 	switch {
 	case !keep:
@@ -82,11 +81,11 @@ func AppendLines(dst []byte, a *snapshot.Response, date, extra proto.Extra, mino
 }
 
 // AppendBlock appends the head of a response of the proxy's own as a field block.
-func AppendBlock(dst []byte, a *snapshot.Response, date, extra proto.Extra) []byte {
+func AppendBlock(dst []byte, a *snapshot.Response, date proto.Extra, more []proto.Extra) []byte {
 	dst = append(dst, a.Block...)
 	dst = http2.AppendField(dst, &date)
-	if extra.Name != "" {
-		dst = http2.AppendField(dst, &extra)
+	for i := range more {
+		dst = http2.AppendField(dst, &more[i])
 	}
 	return dst
 }

@@ -3,6 +3,7 @@ package forward
 import (
 	"time"
 
+	"zproxy/filter"
 	"zproxy/proto"
 	"zproxy/variables"
 )
@@ -13,7 +14,9 @@ type Fields struct {
 	list   []proto.Extra
 	text   []byte // values of the list
 	date   [29]byte
-	dateAt int64 // the second of date
+	dateAt int64           // the second of date
+	change *filter.Changes // of the list for the next response, nil: none
+	own    []proto.Extra
 	values variables.Values
 	addr   []byte // one of values
 }
@@ -21,6 +24,37 @@ type Fields struct {
 // NewFields has room for lists as they usually are.
 func NewFields() Fields {
 	return Fields{list: make([]proto.Extra, 0, 16), text: make([]byte, 0, 512)}
+}
+
+// Change has the list for the next response changed by c.
+func (fs *Fields) Change(c *filter.Changes) { fs.change = c }
+
+// changed makes the changes to list.
+func (fs *Fields) changed(list []proto.Extra) []proto.Extra {
+	if fs.change != nil {
+		list, fs.change = fs.change.Apply(list), nil
+	}
+	return list
+}
+
+// Own lists what is added to a response of the proxy's own, which describes its content itself: extra, if it has a
+// name, and what filters make of it. The list is lent like the others, and leaves them as they are.
+func (fs *Fields) Own(extra proto.Extra) []proto.Extra {
+	fs.own = fs.own[:0]
+	if extra.Name != "" {
+		fs.own = append(fs.own, extra)
+	}
+	if fs.change == nil {
+		return fs.own
+	}
+	fs.own = fs.changed(fs.own)
+	kept := fs.own[:0]
+	for _, f := range fs.own {
+		if f.Token != proto.TokenContentType && f.Token != proto.TokenDate {
+			kept = append(kept, f)
+		}
+	}
+	return kept
 }
 
 func (fs *Fields) reset() { fs.text, fs.list = fs.text[:0], fs.list[:0] }

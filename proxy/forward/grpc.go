@@ -84,6 +84,10 @@ func (fs *Fields) AppendGRPC(dst []byte, status GRPCStatus, message string, ms i
 	dst = http2.AppendField(dst, &grpcType)
 	date := fs.Date(ms)
 	dst = http2.AppendField(dst, &date)
+	more := fs.Own(proto.Extra{})
+	for i := range more {
+		dst = http2.AppendField(dst, &more[i])
+	}
 	fs.reset()
 	if status > 9 {
 		fs.text = append(fs.text, '1')

@@ -44,6 +44,11 @@ func (q *Request) ID() []byte {
 	return q.id
 }
 
+// Call has q keep the identifier that it had when it came.
+func (q *Request) Call(id []byte) {
+	q.id, q.named = append(q.id[:0], id...), true
+}
+
 // isIdentifier says that b can stand in a field, a URL and a line of a log as it is.
 func isIdentifier(b []byte) bool {
 	for _, c := range b {

@@ -27,6 +27,11 @@ func (p *Peer) Set(f *snapshot.Forwarding, addr netip.Addr, unix bool, scheme []
 	}
 }
 
+// Addr is the address of the other end, not valid for unix sockets, and Scheme that of its requests.
+func (p *Peer) Addr() netip.Addr { return p.addr }
+
+func (p *Peer) Scheme() []byte { return p.scheme }
+
 // Known says that it was Set, and not to Forget since.
 func (p *Peer) Known() bool { return p.known }
 

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"unique"
 
+	"zproxy/filter"
 	"zproxy/proto"
 	"zproxy/proxy/snapshot"
 	"zproxy/proxy/transport"
@@ -39,9 +40,10 @@ func (q *Request) Begin(f *snapshot.Forwarding, h *proto.Head, p *Peer, within *
 // Way is what is known of the way of a request to its origin.
 type Way struct {
 	Noted   Noted
-	H2      bool   // its origin speaks HTTP/2
-	Upgrade bool   // it asks for a tunnel, as Upgrades says
-	Key     []byte // Sec-WebSocket-Key for a client of HTTP/2, which has none
+	H2      bool            // its origin speaks HTTP/2
+	Upgrade bool            // it asks for a tunnel, as Upgrades says
+	Key     []byte          // Sec-WebSocket-Key for a client of HTTP/2, which has none
+	Change  *filter.Changes // that filters make, nil: none
 }
 
 // Request lists the fields that the proxy adds to q's head, whose fields of this hop have
@@ -79,6 +81,9 @@ func (fs *Fields) Request(f *snapshot.Forwarding, q *Request, way *Way) []proto.
 		if !way.H2 { // RFC 9113 8.2.2: TE is there without Connection
 			fs.add(proto.TokenConnection, "TE")
 		}
+	}
+	if way.Change != nil {
+		fs.list = way.Change.Apply(fs.list)
 	}
 	return fs.list
 }

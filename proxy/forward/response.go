@@ -23,6 +23,7 @@ func (fs *Fields) Response(f *snapshot.Forwarding, h *proto.Head, ms int64, stuc
 		fs.text = stuck.By.AppendCookie(fs.text, stuck.To, stuck.WithTLS)
 		fs.close(proto.TokenSetCookie, from)
 	}
+	fs.list = fs.changed(fs.list)
 	return fs.list
 }
 

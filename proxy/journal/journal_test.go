@@ -127,7 +127,7 @@ func TestSeriesAreCarried(t *testing.T) {
 	}
 	j.Count(&Exchange{Plan: after, Route: -1, Status: 499}, after)
 	j.Count(&Exchange{Plan: after, Route: -1, Status: 999}, after)
-	routes, named := after.SeriesNames()
+	routes, named, _ := after.SeriesNames()
 	got := ""
 	for i := range routes {
 		got += fmt.Sprintf("%s %d, ", routes[i], m.Routes[i].Classes[2])

@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"zproxy/metrics"
 	"zproxy/proxy/snapshot"
 )
 
@@ -10,10 +9,11 @@ import (
 func (j *Journal) Adopt(now, before *snapshot.Snapshot) {
 	j.m.Routes = carried(now.Series.Routes, before.Series.RouteAt, j.m.Routes)
 	j.m.Upstreams = carried(now.Series.Upstreams, before.Series.UpstreamAt, j.m.Upstreams)
+	j.m.Filters = carried(now.Series.Filters, before.Series.FilterAt, j.m.Filters)
 }
 
-func carried(names []string, had map[string]int, counted []metrics.Series) []metrics.Series {
-	out := make([]metrics.Series, len(names))
+func carried[N comparable, C any](names []N, had map[N]int, counted []C) []C {
+	out := make([]C, len(names))
 	for i, name := range names {
 		if j, ok := had[name]; ok {
 			out[i] = counted[j]

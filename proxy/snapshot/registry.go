@@ -269,6 +269,13 @@ func (r *Registry) compile(c *config.Config, before *Snapshot) (*Snapshot, error
 	for status, page := range c.ErrorPages {
 		s.pages[status] = newPage(status, page.ContentType, page.Body)
 	}
+	for _, status := range bareStatuses {
+		s.bare[status] = NewResponse(status, "", nil, "")
+	}
 	s.compileSeries(c)
+	if err := s.addFilters(c, before); err != nil {
+		return nil, err
+	}
+	s.compileFilterSeries()
 	return s, s.compileRouters(c)
 }

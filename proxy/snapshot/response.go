@@ -66,7 +66,13 @@ func newPage(status int, contentType, body string) *Response {
 }
 
 // OwnStatuses are what faults may carry; each has a page.
-var OwnStatuses = []int{400, 404, 405, 408, 413, 414, 421, 426, 431, 501, 502, 503, 504, 505, 508}
+var OwnStatuses = []int{400, 401, 403, 404, 405, 408, 413, 414, 421, 426, 429, 431, 501, 502, 503, 504, 505, 508}
+
+// bareStatuses are those that filters respond with without content.
+var bareStatuses = []int{200, 204, 301, 302, 303, 307, 308}
+
+// Bare is the response without content for one of them.
+func (s *Snapshot) Bare(status uint16) *Response { return s.bare[status] }
 
 // Page is the response for a status of the proxy's own.
 func (s *Snapshot) Page(status uint16) *Response {

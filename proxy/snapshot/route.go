@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"zproxy/config"
+	"zproxy/filter"
 	"zproxy/proto"
 	"zproxy/proxy/tunnel"
 	"zproxy/variables"
@@ -44,7 +45,8 @@ type Route struct {
 	To        *variables.Template // Location of answer, where it differs by request
 	Interim   InterimRule
 	WebSocket *tunnel.Rules
-	Methods   []byte // of Allow; empty: any
+	Chain     *filter.Chain // nil: no filters
+	Methods   []byte        // of Allow; empty: any
 
 	MaxStreamNs int64 // from the head of the request to the end of the exchange, 0: no limit
 }

@@ -1,6 +1,9 @@
 package snapshot
 
-import "zproxy/config"
+import (
+	"zproxy/config"
+	"zproxy/metrics"
+)
 
 // otherSeries is what routes and upstreams beyond the limit are counted under.
 const otherSeries = "other"
@@ -12,6 +15,9 @@ type Series struct {
 	Of                []uint16 // by cluster: its place in upstreams
 
 	RouteAt, UpstreamAt map[string]int // the place of each name
+
+	Filters  []metrics.FilterName
+	FilterAt map[metrics.FilterName]int
 }
 
 // compileSeries gives each route and upstream its series. Routes of one host
@@ -51,7 +57,30 @@ func number(name string, numbers map[string]int, names *[]string, most int) int 
 	return numbers[name]
 }
 
-// SeriesNames are the labels of metrics.Loop.Routes and Upstreams.
-func (s *Snapshot) SeriesNames() (routes, upstreams []string) {
-	return s.Series.Routes, s.Series.Upstreams
+// compileFilterSeries gives each step of each chain its series: those of one kind that routes of one series have
+// share it.
+func (s *Snapshot) compileFilterSeries() {
+	s.Series.FilterAt = map[metrics.FilterName]int{}
+	for i := range s.Routes {
+		rt := &s.Routes[i]
+		if rt.Chain == nil {
+			continue
+		}
+		for j := range rt.Chain.Steps {
+			name := metrics.FilterName{Route: s.Series.Routes[rt.Series], Filter: rt.Chain.Steps[j].Kind}
+			at, ok := s.Series.FilterAt[name]
+			if !ok {
+				at = len(s.Series.Filters)
+				s.Series.Filters = append(s.Series.Filters, name)
+				s.Series.FilterAt[name] = at
+			}
+			rt.Chain.Steps[j].Series = uint16(at)
+		}
+		rt.Chain.Ready()
+	}
+}
+
+// SeriesNames are the labels of metrics.Loop.Routes, Upstreams and Filters.
+func (s *Snapshot) SeriesNames() (routes, upstreams []string, filters []metrics.FilterName) {
+	return s.Series.Routes, s.Series.Upstreams, s.Series.Filters
 }

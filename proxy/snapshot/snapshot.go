@@ -38,6 +38,8 @@ type Snapshot struct {
 	spares     []bool // by number of a cluster: it is one, see Cluster.Spare
 	Series     Series
 	pages      [600]*Response // by status; nil: the plain page of OwnStatuses
+	bare       [400]*Response // by status: without content
+	filters    map[filterPlace][]keptStep
 	Limits     Limits
 	HeadLimits http1.Limits
 	Forwarding Forwarding

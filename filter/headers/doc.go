@@ -1,0 +1,2 @@
+// Package headers changes the fields of requests and responses.
+package headers

@@ -1,0 +1,2 @@
+// Package ip lets clients in by their addresses.
+package ip
