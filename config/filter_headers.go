@@ -32,7 +32,7 @@ const (
 )
 
 func init() {
-	const vars = "`{scheme}`, `{host}`, `{path}`, `{query}`, `{method}`, `{client_ip}`, `{request_id}`, `{tls_sni}`, `{tls_version}`, `{header.NAME}`, `{cookie.NAME}` and, on a route, `{path.NAME}`"
+	const vars = "`{scheme}`, `{host}`, `{path}`, `{query}`, `{method}`, `{client_ip}`, `{request_id}`, `{tls_sni}`, `{tls_version}`, `{user}`, `{header.NAME}`, `{cookie.NAME}` and, on a route, `{path.NAME}`"
 	keys := []string{"rename", "remove", "set", "add"}
 	registerFilter("request_headers", "Changes the fields of requests before origins get them: [headers](filters.md#headers). Names match whatever the case, and `_` is `-`. Values have variables: "+vars+".",
 		headerFields(func(f *RequestHeaders) *HeaderChanges { return &f.HeaderChanges }, checkRequestField, wantChangedField), keys,

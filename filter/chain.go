@@ -33,6 +33,10 @@ type Class uint8
 const (
 	ClassResponse Class = iota // notes what responses get, refusals as well
 	ClassAddress               // decides by the client's address alone
+	ClassKey                   // a credential that is found in a table
+	ClassToken                 // a credential whose signature is verified
+	ClassPassword              // a credential that is hashed at length
+	ClassAsk                   // asks another server
 	ClassWork                  // changes what passes
 )
 
@@ -46,6 +50,7 @@ type Step struct {
 	Response ResponseFilter // nil: it is about requests alone
 	NeedsID  bool           // it looks at Request.ID
 	Series   uint16         // that it is counted under
+	Owns     []*Name        // fields of the request that nobody else may set: those of clients are dropped, also where When leaves the step out
 }
 
 // Chain is the filters of a route, in the order they run.
@@ -55,6 +60,7 @@ type Chain struct {
 	Responds bool // a step is about responses
 
 	requests, responses []Step // those about either
+	owned               []*Name
 }
 
 // NewChain sorts steps by class; those of one class stay in the order given. nil: there are none.
@@ -71,6 +77,7 @@ func NewChain(steps []Step) *Chain {
 func (c *Chain) Ready() {
 	for _, s := range c.Steps {
 		c.NeedsID = c.NeedsID || s.NeedsID
+		c.owned = append(c.owned, s.Owns...)
 		if s.Filter != nil {
 			c.requests = append(c.requests, s)
 		}
@@ -82,6 +89,11 @@ func (c *Chain) Ready() {
 
 // Run takes q on from where it stands.
 func (c *Chain) Run(q *Request) Verdict {
+	if q.at == 0 {
+		for _, n := range c.owned {
+			q.Forward.Remove(q.Head, n)
+		}
+	}
 	for q.at < len(c.requests) {
 		s := &c.requests[q.at]
 		began := int64(0)

@@ -45,6 +45,9 @@ type Request struct {
 	Ticket Ticket
 	WaitNs int64
 
+	// User is whom a filter has found the client to be, for the access log. It stays as it is.
+	User []byte
+
 	Counts []metrics.Filter // by series; nil: of a configuration before, and not counted any more
 	Timed  bool             // this run is measured
 
@@ -68,7 +71,7 @@ func (q *Request) Begin() {
 	q.Forward.Reset()
 	q.Respond.Reset()
 	q.Status, q.Reason, q.WaitNs = 0, "", int64(MaxWait)
-	q.facts, q.factText = q.facts[:0], q.factText[:0]
+	q.facts, q.factText, q.User = q.facts[:0], q.factText[:0], nil
 	q.at, q.waiting = 0, false
 }
 

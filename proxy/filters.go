@@ -10,8 +10,8 @@ import (
 	"zproxy/router"
 )
 
-// filters runs the chains of routes. A request whose chain has more to do when it has passed, because it waits, or
-// because its response or its trailers are to be changed, has a passage of its own until it ends (xFiltered).
+// filters runs the chains of routes. A request whose chain has more to do when it has passed, because it waits,
+// because its response or its trailers are to be changed, or because its user is to be logged, has a passage of its own until it ends (xFiltered).
 type filters struct {
 	part
 	passages []*passage // by exchange
@@ -89,7 +89,7 @@ func (fl *filters) decided(c *client, x *exchange, q *forward.Request, rt *snaps
 	if p.Forward.Any() {
 		fl.change = p.Forward
 	}
-	if rt.Chain.Responds || p.Respond.Any() || p.Forward.Any() && x.flags&xRequestDone == 0 {
+	if rt.Chain.Responds || p.Respond.Any() || p.User != nil || p.Forward.Any() && x.flags&xRequestDone == 0 {
 		fl.keep(c, x, p)
 	} else if x.flags&xFiltered == 0 {
 		fl.free = append(fl.free, p)

@@ -42,6 +42,9 @@ func (rc *records) account(c *client, x *exchange, why string) {
 		return
 	}
 	rc.w.legs.record(c, x, r)
+	if x.flags&xFiltered != 0 {
+		r.User = rc.w.filters.passages[c.x].User
+	}
 	rc.Add(r)
 }
 

@@ -50,6 +50,11 @@ func (k *checker) secrets() {
 			k.secret(u.Discover.Pos, key+"tls.certificate.key", c.TLS.Client.Key)
 		}
 	}
+	for _, f := range k.cfg.FilterFiles() {
+		if f.Secret {
+			k.secret(f.Pos, f.Key, f.Name)
+		}
+	}
 }
 
 // secret warns of a file that others than its owner and his group may read or write.

@@ -103,6 +103,7 @@ func dirNeeds(c *config.Config) (all []dirNeed) {
 	for i := range c.Upstreams {
 		filesOfUpstream(c, &c.Upstreams[i], file)
 	}
+	filesOfFilters(c, file)
 	socket(c.Admin.Pos, "admin.address", c.Admin.Address)
 	adminFiles(c, file)
 	if p := c.AccessLog.Path; p != "" && p != "-" && p != "stdout" {

@@ -135,6 +135,7 @@ func (k *checker) privileges() {
 	for i := range k.cfg.Upstreams {
 		filesOfUpstream(k.cfg, &k.cfg.Upstreams[i], read)
 	}
+	filesOfFilters(k.cfg, read)
 	adminFiles(k.cfg, read)
 	if path := k.cfg.AccessLog.Path; path != "" && path != "-" && path != "stdout" && !who.may(filepath.Dir(path), 3) {
 		k.warn(k.cfg.AccessLog.Pos, "access_log.path", strconv.Quote(path), "a folder that user "+k.cfg.User+" may write in",

@@ -171,6 +171,7 @@ func (s *Server) start() error {
 	if s.opt.Watch {
 		go new(fileWatch).run(s)
 	}
+	go s.lookAtFilters()
 	// What parsing and starting left behind goes back to the kernel now.
 	debug.FreeOSMemory()
 	s.announce()

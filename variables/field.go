@@ -17,6 +17,7 @@ const (
 	FieldMethod
 	FieldSNI
 	FieldTLSVersion
+	FieldUser      // whom a filter has found the client to be
 	FieldParameter // of the route's path: Param
 	FieldHeader    // all fields of the request named Text
 	FieldCookie    // the first cookie named Text
@@ -24,7 +25,7 @@ const (
 
 var fieldVariables = [...]string{
 	FieldScheme: "scheme", FieldHost: "host", FieldPath: "path", FieldQuery: "query", FieldClientIP: "client_ip", FieldRequestID: "request_id",
-	FieldMethod: "method", FieldSNI: "tls_sni", FieldTLSVersion: "tls_version",
+	FieldMethod: "method", FieldSNI: "tls_sni", FieldTLSVersion: "tls_version", FieldUser: "user",
 }
 
 // FieldPart is a piece of a field's value.

@@ -7,7 +7,7 @@ import (
 )
 
 func TestParseField(t *testing.T) {
-	const known = "one of {scheme}, {host}, {path}, {query}, {client_ip}, {request_id}, {method}, {tls_sni}, {tls_version}, {header.NAME}, {cookie.NAME}, {path.id}"
+	const known = "one of {scheme}, {host}, {path}, {query}, {client_ip}, {request_id}, {method}, {tls_sni}, {tls_version}, {user}, {header.NAME}, {cookie.NAME}, {path.id}"
 	for _, c := range []struct {
 		text string
 		want []FieldPart

@@ -38,6 +38,7 @@ const (
 	LogReferer
 	LogUserAgent
 	LogRequestID
+	LogUser
 	LogCut
 	LogTLSVersion
 	LogTLSSuite
@@ -53,7 +54,7 @@ var fieldNames = [numFields]string{
 	"time", "time_clf", "client", "client_ip", "peer", "request", "method", "target", "host", "protocol", "status",
 	"bytes_in", "bytes_out", "duration_us", "duration_s", "route", "upstream", "endpoint", "upstream_host", "upstream_target",
 	"reused", "connect_us", "connect_s", "response_us", "response_s", "reason", "close_code", "closed_by",
-	"referer", "user_agent", "request_id", "cut",
+	"referer", "user_agent", "request_id", "user", "cut",
 	"tls_version", "tls_suite", "tls_sni", "tls_resumed", "client_cert_subject", "client_cert_serial", "client_cert_fingerprint",
 }
 

@@ -26,6 +26,7 @@ const usage = `zproxy is an HTTP reverse proxy: one event loop per CPU, io_uring
   zproxy diff -c FILE      say what a configuration would change of the running one, or of another: -with FILE
   zproxy route -c FILE METHOD URL   say which listener, route and upstream a request would get, and why not others
   zproxy convert nginx FILE     translate a configuration of nginx; status 3: something of it has no equivalent
+  zproxy apikey NAME       make a key for filters api_key, and its line for their file
   zproxy tune              compare the machine's settings with the recommended ones; tune apply, tune revert
   zproxy version           build, kernel, and which backends work here
   zproxy help              this text
@@ -69,6 +70,8 @@ func run(args []string, out, errOut io.Writer) int {
 		return cmdRoute(args[1:], out, errOut)
 	case "convert":
 		return cmdConvert(args[1:], out, errOut)
+	case "apikey":
+		return cmdAPIKey(args[1:], out, errOut)
 	case "tune":
 		return cmdTune(args[1:], os.Stdin, out, errOut)
 	case "version", "-version", "--version":

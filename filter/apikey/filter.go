@@ -6,15 +6,17 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"zproxy/filter"
 	"zproxy/filter/verify"
 	"zproxy/proto"
 )
 
 // Config of a Filter.
 type Config struct {
-	Realm   string // visible ASCII and spaces, without quotes and backslashes
-	File    string // path
-	Sources []verify.Source
+	Realm    string // visible ASCII and spaces, without quotes and backslashes
+	File     string // path
+	Sources  []verify.Source
+	Identity verify.Identity
 }
 
 const (
@@ -80,6 +82,11 @@ func (f *Filter) Look() (changed bool, err error) {
 
 // Keys is how many the file has.
 func (f *Filter) Keys() int { return len(f.keys.Load().list) }
+
+// Request lets q in or refuses it.
+func (f *Filter) Request(q *filter.Request) filter.Verdict {
+	return f.cfg.Identity.Decide(q, f.Check(q.Head))
+}
 
 // Check gives the verdict for a request. It allocates nothing.
 func (f *Filter) Check(h *proto.Head) *verify.Verdict {

@@ -7,18 +7,20 @@ import (
 	"sync/atomic"
 	"time"
 
+	"zproxy/filter"
 	"zproxy/filter/verify"
 	"zproxy/proto"
 )
 
 // Config of a Filter.
 type Config struct {
-	Realm   string        // visible ASCII and spaces, without quotes and backslashes
-	File    string        // path
-	Keep    time.Duration // for how long a verdict is kept; 0: not at all
-	Workers *verify.Workers
-	Now     func() time.Time
-	Entries int // verdicts that are kept
+	Realm    string        // visible ASCII and spaces, without quotes and backslashes
+	File     string        // path
+	Keep     time.Duration // for how long a verdict is kept; 0: not at all
+	Workers  *verify.Workers
+	Now      func() time.Time
+	Entries  int // verdicts that are kept
+	Identity verify.Identity
 }
 
 const (
@@ -45,6 +47,7 @@ type Filter struct {
 	allowed, refused            *verify.Cache // apart: guesses push out no verdict of a user
 	missing, malformed, refusal *verify.Verdict
 	file                        verify.File
+	loops                       verify.Loops
 }
 
 // New reads the file.
@@ -92,6 +95,26 @@ func (f *Filter) Users() int { return len(f.users.Load().hashes) }
 
 // Workers are those that verify.
 func (f *Filter) Workers() *verify.Workers { return f.cfg.Workers }
+
+// Request lets q in, refuses it, or has it wait for who finds out.
+func (f *Filter) Request(q *filter.Request) filter.Verdict {
+	v, digest := f.Check(q.Head, f.loops.At(q.Loop), q.WallMs)
+	if v == nil {
+		var waits bool
+		if v, waits = f.Start(q.Head, &digest, q.Ticket); waits {
+			return filter.Wait
+		}
+	}
+	if v == nil {
+		return verify.Crowded(q)
+	}
+	return f.cfg.Identity.Decide(q, v)
+}
+
+// Resume does what was found out.
+func (f *Filter) Resume(q *filter.Request, answer any) filter.Verdict {
+	return f.cfg.Identity.Decide(q, answer.(*verify.Verdict))
+}
 
 // Check gives the verdict for a request, nil if it has to be found first: see Start. It allocates nothing.
 func (f *Filter) Check(h *proto.Head, d *verify.Digester, nowMs int64) (*verify.Verdict, verify.Digest) {

@@ -3,12 +3,11 @@ package forwardauth
 import (
 	"crypto/tls"
 	"encoding/binary"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
+	"zproxy/filter"
 	"zproxy/filter/verify"
-	"zproxy/proto"
 )
 
 // Endpoint is a server that is asked.
@@ -35,11 +34,12 @@ type Config struct {
 	Path      string            // with its query, if there is one
 	Host      string            // "": that of the request
 	Send      []string          // fields of the request that go along, lower case
-	Take      []string          // fields of a response of 2xx that the request gets, in place of those it has
-	NameField string            // of such a response: who asks; "": nothing says
-	Timeout   time.Duration     // for all of it
-	Keep      time.Duration     // for how long a verdict is kept; 0: not at all
-	KeyFields []string          // what it depends on: fields of the request, lower case
+	Take      []*filter.Name    // fields of a response of 2xx that the request gets, in place of those it has
+	NameField *filter.Name      // of such a response: who asks; nil: nothing says
+	Identity  verify.Identity
+	Timeout   time.Duration // for all of it
+	Keep      time.Duration // for how long a verdict is kept; 0: not at all
+	KeyFields []string      // what it depends on: fields of the request, lower case
 	KeyParts  Part
 	Entries   int
 	Workers   *verify.Workers
@@ -53,14 +53,6 @@ const (
 	ReasonTimeout = "server that was asked did not respond in time"
 )
 
-// Request is what is asked about.
-type Request struct {
-	Head   *proto.Head
-	Path   []byte     // as it was routed
-	Scheme []byte     // of the client's connection
-	Client netip.Addr // not valid where nobody is named
-}
-
 // Filter asks. All loops use it.
 type Filter struct {
 	cfg     Config
@@ -68,6 +60,7 @@ type Filter struct {
 	counter atomic.Uint64 // for what is not kept
 	kept    *verify.Cache
 	client  client
+	loops   verify.Loops
 }
 
 // New asks nobody yet.
@@ -83,8 +76,26 @@ func (f *Filter) Workers() *verify.Workers { return f.cfg.Workers }
 // Close closes connections that wait for another request.
 func (f *Filter) Close() { f.client.close() }
 
+// Request lets q in or refuses it, as is known, or has it wait until the server has said so.
+func (f *Filter) Request(q *filter.Request) filter.Verdict {
+	v, digest := f.Check(q, f.loops.At(q.Loop), q.WallMs)
+	if v == nil {
+		if !f.Start(q, &digest, q.Ticket) {
+			return verify.Crowded(q)
+		}
+		q.WaitNs = int64(2 * f.cfg.Timeout) // in the queue, and for the response
+		return filter.Wait
+	}
+	return f.cfg.Identity.Decide(q, v)
+}
+
+// Resume does what the server has said.
+func (f *Filter) Resume(q *filter.Request, answer any) filter.Verdict {
+	return f.cfg.Identity.Decide(q, answer.(*verify.Verdict))
+}
+
 // Check gives the verdict for a request, nil if the server has to be asked first: see Start. It allocates nothing.
-func (f *Filter) Check(q *Request, d *verify.Digester, nowMs int64) (*verify.Verdict, verify.Digest) {
+func (f *Filter) Check(q *filter.Request, d *verify.Digester, nowMs int64) (*verify.Verdict, verify.Digest) {
 	d.Begin(f.scope)
 	if f.cfg.Keep == 0 {
 		var n [8]byte
@@ -123,13 +134,13 @@ func (f *Filter) Check(q *Request, d *verify.Digester, nowMs int64) (*verify.Ver
 }
 
 // Start has the server asked about a request that Check had no verdict for. False: too many wait.
-func (f *Filter) Start(q *Request, digest *verify.Digest, waiter verify.Waiter) bool {
+func (f *Filter) Start(q *filter.Request, digest *verify.Digest, waiter verify.Waiter) bool {
 	return f.cfg.Workers.Start(digest, &task{filter: f, text: f.appendRequest(nil, q)}, waiter)
 }
 
 // appendRequest writes the request to the server. What came as a field is one, and a target has no spaces: nothing
 // in it splits the head.
-func (f *Filter) appendRequest(dst []byte, q *Request) []byte {
+func (f *Filter) appendRequest(dst []byte, q *filter.Request) []byte {
 	h := q.Head
 	dst = append(dst, "GET "...)
 	dst = append(dst, f.cfg.Path...)

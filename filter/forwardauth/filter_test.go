@@ -12,19 +12,22 @@ import (
 	"testing"
 	"time"
 
+	"zproxy/filter"
 	"zproxy/filter/verify"
 	"zproxy/proto"
 	"zproxy/proto/http1"
 )
 
-func request(t testing.TB, head string) *Request {
+func named(text string) *filter.Name { n := filter.NewName(text); return &n }
+
+func request(t testing.TB, head string) *filter.Request {
 	t.Helper()
 	h := new(proto.Head)
 	lim := http1.Limits{HeadBytes: 1 << 16, Fields: 100, LineBytes: 1 << 16}
 	if _, _, f := http1.ParseRequest([]byte(head+"\r\n"), http1.Cursor{}, &lim, h); f != nil {
 		t.Fatal(f)
 	}
-	return &Request{Head: h, Path: h.Bytes(h.Path), Scheme: []byte("http"), Client: netip.MustParseAddr("192.0.2.1")}
+	return &filter.Request{Head: h, Path: h.Bytes(h.Path), Scheme: []byte("http"), Client: netip.MustParseAddr("192.0.2.1")}
 }
 
 type waits chan *verify.Verdict
@@ -37,7 +40,7 @@ func newFilter(t testing.TB, change func(*Config), addresses ...string) *Filter 
 		Endpoints: func() []Endpoint {
 			return []Endpoint{{Addresses: addresses, Usable: true}}
 		},
-		Path: "/check?a=b", Send: []string{"cookie", "authorization"}, Take: []string{"X-User", "X-Roles"}, NameField: "X-User",
+		Path: "/check?a=b", Send: []string{"cookie", "authorization"}, Take: []*filter.Name{named("X-User"), named("X-Roles")}, NameField: named("X-User"),
 		Timeout: time.Minute, Workers: verify.NewWorkers(4, 100, time.Hour, nil), Entries: 100, Now: time.Now,
 	}
 	if change != nil {
@@ -48,7 +51,7 @@ func newFilter(t testing.TB, change func(*Config), addresses ...string) *Filter 
 	return f
 }
 
-func judge(t testing.TB, f *Filter, q *Request) (v *verify.Verdict, hit bool) {
+func judge(t testing.TB, f *Filter, q *filter.Request) (v *verify.Verdict, hit bool) {
 	t.Helper()
 	var d verify.Digester
 	v, digest := f.Check(q, &d, time.Now().UnixMilli())
@@ -64,7 +67,7 @@ func judge(t testing.TB, f *Filter, q *Request) (v *verify.Verdict, hit bool) {
 
 func fieldsOf(v *verify.Verdict) (text string) {
 	for _, f := range v.Fields {
-		text += f.Name + "=" + string(f.Value) + ";"
+		text += f.Name.String() + "=" + string(f.Value) + ";"
 	}
 	return text
 }
@@ -298,7 +301,7 @@ func FuzzResponse(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"))
 	f.Add([]byte("HTTP/1.1 401 No\r\nContent-Length: 3\r\nWWW-Authenticate: Basic\r\n\r\nabc"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c := &client{cfg: &Config{Take: []string{"X-User"}}}
+		c := &client{cfg: &Config{Take: []*filter.Name{named("X-User")}}}
 		r, _, err := c.converse(&conn{Conn: script{in: strings.NewReader(string(data))}}, nil)
 		if (r == nil) != (err != nil) {
 			t.Error(r, err)

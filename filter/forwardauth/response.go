@@ -3,6 +3,7 @@ package forwardauth
 import (
 	"bytes"
 
+	"zproxy/filter"
 	"zproxy/filter/verify"
 	"zproxy/proto"
 )
@@ -17,14 +18,14 @@ type response struct {
 	kept    bool // the connection may be used again
 }
 
-// tells says which fields of a response that refuses its client gets.
-func tells(t proto.Token) bool {
-	switch t {
-	case proto.TokenWWWAuthenticate, proto.TokenLocation, proto.TokenSetCookie, proto.TokenRetryAfter:
-		return true
+// tells are the fields of a response that refuses which its client gets.
+var tells = func() (names [proto.TokenCount]*filter.Name) {
+	for _, t := range [...]proto.Token{proto.TokenWWWAuthenticate, proto.TokenLocation, proto.TokenSetCookie, proto.TokenRetryAfter} {
+		n := filter.NewName(t.String())
+		names[t] = &n
 	}
-	return false
-}
+	return names
+}()
 
 // take notes what a head says.
 func (r *response) take(h *proto.Head, cfg *Config) {
@@ -32,18 +33,18 @@ func (r *response) take(h *proto.Head, cfg *Config) {
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		value := bytes.Clone(h.Bytes(f.Value))
-		if tells(f.Token) {
-			r.told = append(r.told, verify.Field{Name: f.Token.String(), Value: value})
+		if n := tells[f.Token]; n != nil {
+			r.told = append(r.told, verify.Field{Name: n, Value: value})
 		}
 		if f.Token == proto.TokenCacheControl && bytes.Contains(bytes.ToLower(value), []byte("no-store")) {
 			r.noStore = true
 		}
 		for _, n := range cfg.Take {
-			if bytes.EqualFold(h.Bytes(f.Name), []byte(n)) {
+			if n.Names(h, f) {
 				r.taken = append(r.taken, verify.Field{Name: n, Value: value})
 			}
 		}
-		if bytes.EqualFold(h.Bytes(f.Name), []byte(cfg.NameField)) {
+		if cfg.NameField != nil && cfg.NameField.Names(h, f) {
 			r.name = value
 		}
 	}

@@ -69,12 +69,12 @@ func compileFields(list []Field) (out []field) {
 	return out
 }
 
-// NeedsID says that a value has the identifier of the request.
-func (c *Config) NeedsID() bool {
+// Uses says that a value has what comes from source.
+func (c *Config) Uses(source variables.FieldSource) bool {
 	for _, list := range [2][]Field{c.Set, c.Add} {
 		for i := range list {
 			for _, p := range list[i].Parts {
-				if p.Source == variables.FieldRequestID {
+				if p.Source == source {
 					return true
 				}
 			}
@@ -182,6 +182,8 @@ func (f *field) expand(dst []byte, q *filter.Request) []byte {
 			dst = append(dst, h.Bytes(h.MethodName)...)
 		case variables.FieldSNI, variables.FieldTLSVersion:
 			dst = appendTLS(dst, q, p.Source)
+		case variables.FieldUser:
+			dst = append(dst, q.User...)
 		case variables.FieldParameter:
 			if p.Param < len(q.Params) {
 				at := q.Params[p.Param]

@@ -39,7 +39,7 @@ func request(t testing.TB, lines ...string) *filter.Request {
 	}
 	q := filter.NewRequest()
 	q.Begin()
-	q.Head, q.Client, q.Scheme, q.ID = h, netip.MustParseAddr("192.0.2.1"), []byte("https"), []byte("00ff")
+	q.Head, q.Client, q.Scheme, q.ID, q.User = h, netip.MustParseAddr("192.0.2.1"), []byte("https"), []byte("00ff"), []byte("joe")
 	q.Path, q.Params = []byte("/u/42"), []router.Param{{Off: 3, Len: 2}}
 	q.TLS = &transport.Session{Name: "sni.example", Version: 0x0304}
 	return q
@@ -75,8 +75,8 @@ func TestRequests(t *testing.T) {
 		{"remove", Config{Remove: []string{"x-a"}}, []string{"X-A: 1", "X_a: 2", "X-AB: 3"}, "X-AB: 3"},
 		{"rename", Config{Rename: [][2]string{{"X-A", "X-B"}}}, []string{"X-B: old", "x-a: 1", "X_A: 2"}, "X-B: 1 | X-B: 2"},
 		{"rename, then remove", Config{Rename: [][2]string{{"X-A", "X-B"}}, Remove: []string{"X-B"}}, []string{"X-A: 1"}, ""},
-		{"variables", Config{Set: fields(t, "X-A: {scheme} {host} {path} {query} {client_ip} {request_id} {method} {tls_sni} {tls_version} {path.id}")}, nil,
-			"X-A: https a.example /u/42 q=1 192.0.2.1 00ff GET sni.example TLSv1.3 42"},
+		{"variables", Config{Set: fields(t, "X-A: {scheme} {host} {path} {query} {client_ip} {request_id} {method} {tls_sni} {tls_version} {user} {path.id}")}, nil,
+			"X-A: https a.example /u/42 q=1 192.0.2.1 00ff GET sni.example TLSv1.3 joe 42"},
 		{"cookies", Config{Set: fields(t, "X-A: {cookie.b}")}, []string{"Cookie: a=1; b=2 ;c=3", "Cookie: b=4"}, "Cookie: a=1; b=2 ;c=3 | Cookie: b=4 | X-A: 2"},
 		{"a cookie named alike", Config{Set: fields(t, "X-A: {cookie.b}")}, []string{"Cookie: ab=1; B=2; b; b =3"}, "Cookie: ab=1; B=2; b; b =3"},
 	} {
@@ -106,9 +106,9 @@ func TestResponses(t *testing.T) {
 	}
 }
 
-func TestNeedsID(t *testing.T) {
+func TestUses(t *testing.T) {
 	for text, want := range map[string]bool{"X-A: {request_id}": true, "X-A: {host}": false} {
-		if c := (Config{Add: fields(t, text)}); c.NeedsID() != want {
+		if c := (Config{Add: fields(t, text)}); c.Uses(variables.FieldRequestID) != want {
 			t.Errorf("%s: %v", text, !want)
 		}
 	}

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+
+	"zproxy/filter"
 )
 
 // Claim is one whose value goes into a field of the request.
 type Claim struct {
-	Field string
+	Field *filter.Name
 	Path  string // names within each other have dots between them
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"zproxy/filter"
 	"zproxy/filter/verify"
 	"zproxy/proto"
 )
@@ -33,6 +34,8 @@ type Config struct {
 	Required  []Requirement
 	Claims    []Claim
 	NameClaim string // whose value is who asks
+
+	Identity verify.Identity
 
 	MaxBytes int           // of a token
 	Keep     time.Duration // for how long a verdict is kept at the most
@@ -77,6 +80,7 @@ type Filter struct {
 	unavailable     *verify.Verdict
 	file            verify.File
 	source          source
+	loops           verify.Loops
 }
 
 // New reads the keys. Where they come from elsewhere they are asked for by Look, and tokens wait for them.
@@ -168,6 +172,26 @@ func (f *Filter) Keys() int {
 
 // Workers are those that verify.
 func (f *Filter) Workers() *verify.Workers { return f.cfg.Workers }
+
+// Request lets q in, refuses it, or has it wait for who finds out.
+func (f *Filter) Request(q *filter.Request) filter.Verdict {
+	v, digest := f.Check(q.Head, f.loops.At(q.Loop), q.WallMs)
+	if v == nil {
+		var waits bool
+		if v, waits = f.Start(q.Head, &digest, q.Ticket); waits {
+			return filter.Wait
+		}
+	}
+	if v == nil {
+		return verify.Crowded(q)
+	}
+	return f.cfg.Identity.Decide(q, v)
+}
+
+// Resume does what was found out.
+func (f *Filter) Resume(q *filter.Request, answer any) filter.Verdict {
+	return f.cfg.Identity.Decide(q, answer.(*verify.Verdict))
+}
 
 // Check gives the verdict for a request, nil if it has to be found first: see Start. It allocates nothing.
 func (f *Filter) Check(h *proto.Head, d *verify.Digester, nowMs int64) (*verify.Verdict, verify.Digest) {

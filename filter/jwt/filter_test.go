@@ -21,6 +21,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"zproxy/filter"
 	"zproxy/filter/verify"
 	"zproxy/proto"
 	"zproxy/proto/http1"
@@ -145,6 +146,8 @@ func sign(t testing.TB, method jwt.SigningMethod, key any, header, claims map[st
 	return text
 }
 
+func named(text string) *filter.Name { n := filter.NewName(text); return &n }
+
 type object = map[string]any
 
 func (r *rig) token(claims object) string {
@@ -176,7 +179,7 @@ func TestExamplesOfRFCs(t *testing.T) {
 		r := newRig(t, c.keys, func(cfg *Config) {
 			cfg.Algorithms = []string{c.algorithm}
 			cfg.Issuers = []string{"joe"}
-			cfg.Claims = []Claim{{"X-Root", "http://example.com/is_root"}}
+			cfg.Claims = []Claim{{named("X-Root"), "http://example.com/is_root"}}
 		})
 		r.now.Store(1300819379)
 		v := r.want(c.token, "")
@@ -539,7 +542,7 @@ func TestClaims(t *testing.T) {
 
 // What a token says cannot begin another field.
 func TestClaimThatIsNoFieldValue(t *testing.T) {
-	r := newRig(t, pemOf(t, ecKey.Public()), func(cfg *Config) { cfg.Claims = []Claim{{"X-Name", "name"}} })
+	r := newRig(t, pemOf(t, ecKey.Public()), func(cfg *Config) { cfg.Claims = []Claim{{named("X-Name"), "name"}} })
 	r.want(r.token(with(object{"name": "a\r\nX-Admin: 1"})), ReasonClaim)
 	if v := r.want(r.token(good()), ""); len(v.Fields) != 0 {
 		t.Errorf("%+v", v.Fields)

@@ -1,6 +1,10 @@
 package verify
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"zproxy/filter"
+)
 
 // Outcome is what becomes of a request.
 type Outcome uint8
@@ -13,7 +17,7 @@ const (
 
 // Field is a header field that a verdict has set, on the request or on a response that refuses.
 type Field struct {
-	Name  string
+	Name  *filter.Name
 	Value []byte
 }
 
@@ -21,7 +25,7 @@ type Field struct {
 type Verdict struct {
 	Outcome Outcome
 	Status  uint16 // of a response that refuses
-	Reason  string // why, one of few; "" when allowed
+	Reason  string // why, one of few with rows in docs/reasons.md; "" when allowed
 	Name    []byte // whom the credentials are of
 	Fields  []Field
 	UntilMs int64 // Unix time up to which it may be used again; 0: for who waits alone
@@ -50,13 +54,9 @@ func (v *Verdict) Until(ms int64) *Verdict {
 	return &Verdict{Outcome: v.Outcome, Status: v.Status, Reason: v.Reason, Name: v.Name, Fields: v.Fields, UntilMs: ms}
 }
 
+var wwwAuthenticate = filter.NewName("WWW-Authenticate")
+
 // Challenge is the field of a response that asks for credentials (RFC 9110 11.6.1).
 func Challenge(value string) []Field {
-	return []Field{{Name: "WWW-Authenticate", Value: []byte(value)}}
+	return []Field{{Name: &wwwAuthenticate, Value: []byte(value)}}
 }
-
-// Busy is the reason for a request that is refused because too many wait to be verified.
-const Busy = "too many credentials wait to be verified"
-
-// Late is the verdict about what has waited for too long.
-var Late = Refuse(503, Busy)

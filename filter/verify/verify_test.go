@@ -217,11 +217,12 @@ func TestWorkersAreBounded(t *testing.T) {
 	const places, limit = 2, 10
 	w := NewWorkers(places, limit, time.Hour, nil)
 	var now, most atomic.Int32
-	begin := make(chan struct{})
+	begin, reached := make(chan struct{}), make(chan struct{}, limit)
 	task := taskFunc(func(*Flight) *Verdict {
 		n := now.Add(1)
 		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
 		}
+		reached <- struct{}{}
 		<-begin
 		now.Add(-1)
 		return &Verdict{}
@@ -237,6 +238,14 @@ func TestWorkersAreBounded(t *testing.T) {
 	if w.Start(numbered(0), task, newWaits()) || w.Start(numbered(99), task, newWaits()) || w.Full.Load() != 2 {
 		t.Error("more than may wait")
 	}
+	for range places {
+		<-reached
+	}
+	w.mu.Lock()
+	if w.working != places { // each goroutine of more would take a flight, sooner or later
+		t.Errorf("%d goroutines, %d may be", w.working, places)
+	}
+	w.mu.Unlock()
 	close(begin)
 	for _, one := range all {
 		one.verdict()

@@ -123,6 +123,8 @@ func appendTextField(dst []byte, p *variables.LogPart, r *Record) []byte {
 		return appendColumn(dst, p, r.UserAgent, maxField)
 	case variables.LogRequestID:
 		return appendColumn(dst, p, r.RequestID, maxHost)
+	case variables.LogUser:
+		return appendColumn(dst, p, r.User, maxHost)
 	}
 	return appendTLSField(dst, p, r)
 }

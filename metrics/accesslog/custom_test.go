@@ -36,6 +36,7 @@ func everyField(quoted bool) string {
 func TestCustomLine(t *testing.T) {
 	named := sample()
 	named.SetClient(netip.MustParseAddr("2001:db8::1"))
+	named.User = []byte("joe")
 	named.RequestID, named.UpstreamHost, named.UpstreamTarget, named.Reason = []byte("id"), []byte("app.internal"), []byte("/u"), "why"
 	named.CloseCode, named.ClosedBy, named.Cut = 1001, "origin", true
 	named.TLSVersion, named.TLSSuite, named.SNI, named.Resumed = "1.3", "TLS_AES_128_GCM_SHA256", "api.example.com", true
@@ -51,8 +52,8 @@ func TestCustomLine(t *testing.T) {
 	}{
 		{"as nginx", `{client_ip} - - [{time_clf}] "{request}" {status} {bytes_out} "{referer}" "{user_agent}" {duration_s} {response_s}`, sample(),
 			`192.0.2.7 - - [14/Mar/2026:15:09:26 +0000] "GET /users/42?full=1 HTTP/1.1" 200 5120 "https://example.com/" "Mozilla/5.0 (X11; Linux x86_64)" 1.834 1.402`},
-		{"every field", everyField(false), named, strings.ReplaceAll(`2026-03-14T15:09:26.535Z 14/Mar/2026:15:09:26_+0000 2001:db8::1 2001:db8::1 192.0.2.7:51312 GET_/users/42?full=1_HTTP/1.1 GET /users/42?full=1 api.example.com HTTP/1.1 200 0 5120 1834567 1.834 /users/:id app 10.0.0.5:9000 app.internal /u false 212345 0.212 1402999 1.402 why 1001 origin https://example.com/ Mozilla/5.0\x20(X11;\x20Linux\x20x86_64) id true 1.3 TLS_AES_128_GCM_SHA256 api.example.com true CN=a\x20b 0a ff00`, " ", "\t")},
-		{"nothing to say", everyField(false), &Record{}, strings.ReplaceAll(`1970-01-01T00:00:00.000Z 01/Jan/1970:00:00:00_+0000 unix: unix: - - - - - HTTP/1.0 000 0 0 0 0.000 - - - - - - - - - - - - - - - - false - - - - - - -`, " ", "\t")},
+		{"every field", everyField(false), named, strings.ReplaceAll(`2026-03-14T15:09:26.535Z 14/Mar/2026:15:09:26_+0000 2001:db8::1 2001:db8::1 192.0.2.7:51312 GET_/users/42?full=1_HTTP/1.1 GET /users/42?full=1 api.example.com HTTP/1.1 200 0 5120 1834567 1.834 /users/:id app 10.0.0.5:9000 app.internal /u false 212345 0.212 1402999 1.402 why 1001 origin https://example.com/ Mozilla/5.0\x20(X11;\x20Linux\x20x86_64) id joe true 1.3 TLS_AES_128_GCM_SHA256 api.example.com true CN=a\x20b 0a ff00`, " ", "\t")},
+		{"nothing to say", everyField(false), &Record{}, strings.ReplaceAll(`1970-01-01T00:00:00.000Z 01/Jan/1970:00:00:00_+0000 unix: unix: - - - - - HTTP/1.0 000 0 0 0 0.000 - - - - - - - - - - - - - - - - - false - - - - - - -`, " ", "\t")},
 		{"a peer by a unix socket", "{client} {peer}", behindUnix, "192.0.2.9 unix:"},
 		{"outside of quotation marks", "{target}|{user_agent}|{status}", odd, `/a\x7Cb\x20c\x22d\x5C\x0A|x\x20y\x7Cz\x22|200`},
 		{"inside", `"{target}"|"{user_agent}"|{status}`, odd, `"/a|b c\x22d\x5C\x0A"|"x y|z\x22"|200`},
@@ -81,7 +82,7 @@ func TestCustomLine(t *testing.T) {
 func hostileRecord(b []byte) *Record {
 	return &Record{
 		WallMs: time.Now().UnixMilli(), Client: netip.MustParseAddrPort("192.0.2.7:1"), Status: 200, Minor: 1,
-		Method: b, Target: b, Host: b, Referer: b, UserAgent: b, RequestID: b, UpstreamHost: b, UpstreamTarget: b,
+		Method: b, Target: b, Host: b, Referer: b, UserAgent: b, RequestID: b, User: b, UpstreamHost: b, UpstreamTarget: b,
 		Route: string(b), Upstream: string(b), Endpoint: string(b), Reason: string(b), ClosedBy: string(b),
 		TLSVersion: "1.3", TLSSuite: string(b), SNI: string(b), CertSubject: string(b), CertSerial: string(b), CertFingerprint: string(b),
 	}

@@ -96,6 +96,7 @@ func appendJSON(dst []byte, c *clock, r *Record) []byte {
 	dst = appendJSONBytes(dst, `,"referer":"`, r.Referer, maxField)
 	dst = appendJSONBytes(dst, `,"user_agent":"`, r.UserAgent, maxField)
 	dst = appendJSONBytes(dst, `,"request_id":"`, r.RequestID, maxHost)
+	dst = appendJSONBytes(dst, `,"user":"`, r.User, maxHost)
 	if r.TLSVersion != "" || r.SNI != "" {
 		dst = appendJSONTLS(dst, r)
 	}
@@ -171,10 +172,12 @@ func appendJSONString(dst []byte, name, value string) []byte {
 }
 
 // appendCombined writes r in the combined format of Apache httpd and nginx:
-// client - - [time] "request" status bytes "referer" "user agent".
+// client - user [time] "request" status bytes "referer" "user agent".
 func appendCombined(dst []byte, c *clock, r *Record) []byte {
 	dst = appendAddr(dst, r.Client)
-	dst = append(dst, " - - ["...)
+	dst = append(dst, " - "...)
+	dst = appendUser(dst, r.User)
+	dst = append(dst, " ["...)
 	dst = c.append(dst, r.WallMs, combinedTime)
 	dst = append(dst, `] "`...)
 	if len(r.Method) == 0 {
@@ -194,6 +197,21 @@ func appendCombined(dst []byte, c *clock, r *Record) []byte {
 	dst = append(dst, `" "`...)
 	dst = appendOrDash(dst, r.UserAgent)
 	return append(dst, "\"\n"...)
+}
+
+// appendUser writes a column without quotation marks: readers of the format split lines at spaces.
+func appendUser(dst, user []byte) []byte {
+	if len(user) == 0 {
+		return append(dst, '-')
+	}
+	for _, c := range cut(user, maxHost) {
+		if plain[c] && c != ' ' {
+			dst = append(dst, c)
+		} else {
+			dst = append(dst, '\\', 'x', upperHex[c>>4], upperHex[c&15])
+		}
+	}
+	return dst
 }
 
 func appendOrDash(dst, value []byte) []byte {
@@ -217,7 +235,7 @@ func cut[T text](s T, limit int) T { return s[:min(len(s), limit)] }
 func (r *Record) isCut() bool {
 	return r.Cut || len(r.Target) > maxTarget || len(r.Method) > maxMethod || len(r.Host) > maxHost ||
 		len(r.Referer) > maxField || len(r.UserAgent) > maxField || len(r.Route) > maxHost ||
-		len(r.UpstreamHost) > maxHost || len(r.UpstreamTarget) > maxTarget || len(r.RequestID) > maxHost || len(r.Upstream) > maxHost || len(r.Endpoint) > maxHost || len(r.Reason) > maxHost ||
+		len(r.UpstreamHost) > maxHost || len(r.UpstreamTarget) > maxTarget || len(r.RequestID) > maxHost || len(r.User) > maxHost || len(r.Upstream) > maxHost || len(r.Endpoint) > maxHost || len(r.Reason) > maxHost ||
 		len(r.SNI) > maxHost || len(r.CertSubject) > maxField || len(r.CertSerial) > maxHost
 }
 

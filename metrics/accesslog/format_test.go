@@ -194,7 +194,7 @@ func TestWorstLineFits(t *testing.T) {
 		Endpoint: string(bad), Reason: string(bad), CloseCode: 65535, ClosedBy: "origin", Referer: bad, UserAgent: bad,
 		TLSVersion: "1.3", TLSSuite: "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", SNI: string(bad),
 		CertSubject: string(bad), CertSerial: string(bad), CertFingerprint: strings.Repeat("f", 64),
-		RequestID: bad, UpstreamHost: bad, UpstreamTarget: bad, Peer: netip.MustParseAddrPort("[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
+		RequestID: bad, User: bad, UpstreamHost: bad, UpstreamTarget: bad, Peer: netip.MustParseAddrPort("[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
 	}
 	checkJSON(t, r)
 	r.DurationNs = 1
@@ -229,6 +229,7 @@ func TestSamplesAreInTheManual(t *testing.T) {
 	all.CloseCode, all.ClosedBy = 1000, "client"
 	all.TLSVersion, all.TLSSuite, all.SNI, all.CertSubject, all.CertSerial, all.CertFingerprint = "1.3", "s", "n", "CN=c", "01", "ff"
 	all.SetClient(netip.MustParseAddr("2001:db8::1"))
+	all.User = []byte("joe")
 	all.RequestID, all.UpstreamHost, all.UpstreamTarget = []byte("id"), []byte("h"), []byte("/")
 	var fields map[string]any
 	if err := json.Unmarshal([]byte(line(JSON, all)), &fields); err != nil {

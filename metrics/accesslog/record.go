@@ -39,6 +39,7 @@ type Record struct {
 
 	Referer, UserAgent []byte
 	RequestID          []byte
+	User               []byte // whom a filter has found the client to be
 
 	UpstreamHost, UpstreamTarget []byte // as sent on, where they differ from Host and Target
 
@@ -73,10 +74,10 @@ const (
 const (
 	maxTarget = 8192
 	maxField  = 1024 // referer, user agent, subject of a certificate
-	maxHost   = 256  // host, route, upstream, endpoint, reason, request id, SNI, serial number of a certificate
+	maxHost   = 256  // host, route, upstream, endpoint, reason, request id, user, SNI, serial number of a certificate
 	maxMethod = 32
 
 	// A byte becomes at most six ("\u0000"); names, numbers and punctuation of
 	// a line with every field stay below 1.5 KiB.
-	maxLine = 6*(2*maxTarget+3*maxField+9*maxHost+maxMethod) + 1536
+	maxLine = 6*(2*maxTarget+3*maxField+10*maxHost+maxMethod) + 1536
 )

@@ -7,6 +7,7 @@ import (
 	"zproxy/filter"
 	"zproxy/filter/headers"
 	"zproxy/filter/ip"
+	"zproxy/upstream"
 	"zproxy/variables"
 )
 
@@ -15,6 +16,7 @@ import (
 type keptStep struct {
 	config *config.Filter
 	step   filter.Step
+	asks   *upstream.Cluster // that the filter asks, nil: none
 }
 
 // filterPlace is where filters stand: of all requests, of a host or of a route.
@@ -64,35 +66,47 @@ func (s *Snapshot) compileFilters(c *config.Config, list []config.Filter, place 
 	for i := range list {
 		f := &list[i]
 		var step filter.Step
-		if i < len(had) && config.Same(had[i].config, f) {
+		asks := s.asks(f)
+		if i < len(had) && config.Same(had[i].config, f) && had[i].asks == asks {
 			step = had[i].step
-		} else if step, err = compileFilter(f, params); err != nil {
+		} else if step, err = compileFilter(c, f, params, asks); err != nil {
 			return nil, fmt.Errorf("%s:%d:%d: %w", c.File, f.Line, f.Col, err)
 		}
 		step.Kind, step.Line = f.Kind, f.Line
 		steps = append(steps, step)
-		s.filters[place] = append(s.filters[place], keptStep{f, step})
+		s.filters[place] = append(s.filters[place], keptStep{f, step, asks})
 	}
 	return steps, nil
 }
 
 // compileFilter makes a filter. What can be wrong with its settings config has found, but for what only the package of
 // the filter knows.
-func compileFilter(f *config.Filter, params []string) (filter.Step, error) {
+func compileFilter(c *config.Config, f *config.Filter, params []string, asks *upstream.Cluster) (filter.Step, error) {
 	switch t := f.Settings.(type) {
 	case *config.IPFilter:
 		return filter.Step{Class: filter.ClassAddress, Text: t.Rules(), Filter: ip.New(t.Allow, t.Deny)}, nil
 	case *config.RequestHeaders:
 		changes := headerChanges(&t.HeaderChanges, params)
-		return filter.Step{Class: filter.ClassWork, Text: t.Rules(), Filter: headers.NewRequests(&changes), NeedsID: changes.NeedsID()}, nil
+		return filter.Step{Class: filter.ClassWork, Text: t.Rules(), Filter: headers.NewRequests(&changes), NeedsID: changes.Uses(variables.FieldRequestID)}, nil
 	case *config.ResponseHeaders:
 		changes := headerChanges(&t.HeaderChanges, params)
 		f := headers.NewResponses(&changes)
-		step := filter.Step{Class: filter.ClassResponse, Text: t.Rules(), Filter: f, NeedsID: changes.NeedsID()}
+		step := filter.Step{Class: filter.ClassResponse, Text: t.Rules(), Filter: f, NeedsID: changes.Uses(variables.FieldRequestID)}
+		if changes.Uses(variables.FieldUser) {
+			step.Class = filter.ClassWork // when that is known
+		}
 		if f.Renames() {
 			step.Response = f
 		}
 		return step, nil
+	case *config.BasicAuthFilter:
+		return compileBasicAuth(c, t)
+	case *config.APIKeyFilter:
+		return compileAPIKey(c, t)
+	case *config.JWTFilter:
+		return compileJWT(c, t)
+	case *config.ForwardAuthFilter:
+		return compileForwardAuth(c, t, asks)
 	}
 	return filter.Step{}, fmt.Errorf("filter %s is not known here", f.Kind)
 }
