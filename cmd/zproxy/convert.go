@@ -6,17 +6,18 @@ import (
 
 	"zproxy/config"
 	"zproxy/convert"
+	"zproxy/convert/haproxy"
 	"zproxy/convert/nginx"
 )
 
-const convertUsage = "usage: zproxy convert nginx FILE"
+const convertUsage = "usage: zproxy convert nginx|haproxy FILE"
 
 // statusLost is the exit status of a translation in which something is missing.
 const statusLost = 3
 
 // cmdConvert translates the configuration of another program. Status 3: something of it has no equivalent.
 func cmdConvert(args []string, out, errOut io.Writer) int {
-	from := map[string]func(string) (*convert.Document, error){"nginx": nginx.Convert}
+	from := map[string]func(string) (*convert.Document, error){"nginx": nginx.Convert, "haproxy": haproxy.Convert}
 	if len(args) != 2 || from[args[0]] == nil {
 		fmt.Fprintln(errOut, convertUsage)
 		return 2

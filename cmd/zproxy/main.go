@@ -25,7 +25,7 @@ const usage = `zproxy is an HTTP reverse proxy: one event loop per CPU, io_uring
   zproxy upgrade -c FILE   have the running process start the program anew, which takes over, and wait for that
   zproxy diff -c FILE      say what a configuration would change of the running one, or of another: -with FILE
   zproxy route -c FILE METHOD URL   say which listener, route and upstream a request would get, and why not others
-  zproxy convert nginx FILE     translate a configuration of nginx; status 3: something of it has no equivalent
+  zproxy convert nginx|haproxy FILE   translate a configuration; status 3: something of it has no equivalent
   zproxy apikey NAME       make a key for filters api_key, and its line for their file
   zproxy tune              compare the machine's settings with the recommended ones; tune apply, tune revert
   zproxy version           build, kernel, and which backends work here
