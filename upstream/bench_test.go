@@ -3,6 +3,7 @@ package upstream
 import (
 	"fmt"
 	"testing"
+	"time"
 )
 
 // warmPool is loop 0's share of a cluster with n endpoints and idle connections
@@ -49,20 +50,31 @@ func BenchmarkAcquirePut(b *testing.B) {
 	}
 }
 
+// benchNow is when endpoints are picked.
+const benchNow = int64(4 * time.Second)
+
 // The choice alone, in a wide cluster with an endpoint that is down.
 func BenchmarkPick(b *testing.B) {
 	for _, balance := range []Balance{RoundRobin, LeastConn, P2C, LeastTime, Random, RingHash, Maglev} {
 		b.Run(balance.String(), func(b *testing.B) {
 			p, key := warmPool(b, balance, 1000), uint64(0)
 			p.c.eps[5].health.fail(1, 0, 1<<60, 1<<60, 0)
+			haveAnswered(p)
 			b.ReportAllocs()
 			for b.Loop() {
 				key += weyl
-				l := levelFor(p, 2, key)
-				p.wide.pick(p, 2, l, 0, key)
+				l := levelFor(p, benchNow, key)
+				p.wide.pick(p, benchNow, l, 0, key)
 				p.wide.picked(l, 0)
 			}
 		})
+	}
+}
+
+// haveAnswered has each endpoint have a response time of its own, half a millisecond to four, some seconds ago.
+func haveAnswered(p *Pool) {
+	for ep := range p.c.eps {
+		Took(p, int64(1+ep%3)*int64(time.Second), ep, int64(1+ep%8)*int64(500*time.Microsecond))
 	}
 }
 
@@ -72,11 +84,12 @@ func BenchmarkPickOfTiers(b *testing.B) {
 		b.Run(balance.String(), func(b *testing.B) {
 			c := tiered(b, Config{Balance: balance, Zone: "a"}, kindOf{n: 250, down: 150, zone: "a"}, kindOf{n: 350, down: 150, zone: "b"}, kindOf{n: 300, priority: 1}, kindOf{n: 100, backup: true})
 			p, key := c.Pool(0), uint64(0)
+			haveAnswered(p)
 			b.ReportAllocs()
 			for b.Loop() {
 				key += weyl
-				l := levelFor(p, 2, key)
-				p.wide.pick(p, 2, l, 0, key)
+				l := levelFor(p, benchNow, key)
+				p.wide.pick(p, benchNow, l, 0, key)
 				p.wide.picked(l, 0)
 			}
 		})

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"math"
 	"math/bits"
 	"sync/atomic"
 )
@@ -24,7 +25,7 @@ type pace struct{ word atomic.Uint64 }
 func (t *pace) mean(now int64) (us, age float64) {
 	w := t.word.Load()
 	ms := max(0, int32(uint32(now/1e6)-uint32(w))) // a loop's clock may be a little behind
-	return float64(w >> 32), float64(ms) * 1e6 / float64(halfLifeNs)
+	return float64(uint32(w >> 32)), float64(ms) * (1e6 / float64(halfLifeNs))
 }
 
 // halved is v after so many half-lives, within 6 per cent.
@@ -33,7 +34,8 @@ func halved(v, lives float64) float64 {
 		return 0
 	}
 	whole := int(lives)
-	return v / float64(uint64(1)<<whole) * (1 - (lives-float64(whole))/2)
+	power := math.Float64frombits(uint64(1023-whole) << 52) // 2 to the -whole: a division takes longer
+	return v * power * (1 - (lives-float64(whole))/2)
 }
 
 // Took tells that ep has answered a request after ns. Only responses that say how fast it is are to
@@ -74,10 +76,9 @@ func waitAt(p *Pool, now int64, ep int) float64 {
 	least := max(1, p.usual/2)
 	if us == 0 {
 		us = least
-	} else if us > least {
-		us = max(least, halved(us, age))
 	}
-	return us * float64(e.busy.Load()+1) / float64(p.eps[ep].weight)
+	us = min(us, max(least, halved(us, age))) // one that is better than least stays
+	return us * float64(max(0, e.busy.Load())+1) / float64(p.eps[ep].weight)
 }
 
 // fastest is the endpoint of the non-empty set that would take the least time; of equal ones any.
@@ -96,13 +97,12 @@ func fastest(p *Pool, now int64, set, hash uint64) int {
 // fastest draws some endpoints, with chances in proportion to their weights, and is the one that
 // would take the least time, of those that are up if there are any.
 func (w *wide) fastest(p *Pool, now int64, l *level, hash uint64) int {
-	best, least, up := -1, 0.0, false
+	best, least := 0, uint64(math.MaxUint64)
 	for range leastDraws {
 		ep := w.draw(p, l, hash)
-		well := p.c.eps[ep].health.word.Load() == 0
-		wait := waitAt(p, now, ep)
-		if best < 0 || well && !up || well == up && wait < least {
-			best, least, up = ep, wait, well
+		cost := costOf(p.c.eps[ep], waitAt(p, now, ep))
+		if cost < least {
+			best, least = ep, cost
 		}
 	}
 	return best

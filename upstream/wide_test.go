@@ -205,3 +205,27 @@ func TestWidePickAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// Of what is drawn one that is up is preferred, however busy it is: one that is down is picked only where all are.
+func TestDrawsPreferWhatIsUp(t *testing.T) {
+	for balance, draws := range map[Balance]int{LeastConn: leastDraws, LeastTime: leastDraws, P2C: 2} {
+		p := mustCluster(t, Config{Balance: balance, Endpoints: endpoints(make([]int, 100)...)}, 1).Pool(0)
+		for ep, e := range p.c.eps {
+			if ep%2 == 0 {
+				e.health.hold(holdChecks)
+			} else {
+				e.busy.Store(5)
+			}
+		}
+		const picks = 8000
+		down := 0
+		for range picks {
+			if p.wide.pick(p, 1, &p.roster.level, 0, 0)%2 == 0 {
+				down++
+			}
+		}
+		if want := picks >> draws; down < want/2 || down > want*3/2 {
+			t.Errorf("%v: %d of %d picks are down, expected %d", balance, down, picks, want)
+		}
+	}
+}
