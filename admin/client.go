@@ -1,13 +1,16 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -67,4 +70,46 @@ func (to Target) refused(status int, text []byte) error {
 		return errors.New(strings.TrimSpace(string(text)))
 	}
 	return fmt.Errorf("%s is no admin address of a zproxy that takes this: it answers %d %s", to.Address, status, http.StatusText(status))
+}
+
+// Call does an operation of the API: path is behind /api/v1, in is sent as JSON, or as it is where it is bytes, and out,
+// unless it is nil, gets what comes back.
+func (to Target) Call(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	var body []byte
+	switch in := in.(type) {
+	case nil:
+	case []byte:
+		body = in
+	default:
+		var err error
+		if body, err = json.Marshal(in); err != nil {
+			return err
+		}
+	}
+	at := to.base() + apiPath + path
+	if len(query) > 0 {
+		at += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, at, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	res, err := clientOf(to, changeLimit).Do(req)
+	if err != nil {
+		return fmt.Errorf("no zproxy answers at %s: %w", to.Address, errors.Unwrap(err))
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	switch {
+	case err != nil:
+		return fmt.Errorf("the answer of %s breaks off: %w", to.Address, err)
+	case res.StatusCode != http.StatusOK:
+		return to.refused(res.StatusCode, text)
+	case out == nil:
+		return nil
+	}
+	if err := json.Unmarshal(text, out); err != nil {
+		return fmt.Errorf("%s answers what nobody can read: %w", to.Address, err)
+	}
+	return nil
 }

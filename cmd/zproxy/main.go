@@ -27,6 +27,7 @@ const usage = `zproxy is an HTTP reverse proxy: one event loop per CPU, io_uring
   zproxy route -c FILE METHOD URL   say which listener, route and upstream a request would get, and why not others
   zproxy convert nginx|haproxy FILE   translate a configuration; status 3: something of it has no equivalent
   zproxy apikey NAME       make a key for filters api_key, and its line for their file
+  zproxy ctl COMMAND       look into the running process, and change it: zproxy ctl alone lists the commands
   zproxy tune              compare the machine's settings with the recommended ones; tune apply, tune revert
   zproxy version           build, kernel, and which backends work here
   zproxy help              this text
@@ -72,6 +73,8 @@ func run(args []string, out, errOut io.Writer) int {
 		return cmdConvert(args[1:], out, errOut)
 	case "apikey":
 		return cmdAPIKey(args[1:], out, errOut)
+	case "ctl":
+		return cmdCtl(args[1:], out, errOut)
 	case "tune":
 		return cmdTune(args[1:], os.Stdin, out, errOut)
 	case "version", "-version", "--version":
