@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -112,4 +113,37 @@ func (to Target) Call(ctx context.Context, method, path string, query url.Values
 		return fmt.Errorf("%s answers what nobody can read: %w", to.Address, err)
 	}
 	return nil
+}
+
+// Watch gives see each Pulse until ctx ends, or the connection.
+func (to Target) Watch(ctx context.Context, see func(*Pulse)) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, to.base()+apiPath+"/events", nil)
+	if err != nil {
+		return err
+	}
+	res, err := clientOf(to, 0).Do(req)
+	if err != nil {
+		return fmt.Errorf("no zproxy answers at %s: %w", to.Address, errors.Unwrap(err))
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(res.Body, maxBody))
+		return to.refused(res.StatusCode, text)
+	}
+	lines := bufio.NewReader(res.Body)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return err
+		}
+		data, ok := bytes.CutPrefix(line, []byte("data: "))
+		if !ok {
+			continue
+		}
+		p := new(Pulse)
+		if err := json.Unmarshal(data, p); err != nil {
+			return fmt.Errorf("%s sends what nobody can read: %w", to.Address, err)
+		}
+		see(p)
+	}
 }

@@ -28,6 +28,7 @@ const usage = `zproxy is an HTTP reverse proxy: one event loop per CPU, io_uring
   zproxy convert nginx|haproxy FILE   translate a configuration; status 3: something of it has no equivalent
   zproxy apikey NAME       make a key for filters api_key, and its line for their file
   zproxy ctl COMMAND       look into the running process, and change it: zproxy ctl alone lists the commands
+  zproxy top               watch the running process in the terminal
   zproxy tune              compare the machine's settings with the recommended ones; tune apply, tune revert
   zproxy version           build, kernel, and which backends work here
   zproxy help              this text
@@ -75,6 +76,8 @@ func run(args []string, out, errOut io.Writer) int {
 		return cmdAPIKey(args[1:], out, errOut)
 	case "ctl":
 		return cmdCtl(args[1:], out, errOut)
+	case "top":
+		return cmdTop(args[1:], out, errOut)
 	case "tune":
 		return cmdTune(args[1:], os.Stdin, out, errOut)
 	case "version", "-version", "--version":
