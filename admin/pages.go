@@ -42,6 +42,8 @@ func (s *Server) handler() http.Handler {
 		switch {
 		case belowAPI(r.URL.Path):
 			api.ServeHTTP(w, r)
+		case r.URL.Path == "/" && strings.Contains(r.Header.Get("Accept"), "text/html"):
+			servePage(w, r)
 		case isChange(r):
 			s.change(w, r)
 		case serve == nil:
@@ -141,7 +143,7 @@ func (s *Server) index(w http.ResponseWriter) {
 		body = append(body, p.about...)
 		body = append(body, '\n')
 	}
-	body = append(body, apiPath+"      an API, which "+apiPath+"/openapi.json describes\n"...)
+	body = append(body, apiPath+"      an API, which "+apiPath+"/openapi.json describes\n\nA browser gets a page here.\n"...)
 	reply(w, http.StatusOK, plainText, body)
 }
 

@@ -150,7 +150,7 @@ func TestPages(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &status); err != nil || len(status.Loops) != 2 {
 		t.Errorf("%v: %s", err, body)
 	}
-	if _, index := do(t, s, "GET", "/"); strings.Count(index, "\n") != 3+len(pages) {
+	if _, index := do(t, s, "GET", "/"); strings.Count(index, "\n") != 5+len(pages) {
 		t.Errorf("index:\n%s", index)
 	}
 }
