@@ -61,7 +61,7 @@ func testMain(m *testing.M) int {
 // packages says where the programs come from that the tests need.
 var packages = map[string]string{"nginx": "nginx-core", "haproxy": "haproxy", "curl": "curl", "wrk": "wrk", "ss": "iproute2",
 	"nghttp": "nghttp2-client", "h2load": "nghttp2-client", "nghttpd": "nghttp2-server", "chromium": "chromium", "node": "nodejs",
-	"dnsmasq": "dnsmasq-base", "openssl": "openssl", "gnutls-cli": "gnutls-bin", "python3": "python3", "h2": "python3-h2", "certutil": "libnss3-tools", "java": "default-jdk-headless", "testssl": "testssl.sh", "tmux": "tmux", nginxStream: "libnginx-mod-stream"}
+	"dnsmasq": "dnsmasq-base", "openssl": "openssl", "gnutls-cli": "gnutls-bin", "python3": "python3", "h2": "python3-h2", "certutil": "libnss3-tools", "java": "default-jdk-headless", "testssl": "testssl.sh", "tmux": "tmux", "promtool": "prometheus", nginxStream: "libnginx-mod-stream"}
 
 // need makes sure that programs are there: without them the test is skipped,
 // and fails where CI=true promises a complete machine.
