@@ -157,7 +157,19 @@ func (t *connTable) alloc() (ConnID, *conn, bool) {
 // release frees the slot of c; its ID is stale from here on.
 func (t *connTable) release(slot uint32, c *conn) {
 	c.gen++
-	c.flags = 0
+	c.flags, c.fd = 0, -1
 	c.todoNext = t.free
 	t.free = slot
+}
+
+// Slots is the last slot that a connection was in. InSlot names the one that is in a slot
+// now, 0: there is none.
+func Slots(l *Loop) uint32 { return max(l.conns.fresh, 1) - 1 }
+
+func InSlot(l *Loop, slot uint32) ConnID {
+	c := l.conns.at(slot)
+	if c.fd < 0 {
+		return 0
+	}
+	return makeID(slot, c.gen)
 }
