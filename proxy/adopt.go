@@ -75,7 +75,7 @@ func (sn *snapshots) adopt(s *snapshot.Snapshot) {
 	for id, cl := range w.clusters {
 		if cl != nil && !(snapshot.HasCluster(s, id) && s.Clusters[id] == cl) {
 			cl.Shared.Retire()
-			w.groups.retire(id)
+			w.leases.Retire(id)
 		}
 	}
 	w.heads.prepare(s)
@@ -199,11 +199,7 @@ func (sn *snapshots) inUse(snaps, clusters []bool) {
 			byListener(w.clients.At(i).listener)
 		}
 	}
-	for i := uint32(1); i <= uint32(w.origins.Cap()); i++ {
-		if w.origins.Live(i) {
-			clusters[w.origins.At(i).cluster] = true
-		}
-	}
+	w.leases.InUse(clusters)
 	for se := range w.h2.Each() {
 		if se.Role == http2.Server {
 			byListener(se.Listener)
@@ -232,14 +228,9 @@ func (sn *snapshots) inUse(snaps, clusters []bool) {
 // addCluster makes room for what the worker has of a cluster.
 func (sn *snapshots) addCluster(id int, cl *snapshot.Cluster) {
 	w := sn.w
-	n := len(cl.Shared.Endpoints())
 	w.clusters = snapshot.Put(w.clusters, id, cl)
-	w.groups.all = snapshot.Put(w.groups.all, id, make([]group, n))
+	w.leases.AddCluster(id, cl)
 	w.scarce.mutes = snapshot.Put(w.scarce.mutes, id, upstream.Turns{})
-	w.origins.pools = snapshot.Put(w.origins.pools, id, cl.Shared.Pool(w.index))
-	w.origins.remotes = snapshot.Put(w.origins.remotes, id, make([]remoteSet, n))
-	w.groups.seen = snapshot.Put(w.groups.seen, id, cl.Shared.Changes())
-	w.origins.ends = snapshot.Put(w.origins.ends, id, cl.Shared.Changes())
 	w.origins.refusals = snapshot.Put(w.origins.refusals, id, &faultOriginHandshake)
 	w.memory.SetUpstreams(id + 2)
 }
@@ -248,9 +239,9 @@ func (sn *snapshots) addCluster(id int, cl *snapshot.Cluster) {
 func (sn *snapshots) dropCluster(id int) {
 	w := sn.w
 	cl := w.clusters[id].Shared
-	w.origins.expireIdle(id, w.l.Now()) // leaves, which are no connections
-	w.clusters[id], w.origins.pools[id], w.origins.remotes[id] = nil, nil, nil
-	w.groups.all[id], w.scarce.mutes[id] = nil, upstream.Turns{}
+	w.leases.DropCluster(id)
+	w.clusters[id] = nil
+	w.scarce.mutes[id] = upstream.Turns{}
 	w.origins.broken = slices.DeleteFunc(w.origins.broken, func(b BrokenSessions) bool { return b.Cluster == cl })
 }
 

@@ -20,6 +20,7 @@ import (
 	"zproxy/config"
 	"zproxy/loop"
 	"zproxy/metrics"
+	"zproxy/proxy/origins"
 	"zproxy/proxy/snapshot"
 )
 
@@ -183,7 +184,7 @@ func TestGiftForAForgottenUpstream(t *testing.T) {
 	}
 	defer unix.Close(pair[1])
 	for _, fd := range []int{-1, pair[0]} {
-		if !l.Post(loop.Mail{Kind: mailHandoff, FD: int32(fd), A: asked(7, 3, 1), B: 0}) {
+		if !l.Post(loop.Mail{Kind: origins.MailHandoff, FD: int32(fd), A: 7 | 1<<16 | 3<<32}) {
 			t.Fatal("the mailbox is full")
 		}
 	}
@@ -198,8 +199,8 @@ func TestGiftForAForgottenUpstream(t *testing.T) {
 			t.Fatal("the connection is open after 5 s")
 		}
 	}
-	if w.m.ClientConns != 0 || w.clients.Len() != 0 || w.origins.Len() != 0 {
-		t.Errorf("%d clients are counted, %d and %d origins there", int64(w.m.ClientConns), w.clients.Len(), w.origins.Len())
+	if w.m.ClientConns != 0 || w.clients.Len() != 0 || w.leases.Len() != 0 {
+		t.Errorf("%d clients are counted, %d and %d origins there", int64(w.m.ClientConns), w.clients.Len(), w.leases.Len())
 	}
 	if _, err := unix.FcntlInt(0, unix.F_GETFD, 0); err != nil {
 		t.Errorf("descriptor 0: %v", err)

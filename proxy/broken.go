@@ -33,21 +33,21 @@ const brokenMax = 256
 
 // noteBroken counts and notes that a connection to an origin ends for f, which
 // is counted under code.
-func (og *origins) noteBroken(se *h2conn.Session, f *proto.Fault, code proto.FaultCode, goAway http2.ErrCode) {
-	cluster := og.w.clusters[se.Cluster].Shared
-	i := slices.IndexFunc(og.broken, func(b BrokenSessions) bool {
+func (ol *originLegs) noteBroken(se *h2conn.Session, f *proto.Fault, code proto.FaultCode, goAway http2.ErrCode) {
+	cluster := ol.w.clusters[se.Cluster].Shared
+	i := slices.IndexFunc(ol.broken, func(b BrokenSessions) bool {
 		return b.Cluster == cluster && b.Endpoint == int(se.Endpoint) && b.Code == code && b.Reason == f.Reason && b.GoAway == goAway
 	})
 	if i < 0 {
-		if len(og.broken) == brokenMax {
+		if len(ol.broken) == brokenMax {
 			return
 		}
-		i = len(og.broken)
-		og.broken = append(og.broken, BrokenSessions{
+		i = len(ol.broken)
+		ol.broken = append(ol.broken, BrokenSessions{
 			Cluster: cluster, Endpoint: int(se.Endpoint), Reason: f.Reason, Code: code, GoAway: goAway,
 		})
 	}
-	b := &og.broken[i]
+	b := &ol.broken[i]
 	b.Times++
 	b.Requests += uint64(se.H2.Active())
 	b.Score, b.Acts = se.H2.Score(), se.H2.Abuse
@@ -55,8 +55,8 @@ func (og *origins) noteBroken(se *h2conn.Session, f *proto.Fault, code proto.Fau
 
 // breakSession ends a session to an origin whose connection is of no more use, for
 // what the origin did.
-func (og *origins) breakSession(se *h2conn.Session, f *proto.Fault) {
-	og.w.countFault(f)
-	og.noteBroken(se, f, f.Code, http2.ErrNo)
-	og.w.h2.BreakOff(se, f.Reason)
+func (ol *originLegs) breakSession(se *h2conn.Session, f *proto.Fault) {
+	ol.w.countFault(f)
+	ol.noteBroken(se, f, f.Code, http2.ErrNo)
+	ol.w.h2.BreakOff(se, f.Reason)
 }

@@ -72,29 +72,6 @@ func TestClosedMeansClosed(t *testing.T) {
 	})
 }
 
-// An answer to an exchange that has ended is not taken for one to the next
-// exchange in its slot, which may have asked for something else.
-func TestAnswerToAnEarlierAsk(t *testing.T) {
-	w := &Worker{}
-	w.join(gear{})
-	ci, _ := w.clients.Alloc()
-	xi, x := w.xs.Alloc()
-	x.client, x.state, x.cluster, x.askedUs = ci, xAsking, 3, 7
-	if _, got := w.handoff.asking(asked(3, xi, 6)); got != nil {
-		t.Error("an answer to an earlier ask finds the exchange")
-	}
-	if _, got := w.handoff.asking(asked(3, xi, 7)); got != x {
-		t.Error("the answer does not find the exchange that asked")
-	}
-	x.cluster = 4 // all numbers have been used since, and this ask got the same one
-	if _, got := w.handoff.asking(asked(3, xi, 7)); got != nil {
-		t.Error("an exchange gets a connection of another cluster than it asked for")
-	}
-	if cluster, i, n := askedOf(asked(3, xi, 7)); cluster != 3 || i != xi || n != 7 {
-		t.Errorf("%d, %d, %d", cluster, i, n)
-	}
-}
-
 // shortQueue listens on a unix socket that has room for one more connection than
 // backlog before they are accepted.
 func shortQueue(t *testing.T, backlog int) (path string, l net.Listener) {

@@ -145,11 +145,13 @@ func (w *Worker) busyTimeout(c *client, x *exchange) {
 // originTimeout: what it means depends on what the origin was to do.
 func (w *Worker) originTimeout(o *origin) {
 	switch o.state {
-	case originConnecting:
-		w.legs.connectTimeout(o)
+	case originConnecting: // no connection has had room for it
+		x := w.xs.At(o.x)
+		w.m.QueueTimeouts++
+		w.failExchange(w.clients.At(x.client), x, w.noConnection(x, &faultQueueTimeout))
 	case originBusy:
 		x := w.xs.At(o.x)
-		if x.continues(w.clusters[o.cluster]) && x.flags&xResponseBegun == 0 {
+		if x.continues(w.clusters[x.cluster]) && x.flags&xResponseBegun == 0 {
 			w.responses.sendContinue(w.clients.At(x.client), x, o)
 			return
 		}
@@ -157,7 +159,7 @@ func (w *Worker) originTimeout(o *origin) {
 			w.failExchange(w.clients.At(x.client), x, &faultMemory)
 			return
 		}
-		if x.flags&xResponseBegun != 0 && w.scarce.brings(o.conn, w.clusters[o.cluster].IdleNs) {
+		if x.flags&xResponseBegun != 0 && w.scarce.brings(o.conn, w.clusters[x.cluster].IdleNs) {
 			w.originDeadline(x, o) // it goes on answering
 			return
 		}
@@ -187,7 +189,7 @@ func (w *Worker) responseTimeout(c *client, x *exchange, o *origin) {
 	}
 	if o.in.Empty() && w.retries.tries(x, snapshot.OnTimeout) {
 		w.m.Timeouts504++
-		w.origins.pools[o.cluster].ResponseFailed(w.l.Now(), int(o.endpoint))
+		w.leases.Pool(int(x.cluster)).ResponseFailed(w.l.Now(), int(x.endpoint))
 		w.retries.tryAgain(c, x, o, false)
 		return
 	}
@@ -199,7 +201,7 @@ func (w *Worker) responseTimeout(c *client, x *exchange, o *origin) {
 	}
 	w.m.Timeouts504++
 	w.responses.answered(x, true)
-	w.origins.pools[o.cluster].ResponseFailed(w.l.Now(), int(o.endpoint))
+	w.leases.Pool(int(x.cluster)).ResponseFailed(w.l.Now(), int(x.endpoint))
 	w.failExchange(c, x, &faultResponseTimeout)
 }
 

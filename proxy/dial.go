@@ -1,120 +1,92 @@
 package proxy
 
 import (
-	"golang.org/x/sys/unix"
-
-	"zproxy/loop"
 	"zproxy/proto"
+	"zproxy/proxy/origins"
 	"zproxy/proxy/snapshot"
 )
 
-// connectFault is what an exchange is told whose dial ended with errno.
-func (og *origins) connectFault(cluster int, errno unix.Errno) *proto.Fault {
-	switch {
-	case loop.IsLocalShortage(errno):
-		og.dialLack[loop.LackOf(errno)]++
-		return &faultNoSocket
-	case errno == unix.EAGAIN: // a unix socket says so where TCP would let the dial wait
-		return &faultAcceptQueue
-	}
-	switch errno {
-	case unix.EPROTO:
-		return og.refusal(cluster, &faultOriginHandshake)
-	case unix.EKEYREJECTED:
-		return og.refusal(cluster, &faultOriginCertificate)
-	}
-	return &faultConnectFailed
+// await has x wait for the lease that ev tells of.
+func (ol *originLegs) await(c *client, x *exchange, ev *origins.Event) {
+	ol.begin(c.x, ev)
+	x.state = xConnecting
+	x.asks(ol.l.Now())
 }
 
-// refusal is f with the reason that the handshake at hand failed for. It is kept, for
-// requests that are told later.
-func (og *origins) refusal(cluster int, f *proto.Fault) *proto.Fault {
-	reason := f.Reason + ": " + og.l.Failure()
-	if og.refusals[cluster].Reason != reason {
-		own := *f
-		own.Reason = reason
-		og.refusals[cluster] = &own
-	}
-	return og.refusals[cluster]
-}
-
-// publicReason is what a client hears of f: what is wrong with an origin's certificate is for
-// the log.
-func publicReason(f *proto.Fault) string {
-	switch f.Code {
-	case codeOriginCertificate:
-		return faultOriginCertificate.Reason
-	case codeOriginHandshake:
-		return faultOriginHandshake.Reason
-	}
-	return f.Reason
-}
-
-// reportDial tells the pool that a dial failed with f, unless that says nothing
-// of the endpoint; addr is 0 when the address is not known.
-func (og *origins) reportDial(cluster, endpoint int, addr uint32, f *proto.Fault) {
-	switch f {
-	case &faultNoSocket:
-		og.pools[cluster].DialGivenUp(og.l.Now(), endpoint)
-		return
-	case &faultNoH2:
-		if og.w.clusters[cluster].Spare != 0 { // it speaks, if not HTTP/2
-			og.pools[cluster].DialGivenUp(og.l.Now(), endpoint)
+// notDialed: nothing could be begun for x at an endpoint.
+func (ol *originLegs) notDialed(c *client, x *exchange, ev *origins.Event) {
+	if ev.Cause == origins.Unresolved {
+		if ol.w.leases.IsGone(int(x.cluster), ev.Endpoint) {
+			ol.dialAgain(c, x, ev.Endpoint, &faultUnresolved)
 			return
 		}
-	case &faultAcceptQueue:
-		og.pools[cluster].DialLater(og.l.Now(), endpoint)
-		return
+		x.tried = ol.w.clusters[x.cluster].Shared.AddTried(x.tried, ev.Endpoint)
 	}
-	og.pools[cluster].DialFailedAt(og.l.Now(), endpoint, addr)
+	ol.w.failExchange(c, x, ol.fault(ev))
 }
 
-// dialFailed marks the endpoint and sends the exchange elsewhere: nothing of
-// it has been sent, so any method may be tried again.
-func (og *origins) dialFailed(o *origin, f *proto.Fault) {
-	og.m.UpstreamConnectErrors++
-	o.flags |= originUncounted
-	og.reportDial(int(o.cluster), int(o.endpoint), o.addr, f)
-	xi := o.x
-	o.x = 0
-	og.close(o)
-	if xi == 0 {
-		og.freed(int(o.cluster))
+// takeStream gives the exchange, which has got a permit for endpoint, a stream
+// there as soon as a connection has room.
+func (ol *originLegs) takeStream(c *client, x *exchange, endpoint int) {
+	cluster := int(x.cluster)
+	switch {
+	case ol.w.scarce.bringsNothing(c, x) && ol.w.leases.FewLeft(cluster, endpoint):
+		ol.w.leases.ReturnPermit(cluster, endpoint)
+		ol.w.scarce.awaitContent(c, x)
+		return
+	case ol.w.scarce.mute(c, x) && ol.w.leases.FewLeft(cluster, endpoint) && ol.w.scarce.waitsMute(c, x):
+		ol.w.leases.ReturnPermit(cluster, endpoint)
 		return
 	}
-	x := og.w.xs.At(xi)
-	x.origin = 0
-	og.dialAgain(og.w.clients.At(x.client), x, int(o.endpoint), f)
-	og.freed(int(o.cluster))
+	wish := origins.Wish{Body: x.hasBody(), Connect: x.flags&xUpgrade != 0}
+	ev := ol.w.leases.Stream(cluster, endpoint, wish)
+	switch {
+	case ev == nil:
+		ev = ol.w.leases.Await(cluster, endpoint, wish, ol.w.scarce.asker(c, x))
+		ol.await(c, x, ev)
+		ol.w.clientDeadline(c, x)
+		if ev.Full {
+			ol.w.scarce.press(cluster)
+		}
+	case ev.Kind == origins.Failed:
+		ol.w.failExchange(c, x, ol.fault(ev))
+	default:
+		if x.asks(ol.l.Now()); ev.Reused {
+			x.flags |= xReused
+		} else {
+			x.connectUs = 0
+		}
+		ol.w.attach(c, x, ev)
+	}
 }
 
 // dialAgain: endpoint could not be connected to. The exchange tries another
 // one, or the same later.
-func (og *origins) dialAgain(c *client, x *exchange, endpoint int, f *proto.Fault) {
+func (ol *originLegs) dialAgain(c *client, x *exchange, endpoint int, f *proto.Fault) {
 	if f == &faultNoSocket { // another endpoint would need a socket too
-		og.w.failExchange(c, x, f)
+		ol.w.failExchange(c, x, f)
 		return
 	}
-	cl := og.w.clusters[x.cluster]
+	cl := ol.w.clusters[x.cluster]
 	if cl.Lost.Load() { // which is no failure: there is another way
 		x.state = xRouting
-		og.w.dispatch(c, x)
+		ol.w.dispatch(c, x)
 		return
 	}
 	if f == &faultAcceptQueue {
-		if og.l.Now() >= x.sought()+cl.QueueNs {
-			og.w.failExchange(c, x, f)
+		if ol.l.Now() >= x.sought()+cl.QueueNs {
+			ol.w.failExchange(c, x, f)
 			return
 		}
 		x.state = xRouting
-		og.pools[x.cluster].Again(c.x)
-		og.w.dispatch(c, x)
+		ol.w.leases.Pool(int(x.cluster)).Again(c.x)
+		ol.w.dispatch(c, x)
 		return
 	}
 	x.tried = cl.Shared.AddTried(x.tried, endpoint)
-	if og.isGone(int(x.cluster), endpoint) { // so it is not chosen again, whatever is left of retries
+	if ol.w.leases.IsGone(int(x.cluster), endpoint) { // so it is not chosen again, whatever is left of retries
 		x.state = xRouting
-		og.w.dispatch(c, x)
+		ol.w.dispatch(c, x)
 		return
 	}
 	x.flags = x.flags&^(xConnectTimedOut|xHandshakeFailed) | xConnectFailed
@@ -124,61 +96,17 @@ func (og *origins) dialAgain(c *client, x *exchange, endpoint int, f *proto.Faul
 	case codeOriginHandshake, codeOriginCertificate:
 		x.flags |= xHandshakeFailed
 	}
-	if og.w.requests.fallsOver(x) {
-		og.w.dispatch(c, x)
+	if ol.w.requests.fallsOver(x) {
+		ol.w.dispatch(c, x)
 		return
 	}
-	if cl.Retry.On&snapshot.OnConnect != 0 && og.l.Now() < x.sought()+cl.QueueNs {
+	if cl.Retry.On&snapshot.OnConnect != 0 && ol.l.Now() < x.sought()+cl.QueueNs {
 		// While an outage is young the pool lets the request wait for the next
 		// try; later it refuses one that has tried every endpoint.
-		og.m.UpstreamRetries++
+		ol.m.UpstreamRetries++
 		x.state = xRouting
-		og.w.dispatch(c, x)
+		ol.w.dispatch(c, x)
 	} else {
-		og.w.failExchange(c, x, f)
+		ol.w.failExchange(c, x, f)
 	}
-}
-
-// isGone says that the upstream has the endpoint no more.
-func (og *origins) isGone(cluster, endpoint int) bool {
-	return og.w.clusters[cluster].Shared.Endpoints()[endpoint].Vacant()
-}
-
-// remoteSet is what the addresses of one endpoint were turned into, rebuilt
-// when they change.
-type remoteSet struct {
-	generation uint32
-	byKey      map[uint32]*loop.Remote
-}
-
-// remote picks the address to dial next at an endpoint and gives it as the
-// loop takes it, with its key; nil when there is none.
-func (og *origins) remote(cluster, endpoint int) (*loop.Remote, uint32) {
-	addrs, i := og.pools[cluster].Address(og.l.Now(), endpoint)
-	if addrs == nil {
-		return nil, 0
-	}
-	set := &og.remotes[cluster][endpoint]
-	if addrs.Generation != set.generation || set.byKey == nil {
-		set.generation, set.byKey = addrs.Generation, map[uint32]*loop.Remote{}
-	}
-	key := addrs.Keys[i]
-	r := set.byKey[key]
-	if r == nil {
-		var err error
-		if r, err = loop.NewRemote(addrs.Addrs[i], og.w.clusters[cluster].Socket); err != nil {
-			return nil, 0
-		}
-		set.byKey[key] = r
-	}
-	return r, key
-}
-
-// connect dials an endpoint.
-func (og *origins) connect(r *loop.Remote, cluster, endpoint int) loop.ConnID {
-	conn := og.l.Dial(r, 0)
-	if c := og.w.clusters[cluster].TLS[endpoint]; c != nil && conn != 0 {
-		og.l.SecureDial(conn, c)
-	}
-	return conn
 }

@@ -12,11 +12,11 @@
 // loop, keeps the time and decides what becomes of an exchange.
 //
 //	clients    connections of HTTP/1 clients, and streams of HTTP/2 ones
-//	origins    connections to endpoints, their pools, dials, waiting requests
+//	leases     connections to endpoints, their pools, dials, waiting requests (package origins)
+//	origins    what exchanges have of leases: legs towards origins
 //	h2         HTTP/2 connections in either role; streams: what they carry
-//	groups     the HTTP/2 connections to each endpoint, and permits for their streams
-//	handoff    the handoff of connections between loops, and mail
-//	told       what becomes of what HTTP/2 connections have come to
+//	handoff    the handoff of clients between loops, and mail
+//	told       what becomes of what HTTP/2 connections and leases have come to
 //	legs       what differs between a side that is a connection and one that is a stream
 //	requests   the path of a request; responses: that of a response, also of one the proxy generates
 //	tunnels    joins tunnels (package tunnel) to the legs of their exchanges

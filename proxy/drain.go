@@ -44,6 +44,7 @@ func (dr *drain) begin(standby bool) {
 	}
 	now := dr.l.Now()
 	dr.on = true
+	dr.w.leases.Drain(true)
 	dr.by = now + dr.w.snap.GraceNs
 	if dr.idleNs = dr.w.snap.EndIdleNs; standby {
 		dr.idleNs = dr.w.snap.GraceNs // who comes again goes to the other process
@@ -73,6 +74,7 @@ func (dr *drain) begin(standby bool) {
 // resume has the worker serve on. What has been told to go goes.
 func (dr *drain) resume() {
 	dr.on, dr.standby, dr.cutting = false, false, false
+	dr.w.leases.Drain(false)
 	dr.w.peers[dr.w.index].drained.Store(false)
 }
 
@@ -92,13 +94,10 @@ func (dr *drain) step(now int64) {
 // that is queued for them: the end of a WebSocket above all. When the grace is
 // over it drops the rest.
 func (dr *drain) origins(now int64) bool {
-	sent := true
-	for i := uint32(1); i <= uint32(dr.w.origins.Cap()); i++ {
-		if !dr.w.origins.Live(i) {
+	sent := !dr.w.leases.Exporting() // what leaves is to arrive before the other loop ends
+	for i := uint32(1); i <= uint32(dr.w.leases.Cap()); i++ {
+		if !dr.w.leases.IsHeld(i) {
 			continue
-		}
-		if dr.w.origins.At(i).state == originExporting {
-			sent = false // it is to arrive before the other loop ends
 		}
 		if o := dr.w.origins.At(i); o.state == originLinger && dr.w.legs.queued(&o.leg) > 0 {
 			if now >= dr.by {

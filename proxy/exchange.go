@@ -7,6 +7,7 @@ import (
 	"zproxy/proto/http2"
 	"zproxy/proto/ws"
 	"zproxy/proxy/forward"
+	"zproxy/proxy/origins"
 	"zproxy/proxy/retry"
 	"zproxy/upstream"
 )
@@ -80,7 +81,7 @@ type exchange struct {
 	tried               upstream.Tried // endpoints that failed this exchange: others first, then on a fresh connection
 
 	start                  int64  // Now() ns: head received
-	askedUs                uint32 // when a dial was begun, then when the head was given to the origin, from start on; while a neighbour is asked, the number of that
+	askedUs                uint32 // when a dial was begun, then when the head was given to the origin, from start on; while a neighbour is asked, which ask that is, 0 once it has answered
 	soughtMs               uint32 // since when a connection is looked for, from start on
 	bodyFromMs             uint32 // since when the body's rate is watched, from start on, 0: it is not
 	bodyAtMs               uint32 // when the body last moved, from start on
@@ -249,40 +250,48 @@ func (w *Worker) dispatch(c *client, x *exchange) {
 		w.failExchange(c, x, &faultNoH2)
 		return
 	}
-	p := w.origins.pools[x.cluster]
-	hash := w.requests.hash(c.x, x)
-	d, ok, stick := upstream.Decision{}, false, w.requests.stick(c.x, x)
-	if stick == 0 {
-		d, ok = p.Quick(w.l.Now(), x.tried, hash)
+	r := upstream.Request{Waiter: c.x, Tried: x.tried, Hash: w.requests.hash(c.x, x), Stick: w.requests.stick(c.x, x)}
+	from := w.origins.from(c, x)
+	var ev *origins.Event
+	if r.Stick == 0 {
+		ev = w.leases.Quick(int(x.cluster), &r, &from)
 	}
-	if !ok {
-		d = p.AcquireFor(w.l.Now(), &upstream.Request{Waiter: c.x, Client: w.scarce.asker(c, x), Tried: x.tried, Hash: hash, Stick: stick})
+	if ev == nil {
+		r.Client = w.scarce.asker(c, x)
+		ev = w.leases.Ask(int(x.cluster), &r, &from)
 	}
-	switch d.Kind {
-	case upstream.Reuse:
-		if w.clusters[x.cluster].H2 {
-			w.groups.join(c, x, d.Endpoint)
-			return
-		}
-		o := w.origins.At(uint32(d.Conn))
+	switch ev.Kind {
+	case origins.Ready:
 		x.flags |= xReused
-		w.m.UpstreamReused++
-		w.attach(c, x, uint32(d.Conn), o)
-	case upstream.Dial:
-		w.dial(c, x, d.Endpoint)
-	case upstream.Ask:
-		w.handoff.ask(c, x, d.Endpoint, d.Loop)
-	case upstream.Wait:
+		w.attach(c, x, ev)
+	case origins.Coming:
+		w.origins.await(c, x, ev)
+		w.clientDeadline(c, x)
+	case origins.Permit:
+		w.origins.takeStream(c, x, ev.Endpoint)
+	case origins.Asked:
+		if x.state != xAsking {
+			w.await(c, x, xAsking)
+		}
+		x.askedUs = ev.Ask
+	case origins.Queued:
 		w.await(c, x, xWaiting)
-		w.wakeBy(p.NextDue(w.l.Now()))
+		w.wakeBy(ev.At)
 		w.scarce.press(int(x.cluster))
-		if d.Displaced != 0 {
-			displaced := w.xs.At(d.Displaced - 1)
+		if ev.Displaced != 0 {
+			displaced := w.xs.At(ev.Displaced - 1)
 			w.refuseDispatch(w.clients.At(displaced.client), displaced, upstream.QueueFull)
 		}
+	case origins.Failed:
+		w.origins.notDialed(c, x, ev)
 	default:
-		w.refuseDispatch(c, x, d.Reason)
+		w.refuseDispatch(c, x, ev.Reason)
 	}
+}
+
+// hasBody says that content is to be sent, or may come.
+func (x *exchange) hasBody() bool {
+	return x.flags&xRequestDone == 0 || x.flags&xUpgrade != 0 || !x.backlog.Empty()
 }
 
 // await lets the exchange wait for a connection, in state how.
@@ -294,55 +303,19 @@ func (w *Worker) await(c *client, x *exchange, how exchangeState) {
 	w.clientDeadline(c, x)
 }
 
-func (w *Worker) dial(c *client, x *exchange, endpoint int) {
-	if w.clusters[x.cluster].H2 {
-		w.groups.join(c, x, endpoint)
-		return
-	}
-	r, key := w.origins.remote(int(x.cluster), endpoint)
-	if r == nil {
-		w.origins.pools[x.cluster].DialFailed(w.l.Now(), endpoint)
-		w.origins.freed(int(x.cluster))
-		if w.origins.isGone(int(x.cluster), endpoint) {
-			w.origins.dialAgain(c, x, endpoint, &faultUnresolved)
-			return
-		}
-		x.tried = w.clusters[x.cluster].Shared.AddTried(x.tried, endpoint)
-		w.failExchange(c, x, &faultUnresolved)
-		return
-	}
-	oi, o := w.origins.open(r, key, int(x.cluster), endpoint)
-	if o == nil {
-		w.failExchange(c, x, &faultNoSocket)
-		return
-	}
-	if !w.origins.preface(o, c) {
-		w.origins.pools[x.cluster].DialGivenUp(w.l.Now(), endpoint)
-		o.flags |= originUncounted
-		w.origins.close(o)
-		w.failExchange(c, x, &faultMemory)
-		return
-	}
-	x.state = xConnecting
-	x.origin, o.x = oi, c.x
-	x.endpoint = int16(endpoint)
-	x.asks(w.l.Now())
-	w.clientDeadline(c, x)
-}
-
-// attach gives the exchange to a connected origin and sends what is there.
-func (w *Worker) attach(c *client, x *exchange, oi uint32, o *origin) {
+// attach gives the exchange the lease that ev tells of and sends what is there.
+func (w *Worker) attach(c *client, x *exchange, ev *origins.Event) {
 	waited := x.state == xWaiting || x.state == xAsking
 	x.state = xForwarding
-	x.origin, x.endpoint = oi, int16(o.endpoint)
+	o := w.origins.begin(c.x, ev)
 	if waited {
 		w.clientDeadline(c, x)
 	}
 	x.asks(w.l.Now())
 	x.respBody = http1.Body{} // a head may have begun on a connection that broke
-	o.x, o.state = c.x, originBusy
-	o.flags = o.flags&^(originHasty|originPatient) | originUnsent
-	o.uses++
+	if o.state, o.flags = originBusy, originUnsent; ev.Stale {
+		o.flags |= originStale
+	}
 	w.legs.requestHead(x, o)
 	if !x.backlog.Empty() {
 		w.legs.requestBacklog(x, o)
@@ -436,9 +409,14 @@ func (w *Worker) finishExchange(c *client, x *exchange, reusable bool) {
 // and freed. An origin still attached is broken. The caller decides what
 // becomes of the client.
 func (w *Worker) endExchange(c *client, x *exchange, why string) {
-	if x.state == xWaiting {
-		w.origins.pools[x.cluster].RemoveWaiter(c.x)
+	switch x.state {
+	case xWaiting:
+		w.leases.Pool(int(x.cluster)).RemoveWaiter(c.x)
 		w.scarce.muteNoMore(c, x)
+	case xAsking:
+		if x.askedUs != 0 {
+			w.leases.Forget(x.askedUs)
+		}
 	}
 	w.origins.detach(x, false)
 	w.journal.account(c, x, why)

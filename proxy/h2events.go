@@ -6,23 +6,29 @@ import (
 	"zproxy/proto"
 	"zproxy/proto/http2"
 	"zproxy/proxy/h2conn"
+	"zproxy/proxy/origins"
 	"zproxy/proxy/snapshot"
 )
 
-// h2events is what the worker does about what sessions, and their streams, have come to.
+// h2events is what the worker does about what sessions, their streams, and leases have come to.
 type h2events struct{ part }
 
-// pull deals with all that sessions have to tell. It is called whenever something was done
-// to sessions, and never by what it calls.
+// pull deals with all that sessions and leases have to tell. It is called whenever something
+// was done to them, and never by what it calls.
 func (he *h2events) pull() {
 	for {
-		for ev := he.w.h2.Next(); ev != nil; ev = he.w.h2.Next() {
+		if ev := he.w.h2.Next(); ev != nil {
 			he.event(ev)
+		} else if len(he.w.begun) > 0 {
+			he.w.dispatchBegun()
+		} else if ev := he.w.leases.Next(); ev != nil {
+			he.w.origins.told(ev)
+		} else {
+			break
 		}
-		if len(he.w.begun) == 0 {
-			return
-		}
-		he.w.dispatchBegun()
+	}
+	for m := he.w.leases.Outgoing(); m != nil; m = he.w.leases.Outgoing() {
+		he.w.handoff.deliver(m.To, m.Mail)
 	}
 }
 
@@ -45,14 +51,13 @@ func (he *h2events) event(ev *h2conn.Event) {
 	case h2conn.StreamExpired:
 		he.streamExpired(ev.Stream)
 	case h2conn.Connected:
-		he.w.groups.connected(se, ev.Errno)
+		he.w.leases.Connected(se, ev.Errno)
 	case h2conn.Stalled:
 		he.stalled(se, ev.Stall)
 	case h2conn.Left:
-		he.w.groups.leave(se)
-		he.w.groups.grow(int(se.Cluster), int(se.Endpoint))
+		he.w.leases.Left(se)
 	case h2conn.Room:
-		he.w.groups.serve(int(se.Cluster), int(se.Endpoint))
+		he.w.leases.Room(se)
 	case h2conn.Discarded:
 		if he.w.clients.discards(ev.N) && he.w.h2.Pause(se) {
 			he.w.clients.discarding.unread = append(he.w.clients.discarding.unread, se.Conn)
@@ -65,7 +70,7 @@ func (he *h2events) event(ev *h2conn.Event) {
 		if se.Role == http2.Server {
 			he.w.clients.countConns(-1)
 		} else {
-			he.w.groups.grow(int(se.Cluster), int(se.Endpoint))
+			he.w.leases.Left(se)
 		}
 	}
 }
@@ -75,9 +80,9 @@ func (he *h2events) stalled(se *h2conn.Session, of h2conn.Stall) {
 	origin := se.Role == http2.Client
 	switch of {
 	case h2conn.StallConnect:
-		he.w.groups.notConnected(se, &faultConnectTimeout)
+		he.w.leases.NotConnected(se, origins.TimedOut)
 	case h2conn.StallGreeting:
-		he.w.groups.notConnected(se, &faultGreeting)
+		he.w.leases.NotConnected(se, origins.NoGreeting)
 	case h2conn.StallTake:
 		if origin {
 			he.m.OriginAborts++
@@ -115,7 +120,7 @@ func (he *h2events) failed(se *h2conn.Session, ev *http2.Event) {
 		f = &faultHTTP2
 	}
 	if se.Greets() {
-		he.w.groups.notConnected(se, &faultGreeting)
+		he.w.leases.NotConnected(se, origins.NoGreeting)
 		return
 	}
 	code := f.Code
@@ -184,6 +189,7 @@ func (he *h2events) configure(s *snapshot.Snapshot) {
 		LeaveNs: min(h2conn.LeaveNs, s.GraceNs/2), MinRate: s.Limits.MinRate,
 		LingerNs: lingerNs, LingerBytes: lingerBytes,
 	})
+	he.w.leases.Configure(s.HTTP2.UpstreamSessions, s.HTTP2.UpstreamStreams)
 }
 
 // freeEnded frees the entries of streams that ended in this turn: until now
@@ -195,9 +201,5 @@ func (he *h2events) freeEnded() {
 		he.w.clients.Free(i)
 	}
 	he.w.clients.ended = he.w.clients.ended[:0]
-	for _, i := range he.w.origins.ended {
-		he.w.streams.Free(he.w.origins.At(i).stream)
-		he.w.origins.Free(i)
-	}
-	he.w.origins.ended = he.w.origins.ended[:0]
+	he.w.leases.FreeEnded()
 }

@@ -117,11 +117,11 @@ func (is *inspector) inspect(in *Inspection) {
 		is.inspectSlab(in, &left, 0, uint32(is.w.xs.Cap()), is.inspectExchange)
 	case Streams:
 		if is.inspectSlab(in, &left, ownerClient, uint32(is.w.clients.Cap()), is.inspectClient) && !in.Clients {
-			is.inspectSlab(in, &left, ownerOrigin, uint32(is.w.origins.Cap()), is.inspectOrigin)
+			is.inspectSlab(in, &left, ownerOrigin, uint32(is.w.leases.Cap()), is.inspectStream)
 		}
 	default:
 		if is.inspectSlab(in, &left, ownerClient, uint32(is.w.clients.Cap()), is.inspectClient) &&
-			(in.Clients || is.inspectSlab(in, &left, ownerOrigin, uint32(is.w.origins.Cap()), is.inspectOrigin)) {
+			(in.Clients || is.inspectSlab(in, &left, ownerOrigin, loop.Slots(is.l.Loop), is.inspectConn)) {
 			is.inspectSlab(in, &left, ownerSession, uint32(is.w.h2.Cap()), is.inspectSession)
 		}
 	}
@@ -176,30 +176,50 @@ var clientStates = [...]string{
 	clientFlush: "last response", clientLinger: "lingers", clientClosing: "closing",
 }
 
-func (is *inspector) inspectOrigin(in *Inspection, i uint32) {
-	if !is.w.origins.Live(i) {
+// inspectConn looks at the connection in a slot of the loop. Only the loop names those to endpoints.
+func (is *inspector) inspectConn(in *Inspection, slot uint32) {
+	conn := loop.InSlot(is.l.Loop, slot)
+	if owner := is.l.Owner(conn); owner>>ownerShift == ownerOrigin {
+		is.inspectLease(in, owner&ownerMask, conn)
+	}
+}
+
+// inspectStream looks at a lease that is a stream, or waits to be one.
+func (is *inspector) inspectStream(in *Inspection, n uint32) {
+	if look, ok := is.w.leases.Look(n); ok && look.IsStream {
+		is.inspectLease(in, n, 0)
+	}
+}
+
+func (is *inspector) inspectLease(in *Inspection, n uint32, conn loop.ConnID) {
+	look, ok := is.w.leases.Look(n)
+	if !ok {
 		return
 	}
-	o := is.w.origins.At(i)
-	if o.isStream() != (in.Subject == Streams) || o.state == originClosing || is.w.legs.isOver(&o.leg) {
-		return
-	}
-	cl := is.w.clusters[o.cluster].Shared
+	cl := is.w.clusters[look.Cluster].Shared
 	r := Inspected{
-		State: originStates[o.state], Conn: is.w.legs.carrier(&o.leg), ToOrigin: true, Listener: -1,
-		Upstream: cl.Name(), Endpoint: cl.Endpoints()[o.endpoint].Address, Requests: o.uses, Queued: is.w.legs.queued(&o.leg),
+		State: look.State, Conn: conn, ToOrigin: true, Listener: -1,
+		Upstream: cl.Name(), Endpoint: cl.Endpoints()[look.Endpoint].Address, Requests: look.Uses,
+		HTTP2: look.IsStream,
 	}
-	is.number(&r, &o.leg)
-	if o.state == originBusy || o.state == originTunnel { // one that moves to another loop may name what has ended
-		r.Open = 1
-		r.Route = is.routeOf(is.w.xs.At(o.x))
+	if look.IsHeld {
+		o := is.w.origins.At(n)
+		if o.state == originClosing || is.w.legs.isOver(&o.leg) {
+			return
+		}
+		r.State, r.Conn, r.Queued = originStates[o.state], is.w.legs.carrier(&o.leg), is.w.legs.queued(&o.leg)
+		r.Stream = is.w.legs.numberOf(&o.leg)
+		if o.state == originBusy || o.state == originTunnel {
+			r.Open = 1
+			r.Route = is.routeOf(is.w.xs.At(o.x))
+		}
 	}
+	r.Secure = r.Conn != 0 && is.l.IsSecure(r.Conn)
 	in.Rows = append(in.Rows, r)
 }
 
 var originStates = [...]string{
-	originConnecting: "connecting", originIdle: "idle", originBusy: "request", originTunnel: "tunnel",
-	originExporting: "moves to another loop", originLinger: "lingers", originClosing: "closing",
+	originConnecting: "connecting", originBusy: "request", originTunnel: "tunnel", originLinger: "lingers", originClosing: "closing",
 }
 
 // number says of what connection and stream g is.

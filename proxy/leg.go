@@ -556,15 +556,3 @@ func (lg *legs) detach(x *exchange, o *origin, reusable bool) {
 	}
 	lg.w.origins.giveBack(x, o, reusable)
 }
-
-// connectTimeout: an origin has not been connected to in time, or no connection has had
-// room for it.
-func (lg *legs) connectTimeout(o *origin) {
-	if o.stream != 0 {
-		x := lg.w.xs.At(o.x)
-		lg.m.QueueTimeouts++
-		lg.w.failExchange(lg.w.clients.At(x.client), x, lg.w.noConnection(x, &faultQueueTimeout))
-		return
-	}
-	lg.w.origins.dialFailed(o, &faultConnectTimeout)
-}

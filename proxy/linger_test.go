@@ -90,9 +90,9 @@ func TestLingeringOriginThatHasTakenAll(t *testing.T) {
 		t.Fatalf("state %d, flags %b", o.state, o.flags)
 	}
 	from := s.world.Now()
-	s.until(lingerNs, func() bool { readAll(origin); return s.w.origins.Len() == 0 })
-	if took := s.world.Now() - from; s.w.origins.Len() != 0 || took > lingerNs/10 {
-		t.Errorf("%d origins are left after %d ms", s.w.origins.Len(), took/1e6)
+	s.until(lingerNs, func() bool { readAll(origin); return s.w.leases.Len() == 0 })
+	if took := s.world.Now() - from; s.w.leases.Len() != 0 || took > lingerNs/10 {
+		t.Errorf("%d origins are left after %d ms", s.w.leases.Len(), took/1e6)
 	}
 }
 

@@ -8,31 +8,28 @@ import (
 	"zproxy/metrics"
 	"zproxy/numa"
 	"zproxy/proto/http2"
+	"zproxy/proxy/origins"
 	"zproxy/proxy/snapshot"
 	"zproxy/upstream"
 )
 
-// Kinds of mail between workers, and from the control plane.
+// Kinds of mail between workers, and from the control plane, behind those of leases.
 const (
-	mailAsk      uint32 = 1 + iota // From asks for an idle connection: A cluster and exchange, B endpoint
-	mailHandoff                    // here it is: FD, A as asked, B endpoint and address key
-	mailNone                       // there was none: A as asked
-	mailWake                       // something came free: retry who waits for cluster A
-	mailClient                     // an accepted connection handed over: FD, A listener
-	mailReport                     // Ref is a ReportSink
-	mailLook                       // others wait for cluster A: who holds a connection without moving?
-	mailDrain                      // stop accepting, finish, end; A: whether to wait with the end
-	mailAdopt                      // Ref is a Snapshot, the current one from now on
-	mailListen                     // accept on FD, of listener A
-	mailUnlisten                   // stop accepting on listener A
-	mailResume                     // serve on after mailDrain
-	mailSet                        // Ref is a Settings
-	mailAccept                     // look anew at who waits to be accepted
-	mailInspect                    // Ref is an Inspection
-	mailEnd                        // Ref is an Ending
-	mailTrace                      // Ref is a Trace, or nil
-	mailFailures                   // Ref is a Failures
-	mailFilter                     // Ref is the answer that exchange A waits for, as its passage B
+	mailClient   = origins.MailKinds + iota // an accepted connection handed over: FD, A listener
+	mailReport                              // Ref is a ReportSink
+	mailLook                                // others wait for cluster A: who holds a connection without moving?
+	mailDrain                               // stop accepting, finish, end; A: whether to wait with the end
+	mailAdopt                               // Ref is a Snapshot, the current one from now on
+	mailListen                              // accept on FD, of listener A
+	mailUnlisten                            // stop accepting on listener A
+	mailResume                              // serve on after mailDrain
+	mailSet                                 // Ref is a Settings
+	mailAccept                              // look anew at who waits to be accepted
+	mailInspect                             // Ref is an Inspection
+	mailEnd                                 // Ref is an Ending
+	mailTrace                               // Ref is a Trace, or nil
+	mailFailures                            // Ref is a Failures
+	mailFilter                              // Ref is the answer that exchange A waits for, as its passage B
 )
 
 // Report is one worker's account of itself: copies, owned by the receiver.
@@ -107,18 +104,11 @@ func AskAccept(l *loop.Loop) bool { return l.Post(loop.Mail{Kind: mailAccept}) }
 func (n *Neighbour) HasDrained() bool { return n.drained.Load() }
 
 func (w *Worker) mail(m loop.Mail) {
+	if m.Kind < origins.MailKinds {
+		w.leases.Mail(m)
+		return
+	}
 	switch m.Kind {
-	case mailAsk:
-		w.handoff.give(m)
-	case mailHandoff:
-		w.handoff.receive(m)
-	case mailNone:
-		w.handoff.failed(m)
-	case mailWake:
-		if w.snaps.has(int(m.A)) {
-			w.origins.pools[m.A].Woken()
-			w.origins.freed(int(m.A))
-		}
 	case mailLook:
 		w.wakeBy(w.l.Now() + 1)
 	case mailClient:
@@ -159,13 +149,14 @@ func (w *Worker) mail(m loop.Mail) {
 func (w *Worker) report(sink ReportSink, brief bool) {
 	r := &Report{
 		Index: w.index, Now: w.l.Now(), Loop: w.l.Loop.Stats(), Buf: w.pool.Stats(),
-		Clients: w.clients.Len(), Origins: w.origins.Len(), Exchanges: w.underWay(),
+		Clients: w.clients.Len(), Origins: w.leases.Len(), Exchanges: w.underWay(),
 		UnderWay: w.drain.underWay(),
 	}
 	r.Loop.MailsIn -= w.asked // those that ask for figures are none of them
-	w.m.LackFiles = r.Loop.Lack[loop.LackFiles] + w.origins.dialLack[loop.LackFiles]
-	w.m.LackPorts = r.Loop.Lack[loop.LackPorts] + w.origins.dialLack[loop.LackPorts]
-	w.m.LackMemory = r.Loop.Lack[loop.LackMemory] + w.origins.dialLack[loop.LackMemory]
+	lack := w.leases.Lack()
+	w.m.LackFiles = r.Loop.Lack[loop.LackFiles] + lack[loop.LackFiles]
+	w.m.LackPorts = r.Loop.Lack[loop.LackPorts] + lack[loop.LackPorts]
+	w.m.LackMemory = r.Loop.Lack[loop.LackMemory] + lack[loop.LackMemory]
 	r.Short = Shortages{
 		Files: w.m.LackFiles, Ports: w.m.LackPorts, Memory: w.m.LackMemory,
 		Blocks: r.Buf.Exhausted, Connections: r.Loop.Refused,
@@ -187,7 +178,7 @@ func (w *Worker) report(sink ReportSink, brief bool) {
 		if cl == nil {
 			continue
 		}
-		p := PoolReport{Cluster: cl.Shared, Stats: w.origins.pools[id].Stats()}
+		p := PoolReport{Cluster: cl.Shared, Stats: w.leases.Pool(id).Stats()}
 		if cl.H2 {
 			p.HTTP2 = make([]Sessions, len(cl.Shared.Endpoints()))
 		}

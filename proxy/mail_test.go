@@ -53,7 +53,7 @@ func TestFullMailboxHoldsUpNobodyElse(t *testing.T) {
 	w.handoff.unposted = make([]int, len(peers))
 	for peers[1].Loop.Post(loop.Mail{}) {
 	}
-	deliver := func(to int, a uint64) { w.handoff.deliver(to, loop.Mail{Kind: mailWake, A: a}) }
+	deliver := func(to int, a uint64) { w.handoff.deliver(to, loop.Mail{Kind: mailLook, A: a}) }
 	deliver(1, 10)
 	deliver(2, 20)
 	deliver(1, 11)

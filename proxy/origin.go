@@ -1,331 +1,269 @@
 package proxy
 
 import (
-	"golang.org/x/sys/unix"
-
 	"zproxy/internal/slab"
 	"zproxy/loop"
 	"zproxy/proto"
 	"zproxy/proto/http2"
-	"zproxy/upstream"
+	"zproxy/proxy/origins"
 )
 
 type originState uint8
 
 const (
-	originConnecting originState = iota
-	originIdle                   // in its pool
-	originBusy                   // carries an exchange
+	originConnecting originState = iota // its lease is still to come
+	originBusy                          // carries an exchange
 	originTunnel
-	originExporting // leaves for a neighbour
-	originLinger    // write side closed: discard until the origin closes too
-	originClosing
+	originLinger  // write side closed: discard until the origin closes too
+	originClosing // its lease is over, or was given back
 )
 
 const (
-	originDirty     = 1 << iota // bytes behind the response: never reused
-	originPaused                // reading is suspended
-	originEOF                   // the origin closed its write side
-	originUncounted             // its slot in the cap has been given back
-	originUnsent                // nothing of its request has left yet
-	originHasty                 // its deadline is that of a try
-	originPatient               // no other origin is tried instead when it takes longer than that
+	originDirty   = 1 << iota // bytes behind the response: never reused
+	originPaused              // reading is suspended
+	originEOF                 // the origin closed its write side
+	originUnsent              // nothing of its request has left yet
+	originHasty               // its deadline is that of a try
+	originPatient             // no other origin is tried instead when it takes longer than that
+	originStale               // its connection had served before, and may be dead
 )
 
-// origin is one connection to an endpoint, or one stream of one. Pointer-free.
+// origin is the side of an exchange that faces an endpoint: what there is to know of a
+// lease as long as it is held. Pointer-free.
 type origin struct {
 	leg
-	uses     uint32
-	self     uint32 // its index
-	addr     uint32 // key of the address it is connected to
-	cluster  uint16
-	endpoint uint16
-	exportTo uint16 // loop that asked for this connection
-	state    originState
-	flags    uint8
+	lease uint32 // its number, and the place it has
+	state originState
+	flags uint8
 }
 
-// origins are a worker's connections to endpoints, its share of their pools, and what
-// it knows of them.
-type origins struct {
+// originLegs are a worker's origins, by the numbers of their leases.
+type originLegs struct {
 	part
-	slab.Slab[origin]
-	pools    []*upstream.Pool       // by cluster
-	remotes  [][]remoteSet          // by cluster and endpoint
-	refusals []*proto.Fault         // by cluster: why the last TLS handshake failed that did
-	dialLack [loop.LackCount]uint64 // dials that failed for want of something, by kind
-	ends     []uint32               // by cluster: its changes up to which endDown has looked
-	broken   []BrokenSessions
-	expired  []uint64
-	free     []int    // clusters whose waiters are to be served, see freed
-	isFree   []bool   // by cluster: it is listed there
-	ended    []uint32 // entries of streams that are free at the end of the turn
-	prefaces prefaces
+	slab.Beside[origin]
+	refusals  []*proto.Fault // by cluster: why the last TLS handshake failed that did
+	broken    []BrokenSessions
+	uniqueIDs []uniqueID // by exchange, see noteUniqueID
 }
 
-// open dials; nil when the loop has no room for one more connection.
-func (og *origins) open(r *loop.Remote, key uint32, cluster, endpoint int) (uint32, *origin) {
-	conn := og.connect(r, cluster, endpoint)
-	if conn == 0 {
-		og.m.UpstreamConnectErrors++
-		og.reportDial(cluster, endpoint, key, &faultNoSocket)
-		return 0, nil
-	}
-	oi, o := og.Alloc()
-	o.self, o.addr = oi, key
-	o.cluster, o.endpoint = uint16(cluster), uint16(endpoint)
-	o.conn = conn
-	og.l.SetOwner(conn, ownerOf(ownerOrigin, oi))
-	og.m.UpstreamConnects++
-	og.w.legs.due(&o.leg, og.l.Now()+og.w.clusters[cluster].ConnectNs)
-	return oi, o
+// begin gives the exchange xi the lease that ev tells of.
+func (ol *originLegs) begin(xi uint32, ev *origins.Event) *origin {
+	o := ol.Begin(ev.Lease)
+	o.conn, o.stream, o.x, o.lease = ev.Conn, ev.Stream, xi, ev.Lease
+	x := ol.w.xs.At(xi)
+	x.origin, x.endpoint = ev.Lease, int16(ev.Endpoint)
+	return o
 }
 
-func (og *origins) event(oi uint32, ev *loop.Event) {
-	o := og.At(oi)
+// event handles what the loop says of a lease that is held.
+func (ol *originLegs) event(n uint32, ev *loop.Event) {
+	o := ol.At(n)
 	switch ev.Kind {
 	case loop.Received:
-		og.m.UpstreamBytesIn += uint64(ev.N)
-		og.w.responses.received(oi, o, ev.View)
+		ol.m.UpstreamBytesIn += uint64(ev.N)
+		ol.w.responses.received(o, ev.View)
 	case loop.Spliced:
-		og.m.UpstreamBytesIn += uint64(ev.N)
-		og.w.responses.spliced(o, int(ev.N))
+		ol.m.UpstreamBytesIn += uint64(ev.N)
+		ol.w.responses.spliced(o, int(ev.N))
 	case loop.Sent:
-		og.w.requests.sent(o, ev)
+		ol.w.requests.sent(o, ev)
 	case loop.RecvEnd:
-		og.w.responses.recvEnd(o, ev.Errno)
-	case loop.Connected:
-		og.connected(oi, o, ev.Errno)
+		ol.w.responses.recvEnd(o, ev.Errno)
 	case loop.Timer:
-		og.w.originTimeout(o)
-	case loop.Closed:
-		og.closed(oi, o, ev)
+		ol.w.originTimeout(o)
 	}
 }
 
-func (og *origins) connected(oi uint32, o *origin, errno unix.Errno) {
-	if errno != 0 {
-		og.dialFailed(o, og.connectFault(int(o.cluster), errno))
-		return
+// told handles what leases have come to.
+func (ol *originLegs) told(ev *origins.Event) {
+	switch ev.Kind {
+	case origins.Turn:
+		c, x := ol.waiter(ev.Waiter)
+		ol.w.dispatch(c, x)
+	case origins.Permit:
+		c, x := ol.waiter(ev.Waiter)
+		ol.takeStream(c, x, ev.Endpoint)
+	case origins.Ready:
+		ol.ready(ev)
+	case origins.Failed:
+		ol.failed(ev)
+	case origins.Down:
+		ol.down(ol.At(ev.Lease))
+	case origins.Served:
+		ol.w.wakeBy(ev.At)
+		if ol.w.scarce.mutes[ev.Cluster].Len() > 0 {
+			ol.w.scarce.serveMutes(ev.Cluster)
+		}
+	case origins.Leaving:
+		ol.w.peers[ol.w.index].drained.Store(false) // nobody ends before it has arrived
 	}
-	og.pools[o.cluster].DialOK(og.l.Now(), int(o.endpoint))
-	og.l.Recv(o.conn)
-	if o.x == 0 {
-		og.idle(oi, o)
-		return
-	}
-	x := og.w.xs.At(o.x)
-	took := x.took(og.l.Now())
-	x.connectUs = microseconds(took)
-	og.m.Connect.RecordValue(took)
-	og.w.attach(og.w.clients.At(x.client), x, oi, o)
 }
 
-// idle returns a connection to its pool, or closes it when the pool has
-// no room.
-func (og *origins) idle(oi uint32, o *origin) {
-	o.x, o.state = 0, originIdle
-	og.w.legs.originBulk(o, false)
-	if !og.w.drain.on && og.w.clusters[o.cluster].SendProxy == 0 && og.pools[o.cluster].PutAddr(og.l.Now(), uint64(oi), int(o.endpoint), o.addr) {
-		og.w.legs.due(&o.leg, 0)
-		og.freed(int(o.cluster))
-		return
+// waiter is the exchange xi, which has its turn. Another loop that was asked has answered.
+func (ol *originLegs) waiter(xi uint32) (*client, *exchange) {
+	x := ol.w.xs.At(xi)
+	if x.state == xAsking {
+		x.askedUs = 0
 	}
-	og.close(o)
+	return ol.w.clients.At(x.client), x
 }
 
-// close closes a connection whatever state it is in; its slot is counted back when
-// Closed arrives.
-func (og *origins) close(o *origin) {
+// ready: a lease that was to come is there.
+func (ol *originLegs) ready(ev *origins.Event) {
+	xi := ev.Waiter // of a connection of another loop's
+	if xi == 0 {
+		xi = ol.At(ev.Lease).x
+	}
+	if xi == 0 {
+		return // it was given back
+	}
+	c, x := ol.waiter(xi)
+	if ev.Dialed {
+		ol.m.Connect.RecordValue(x.took(ol.l.Now()))
+	}
+	if ev.Reused {
+		x.flags |= xReused
+	} else {
+		x.connectUs = microseconds(x.took(ol.l.Now()))
+	}
+	ol.w.attach(c, x, ev)
+}
+
+// failed: what an exchange waits for will not come. Nothing of its request has been sent.
+func (ol *originLegs) failed(ev *origins.Event) {
+	o := ol.At(ev.Lease)
+	xi := o.x
+	if xi == 0 {
+		return
+	}
+	o.x, o.state = 0, originClosing
+	x := ol.w.xs.At(xi)
+	x.origin = 0
+	c := ol.w.clients.At(x.client)
+	switch f := ol.fault(ev); ev.Cause {
+	case origins.NoConnect, origins.NoStream:
+		ol.w.failExchange(c, x, f)
+	default:
+		ol.dialAgain(c, x, ev.Endpoint, f)
+	}
+}
+
+// down: active checks have found down what o is connected to.
+func (ol *originLegs) down(o *origin) {
+	if o.x == 0 || o.state != originBusy && o.state != originTunnel {
+		return
+	}
+	x := ol.w.xs.At(o.x)
+	c := ol.w.clients.At(x.client)
+	if o.state == originTunnel {
+		ol.w.tunnels.endTunnel(c, x, faultDown.Reason)
+		return
+	}
+	ol.w.responses.lost(c, x, o, &faultDown)
+}
+
+// close closes a connection whatever state it is in, abort with a reset: what was sent must
+// not pass for whole.
+func (ol *originLegs) close(o *origin) {
 	if o.state != originClosing {
 		o.state = originClosing
-		og.pool.Drop(&o.in)
-		og.l.Close(o.conn)
+		ol.pool.Drop(&o.in)
+		ol.w.leases.Close(o.lease, o.conn)
 	}
 }
 
-// abort closes with a reset: what was sent must not pass for whole.
-func (og *origins) abort(o *origin) {
+func (ol *originLegs) abort(o *origin) {
 	if o.state != originClosing {
 		o.state = originClosing
-		og.pool.Drop(&o.in)
-		og.l.Abort(o.conn)
+		ol.pool.Drop(&o.in)
+		ol.w.leases.Abort(o.lease, o.conn)
 	}
 }
 
-func (og *origins) closed(oi uint32, o *origin, ev *loop.Event) {
-	if o.state == originExporting {
-		og.w.handoff.exportedOrigin(o, int(ev.FD))
-	} else if o.flags&originUncounted == 0 {
-		og.pools[o.cluster].Closed(int(o.endpoint))
+// endStream lets an origin go that is a stream, or waits to be one.
+func (ol *originLegs) endStream(o *origin, code http2.ErrCode) {
+	if o.state != originClosing {
+		o.state = originClosing
+		ol.pool.Drop(&o.in)
+		ol.w.leases.EndStream(o.lease, code)
 	}
-	og.pool.Drop(&o.in)
-	cluster := int(o.cluster)
-	og.Free(oi)
-	og.freed(cluster)
 }
 
 // detach separates the exchange from its origin.
-func (og *origins) detach(x *exchange, reusable bool) {
+func (ol *originLegs) detach(x *exchange, reusable bool) {
 	if x.origin == 0 {
 		return
 	}
-	o := og.At(x.origin)
+	o := ol.At(x.origin)
 	x.origin, o.x = 0, 0
-	og.w.legs.detach(x, o, reusable)
+	ol.w.legs.detach(x, o, reusable)
 }
 
 // giveBack lets a connection go that carried x. A reusable one goes back to the pool, any
 // other is closed, so that a message cut short is seen to be.
-func (og *origins) giveBack(x *exchange, o *origin, reusable bool) {
+func (ol *originLegs) giveBack(x *exchange, o *origin, reusable bool) {
 	switch {
 	case o.state == originConnecting:
-		// The dial goes on; the connection will serve somebody else.
-	case reusable && o.state == originBusy && og.atRest(o):
-		og.w.legs.resumeOrigin(o)
-		og.idle(o.self, o)
-	case o.state == originTunnel && (!og.w.tunnels.BothEnded(x.tunnel) || og.w.legs.queued(&o.leg) > 0):
-		og.abort(o)
+		o.state = originClosing
+		ol.w.leases.Release(o.lease, o.conn) // the dial goes on; the connection will serve somebody else
+	case reusable && o.state == originBusy && ol.atRest(o):
+		ol.w.legs.resumeOrigin(o)
+		o.state = originClosing
+		ol.w.leases.Return(o.lease, o.conn)
+	case o.state == originTunnel && (!ol.w.tunnels.BothEnded(x.tunnel) || ol.w.legs.queued(&o.leg) > 0):
+		ol.abort(o)
 	default:
-		og.close(o)
+		ol.close(o)
 	}
 }
 
 // atRest: the next byte either way belongs to the next exchange. An origin that
 // answers early may have left a body unread, and whatever is behind it.
-func (og *origins) atRest(o *origin) bool {
-	return o.flags&(originDirty|originEOF) == 0 && o.in.Empty() && og.w.legs.queued(&o.leg) == 0
+func (ol *originLegs) atRest(o *origin) bool {
+	return o.flags&(originDirty|originEOF) == 0 && o.in.Empty() && ol.w.legs.queued(&o.leg) == 0
 }
 
-// dropIdle closes a pooled connection that can no longer be used.
-func (og *origins) dropIdle(o *origin) {
-	og.pools[o.cluster].Remove(uint64(o.self), int(o.endpoint))
-	og.close(o)
+// fault is what an exchange is told that gets no connection.
+func (ol *originLegs) fault(ev *origins.Event) *proto.Fault {
+	f := causes[ev.Cause]
+	switch ev.Cause {
+	case origins.Handshake, origins.Certificate:
+		// It is kept, for requests that are told later.
+		if reason := f.Reason + ": " + ol.w.leases.Why(ev.Cluster); ol.refusals[ev.Cluster].Reason != reason {
+			own := *f
+			own.Reason = reason
+			ol.refusals[ev.Cluster] = &own
+		}
+		return ol.refusals[ev.Cluster]
+	case origins.NoHTTP2:
+		ol.refusals[ev.Cluster] = f
+	}
+	return f
 }
 
-// endStream lets an origin go that is a stream, or waits to be one.
-func (og *origins) endStream(o *origin, code http2.ErrCode) {
-	if o.state == originClosing {
-		return
-	}
-	st := og.w.streams.At(o.stream)
-	pending := o.state == originConnecting && st.Waits()
-	o.state = originClosing
-	cluster, endpoint := int(o.cluster), int(o.endpoint)
-	if pending {
-		og.w.groups.of(o).pending.Remove(o.self)
-	} else {
-		og.m.UpstreamStreams--
-	}
-	og.pool.Drop(&o.in)
-	og.w.streams.Close(st, code)
-	og.ended = append(og.ended, o.self)
-	switch {
-	case o.flags&originUncounted != 0:
-	case pending && og.w.groups.connecting(og.w.groups.of(o)):
-		og.w.groups.of(o).orphans++ // what comes of the connection is reported with it
-	default:
-		og.w.groups.returnPermit(cluster, endpoint, o.addr)
-	}
+var causes = [...]*proto.Fault{
+	origins.NoSocket:    &faultNoSocket,
+	origins.NoMemory:    &faultMemory,
+	origins.Unresolved:  &faultUnresolved,
+	origins.NotTaken:    &faultConnectFailed,
+	origins.TimedOut:    &faultConnectTimeout,
+	origins.AcceptQueue: &faultAcceptQueue,
+	origins.Handshake:   &faultOriginHandshake,
+	origins.Certificate: &faultOriginCertificate,
+	origins.NoHTTP2:     &faultNoH2,
+	origins.NoGreeting:  &faultGreeting,
+	origins.NoConnect:   &faultNoConnect,
+	origins.NoStream:    &faultNoEndpoint,
 }
 
-func (og *origins) expireIdle(cluster int, now int64) {
-	og.expired = og.pools[cluster].Expire(now, og.expired[:0])
-	for _, conn := range og.expired {
-		if og.w.clusters[cluster].H2 {
-			og.pools[cluster].Closed(int(conn))
-			continue
-		}
-		og.close(og.At(uint32(conn)))
+// publicReason is what a client hears of f: what is wrong with an origin's certificate is for
+// the log.
+func publicReason(f *proto.Fault) string {
+	switch f.Code {
+	case codeOriginCertificate:
+		return faultOriginCertificate.Reason
+	case codeOriginHandshake:
+		return faultOriginHandshake.Reason
 	}
-}
-
-// prewarm dials what the pool wants in advance. A failure is the endpoint's
-// affair: DialFailed slows the next try down.
-func (og *origins) prewarm(cluster int, now int64) {
-	for {
-		ep, ok := og.pools[cluster].Prewarm(now)
-		if !ok {
-			return
-		}
-		r, key := og.remote(cluster, ep)
-		if r == nil {
-			og.pools[cluster].DialFailed(now, ep)
-			return
-		}
-		if og.w.clusters[cluster].H2 {
-			og.w.groups.warm(cluster, ep)
-			continue
-		}
-		if _, o := og.open(r, key, cluster, ep); o == nil {
-			return
-		}
-	}
-}
-
-// freed notes that something has come free, or may have, that requests for a cluster
-// wait for. They are served at the end of the turn: whatever has set it free, and may
-// be the end of another request, is over then.
-func (og *origins) freed(cluster int) {
-	for len(og.isFree) <= cluster {
-		og.isFree = append(og.isFree, false)
-	}
-	if !og.isFree[cluster] {
-		og.isFree[cluster] = true
-		og.free = append(og.free, cluster)
-	}
-}
-
-// serveFreed serves those who wait for what has come free. What comes free by that
-// has its turn after it.
-func (og *origins) serveFreed() {
-	for n := len(og.free); n > 0; n-- {
-		cluster := og.free[0]
-		og.free = og.free[:copy(og.free, og.free[1:])]
-		og.isFree[cluster] = false
-		if og.w.snaps.has(cluster) {
-			og.serveWaiters(cluster)
-		}
-	}
-}
-
-// serveWaiters lets queued exchanges of a cluster try again, here and, where that
-// is for others first, on another loop.
-func (og *origins) serveWaiters(cluster int) {
-	p := og.pools[cluster]
-	og.serveHere(cluster)
-	for {
-		h, ok := p.Pass(og.l.Now())
-		if !ok {
-			break
-		}
-		if h.Kept {
-			og.w.handoff.export(cluster, h.Endpoint, h.Loop, h.Conn, h.Addr, asked(cluster, 0, 0))
-		} else {
-			og.w.handoff.deliver(h.Loop, loop.Mail{Kind: mailWake, From: int32(og.w.index), A: uint64(cluster)})
-		}
-		og.serveHere(cluster)
-	}
-	if og.w.scarce.mutes[cluster].Len() > 0 {
-		og.w.scarce.serveMutes(cluster)
-	}
-}
-
-// serveHere serves those whose turn it is on this loop.
-func (og *origins) serveHere(cluster int) {
-	p := og.pools[cluster]
-	if p.Waiting() == 0 {
-		return
-	}
-	for {
-		xi, ok := p.NextWaiter(og.l.Now())
-		if !ok {
-			break
-		}
-		x := og.w.xs.At(xi)
-		og.w.dispatch(og.w.clients.At(x.client), x)
-	}
-	if p.Waiting() > 0 {
-		og.w.wakeBy(p.NextDue(og.l.Now()))
-	}
+	return f.Reason
 }

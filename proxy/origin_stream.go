@@ -13,7 +13,7 @@ import (
 func (rs *responses) originStream(se *h2conn.Session, ev *http2.Event, data buf.View) {
 	switch ev.Kind {
 	case http2.EventSettings:
-		rs.w.groups.greeted(se)
+		rs.w.leases.Greeted(se)
 		return
 	case http2.EventGoAway:
 		if ev.Code != http2.ErrNo {

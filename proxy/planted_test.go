@@ -57,8 +57,8 @@ var plantedBugs = []plantedBug{
 		`w.pool.Release(*v)`,
 		`if !planted("leak") || v.Len%64 != 63 { w.pool.Release(*v) }`}}},
 	{name: "slot", does: "a connection that ends is still counted against its cap", patches: []patch{{
-		`} else if o.flags&originUncounted == 0 {`,
-		`} else if o.flags&originUncounted == 0 && !(planted("slot") && o.uses%8 == 7) {`}}},
+		`} else if l.flags&uncounted == 0 {`,
+		`} else if l.flags&uncounted == 0 && !(planted("slot") && l.uses%8 == 7) {`}}},
 	{name: "bound", does: "an origin whose client does not keep up is read on", patches: []patch{{
 		`if o.flags&originPaused == 0 && rs.w.legs.queued(&c.leg) > rs.w.legs.highFor(c) {`,
 		`if o.flags&originPaused == 0 && rs.w.legs.queued(&c.leg) > rs.w.legs.highFor(c) && !planted("bound") {`}}},
@@ -73,8 +73,8 @@ var plantedBugs = []plantedBug{
 		"// RFC 9113 8.1: a message that ends before END_STREAM is incomplete.\n",
 		"if planted(\"end\") { lg.closeAfterFlush(c, linger); return }\n"}}},
 	{name: "leave", does: "a permit for a stream is lost", patches: []patch{{
-		"case o.flags&originUncounted != 0:\n",
-		"case o.flags&originUncounted != 0:\n\tcase planted(\"leave\") && o.uses%8 == 7:\n"}}},
+		"case l.flags&uncounted != 0:\n",
+		"case l.flags&uncounted != 0:\n\tcase planted(\"leave\") && gs.l.Now()/1000%8 == 7:\n"}}},
 	{name: "half", does: "the end of a tunnel's direction does not leave on a stream", patches: []patch{{
 		"case tunnel.Finish:\n",
 		"case tunnel.Finish:\n\t\t\tif o.stream != 0 && ev.Side == tunnel.Origin && planted(\"half\") { break }\n"}}},
@@ -95,14 +95,14 @@ var plantedBugs = []plantedBug{
 		`l.Greeted(cs.l.Peer(conn).Addr())`,
 		`(planted("stranger") || l.Greeted(cs.l.Peer(conn).Addr()))`}}},
 	{name: "unnamed", does: "an origin is told of who has connected, whomever a PROXY header names", patches: []patch{{
-		`source, destination := og.l.Peer(conn), transport.Local(og.l, conn)`,
-		"source, destination := og.l.Peer(conn), transport.Local(og.l, conn)\n\tif planted(\"unnamed\") { source = og.l.Loop.Peer(conn) }"}}},
+		`source, destination := ls.l.Peer(from.Conn), transport.Local(ls.l, from.Conn)`,
+		"source, destination := ls.l.Peer(from.Conn), transport.Local(ls.l, from.Conn)\n\tif planted(\"unnamed\") { source = ls.l.Loop.Peer(from.Conn) }"}}},
 	{name: "shared", does: "a connection that names a client is kept for others", patches: []patch{{
-		`og.w.clusters[o.cluster].SendProxy == 0 && og.pools`,
-		`(og.w.clusters[o.cluster].SendProxy == 0 || planted("shared")) && og.pools`}}},
+		`cl.SendProxy == 0 && cl.pool`,
+		`(cl.SendProxy == 0 || planted("shared")) && cl.pool`}}},
 	{name: "identifier", does: "an origin is told the identifier of another request", patches: []patch{{
 		`u.n = uint8(copy(u.text[:], q.ID()))`,
-		"u.n = uint8(copy(u.text[:], q.ID()))\n\t\tif planted(\"identifier\") && xi > 1 { *u = p.uniqueIDs[xi-1] }"}}},
+		"u.n = uint8(copy(u.text[:], q.ID()))\n\t\tif planted(\"identifier\") && xi > 1 { *u = ol.uniqueIDs[xi-1] }"}}},
 	{name: "sent", does: "what leaves of a PROXY header counts as a part of the request", patches: []patch{{
 		`return ev.N > 0 || t.IsSecure(ev.Conn)`,
 		"if planted(\"sent\") { ev.N += n }\n\t\treturn ev.N > 0 || t.IsSecure(ev.Conn)"}},

@@ -14,7 +14,7 @@ import (
 // responses is the way of a response, from its origin to its client.
 type responses struct{ part }
 
-func (rs *responses) received(oi uint32, o *origin, v buf.View) {
+func (rs *responses) received(o *origin, v buf.View) {
 	switch o.state {
 	case originBusy:
 		x := rs.w.xs.At(o.x)
@@ -40,10 +40,6 @@ func (rs *responses) received(oi uint32, o *origin, v buf.View) {
 		}
 	case originTunnel:
 		rs.w.tunnels.fromOrigin(o, v)
-	case originIdle:
-		// RFC 9112 9.2: unsolicited bytes cannot belong to any request to come.
-		rs.pool.Release(v)
-		rs.w.origins.dropIdle(o)
 	default:
 		rs.pool.Release(v)
 	}
@@ -122,12 +118,12 @@ func (rs *responses) answers(c *client, x *exchange, o *origin, h *proto.Head, v
 	x.firstByteUs = microseconds(took)
 	rs.m.Response.RecordValue(took)
 	if h.Status < 500 {
-		rs.w.origins.pools[o.cluster].ResponseOK(rs.l.Now(), int(o.endpoint))
+		rs.w.leases.Pool(int(x.cluster)).ResponseOK(rs.l.Now(), int(x.endpoint))
 		if x.reqBytes == 0 && x.flags&xRequestDone != 0 {
-			upstream.Took(rs.w.origins.pools[o.cluster], rs.l.Now(), int(o.endpoint), took)
+			upstream.Took(rs.w.leases.Pool(int(x.cluster)), rs.l.Now(), int(x.endpoint), took)
 		}
 	} else {
-		rs.w.clusters[o.cluster].Shared.ServerError(rs.l.Now(), int(o.endpoint))
+		rs.w.clusters[x.cluster].Shared.ServerError(rs.l.Now(), int(x.endpoint))
 	}
 	if h.Status >= 400 && rs.turnsDown(x, o, h) {
 		reusable := x.flags&xRequestGiven != 0 && endsWith(h, v.Len, n, end)
@@ -350,8 +346,6 @@ func (rs *responses) applyBackpressure(c *client, x *exchange, o *origin) {
 func (rs *responses) recvEnd(o *origin, errno unix.Errno) {
 	o.flags |= originEOF
 	switch o.state {
-	case originIdle:
-		rs.w.origins.dropIdle(o)
 	case originBusy:
 		x := rs.w.xs.At(o.x)
 		rs.cut(rs.w.clients.At(x.client), x, o, errno)
@@ -380,7 +374,7 @@ func (rs *responses) cut(c *client, x *exchange, o *origin, errno unix.Errno) {
 		rs.w.failExchange(c, x, f)
 		return
 	}
-	stale, unsent := o.uses > 1, errno != 0 && rs.w.legs.isUnsent(o)
+	stale, unsent := o.flags&originStale != 0, errno != 0 && rs.w.legs.isUnsent(o)
 	if o.in.Empty() && (stale && rs.w.retries.triesStale(x) || !stale && (unsent && rs.w.retries.triesUnsent(x) || rs.w.retries.tries(x, snapshot.OnReset))) {
 		if unsent {
 			rs.w.retries.sendAgain(c, x, o, false)
@@ -390,7 +384,7 @@ func (rs *responses) cut(c *client, x *exchange, o *origin, errno unix.Errno) {
 		return
 	}
 	if !stale {
-		rs.w.origins.pools[o.cluster].ResponseFailed(rs.l.Now(), int(o.endpoint))
+		rs.w.leases.Pool(int(x.cluster)).ResponseFailed(rs.l.Now(), int(x.endpoint))
 	}
 	if x.flags&xStreamReset != 0 {
 		rs.failReset(c, x)

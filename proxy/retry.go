@@ -71,7 +71,7 @@ func (rt *retries) tryAgain(c *client, x *exchange, o *origin, reusable bool) {
 
 // sendAgain gives o up and looks for another origin for the request.
 func (rt *retries) sendAgain(c *client, x *exchange, o *origin, reusable bool) {
-	x.tried = rt.w.clusters[o.cluster].Shared.AddTried(x.tried, int(o.endpoint))
+	x.tried = rt.w.clusters[x.cluster].Shared.AddTried(x.tried, int(x.endpoint))
 	x.flags &^= xHeadGiven | xBodyGiven | xRequestGiven | xOriginDeaf | xReused | xStreamReset
 	rt.m.UpstreamRetries++
 	rt.w.origins.detach(x, reusable)
@@ -88,7 +88,7 @@ func (rs *responses) turnsDown(x *exchange, o *origin, h *proto.Head) bool {
 		return false
 	}
 	if v, ok := h.Get(proto.TokenRetryAfter); ok && string(v) != "0" &&
-		!cl.Shared.HasOther(rs.l.Now(), cl.Shared.AddTried(x.tried, int(o.endpoint))) {
+		!cl.Shared.HasOther(rs.l.Now(), cl.Shared.AddTried(x.tried, int(x.endpoint))) {
 		return false
 	}
 	return rs.w.retries.tries(x, snapshot.OnStatus)

@@ -31,7 +31,7 @@ func (x *exchange) came(c *client) scarce.Request {
 // of a connection, and says so, if connections are short. Who was seen to hold one
 // without moving is to send the request whole, whatever it is.
 func (sc *shortage) lacksContent(c *client, x *exchange) bool {
-	p := sc.w.origins.pools[x.cluster]
+	p := sc.w.leases.Pool(int(x.cluster))
 	if !p.Short() {
 		return false
 	}
@@ -47,7 +47,7 @@ func (sc *shortage) lacksContent(c *client, x *exchange) bool {
 // connection.
 func (sc *shortage) bringsNothing(c *client, x *exchange) bool {
 	r := x.came(c)
-	if !r.Whole && sc.w.origins.pools[x.cluster].IsSlow(sc.l.Now(), sc.asker(c, x).Addr) {
+	if !r.Whole && sc.w.leases.Pool(int(x.cluster)).IsSlow(sc.l.Now(), sc.asker(c, x).Addr) {
 		return x.backlog.Bytes() < scarce.Enough(c.whole(), sc.w.memory.High)
 	}
 	return r.BringsNothing()
@@ -76,7 +76,7 @@ func (sc *shortage) waitsMute(c *client, x *exchange) bool {
 	if !sc.mute(c, x) || sc.l.Now() >= sc.muteUntil(x) {
 		return false
 	}
-	sc.w.origins.pools[x.cluster].RemoveWaiter(c.x)
+	sc.w.leases.Pool(int(x.cluster)).RemoveWaiter(c.x)
 	sc.w.clusters[x.cluster].Shared.Mute(1)
 	sc.mutes[x.cluster].Push(sc.l.Now(), c.x, sc.asker(c, x))
 	x.flags |= xContentWaits
@@ -112,7 +112,7 @@ func (sc *shortage) serveMutes(cluster int) {
 			break
 		}
 		x := sc.w.xs.At(xi)
-		if sc.short(cluster) && sc.l.Now() < sc.muteUntil(x) {
+		if sc.w.leases.Short(cluster) && sc.l.Now() < sc.muteUntil(x) {
 			break
 		}
 		q.Pop(sc.l.Now())
@@ -124,19 +124,6 @@ func (sc *shortage) serveMutes(cluster int) {
 		sc.w.wakeBy(sc.l.Now() + scarce.LookEveryNs)
 	}
 	sc.servesMutes = false
-}
-
-// short is Pool.Short, and so where few streams are left at every endpoint.
-func (sc *shortage) short(cluster int) bool {
-	if sc.w.origins.pools[cluster].Short() || !sc.w.clusters[cluster].H2 {
-		return sc.w.origins.pools[cluster].Short()
-	}
-	for ep := range sc.w.groups.all[cluster] {
-		if !sc.w.groups.fewLeft(&sc.w.groups.all[cluster][ep]) {
-			return false
-		}
-	}
-	return true
 }
 
 // contentCame looks for a connection for an exchange that waited for content.
@@ -165,12 +152,7 @@ func (sc *shortage) press(cluster int) {
 // look takes connections from exchanges that hold them without moving, as many as
 // others wait for.
 func (sc *shortage) look(cluster int, now int64) {
-	waiting := sc.w.clusters[cluster].Shared.Waiting() + sc.w.clusters[cluster].Shared.Mutes()
-	for ep := range sc.w.groups.all[cluster] {
-		if g := &sc.w.groups.all[cluster][ep]; sc.w.groups.full(g) {
-			waiting += g.pending.Len()
-		}
-	}
+	waiting := sc.w.clusters[cluster].Shared.Waiting() + sc.w.clusters[cluster].Shared.Mutes() + sc.w.leases.Crowd(cluster)
 	if waiting == 0 {
 		return
 	}
@@ -226,7 +208,7 @@ func (sc *shortage) evict(c *client, x *exchange, now int64) {
 		sc.w.failExchange(c, x, &faultNotTaken)
 		return
 	}
-	sc.w.origins.pools[x.cluster].Slow(now, sc.asker(c, x).Addr)
+	sc.w.leases.Pool(int(x.cluster)).Slow(now, sc.asker(c, x).Addr)
 	sc.m.Timeouts408++
 	sc.w.failExchange(c, x, &faultStalled)
 }

@@ -51,7 +51,7 @@ func TestNoSocketForTheOrigin(t *testing.T) {
 		unix.Write(s.origin, []byte(okResponse))
 		s.read(s.client, b)
 		unix.Shutdown(s.origin, unix.SHUT_RDWR)
-		for s.w.origins.Len() > 0 {
+		for s.w.leases.Len() > 0 {
 			s.turn()
 		}
 		restore := noDescriptors(t)

@@ -47,13 +47,12 @@ func (s *simulation) checkWorker(w *simWorker) {
 	if busy != w.xs.Len() {
 		s.fail("%d exchanges, %d of them with clients", w.xs.Len(), busy)
 	}
-	for i, left := uint32(1), w.origins.Len(); left > 0; i++ {
-		if !w.origins.Live(i) {
+	for i := uint32(1); i <= uint32(w.leases.Cap()); i++ {
+		if !w.leases.IsHeld(i) {
 			continue
 		}
-		left--
 		o := w.origins.At(i)
-		if o.x != 0 && o.state != originExporting && (!w.xs.Live(o.x) || w.xs.At(o.x).origin != i) {
+		if o.x != 0 && (!w.xs.Live(o.x) || w.xs.At(o.x).origin != i) {
 			s.fail("origin %d in state %d has exchange %d, which is not its own", i, o.state, o.x)
 		}
 		if n := w.legs.queued(&o.leg); n > high+slack {
@@ -79,9 +78,11 @@ func (s *simulation) checkWorker(w *simWorker) {
 func (s *simulation) checkRest() {
 	for i, w := range s.workers {
 		st, waiting := w.l.Stats(), 0
-		for _, p := range w.origins.pools {
-			if p != nil {
-				waiting += p.Waiting()
+		idle := 0
+		for id := range w.clusters {
+			if w.leases.Has(id) {
+				waiting += w.leases.Pool(id).Waiting()
+				idle += w.leases.CountOf(id).Idle
 			}
 		}
 		s.checkSwapped(i, w)
@@ -94,7 +95,7 @@ func (s *simulation) checkRest() {
 			got, want int
 		}{
 			{"blocks", w.pool.InUse(), blocks}, {"clients", w.clients.Len(), 0}, {"exchanges", w.xs.Len(), 0},
-			{"timers", st.Timers, 1}, {"connections", st.Conns, w.origins.Len() + sessions}, {"runnable", len(w.clients.runnable), 0},
+			{"timers", st.Timers, 1}, {"connections", st.Conns, w.leases.Len() + sessions}, {"runnable", len(w.clients.runnable), 0},
 			{"client gauge", int(w.metrics.ClientConns), 0}, {"tunnels gauge", int(w.metrics.Tunnels), 0},
 			{"WebSocket gauge", int(w.metrics.WebSockets), 0}, {"tunnels", w.tunnels.Len(), 0},
 			{"waiting", waiting, 0}, {"clients on their way to it", int(w.peers[i].coming.Load()), 0},
@@ -103,11 +104,8 @@ func (s *simulation) checkRest() {
 				s.fail("at rest loop %d has %d %s, want %d", i, x.got, x.what, x.want)
 			}
 		}
-		for i := uint32(1); i <= uint32(w.origins.Cap()); i++ {
-			// (Prewarming goes on.)
-			if w.origins.Live(i) && w.origins.At(i).state != originIdle && s.prewarm == 0 {
-				s.fail("at rest origin %d is in state %d", i, w.origins.At(i).state)
-			}
+		if n := w.leases.Len(); n != idle && s.prewarm == 0 { // (prewarming goes on)
+			s.fail("at rest %d of %d connections to origins are idle", idle, n)
 		}
 	}
 	s.checkPermits()
@@ -118,11 +116,11 @@ func (s *simulation) checkRest() {
 	// What is open is what the loops have, and no slot of a cap is lost.
 	open, have := s.openSlots(), 0
 	for _, w := range s.workers {
-		have += w.origins.Len()
-		for i := uint32(1); i <= uint32(w.origins.Cap()) && s.prewarm > 0; i++ {
-			// One that prewarming could not connect has given its slot back, and is about to be gone.
-			if w.origins.Live(i) && w.origins.At(i).state == originClosing && w.origins.At(i).flags&originUncounted != 0 {
-				have--
+		have += w.leases.Len()
+		for id := range w.clusters {
+			if w.leases.Has(id) && s.prewarm > 0 {
+				// One that prewarming could not connect has given its slot back, and is about to be gone.
+				have -= w.leases.CountOf(id).Uncounted
 			}
 		}
 	}

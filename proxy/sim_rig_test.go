@@ -538,6 +538,9 @@ func (w *simWorker) owner(ev *loop.Event) string {
 		c := w.clients.At(i)
 		return fmt.Sprintf("client %d in state %d, exchange %d", i, c.state, c.x)
 	case ownerOrigin:
+		if !w.leases.IsHeld(i) {
+			return fmt.Sprintf("lease %d", i)
+		}
 		o := w.origins.At(i)
 		return fmt.Sprintf("origin %d in state %d, exchange %d", i, o.state, o.x)
 	case ownerSession:

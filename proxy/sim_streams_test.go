@@ -12,7 +12,7 @@ import (
 // checkStreams holds what must be true of HTTP/2 between any two turns: which
 // stream of a session is whose, and that all that ended has been cleared away.
 func (s *simulation) checkStreams(w *simWorker) {
-	if n := len(w.clients.ended) + len(w.origins.ended); n != 0 {
+	if n := len(w.clients.ended); n != 0 {
 		s.fail("%d entries of streams that ended are still there", n)
 	}
 	toOrigins := 0
@@ -23,7 +23,9 @@ func (s *simulation) checkStreams(w *simWorker) {
 		s.fail("%d sessions to origins are counted, %d are there", n, toOrigins)
 	}
 	s.checkSides(w)
-	s.checkGroups(w)
+	if what := w.leases.Broken(); what != "" {
+		s.fail("leases: %s", what)
+	}
 }
 
 // checkSides: each stream is the side of one exchange, or on its way out.
@@ -44,9 +46,9 @@ func (s *simulation) checkSides(w *simWorker) {
 			}
 		} else {
 			origins++
-			if !w.origins.Live(st.Side) || w.origins.At(st.Side).stream != i {
+			if o := w.origins.At(st.Side); o.stream != i {
 				s.fail("stream %d is origin %d's, which it is not", i, st.Side)
-			} else if w.origins.At(st.Side).state == originConnecting {
+			} else if o.state == originConnecting {
 				waiting++
 			}
 		}
@@ -88,53 +90,6 @@ func (s *simulation) slack(w *simWorker) int {
 	return n
 }
 
-// checkGroups: whoever waits for a stream waits in the group of its endpoint,
-// and a group's sessions are those that take streams.
-func (s *simulation) checkGroups(w *simWorker) {
-	for id, cl := range w.clusters {
-		if cl != nil {
-			s.checkGroupsOf(w, id)
-		}
-	}
-}
-
-func (s *simulation) checkGroupsOf(w *simWorker, cluster int) {
-	var ending uint64 // endpoints with a session whose end makes the group look again
-	for se := range w.h2.Each() {
-		if se.Role == http2.Client && se.IsOver() && int(se.Cluster) == cluster {
-			ending |= 1 << se.Endpoint
-		}
-	}
-	for endpoint := range w.groups.all[cluster] {
-		g := &w.groups.all[cluster][endpoint]
-		waiting := 0
-		for oi, left := uint32(1), w.origins.Len(); left > 0; oi++ {
-			if !w.origins.Live(oi) {
-				continue
-			}
-			left--
-			o := w.origins.At(oi)
-			if waits := o.state == originConnecting && o.stream != 0 && w.streams.At(o.stream).Waits() && int(o.cluster) == cluster && int(o.endpoint) == endpoint; waits != g.pending.Has(oi) {
-				s.fail("origin %d in state %d waits for a stream at endpoint %d: %v, want %v", oi, o.state, endpoint, !waits, waits)
-			} else if waits {
-				waiting++
-			}
-		}
-		if waiting != g.pending.Len() {
-			s.fail("%d exchanges wait for a stream at endpoint %d, %d of them are there", g.pending.Len(), endpoint, waiting)
-		}
-		if g.pending.Len()+g.orphans > 0 && len(g.sessions) == 0 && ending>>endpoint&1 == 0 {
-			s.fail("%d exchanges wait for a connection to endpoint %d, and none is opened", g.pending.Len()+g.orphans, endpoint)
-		}
-		for _, i := range g.sessions {
-			se := w.h2.At(i)
-			if se == nil || se.Role != http2.Client || int(se.Endpoint) != endpoint || !se.Opens() && !se.IsOpen() {
-				s.fail("session %d gets streams for endpoint %d, and should not", i, endpoint)
-			}
-		}
-	}
-}
-
 // checkPermits: every permit for a stream is somewhere, and none is in
 // two places.
 func (s *simulation) checkPermits() {
@@ -146,16 +101,14 @@ func (s *simulation) checkPermits() {
 		if w.drain.done {
 			return // with what it had
 		}
-		held += w.origins.Len()
+		held += w.leases.Len()
 		held += int(w.metrics.UpstreamHandedOver) - int(w.metrics.UpstreamAdopted) // by mail
 		for id, cl := range w.clusters {
 			if cl == nil {
 				continue
 			}
-			held += w.origins.pools[id].Stats().Idle + w.origins.pools[id].Stats().Doomed
-			for i := range w.groups.all[id] {
-				held += w.groups.all[id][i].orphans
-			}
+			p := w.leases.Pool(id).Stats()
+			held += p.Idle + p.Doomed + w.leases.CountOf(id).Orphans
 		}
 	}
 	if open != held {
@@ -179,14 +132,8 @@ func (s *simulation) leaves() string {
 			if cl == nil {
 				continue
 			}
-			origins, orphans := 0, 0
-			for oi := uint32(1); oi <= uint32(w.origins.Cap()); oi++ {
-				origins += bit(w.origins.Live(oi) && int(w.origins.At(oi).cluster) == id)
-			}
-			for _, g := range w.groups.all[id] {
-				orphans += g.orphans
-			}
-			fmt.Fprintf(&b, "; %d (%p): %d with origins, %d idle, %d to be", id, cl.Shared, origins, w.origins.pools[id].Stats().Idle, orphans)
+			n := w.leases.CountOf(id)
+			fmt.Fprintf(&b, "; %d (%p): %d with leases, %d idle, %d to be", id, cl.Shared, n.All, w.leases.Pool(id).Stats().Idle, n.Orphans)
 		}
 	}
 	return b.String()
@@ -206,10 +153,10 @@ func (s *simulation) checkRestStreams(i int, w *simWorker) (sessions int) {
 			s.fail("at rest loop %d has session %d to an origin", i, se.Self)
 		}
 	}
-	for id := range w.groups.all {
-		for endpoint := range w.groups.all[id] {
-			if g := &w.groups.all[id][endpoint]; g.pending.Len()+g.orphans > 0 && s.prewarm == 0 {
-				s.fail("at rest loop %d has %d exchanges and %d leaves that wait for endpoint %d", i, g.pending.Len(), g.orphans, endpoint)
+	for id := range w.clusters {
+		if w.leases.Has(id) && s.prewarm == 0 {
+			if n := w.leases.CountOf(id); n.Awaiting+n.Orphans > 0 {
+				s.fail("at rest loop %d has %d exchanges and %d leaves that wait for endpoints of %d", i, n.Awaiting, n.Orphans, id)
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"zproxy/loop"
 	"zproxy/loop/sim"
 	"zproxy/metrics"
+	"zproxy/proxy/origins"
 )
 
 // slotted is a worker on a real loop with room for so many connections and
@@ -41,7 +42,7 @@ func TestNoRoomForTheTimer(t *testing.T) {
 func TestNoRoomForWhatIsHandedOver(t *testing.T) {
 	for name, mail := range map[string]loop.Mail{
 		"client": {Kind: mailClient},
-		"origin": {Kind: mailHandoff},
+		"origin": {Kind: origins.MailHandoff},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := slotted(t, 1, yaml("127.0.0.1:1", ""))
@@ -58,8 +59,8 @@ func TestNoRoomForWhatIsHandedOver(t *testing.T) {
 			if n, err := unix.Read(ends[1], make([]byte, 1)); n != 0 || err != nil {
 				t.Errorf("it was not closed: read %d, %v", n, err)
 			}
-			if w.clients.Len()+w.origins.Len() != 0 || w.m.ClientConns != 0 {
-				t.Errorf("%d clients and %d origins are kept", w.clients.Len(), w.origins.Len())
+			if w.clients.Len()+w.leases.Len() != 0 || w.m.ClientConns != 0 {
+				t.Errorf("%d clients and %d origins are kept", w.clients.Len(), w.leases.Len())
 			}
 		})
 	}
@@ -92,8 +93,8 @@ func TestNoRoomForTheOrigin(t *testing.T) {
 			if up, why := w.clusters[0].Shared.Endpoints()[0].State(w.l.Now()); !up {
 				t.Errorf("the endpoint is down: %s", why)
 			}
-			if w.xs.Len() != 0 || w.origins.Len() != 0 || w.m.RefusedByReason[codeNoSocket] != 3 {
-				t.Errorf("%d exchanges and %d origins are left, %d refused for want of a socket", w.xs.Len(), w.origins.Len(), w.m.RefusedByReason[codeNoSocket])
+			if w.xs.Len() != 0 || w.leases.Len() != 0 || w.m.RefusedByReason[codeNoSocket] != 3 {
+				t.Errorf("%d exchanges and %d origins are left, %d refused for want of a socket", w.xs.Len(), w.leases.Len(), w.m.RefusedByReason[codeNoSocket])
 			}
 			if err := w.l.Destroy(); err != nil {
 				t.Error(err)

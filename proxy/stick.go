@@ -19,7 +19,7 @@ func (rq *requests) noteStick(i uint32, cluster int32, token []byte) {
 	for int(i) >= len(rq.stickers) {
 		rq.stickers = append(rq.stickers, sticker{})
 	}
-	rq.stickers[i] = sticker{int16(cluster), uint16(upstream.Sticks(rq.w.origins.pools[cluster], token))}
+	rq.stickers[i] = sticker{int16(cluster), uint16(upstream.Sticks(rq.w.leases.Pool(int(cluster)), token))}
 }
 
 // stick is the endpoint, and 1, that x, number i, has a token for; 0: for none. What has gone on to
@@ -41,7 +41,7 @@ func (rq *requests) stuck(c *client, x *exchange) (told forward.Stuck) {
 	if cl.Sticky == nil {
 		return told
 	}
-	p := rq.w.origins.pools[x.cluster]
+	p := rq.w.leases.Pool(int(x.cluster))
 	if s := rq.stick(c.x, x); s != 0 && (s == int(x.endpoint)+1 || upstream.Holds(p, rq.l.Now(), s-1, x.tried)) {
 		return told
 	}

@@ -161,17 +161,17 @@ func (tu *tunnels) over(c *client, x *exchange, o *origin, how tunnel.How, why s
 // linger separates an origin from its exchange, like detach, but
 // lets it have what is queued for it: its write side is closed first and its
 // input discarded.
-func (og *origins) linger(x *exchange, o *origin) {
+func (ol *originLegs) linger(x *exchange, o *origin) {
 	x.origin, o.x = 0, 0
-	og.pool.Drop(&o.in)
-	if og.w.legs.isOver(&o.leg) || o.flags&originEOF != 0 && og.w.legs.queued(&o.leg) == 0 {
-		og.w.legs.closeOrigin(o)
+	ol.pool.Drop(&o.in)
+	if ol.w.legs.isOver(&o.leg) || o.flags&originEOF != 0 && ol.w.legs.queued(&o.leg) == 0 {
+		ol.w.legs.closeOrigin(o)
 		return
 	}
 	o.state = originLinger
-	og.w.legs.finish(&o.leg)
-	og.w.legs.resumeOrigin(o)
-	og.w.legs.due(&o.leg, og.l.Now()+lingerNs)
+	ol.w.legs.finish(&o.leg)
+	ol.w.legs.resumeOrigin(o)
+	ol.w.legs.due(&o.leg, ol.l.Now()+lingerNs)
 }
 
 // restartIdle restarts the idle clock, which runs for both directions at once.

@@ -15,6 +15,7 @@ import (
 	"zproxy/proxy/h2conn"
 	"zproxy/proxy/journal"
 	"zproxy/proxy/memory"
+	"zproxy/proxy/origins"
 	"zproxy/proxy/snapshot"
 	"zproxy/proxy/transport"
 )
@@ -109,9 +110,9 @@ type Worker struct {
 	// Connections.
 	h2      h2conn.Sessions
 	streams h2conn.Streams
+	leases  origins.Leases
 	clients clients
-	origins origins
-	groups  groups
+	origins originLegs
 	handoff handoff
 	legs    legs
 	lines   lines
@@ -159,6 +160,10 @@ func NewWorker(c Config, peers []*Neighbour) *Worker {
 		Transport: g.l, Pool: g.pool, Metrics: g.m, SessionOwner: ownerOf(ownerSession, 0), StreamOwner: ownerOf(ownerStream, 0),
 		Credit: credits(c.MaxBlocks, c.Pool.BlockBytes()), High: memory.HighBytes,
 	})
+	origins.Begin(&w.leases, origins.Config{
+		Transport: g.l, Pool: g.pool, Metrics: g.m, Sessions: &w.h2, Streams: &w.streams,
+		Owner: ownerOf(ownerOrigin, 0), OwnerMask: ownerMask, Nobody: ownerOf(ownerNobody, 0), Loop: w.index,
+	})
 	w.handoff.unposted = make([]int, len(peers))
 	w.heads.begin()
 	w.tunnels.begin()
@@ -185,7 +190,7 @@ func (w *Worker) join(g gear) {
 	w.gear = g
 	p := part{g, w}
 	for _, own := range [...]*part{
-		&w.clients.part, &w.origins.part, &w.groups.part, &w.handoff.part, &w.legs.part, &w.lines.part, &w.frames.part, &w.told.part,
+		&w.clients.part, &w.origins.part, &w.handoff.part, &w.legs.part, &w.lines.part, &w.frames.part, &w.told.part,
 		&w.requests.part, &w.filters.part, &w.responses.part, &w.retries.part, &w.tunnels.part, &w.heads.part, &w.journal.part, &w.watch.part, &w.inspector.part, &w.endings.part,
 		&w.scarce.part, &w.memory.part, &w.drain.part, &w.snaps.part,
 	} {
@@ -259,7 +264,7 @@ func (w *Worker) turn(maxWait time.Duration) error {
 }
 
 func (w *Worker) poll(maxWait time.Duration) error {
-	if len(w.clients.runnable)+len(w.origins.free) > 0 {
+	if len(w.clients.runnable) > 0 || w.leases.HasFreed() {
 		maxWait = 0
 	} else if len(w.handoff.pending) > 0 || w.h2.HasToSend() {
 		maxWait = time.Millisecond
@@ -283,6 +288,7 @@ func (w *Worker) endTurn() {
 	w.freeExchanges()
 	w.told.freeEnded()
 	w.h2.Check()
+	w.leases.Check()
 	if len(w.handoff.pending) > 0 {
 		w.handoff.deliverAgain()
 	}
@@ -297,10 +303,11 @@ const serveRounds = 4
 // has given streams to send.
 func (w *Worker) serveAndFlush() {
 	for range serveRounds {
-		w.origins.serveFreed()
+		w.leases.Serve()
+		w.told.pull()
 		w.h2.Flush()
 		w.told.pull()
-		if len(w.origins.free) == 0 {
+		if !w.leases.HasFreed() {
 			return
 		}
 	}
@@ -323,7 +330,11 @@ func (w *Worker) handle(ev *loop.Event) {
 	case ownerClient:
 		w.clients.event(index, ev)
 	case ownerOrigin:
-		w.origins.event(index, ev)
+		if w.leases.Event(index, ev) {
+			w.origins.event(index, ev)
+		} else {
+			w.told.pull()
+		}
 	case ownerListener:
 		w.clients.listenerEvent(ev, int(index))
 	case ownerWorker:
@@ -364,7 +375,7 @@ func (w *Worker) wake() {
 	}
 	for i, cl := range w.clusters {
 		if cl != nil {
-			w.origins.freed(i)
+			w.leases.Freed(i)
 			w.scarce.look(i, now)
 		}
 	}
@@ -382,12 +393,7 @@ func (w *Worker) housekeeping(now int64) {
 		if cl == nil {
 			continue
 		}
-		w.origins.expireIdle(i, now)
-		w.groups.look(i)
-		w.origins.endDown(i)
-		if !w.drain.on {
-			w.origins.prewarm(i, now)
-		}
+		w.leases.Housekeep(i, now)
 	}
 	w.streams.Retime()
 	w.streams.Trim()

@@ -68,6 +68,7 @@ var layers = map[string]int{
 	"proxy/scarce":   6,
 	"proxy/forward":  10,
 	"proxy/retry":    10,
+	"proxy/origins":  10,
 	"proxy/journal":  11,
 
 	"proxy": 12,
