@@ -93,6 +93,19 @@ func hostFields() []field {
 	}
 }
 
+// lists calls each for every list of filters, and the key that has it.
+func (c *Config) lists(each func(key string, list []Filter)) {
+	each("filters", c.Filters)
+	for i := range c.Hosts {
+		each("hosts["+strconv.Itoa(i)+"].filters", c.Hosts[i].Filters)
+	}
+	for i := range c.Routes {
+		if len(c.Routes[i].Filters) > 0 {
+			each("routes["+strconv.Itoa(i)+"].filters", c.Routes[i].Filters)
+		}
+	}
+}
+
 // verifyFilters checks all lists of filters.
 func (d *decoder) verifyFilters(c *Config, root *yaml.Node) {
 	d.verifyFilterList(c, c.Filters, child(root, "filters"), &path{key: "filters"}, nil)

@@ -15,7 +15,7 @@ type readsFiles interface{ files() []FilterFile }
 
 // FilterFiles are the files of all filters.
 func (c *Config) FilterFiles() (all []FilterFile) {
-	add := func(key string, list []Filter) {
+	c.lists(func(key string, list []Filter) {
 		for i := range list {
 			of, ok := list[i].Settings.(readsFiles)
 			if !ok {
@@ -28,14 +28,7 @@ func (c *Config) FilterFiles() (all []FilterFile) {
 				}
 			}
 		}
-	}
-	add("filters", c.Filters)
-	for i := range c.Hosts {
-		add("hosts["+strconv.Itoa(i)+"].filters", c.Hosts[i].Filters)
-	}
-	for i := range c.Routes {
-		add("routes["+strconv.Itoa(i)+"].filters", c.Routes[i].Filters)
-	}
+	})
 	return all
 }
 

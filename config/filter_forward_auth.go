@@ -77,3 +77,16 @@ func verifyForwardAuth(d *decoder, f *ForwardAuthFilter, at *filterPlace) {
 		at.fail(d, "keep_by", strconv.Itoa(len(f.KeepBy))+" entries with keep: "+f.Keep.String(), "both keep and keep_by, or neither", "an answer that depends on nothing is everybody's")
 	}
 }
+
+// asked are the upstreams that filters ask.
+func (c *Config) asked() map[string]bool {
+	names := map[string]bool{}
+	c.lists(func(_ string, list []Filter) {
+		for i := range list {
+			if f, ok := list[i].Settings.(*ForwardAuthFilter); ok && f != nil {
+				names[f.Upstream] = true
+			}
+		}
+	})
+	return names
+}

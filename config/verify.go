@@ -236,6 +236,9 @@ func (d *decoder) verifyRoutes(c *Config, root *yaml.Node, listeners []string) {
 		d.verifyRoute(&c.Routes[i], n.Content[i], p, names, used, listeners)
 		d.verifyRouteTLS(c, &c.Routes[i], n.Content[i], p)
 	}
+	for name := range c.asked() {
+		used[name] = true
+	}
 	for i := range c.Upstreams {
 		if u := &c.Upstreams[i]; u.Name != "" && !used[u.Name] {
 			d.warn(c, u.Pos, "upstreams."+u.Name, "no route to it", "a route that names it")

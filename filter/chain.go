@@ -31,13 +31,15 @@ type ResponseFilter interface {
 type Class uint8
 
 const (
-	ClassResponse Class = iota // notes what responses get, refusals as well
-	ClassAddress               // decides by the client's address alone
-	ClassKey                   // a credential that is found in a table
-	ClassToken                 // a credential whose signature is verified
-	ClassPassword              // a credential that is hashed at length
-	ClassAsk                   // asks another server
-	ClassWork                  // changes what passes
+	ClassResponse  Class = iota // notes what responses get, refusals as well
+	ClassAddress                // decides by the client's address alone
+	ClassRate                   // limits by what the connection or the head says
+	ClassKey                    // a credential that is found in a table
+	ClassToken                  // a credential whose signature is verified
+	ClassPassword               // a credential that is hashed at length
+	ClassAsk                    // asks another server
+	ClassRateKnown              // limits by who the client has proved to be
+	ClassWork                   // changes what passes
 )
 
 // Step is a filter at its place in a chain.
@@ -133,6 +135,10 @@ func (s *Step) count(q *Request, v Verdict, began int64) Verdict {
 	switch v {
 	case Continue:
 		n.Passed++
+		if q.WouldRefuse {
+			n.WouldReject++
+			q.WouldRefuse = false
+		}
 		q.at++
 		q.waiting = false
 	case Reply:

@@ -29,6 +29,7 @@ type Request struct {
 	TLS    *transport.Session // of the connection, nil: it is in clear
 	Path   []byte             // as it was routed: normalised
 	Params []router.Param     // of the route's path
+	Route  uint64             // the route, the same after a reload
 	ID     []byte             // the identifier of the request, where the chain NeedsID
 	Now    int64              // ns of the loop's clock
 	WallMs int64              // of the wall clock
@@ -51,8 +52,9 @@ type Request struct {
 	Counts []metrics.Filter // by series; nil: of a configuration before, and not counted any more
 	Timed  bool             // this run is measured
 
-	facts    []fact
-	factText []byte
+	WouldRefuse bool // the filter says Continue, and would not where it were for real
+
+	held []hold
 
 	uncounted metrics.Filter
 
@@ -71,8 +73,33 @@ func (q *Request) Begin() {
 	q.Forward.Reset()
 	q.Respond.Reset()
 	q.Status, q.Reason, q.WaitNs = 0, "", int64(MaxWait)
-	q.facts, q.factText, q.User = q.facts[:0], q.factText[:0], nil
+	q.User, q.WouldRefuse = nil, false
 	q.at, q.waiting = 0, false
+}
+
+// Holder gives what a request holds: Release is called when the request has ended, on its loop.
+type Holder interface {
+	Release(slot int32)
+}
+
+type hold struct {
+	by   Holder
+	slot int32
+}
+
+// Hold has by get slot back when q has ended.
+func (q *Request) Hold(by Holder, slot int32) { q.held = append(q.held, hold{by, slot}) }
+
+// Holds says that q has something to give back.
+func (q *Request) Holds() bool { return len(q.held) > 0 }
+
+// Release gives back what q holds.
+func (q *Request) Release() {
+	for i := range q.held {
+		q.held[i].by.Release(q.held[i].slot)
+	}
+	clear(q.held)
+	q.held = q.held[:0]
 }
 
 // Refuse is the verdict Reply with the proxy's page for status, which is at least 400. The access log has the

@@ -6,6 +6,8 @@ type Filter struct {
 	Rejected uint64 // requests that the proxy responded to for it
 	Waited   uint64 // requests that waited for it
 
+	WouldReject uint64 // of those that passed: were it not a dry run
+
 	// Some runs are measured, and stand for all of them.
 	Timed, TimedNs uint64
 }
@@ -25,6 +27,7 @@ func addFilters(sum, from []Filter) []Filter {
 		sum[i].Passed += f.Passed
 		sum[i].Rejected += f.Rejected
 		sum[i].Waited += f.Waited
+		sum[i].WouldReject += f.WouldReject
 		sum[i].Timed += f.Timed
 		sum[i].TimedNs += f.TimedNs
 	}
@@ -43,7 +46,7 @@ func (e *exposition) filters(names []FilterName, all []Filter) {
 		for _, v := range [...]struct {
 			verdict string
 			n       uint64
-		}{{"passed", all[i].Passed}, {"rejected", all[i].Rejected}} {
+		}{{"passed", all[i].Passed - all[i].WouldReject}, {"rejected", all[i].Rejected}, {"dry_run", all[i].WouldReject}} {
 			e.sample(decisions, v.n, Label{"route", names[i].Route}, Label{"filter", names[i].Filter}, Label{"verdict", v.verdict})
 		}
 	}

@@ -57,7 +57,7 @@ func full() *metrics.Snapshot {
 		l.Routes[0].Count(200, 10, 100, 2e6)
 		l.Routes[1].Count(404, 1, 2, 3e9)
 		l.Upstreams[0].Count(200, 10, 100, 2e6)
-		l.Filters = []metrics.Filter{{Passed: 1, Rejected: 2, Waited: 3, Timed: 1, TimedNs: 1e9}}
+		l.Filters = []metrics.Filter{{Passed: 6, WouldReject: 5, Rejected: 2, Waited: 3, Timed: 1, TimedNs: 1e9}}
 		l.ResponsesByClass = [6]uint64{uint64(n), 1, 20, 3, 4, 5}
 		l.RefusedByReason[1], l.RefusedByReason[2], l.RefusedByReason[3], l.RefusedByReason[63] = 11, 12, 13, 14
 		l.WebSocket.CountFrame(1, 1, 100)
@@ -113,6 +113,7 @@ func TestEveryCounterIsShown(t *testing.T) {
 		`zproxy_responses_total{loop="1",class="other"} 1`,
 		`zproxy_filter_requests_total{route="other",filter="ip",verdict="passed"} 2`,
 		`zproxy_filter_requests_total{route="other",filter="ip",verdict="rejected"} 4`,
+		`zproxy_filter_requests_total{route="other",filter="ip",verdict="dry_run"} 10`,
 		`zproxy_filter_waits_total{route="other",filter="ip"} 6`,
 		`zproxy_filter_seconds_total{route="other",filter="ip"} 128`,
 		`zproxy_refused_total{loop="0",reason="bare LF"} 11`,

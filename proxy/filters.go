@@ -11,7 +11,8 @@ import (
 )
 
 // filters runs the chains of routes. A request whose chain has more to do when it has passed, because it waits,
-// because its response or its trailers are to be changed, or because its user is to be logged, has a passage of its own until it ends (xFiltered).
+// because its response or its trailers are to be changed, because its user is to be logged,
+// or because it gives something back at its end, has a passage of its own until it ends (xFiltered).
 type filters struct {
 	part
 	passages []*passage // by exchange
@@ -56,6 +57,7 @@ func (fl *filters) pass(c *client, x *exchange, q *forward.Request, rt *snapshot
 func (fl *filters) meet(c *client, x *exchange, q *forward.Request, p *passage, rt *snapshot.Route) {
 	p.Head, p.Client, p.TLS = q.Head, q.Client, q.TLS
 	p.Peer, p.Scheme = q.Peer.Addr(), q.Peer.Scheme()
+	p.Route = rt.ID()
 	p.Now, p.WallMs, p.Loop = fl.l.Now(), fl.l.WallMs(), fl.w.index
 	if rt.Chain.NeedsID {
 		p.ID = q.ID()
@@ -89,7 +91,7 @@ func (fl *filters) decided(c *client, x *exchange, q *forward.Request, rt *snaps
 	if p.Forward.Any() {
 		fl.change = p.Forward
 	}
-	if rt.Chain.Responds || p.Respond.Any() || p.User != nil || p.Forward.Any() && x.flags&xRequestDone == 0 {
+	if rt.Chain.Responds || p.Respond.Any() || p.User != nil || p.Holds() || p.Forward.Any() && x.flags&xRequestDone == 0 {
 		fl.keep(c, x, p)
 	} else if x.flags&xFiltered == 0 {
 		fl.free = append(fl.free, p)
@@ -122,6 +124,7 @@ func (fl *filters) keep(c *client, x *exchange, p *passage) {
 func (fl *filters) leave(xi uint32) {
 	p := fl.passages[xi]
 	fl.passages[xi] = nil
+	p.Release()
 	fl.free = append(fl.free, p)
 }
 

@@ -41,13 +41,15 @@ func (s *simulation) delaying(snap *snapshot.Snapshot) {
 }
 
 // simDelay says Wait, and goes on some time later. Some tickets are redeemed twice, and, where requests may fail, some
-// never.
+// never. A request holds something while it is there.
 type simDelay struct {
 	s   *simulation
 	rng *rand.Rand
 }
 
 func (f *simDelay) Request(q *filter.Request) filter.Verdict {
+	q.Hold(f, 1)
+	f.s.holds++
 	if f.rng.IntN(3) == 0 {
 		return filter.Continue
 	}
@@ -69,5 +71,8 @@ func (f *simDelay) redeem(ticket filter.Ticket, ns int64) {
 		}
 	})
 }
+
+// Release is filter.Holder.
+func (f *simDelay) Release(slot int32) { f.s.holds -= int(slot) }
 
 func (f *simDelay) Resume(*filter.Request, any) filter.Verdict { return filter.Continue }

@@ -108,6 +108,9 @@ func (s *simulation) checkRest() {
 			s.fail("at rest %d of %d connections to origins are idle", idle, n)
 		}
 	}
+	if s.holds != 0 {
+		s.fail("at rest requests that have ended hold %d of what a filter counts", s.holds)
+	}
 	s.checkPermits()
 	s.checkGreetings()
 	if s.h2c {

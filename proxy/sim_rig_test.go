@@ -41,6 +41,7 @@ type simulation struct {
 	tls     [2]bool // is spoken by clients, by origins
 	turns   int
 	swaps   swaps
+	holds   int // of requests, see simDelay
 	failed  []string
 }
 

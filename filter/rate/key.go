@@ -1,17 +1,17 @@
 package rate
 
 import (
-	"crypto/rand"
 	"encoding/binary"
+	"hash/maphash"
 	"net/netip"
 )
 
+// A Secret is the key of two keyed hashes. Whoever does not know it cannot find
+// two keys that meet in a table.
+type Secret struct{ low, high maphash.Seed }
+
 // NewSecret returns a secret that nobody knows.
-func NewSecret() Secret {
-	var b [16]byte
-	rand.Read(b[:]) // it never fails
-	return Secret{binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(b[8:])}
-}
+func NewSecret() Secret { return Secret{maphash.MakeSeed(), maphash.MakeSeed()} }
 
 // What a part of a key begins with: no two lists of parts are the same bytes.
 const (

@@ -1,6 +1,7 @@
 package rate
 
 import (
+	"hash/maphash"
 	"math"
 	"math/bits"
 	"runtime"
@@ -30,7 +31,7 @@ type Hash struct {
 
 // Hash returns the hash of key.
 func (s Secret) Hash(key []byte) Hash {
-	lo, hi := s.sum(key)
+	lo, hi := maphash.Bytes(s.low, key), maphash.Bytes(s.high, key)
 	return Hash{tag: int64(max(lo, 1)), first: uint32(hi), second: uint32(hi >> 32)}
 }
 

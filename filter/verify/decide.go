@@ -19,7 +19,6 @@ type Identity struct {
 	User   *filter.Name   // gets Verdict.Name; nil: nothing does
 	Fields []*filter.Name // that a verdict may set
 	Strip  []*filter.Name // of credentials, which go no further
-	Fact   string         // that is Verdict.Name for filters behind this one
 }
 
 // Decide makes v what is decided about q.
@@ -49,9 +48,6 @@ func (id *Identity) Decide(q *filter.Request, v *Verdict) filter.Verdict {
 	for i := range v.Fields {
 		f := &v.Fields[i]
 		q.Forward.Add(f.Name, f.Value)
-	}
-	if len(v.Name) > 0 {
-		q.SetFact(id.Fact, v.Name)
 	}
 	return filter.Continue
 }

@@ -7,6 +7,7 @@ import (
 	"zproxy/filter"
 	"zproxy/filter/headers"
 	"zproxy/filter/ip"
+	"zproxy/filter/limit"
 	"zproxy/upstream"
 	"zproxy/variables"
 )
@@ -69,7 +70,7 @@ func (s *Snapshot) compileFilters(c *config.Config, list []config.Filter, place 
 		asks := s.asks(f)
 		if i < len(had) && config.Same(had[i].config, f) && had[i].asks == asks {
 			step = had[i].step
-		} else if step, err = compileFilter(c, f, params, asks); err != nil {
+		} else if step, err = s.compileFilter(c, f, params, asks); err != nil {
 			return nil, fmt.Errorf("%s:%d:%d: %w", c.File, f.Line, f.Col, err)
 		}
 		step.Kind, step.Line = f.Kind, f.Line
@@ -81,10 +82,22 @@ func (s *Snapshot) compileFilters(c *config.Config, list []config.Filter, place 
 
 // compileFilter makes a filter. What can be wrong with its settings config has found, but for what only the package of
 // the filter knows.
-func compileFilter(c *config.Config, f *config.Filter, params []string, asks *upstream.Cluster) (filter.Step, error) {
+func (s *Snapshot) compileFilter(c *config.Config, f *config.Filter, params []string, asks *upstream.Cluster) (filter.Step, error) {
 	switch t := f.Settings.(type) {
 	case *config.IPFilter:
 		return filter.Step{Class: filter.ClassAddress, Text: t.Rules(), Filter: ip.New(t.Allow, t.Deny)}, nil
+	case *config.RateLimit:
+		f, err := limit.NewRate(t, s.loops)
+		if err != nil {
+			return filter.Step{}, err
+		}
+		return filter.Step{Class: f.Key.Class(), Text: t.Rules(), Filter: f}, nil
+	case *config.ConcurrencyLimit:
+		f, err := limit.NewConcurrency(t, s.loops)
+		if err != nil {
+			return filter.Step{}, err
+		}
+		return filter.Step{Class: f.Key.Class(), Text: t.Rules(), Filter: f}, nil
 	case *config.RequestHeaders:
 		changes := headerChanges(&t.HeaderChanges, params)
 		return filter.Step{Class: filter.ClassWork, Text: t.Rules(), Filter: headers.NewRequests(&changes), NeedsID: changes.Uses(variables.FieldRequestID)}, nil

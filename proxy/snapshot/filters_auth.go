@@ -27,9 +27,6 @@ func newWorkers(places, limit int) *verify.Workers {
 	return verify.NewWorkers(places, limit, patience, verify.Late)
 }
 
-// UserFact is what filters know the user as that another filter has found.
-const UserFact = "user"
-
 // kept is how many names and passwords are known.
 const keptPasswords = 10_000
 
@@ -52,7 +49,7 @@ func fieldName(text string) *filter.Name {
 
 // identity is what becomes of requests that are let in.
 func identity(user string, fields, credentials []string, forward bool) verify.Identity {
-	id := verify.Identity{User: fieldName(user), Fields: fieldNames(fields...), Fact: UserFact}
+	id := verify.Identity{User: fieldName(user), Fields: fieldNames(fields...)}
 	if !forward {
 		id.Strip = fieldNames(credentials...)
 	}
@@ -168,7 +165,7 @@ func compileForwardAuth(c *config.Config, t *config.ForwardAuthFilter, of *upstr
 		by, _ := config.ParseCredential(text)
 		cfg.KeyFields = append(cfg.KeyFields, by.Header)
 	}
-	cfg.Identity = verify.Identity{Fields: cfg.Take, Fact: UserFact}
+	cfg.Identity = verify.Identity{Fields: cfg.Take}
 	return filter.Step{Class: filter.ClassAsk, Text: t.Upstream + " for " + t.Path, Filter: forwardauth.New(cfg), Owns: cfg.Take}, nil
 }
 

@@ -273,6 +273,7 @@ func (r *Registry) compile(c *config.Config, before *Snapshot) (*Snapshot, error
 		s.bare[status] = NewResponse(status, "", nil, "")
 	}
 	s.compileSeries(c)
+	s.loops = r.loops
 	if err := s.addFilters(c, before); err != nil {
 		return nil, err
 	}

@@ -51,6 +51,9 @@ type Route struct {
 	MaxStreamNs int64 // from the head of the request to the end of the exchange, 0: no limit
 }
 
+// ID is a number of the route's own that stays from one snapshot to the next.
+func (r *Route) ID() uint64 { return r.id }
+
 func compileRoute(r *config.Route, clusters map[string]int) Route {
 	switch {
 	case r.Respond != nil:

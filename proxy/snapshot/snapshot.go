@@ -29,6 +29,7 @@ func (s *Snapshot) Lost() (names []string) {
 // immutable but for who has it. Clusters and listeners stand at their numbers (see
 // Registry), between which there may be places for none.
 type Snapshot struct {
+	loops      int          // that there are
 	users      atomic.Int32 // loops that have it, or are to get it
 	Listeners  []*Listener
 	order      []int // numbers of listeners, as they stand in the configuration
