@@ -32,13 +32,20 @@ RING := ./proxy ./proxy/transport ./server ./cmd/...
 FUZZTIME ?= 10s
 SOAK     ?= 1h
 
-.PHONY: all build run test test-long waits computes setup vet numa unit loops ring sim e2e interop race soak test-numa fuzz bench profile clean
+.PHONY: all build package run test test-long waits computes setup vet numa unit loops ring sim e2e interop race soak test-numa fuzz bench profile clean
 
 all: build
 
 build:
 	go build -trimpath -buildvcs=false -tags $(TAGS) -pgo $(PROFILE) -ldflags "$(RELEASE)" -o bin/zproxy ./cmd/zproxy
 	go build -trimpath -buildvcs=false -o bin/origin ./bench/origin
+
+# A package for Debian in bin/. Its version is the tag, or before there is one what CHANGELOG.md begins with.
+PACKAGE = $(or $(shell git describe --tags --match 'v*' 2>/dev/null | sed 's/^v//; s/-/+/; s/-/./g'), \
+	$(shell sed -n 's/^\#\# \([0-9.]*\)$$/\1/p' CHANGELOG.md | head -n 1)~git$(shell git log -1 --format=%cd.%h --date=format:%Y%m%d))
+
+package: build
+	scripts/package/deb bin/zproxy "$(strip $(PACKAGE))" bin
 
 run: build
 	bin/zproxy run
