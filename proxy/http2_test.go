@@ -262,9 +262,10 @@ func TestManyAtOnceBetweenVersions(t *testing.T) {
 // A body that ends early is never passed on as whole, whatever either side speaks.
 func TestCutBodiesBetweenVersions(t *testing.T) {
 	t.Parallel()
-	aborted := make(chan error, 1)
+	begun, aborted := make(chan bool, 1), make(chan error, 1)
 	onPairs(t, "", func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == "POST" {
+			begun <- true
 			_, err := io.Copy(io.Discard, r.Body)
 			aborted <- err
 			return
@@ -293,7 +294,11 @@ func TestCutBodiesBetweenVersions(t *testing.T) {
 			close(done)
 		}()
 		feed.Write(make([]byte, 50_000))
-		time.Sleep(20 * time.Millisecond)
+		select {
+		case <-begun:
+		case <-time.After(patience):
+			t.Error("the origin has not got the request")
+		}
 		cancel()
 		feed.CloseWithError(context.Canceled)
 		<-done
