@@ -131,6 +131,7 @@ type Upstream struct {
 	// SendProxyTLVs are what it says besides addresses: "alpn", "authority", "ssl" and "unique_id".
 	SendProxyTLVs []string
 	Endpoints     []Endpoint
+	Subset        Labels    // of the endpoints, which alone are in Endpoints, see Part; nil: it is all of them
 	Discover      *Discover // where endpoints are found; nil: they are those in Endpoints, else there are none in it
 	Room          Room      // of Discover
 	Pool          Pool
@@ -169,6 +170,7 @@ type Endpoint struct {
 	Priority int    // of its tier, the least first
 	Backup   bool   // behind all tiers
 	Zone     string // "": none
+	Labels   Labels // nil: none
 }
 
 // Pool bounds the connections to the endpoints of one upstream.
@@ -198,6 +200,8 @@ type Route struct {
 	// MaxStreamDuration is 0 when there is no limit.
 	MaxStreamDuration time.Duration
 	Upstream          string
+	Subset            Labels  // of the endpoints of Upstream that get the requests; nil: all
+	SubsetFallback    string  // "any", or "none" or ""
 	Split             []Share // instead of Upstream
 	Sticky            *Sticky // nil: each request is split for itself
 	Priority          string  // "high", "normal", "low" or a number, see Urgency

@@ -117,6 +117,8 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 				*v = []Pair{{}}
 			case *map[int]ErrorPage:
 				*v = map[int]ErrorPage{404: {}}
+			case *Labels:
+				*v = Labels{"changed": "yes"}
 			case *Loops:
 				v.N = 77
 			case *uint32:

@@ -235,6 +235,8 @@ func (d *decoder) value(at *yaml.Node, f *field, parent any, p *path) {
 		d.pairs(at, f, f.at(parent).(*[]Pair), p)
 	case kindPages:
 		d.pages(at, f, f.at(parent).(*map[int]ErrorPage), p)
+	case kindLabels:
+		d.labels(at, f, f.at(parent).(*Labels), p)
 	default:
 		d.scalar(at, f, f.at(parent), p)
 	}

@@ -132,6 +132,9 @@ func valueSchema(f *field) object {
 	case kindPages:
 		return object{"anyOf": []any{object{"type": "null"}, object{"type": "object", "additionalProperties": false,
 			"patternProperties": object{"^[45][0-9][0-9]$": object{"type": "string", "minLength": 1}}}}}
+	case kindLabels:
+		return object{"type": "object", "minProperties": 1, "maxProperties": maxLabels, "propertyNames": object{"pattern": patternLabel},
+			"additionalProperties": object{"type": "string", "maxLength": maxLabelBytes}}
 	case kindSection:
 		o := objectSchema(f.fields)
 		if f.atLeast1 != nil {
@@ -330,6 +333,8 @@ func docsValue(f *field) string {
 		return "name: text"
 	case kindPages:
 		return "status: file"
+	case kindLabels:
+		return "name: text"
 	case kindSection:
 		return "section"
 	case kindSections:

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"slices"
 
 	"go.yaml.in/yaml/v3"
@@ -11,6 +12,9 @@ type Share struct {
 	Pos
 	Upstream string
 	Weight   int // against the sum of all
+
+	Subset         Labels // as those of a route
+	SubsetFallback string
 }
 
 // Sticky says by what requests are split that belong together. One of the two is set.
@@ -35,6 +39,10 @@ func splitFields() []field {
 			doc: "Its name."},
 		{key: "weight", kind: kindCount, required: true, max: 1_000_000, at: at(func(s *Share) *int { return &s.Weight }),
 			doc: "Its share of the requests, relative to the sum of all weights. 0: none."},
+		{key: "subset", kind: kindLabels, want: wantLabels, at: at(func(s *Share) *Labels { return &s.Subset }),
+			zero: "all endpoints", doc: docSubset},
+		{key: "subset_fallback", kind: kindEnum, zero: "`none`", enum: []string{"any", "none"}, at: at(func(s *Share) *string { return &s.SubsetFallback }),
+			doc: docSubsetFallback},
 	}
 }
 
@@ -64,8 +72,8 @@ func (d *decoder) verifyTargets(r *Route, n *yaml.Node, p *path, names []string,
 		if s.Upstream != "" {
 			d.verifyUpstream(s.Upstream, child(place, "upstream"), &path{up: at, key: "upstream"}, names, used)
 		}
-		if slices.ContainsFunc(r.Split[:i], func(other Share) bool { return other.Upstream == s.Upstream }) {
-			d.fail(child(place, "upstream"), &path{up: at, key: "upstream"}, quote(s.Upstream)+" a second time", "each upstream once", "")
+		if slices.ContainsFunc(r.Split[:i], func(other Share) bool { return other.Upstream == s.Upstream && maps.Equal(other.Subset, s.Subset) }) {
+			d.fail(child(place, "upstream"), &path{up: at, key: "upstream"}, quote(s.Upstream)+" a second time", "each upstream once, or each subset of it", "")
 		}
 	}
 	if len(r.Split) > 0 && sum == 0 {

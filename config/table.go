@@ -23,6 +23,7 @@ const (
 	kindPrefixes              // *[]netip.Prefix, each entry as elem says
 	kindPairs                 // *[]Pair, a mapping from names, as name says, to texts, as elem says
 	kindPages                 // *map[int]ErrorPage
+	kindLabels                // *Labels
 	kindSection               // a struct: fields
 	kindSections              // a slice of structs: fields, grow
 	kindNamed                 // a slice of structs, a mapping from names in the file: fields, grow
@@ -95,6 +96,7 @@ const (
 	MaxListeners = 256     // in one file
 	MaxUpstreams = 4096    // in one file
 	MaxEndpoints = 4096    // of one upstream
+	MaxSubsets   = 4096    // in one file
 	MaxRoutes    = 1 << 20 // in one file
 	MaxSegments  = 32      // of one route's path
 	MaxParams    = 16      // ":name" and "*tail" segments of one route
@@ -338,7 +340,9 @@ func upstreamFields() []field {
 				{key: "backup", kind: kindBool, def: "false", at: at(func(e *Endpoint) *bool { return &e.Backup }),
 					doc: "Gets requests only when none of the other endpoints is up, or all are full."},
 				{key: "zone", kind: kindText, check: checkZone, want: wantZone, pattern: patternZoneName, at: at(func(e *Endpoint) *string { return &e.Zone }),
-					zero: "none", doc: "The zone that it is in, see `zone` of the process."}}},
+					zero: "none", doc: "The zone that it is in, see `zone` of the process."},
+				{key: "labels", kind: kindLabels, want: wantLabels, at: at(func(e *Endpoint) *Labels { return &e.Labels }),
+					doc: "What is said of it, for routes that choose by that: `{version: v2, stage: canary}`. See [upstreams.md](upstreams.md#subsets)."}}},
 		{key: "discover", kind: kindSection, optional: true, fields: discoverFields(), atLeast1: discoverKinds,
 			at:  at(func(u *Upstream) *Discover { u.Discover = new(Discover); return u.Discover }),
 			doc: "Where the origin servers are found, instead of `endpoints`. They may come and go while the proxy runs: see [discovery.md](discovery.md)."},
@@ -418,6 +422,10 @@ func routeFields() []field {
 				"Once an answer has begun a stream may be as slow as it likes in what the client sends, as long as something passes within `timeouts.idle`: this keeps a trickle from holding a connection for ever."},
 		{key: "upstream", kind: kindText, at: at(func(r *Route) *string { return &r.Upstream }),
 			doc: "Forward to this upstream. A route has exactly one of `upstream`, `split`, `respond` and `redirect`."},
+		{key: "subset", kind: kindLabels, want: wantLabels, at: at(func(r *Route) *Labels { return &r.Subset }),
+			zero: "all endpoints", doc: "With `upstream`: " + docSubset},
+		{key: "subset_fallback", kind: kindEnum, zero: "`none`", enum: []string{"any", "none"}, at: at(func(r *Route) *string { return &r.SubsetFallback }),
+			doc: docSubsetFallback},
 		{key: "split", kind: kindSections, min: 1, max: 64, fields: splitFields(),
 			at:   at(func(r *Route) *[]Share { return &r.Split }),
 			grow: grow(func(s *Share, _ string, pos Pos) { s.Pos = pos }),

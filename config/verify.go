@@ -47,6 +47,7 @@ func (d *decoder) verify(c *Config, root *yaml.Node) {
 	d.verifyZone(c, root)
 	d.verifyRoutes(c, root, listeners)
 	d.verifyFilters(c, root)
+	d.verifySubsets(c, root)
 	d.verifyHTTP2(c, resolve(child(root, "http2")))
 	d.verifyForwarding(c, child(root, "forwarding"))
 	if c.Landlock != nil {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path"
 	"strings"
 	"syscall"
 	"testing"
@@ -172,8 +173,8 @@ func startNumbered(t *testing.T, number int) (addr string) {
 		t.Fatal(err)
 	}
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		switch q.URL.Path {
-		case "/which":
+		switch path.Base(q.URL.Path) {
+		case "which":
 			fmt.Fprint(w, number)
 		default:
 			io.Copy(io.Discard, q.Body)

@@ -12,14 +12,19 @@ const golden = 0x9E3779B9
 
 // upstreamOf is the number of the upstream that a request of rt goes to.
 func (rq *requests) upstreamOf(h *proto.Head, rt *snapshot.Route) int {
-	cluster := rt.Cluster
+	to := &rt.Place
 	if rt.Split != nil {
 		draw, ok := rt.Draw(h)
 		if !ok {
 			rq.drawn += golden
 			draw = rq.drawn
 		}
-		cluster = rt.Target(draw)
+		to = rt.Target(draw)
+	}
+	cluster := to.Cluster
+	if to.Any != 0 && !rq.w.clusters[cluster].Shared.Available(rq.l.Now()) {
+		rq.m.UpstreamFallbacks++
+		cluster = to.Any - 1
 	}
 	if rt.Fallback != 0 && !rq.w.clusters[cluster].Shared.Available(rq.l.Now()) {
 		rq.m.UpstreamFallbacks++
@@ -28,13 +33,13 @@ func (rq *requests) upstreamOf(h *proto.Head, rt *snapshot.Route) int {
 	return cluster
 }
 
-// fallsOver moves x, which got no endpoint and may be sent to one, to the fallback of its route.
+// fallsOver moves x, which got no endpoint and may be sent to one, to what its route falls back to.
 // Its head was written for its upstream: it stays there where another would get another head.
 func (rq *requests) fallsOver(x *exchange) bool {
 	s := rq.w.snapOf(x)
 	rt := &s.Routes[x.route]
-	to := rt.Fallback - 1
-	if to < 0 || to == int(x.cluster) || x.flags&xUpgrade != 0 || !rq.w.snaps.has(to) || rq.w.clusters[to] != s.Clusters[to] {
+	to := rt.Next(int(x.cluster)) - 1
+	if to < 0 || x.flags&xUpgrade != 0 || !rq.w.snaps.has(to) || rq.w.clusters[to] != s.Clusters[to] {
 		return false
 	}
 	now, next := rq.w.clusters[x.cluster], rq.w.clusters[to]

@@ -171,3 +171,71 @@ func TestSplitIsAdopted(t *testing.T) {
 		})
 	})
 }
+
+// Requests of a route with a subset go to its endpoints alone, and to others where it says so and none of them is up: before
+// they are sent anywhere, or when nobody is there after all.
+func TestSubset(t *testing.T) {
+	onAllVersions(t, func(t *testing.T, io loop.IO, v versionPair) {
+		addrs := append(named(t, v, "a", "b", "c"), "127.0.0.1:1")
+		protocol := map[bool]string{false: "http1", true: "h2c"}[v.origin]
+		text := "listeners: [{address: \"127.0.0.1:8080\", protocols: [http1, h2c]}]\nupstreams: {app: {protocol: " + protocol + ", health_check: {}, endpoints: ["
+		for i, addr := range addrs {
+			text += fmt.Sprintf("{address: %q, labels: {v: %s}}, ", addr, []string{"one", "two", "two", "gone"}[i])
+		}
+		text += `]}}
+routes:
+- {path: /one, upstream: app, subset: {v: one}}
+- {path: /two, upstream: app, subset: {v: two}, subset_fallback: any}
+- {path: /gone, upstream: app, subset: {v: gone}, subset_fallback: any}
+- {path: /split, split: [{upstream: app, weight: 3, subset: {v: one}}, {upstream: app, weight: 1, subset: {v: two}}]}
+`
+		r := start(t, io, 1, text, nil)
+		tr := &http.Transport{Protocols: protocols(v.client)}
+		t.Cleanup(tr.CloseIdleConnections)
+		p := &pair{rig: r, base: "http://" + r.addr, client: &http.Client{Transport: tr, Timeout: 2 * patience}}
+		count := func(path string, n int) map[string]int {
+			got := map[string]int{}
+			for range n {
+				resp, body := p.do("POST", path, strings.NewReader("x"), nil)
+				if resp.StatusCode != 200 {
+					body = []byte(resp.Status)
+				}
+				got[string(body)]++
+			}
+			return got
+		}
+		if got := count("/one", 20); got["a"] != 20 {
+			t.Errorf("/one: %v", got)
+		}
+		if got := count("/two", 20); got["b"] != 10 || got["c"] != 10 {
+			t.Errorf("/two: %v", got)
+		}
+		if got := count("/gone", 8); got["a"]+got["b"]+got["c"] != 8 {
+			t.Errorf("/gone: %v", got)
+		}
+		if got := count("/split", 40); got["a"] < 28 || got["a"] > 32 || got["a"]+got["b"]+got["c"] != 40 {
+			t.Errorf("/split: %v", got)
+		}
+		why := "test"
+		for _, c := range r.snap.Upstreams() {
+			for i, e := range c.Endpoints() {
+				c.Checked(i, func(string) bool { return e.Address == addrs[0] || e.Address == addrs[1] }, &why)
+			}
+		}
+		if got := count("/one", 5); got["503 Service Unavailable"] != 5 {
+			t.Errorf("/one without an endpoint: %v", got)
+		}
+		if got := count("/two", 5); got["c"] != 5 {
+			t.Errorf("/two with one endpoint: %v", got)
+		}
+		for _, c := range r.snap.Upstreams() {
+			for i, e := range c.Endpoints() {
+				c.Checked(i, func(string) bool { return e.Address != addrs[0] }, &why)
+			}
+		}
+		if got := count("/two", 5); got["a"] != 5 {
+			t.Errorf("/two without an endpoint: %v", got)
+		}
+		r.settled()
+	})
+}

@@ -108,6 +108,10 @@ var plantedBugs = []plantedBug{
 		"if planted(\"sent\") { ev.N += n }\n\t\treturn ev.N > 0 || t.IsSecure(ev.Conn)"}},
 		test: "TestOnlyThePROXYHeaderWasSent", says: "of them sent again"},
 
+	{name: "subset", does: "requests of a subset go to all endpoints of its upstream", patches: []patch{{
+		"p.Cluster = clusters[of.Key()]\n",
+		"p.Cluster = clusters[of.Key()]\n\tif planted(\"subset\") { p.Cluster = clusters[of.Upstream] }\n"}}},
+
 	{name: "held", does: "who holds memory without moving keeps it", patches: []patch{
 		{`if now < h.at {`, `if now < h.at || planted("held") {`},
 		{`if mm.l.Room(loop.Requests) {`, `if mm.l.Room(loop.Requests) || planted("held") {`},

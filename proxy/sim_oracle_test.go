@@ -55,6 +55,7 @@ func (s *simulation) checkWorker(w *simWorker) {
 		if o.x != 0 && (!w.xs.Live(o.x) || w.xs.At(o.x).origin != i) {
 			s.fail("origin %d in state %d has exchange %d, which is not its own", i, o.state, o.x)
 		}
+		s.subset.check(s, w, o)
 		if n := w.legs.queued(&o.leg); n > high+slack {
 			s.fail("%d bytes wait for origin %d", n, i)
 		}

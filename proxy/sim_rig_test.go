@@ -32,8 +32,9 @@ type simulation struct {
 	logPath string
 	calm    bool
 	text    string // the configuration
-	early   bool   // it is shut down while there are clients
-	high    int    // mark above which a leg is paused, 0: the usual one
+	subset  simSubset
+	early   bool // it is shut down while there are clients
+	high    int  // mark above which a leg is paused, 0: the usual one
 	prewarm int
 	conns   int     // to one endpoint, at most
 	h2c     bool    // is what the origins speak, or h2 where they speak TLS
@@ -186,8 +187,8 @@ func (s *simulation) origins() []string {
 
 func (s *simulation) config(addrs []string, loops int) string {
 	var endpoints []string
-	for _, a := range addrs {
-		endpoints = append(endpoints, fmt.Sprintf("{address: %q, weight: %d}", a, 1+s.pick(3)))
+	for i, a := range addrs {
+		endpoints = append(endpoints, fmt.Sprintf("{address: %q, weight: %d, labels: {half: %s}}", a, 1+s.pick(3), []string{"odd", "even"}[i%2]))
 	}
 	balance := s.balance([]string{"round_robin", "least_conn", "p2c"}[s.pick(3)])
 	s.conns = 1 + s.pick(30)
@@ -210,6 +211,7 @@ func (s *simulation) config(addrs []string, loops int) string {
 		perConn = 1 + s.pick(5)
 	}
 	standby, target := s.standby(strings.Join(endpoints, ", "))
+	target = s.subset.of(s, target, len(addrs))
 	return fmt.Sprintf(`
 listeners: [{address: "%v", protocols: [%s]%s%s}]
 upstreams:

@@ -146,7 +146,7 @@ func (s *simulation) checkSwapped(i int, w *simWorker) {
 	if want := len(s.snap.Resolved()); has != 1 || w.snap != s.snap || clusters != want {
 		s.fail("at rest loop %d has %d snapshots and %d upstreams, want 1 and %d (the newest: %v)", i, has, clusters, want, w.snap == s.snap)
 	}
-	if most := 1 + s.swaps.most; len(w.snaps.all) > most || len(w.clusters) > 2*most {
+	if most := 1 + s.swaps.most; len(w.snaps.all) > most || len(w.clusters) > (2+s.subset.parts)*most {
 		s.fail("loop %d had %d snapshots and %d upstreams at once", i, len(w.snaps.all), len(w.clusters))
 	}
 }

@@ -86,6 +86,7 @@ type simCounts struct {
 	adopted, retries, stale, own uint64
 	fallbacks, denied, limited   uint64
 	removed                      uint64
+	subset                       int // times that requests of a subset were seen at an endpoint
 	sockets, pongs, failed       uint64
 	pairs                        [2][2]int // WebSockets by HTTP/2 of the client and of the origin
 	early, declined, noConnect   int       // WebSockets
@@ -138,6 +139,7 @@ func (c *simCounts) add(s *simulation) {
 	c.keyUpdates += s.run.KeyUpdates
 	c.greeted, c.impostors = c.greeted+s.run.Greeted, c.impostors+s.run.Impostors
 	c.drains += bit(s.early)
+	c.subset += s.subset.seen
 	c.tally.Add(&s.world.Tally)
 	for _, w := range s.workers {
 		c.adopted += w.metrics.UpstreamAdopted
@@ -211,8 +213,8 @@ func (c *simCounts) complete(t *testing.T) {
 		"connects without an answer": w.Silent, "accepts of a connection that was reset": w.Nameless, "leaps of the clock": w.Jumps, "loops without CPU": w.Freezes, "splices": w.Splices, "splices without a pipe": w.NoPipes, "long messages in pieces": w.Gathers, "connections passed on": w.Exports,
 		"operations cancelled under way": w.CancelledInOps, "requests tried again": c.retries, "stale connections": c.stale,
 		"requests that fell back": c.fallbacks, "retries over the budget": c.denied, "requests beyond the limit": c.limited,
-		"exchanges on a route that was removed": c.removed,
-		"WebSockets between HTTP/1 and HTTP/1":  uint64(c.pairs[0][0]), "WebSockets from HTTP/1 to HTTP/2": uint64(c.pairs[0][1]),
+		"exchanges on a route that was removed": c.removed, "requests of a subset": uint64(c.subset),
+		"WebSockets between HTTP/1 and HTTP/1": uint64(c.pairs[0][0]), "WebSockets from HTTP/1 to HTTP/2": uint64(c.pairs[0][1]),
 		"WebSockets from HTTP/2 to HTTP/1": uint64(c.pairs[1][0]), "WebSockets between HTTP/2 and HTTP/2": uint64(c.pairs[1][1]),
 		"WebSockets with early data": uint64(c.early), "WebSockets declined": uint64(c.declined), "WebSockets that no origin takes": uint64(c.noConnect),
 		"other tunnels": uint64(c.tunnels), "100s in an origin's place": c.continues, "streams that linger behind an early answer": uint64(c.lingers),

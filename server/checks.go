@@ -9,6 +9,7 @@ import (
 	"zproxy/config"
 	"zproxy/loop"
 	"zproxy/proxy/snapshot"
+	"zproxy/upstream"
 	"zproxy/upstream/health"
 )
 
@@ -45,6 +46,9 @@ func (c *checks) serve(serves *serving) {
 		if u == nil {
 			continue
 		}
+		if upstream.IsSubset(of) {
+			u = serves.snap.ConfigOf(of)
+		}
 		configs, err := snapshot.OriginTLS(u)
 		if err != nil {
 			continue // which compiling has said
@@ -54,9 +58,9 @@ func (c *checks) serve(serves *serving) {
 	c.Set(uses)
 }
 
-// report tells the log of a change. Of an upstream with a spare it tells once.
+// report tells the log of a change. Of an upstream with a spare, or with subsets, it tells once.
 func (c *checks) report(of health.Change) {
-	if !slices.Contains(c.s.snap().Upstreams(), of.Cluster) {
+	if upstream.IsSubset(of.Cluster) || !slices.Contains(c.s.snap().Upstreams(), of.Cluster) {
 		return
 	}
 	fields := []any{"upstream", of.Cluster.Name(), "endpoint", of.Cluster.Endpoints()[of.Endpoint].Address}

@@ -218,7 +218,7 @@ func (s *Server) ticketKeys() map[string][]byte {
 func weightsSet(s *snapshot.Snapshot) map[string][]upstream.WeightSet {
 	weights := map[string][]upstream.WeightSet{}
 	for _, c := range s.Upstreams() {
-		if list := upstream.WeightsSet(c); len(list) > 0 {
+		if list := upstream.WeightsSet(c); len(list) > 0 && !upstream.IsSubset(c) {
 			weights[c.Name()] = list
 		}
 	}

@@ -128,7 +128,7 @@ func concurrencyOf(upstreams []*upstream.Cluster) (list []metrics.ConcurrencySta
 		}
 		st := a.State()
 		list = append(list, metrics.ConcurrencyState{
-			Upstream: c.Name(), Limit: st.Limit, UnderWay: st.Under, LeastUs: uint64(st.LeastUs), LastUs: uint64(st.LastUs),
+			Upstream: upstream.Title(c), Limit: st.Limit, UnderWay: st.Under, LeastUs: uint64(st.LeastUs), LastUs: uint64(st.LastUs),
 			Samples: st.Samples, Measurements: st.Measurements, Shed: st.Shed[:],
 		})
 	}
@@ -145,7 +145,7 @@ func (s *Server) endpoints(reports []*proxy.Report) []metrics.EndpointState {
 			open := e.Open()
 			up, reason := e.State(reports[0].Now)
 			st := metrics.EndpointState{
-				Upstream: c.Name(), Endpoint: e.Address,
+				Upstream: upstream.Title(c), Endpoint: e.Address,
 				Open: uint64(open), Active: uint64(max(0, open-c.Idle(e.ID))),
 				Failures: e.Failures(), Ejected: e.Ejections(), ResponseUs: e.ResponseTimeUs(), Down: !up, Reason: reason,
 				Broken: brokenOf(reports, c, j), Checks: s.checks.States(c, j),
@@ -176,7 +176,7 @@ func (s *Server) endpoints(reports []*proxy.Report) []metrics.EndpointState {
 func byUpstream(pools []proxy.PoolReport) (rows []poolRow) {
 	at := map[string]int{}
 	for _, p := range pools {
-		name := p.Cluster.Name()
+		name := upstream.Title(p.Cluster)
 		i, ok := at[name]
 		if !ok {
 			i = len(rows)

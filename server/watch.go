@@ -115,8 +115,8 @@ func (w *watcher) report(c *upstream.Cluster, e *upstream.Endpoint) {
 		return // the loops are ending
 	}
 	if up, reason := e.State(reports[0].Now); up {
-		w.s.about("upstream").Info("endpoint is back", "upstream", c.Name(), "endpoint", e.Address)
+		w.s.about("upstream").Info("endpoint is back", "upstream", upstream.Title(c), "endpoint", e.Address)
 	} else {
-		w.s.about("upstream").Warn("endpoint is down", "upstream", c.Name(), "endpoint", e.Address, "reason", reason)
+		w.s.about("upstream").Warn("endpoint is down", "upstream", upstream.Title(c), "endpoint", e.Address, "reason", reason)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"zproxy/admin"
+	"zproxy/upstream"
 )
 
 // SetWeight gives an endpoint of an upstream another weight.
@@ -27,18 +28,25 @@ func setWeight(s *Server, w admin.Weight, state string) error {
 	if s.state.Load() != stateReady {
 		return errEnding
 	}
-	known := false
+	known, set := false, false
+	var why error
 	for _, c := range s.snap().Resolved() {
 		if c.Name() != w.Upstream {
 			continue
 		}
 		known = true
-		if err := c.SetWeight(w.Endpoint, w.Weight); err != nil {
-			return err
+		// Not every subset has the endpoint.
+		if err := c.SetWeight(w.Endpoint, w.Weight); err == nil {
+			set = true
+		} else if why == nil || !upstream.IsSubset(c) {
+			why = err
 		}
 	}
 	if !known {
 		return fmt.Errorf("there is no upstream %q", w.Upstream)
+	}
+	if !set {
+		return why
 	}
 	s.hand.note(w.Upstream, w.Endpoint, state)
 	return nil

@@ -2,7 +2,10 @@ package upstream
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -143,8 +146,23 @@ func ringOrder(self, loops int) []int {
 // Config is what the cluster was built from, defaults filled in.
 func (c *Cluster) Config() Config { return c.cfg }
 
-// Name is the name of the upstream.
+// Name is the name of the upstream, of which the cluster may be a subset.
 func (c *Cluster) Name() string { return c.cfg.Name }
+
+// Title is the name of c, and of a subset its labels: no two of a configuration have the same.
+func Title(c *Cluster) string {
+	if c.cfg.Labels == nil {
+		return c.cfg.Name
+	}
+	var labels []string
+	for _, name := range slices.Sorted(maps.Keys(c.cfg.Labels)) {
+		labels = append(labels, name+"="+c.cfg.Labels[name])
+	}
+	return c.cfg.Name + "[" + strings.Join(labels, ",") + "]"
+}
+
+// IsSubset says that c has only some endpoints of its upstream.
+func IsSubset(c *Cluster) bool { return c.cfg.Labels != nil }
 
 // Endpoints in the order of the configuration. The slice is shared.
 func (c *Cluster) Endpoints() []*Endpoint { return c.eps }

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -90,6 +91,7 @@ type EndpointConfig struct {
 // defaults below; a zero IdleTimeout keeps idle connections for ever.
 type Config struct {
 	Name      string
+	Labels    map[string]string // that all endpoints have, where it is a subset of an upstream; nil: it is all of it
 	Balance   Balance
 	Endpoints []EndpointConfig
 
@@ -142,10 +144,10 @@ func (c *Config) Equal(o *Config) bool {
 	a, b := *c, *o
 	a.setDefaults()
 	b.setDefaults()
-	return a.scalars() == b.scalars() && slices.Equal(a.Endpoints, b.Endpoints)
+	return a.scalars() == b.scalars() && slices.Equal(a.Endpoints, b.Endpoints) && maps.Equal(a.Labels, b.Labels)
 }
 
-// configScalars is Config without its slice, and so comparable. A test goes
+// configScalars is Config without its slice and map, and so comparable. A test goes
 // through the fields of Config lest one be forgotten.
 type configScalars struct {
 	name, zone                                 string

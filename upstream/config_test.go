@@ -34,6 +34,8 @@ func TestEqualSeesEveryField(t *testing.T) {
 			b.Outlier.Panic = 1
 		case reflect.Slice:
 			b.Endpoints[1].Weight = 9
+		case reflect.Map:
+			b.Labels = map[string]string{"version": "v2"}
 		default:
 			t.Fatalf("field %s: a kind this test does not know", name)
 		}

@@ -301,35 +301,48 @@ func (e *explanation) route(i int32, params []router.Param) {
 		e.line("redirect", "%d to %s", r.Redirect.Status, r.Redirect.To)
 		return
 	case r.Split == nil:
-		e.upstream(r.Upstream)
+		e.upstream(r.Upstream, r.Subset, r.SubsetFallback)
 	default:
 		if draw, ok := rt.Draw(&e.h); ok {
-			e.upstream(e.s.Clusters[rt.Target(draw)].Name)
+			to := rt.Target(draw)
+			i := slices.IndexFunc(rt.Split, func(s snapshot.Share) bool { return s.Place == *to })
+			e.upstream(r.Split[i].Upstream, r.Split[i].Subset, r.Split[i].SubsetFallback)
 			break
 		}
 		var shares []string
 		for _, s := range r.Split {
-			shares = append(shares, fmt.Sprintf("%s %d", s.Upstream, s.Weight))
+			shares = append(shares, fmt.Sprintf("%s %d", titleOf(s.Upstream, s.Subset), s.Weight))
 		}
 		e.line("split", "%s", strings.Join(shares, ", "))
 		for _, s := range r.Split {
 			if s.Weight > 0 {
-				e.upstream(s.Upstream)
+				e.upstream(s.Upstream, s.Subset, s.SubsetFallback)
 			}
 		}
 	}
 	if r.Fallback != "" {
 		e.line("fallback", "%s, while that has no endpoint up", r.Fallback)
 		if !slices.ContainsFunc(r.Split, func(share config.Share) bool { return share.Upstream == r.Fallback }) {
-			e.upstream(r.Fallback)
+			e.upstream(r.Fallback, nil, "")
 		}
 	}
 }
 
-func (e *explanation) upstream(name string) {
+// titleOf names an upstream, or a subset of it.
+func titleOf(name string, subset config.Labels) string {
+	if subset == nil {
+		return name
+	}
+	return name + "[" + subset.String() + "]"
+}
+
+func (e *explanation) upstream(name string, subset config.Labels, fallback string) {
 	i := slices.IndexFunc(e.c.Upstreams, func(u config.Upstream) bool { return u.Name == name })
 	u := &e.c.Upstreams[i]
-	text := name + "  " + u.Protocol + ", " + u.Balance
+	if subset != nil {
+		u = u.Part(subset)
+	}
+	text := titleOf(name, subset) + "  " + u.Protocol + ", " + u.Balance
 	if u.HashOn != "" {
 		text += " by " + u.HashOn
 	}
@@ -338,7 +351,14 @@ func (e *explanation) upstream(name string) {
 		e.line("", "%s  weight %d", ep.Address, ep.Weight)
 	}
 	if u.Discover != nil {
-		e.line("", "what is found by %s", u.Discover.Kind())
+		text := u.Discover.Kind()
+		if subset != nil {
+			text += " with " + subset.String()
+		}
+		e.line("", "what is found by %s", text)
+	}
+	if fallback == "any" {
+		e.line("", "all endpoints of %s, while none of these is up", name)
 	}
 }
 

@@ -84,6 +84,34 @@ func TestRoute(t *testing.T) {
 	}
 }
 
+// Of a subset its endpoints are listed, and no others.
+func TestRouteOfSubset(t *testing.T) {
+	file := writeConfig(t, `listeners: [{address: "127.0.0.1:8080"}]
+upstreams:
+  app: {endpoints: [{address: "127.0.0.1:9000", labels: {version: v1}}, {address: "127.0.0.1:9001", labels: {version: v2}}]}
+  found: {discover: {file: {path: list}}}
+routes:
+  - {path: /v2, upstream: app, subset: {version: v2}, subset_fallback: any}
+  - {path: /split, split: [{upstream: app, weight: 9, subset: {version: v1}}, {upstream: app, weight: 1, subset: {version: v2}}], sticky: {cookie: u}}
+  - {path: /found, upstream: found, subset: {version: v2, stage: canary}}
+`)
+	for args, want := range map[string][]string{
+		"GET /v2":    {"upstream  app[version=v2]  http1, round_robin\n            127.0.0.1:9001  weight 1\n            all endpoints of app, while none of these is up\n"},
+		"GET /split": {"split     app[version=v1] 9, app[version=v2] 1\n", "upstream  app[version=v1]  http1, round_robin\n            127.0.0.1:9000  weight 1\n  upstream  app[version=v2]"},
+		"GET /found": {"upstream  found[stage=canary,version=v2]  http1, round_robin\n            what is found by file with stage=canary,version=v2\n"},
+	} {
+		status, out, errOut := command(append([]string{"route", "-c", file}, strings.Fields(args)...)...)
+		for _, w := range want {
+			if status != 0 || !strings.Contains(out, w) {
+				t.Errorf("%s: status %d, lacks %q:\n%s%s", args, status, w, out, errOut)
+			}
+		}
+	}
+	if _, out, _ := command("route", "-c", file, "-H", "Cookie: u=7", "GET", "/split"); strings.Count(out, "  upstream  app[version=v") != 1 {
+		t.Errorf("with a cookie: %s", out)
+	}
+}
+
 // Of many other routes those are listed that come closest.
 func TestRouteListsSome(t *testing.T) {
 	text := "listeners: [{address: \"127.0.0.1:8080\"}]\nroutes:\n"

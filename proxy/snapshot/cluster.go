@@ -32,19 +32,35 @@ func offered(u *config.Upstream) []string {
 	return ALPN([]string{u.Speaks()})
 }
 
-// withSpares lists upstreams, and behind all of them the spares of those that have one.
-func withSpares(upstreams []config.Upstream) (all []*config.Upstream) {
-	for i := range upstreams {
-		all = append(all, &upstreams[i])
+// withSpares lists the upstreams of c, then their subsets that routes name, and behind all of them the spares of
+// those that have one.
+func withSpares(c *config.Config) (all []*config.Upstream) {
+	byName := make(map[string]*config.Upstream, len(c.Upstreams))
+	for i := range c.Upstreams {
+		all = append(all, &c.Upstreams[i])
+		byName[c.Upstreams[i].Name] = &c.Upstreams[i]
 	}
-	for i := range upstreams {
-		if u := upstreams[i]; u.Protocol == "auto" && u.Speaks() == "h2" {
-			u.Agreed, u.Pool.Prewarm = "http1", 0
-			all = append(all, &u)
+	known := map[string]bool{}
+	for i := range c.Routes {
+		for _, s := range c.Routes[i].Subsets() {
+			if key := s.Key(); s.Labels != nil && !known[key] {
+				known[key] = true
+				all = append(all, byName[s.Upstream].Part(s.Labels))
+			}
+		}
+	}
+	for _, u := range all {
+		if u.Protocol == "auto" && u.Speaks() == "h2" {
+			spare := *u
+			spare.Agreed, spare.Pool.Prewarm = "http1", 0
+			all = append(all, &spare)
 		}
 	}
 	return all
 }
+
+// keyOf is that of u, or of the subset it is.
+func keyOf(u *config.Upstream) string { return config.Subset{Upstream: u.Name, Labels: u.Subset}.Key() }
 
 // TakesHeadsOf says that a request whose head was written for other can be sent to c.
 func (c *Cluster) TakesHeadsOf(other *Cluster) bool {
@@ -125,7 +141,7 @@ func compileCluster(u *config.Upstream, loops int, near [][]int) (*Cluster, erro
 		return nil, err
 	}
 	uc := upstream.Config{
-		Name: u.Name, Balance: balance, Anonymous: u.Speaks() != "http1",
+		Name: u.Name, Labels: u.Subset, Balance: balance, Anonymous: u.Speaks() != "http1",
 		MaxConnections: u.Pool.MaxConnections, MaxIdle: u.Pool.MaxIdle,
 		Prewarm: u.Pool.Prewarm, Queue: u.Pool.Queue, MaxRequests: u.Pool.MaxRequests,
 		IdleTimeout: u.Pool.IdleTimeout, QueueTimeout: u.Pool.QueueTimeout,

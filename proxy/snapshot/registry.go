@@ -96,19 +96,20 @@ func Put[T any](list []T, i int, v T) []T {
 	return list
 }
 
-// addClusters gives s its clusters, and says which number each name has.
-func (r *Registry) addClusters(s, before *Snapshot, c *config.Config) (byName map[string]int, err error) {
-	byName = map[string]int{}
-	all := withSpares(c.Upstreams)
+// addClusters gives s its clusters, and says which number each upstream, or subset of one, has by its key.
+func (r *Registry) addClusters(s, before *Snapshot, c *config.Config) (byKey map[string]int, err error) {
+	byKey = map[string]int{}
+	all := withSpares(c)
 	numbers := make([]int, len(all)) // and 1
 	had := make(map[string][]int, len(before.Clusters))
 	for id, old := range before.Clusters {
 		if old != nil {
-			had[old.Name] = append(had[old.Name], id) // a spare has the name of its main one
+			key := keyOf(old.config)
+			had[key] = append(had[key], id) // a spare has the key of its main one
 		}
 	}
 	for i, u := range all {
-		for _, id := range had[u.Name] {
+		for _, id := range had[keyOf(u)] {
 			if old := before.Clusters[id]; config.Same(old.config, u) {
 				s.Clusters, numbers[i] = Put(s.Clusters, id, old), id+1
 			}
@@ -121,23 +122,27 @@ func (r *Registry) addClusters(s, before *Snapshot, c *config.Config) (byName ma
 			if err != nil {
 				return nil, fmt.Errorf("%s:%d: %w", c.File, u.Line, err)
 			}
-			if ids := had[u.Name]; len(ids) > 0 {
+			ids := had[keyOf(u)]
+			if len(ids) == 0 {
+				ids = had[u.Name] // a subset that there was not: weights that were set are those of the upstream
+			}
+			if len(ids) > 0 {
 				cl.Shared.Succeed(before.Clusters[ids[0]].Shared)
 			}
 			id := r.number(HasCluster, s, free)
 			s.Clusters, numbers[i] = Put(s.Clusters, id, cl), id+1
 			free = id + 1
 		}
-		if id, main := byName[u.Name]; main { // u is the spare of what is before it
+		if id, main := byKey[keyOf(u)]; main { // u is the spare of what is before it
 			if cl := s.Clusters[id]; cl.Spare == 0 { // else it is kept, and so is its spare
 				cl.Spare = numbers[i]
 			}
 			s.spares = Put(s.spares, numbers[i]-1, true)
 			continue
 		}
-		byName[u.Name] = numbers[i] - 1
+		byKey[keyOf(u)] = numbers[i] - 1
 	}
-	return byName, nil
+	return byKey, nil
 }
 
 // addListeners gives s its listeners: those of the configuration, which keep their number by
@@ -204,6 +209,16 @@ func (s *Snapshot) Upstreams() (out []*upstream.Cluster) {
 	return out
 }
 
+// ConfigOf is what one of the clusters of s is made from: of a subset with its endpoints alone.
+func (s *Snapshot) ConfigOf(of *upstream.Cluster) *config.Upstream {
+	for _, c := range s.Clusters {
+		if c != nil && c.Shared == of {
+			return c.config
+		}
+	}
+	return nil
+}
+
 // Resolved lists those whose names are to be looked up: the upstreams, and spares of theirs.
 func (s *Snapshot) Resolved() (out []*upstream.Cluster) {
 	for _, c := range s.Clusters {
@@ -254,12 +269,12 @@ func (r *Registry) compile(c *config.Config, before *Snapshot) (*Snapshot, error
 	if err := r.addListeners(s, before, c); err != nil {
 		return nil, err
 	}
-	byName, err := r.addClusters(s, before, c)
+	byKey, err := r.addClusters(s, before, c)
 	if err != nil {
 		return nil, err
 	}
 	for i := range c.Routes {
-		s.Routes = append(s.Routes, compileRoute(&c.Routes[i], byName))
+		s.Routes = append(s.Routes, compileRoute(&c.Routes[i], byKey))
 	}
 	r.identify(s, before)
 	s.keepSockets(before)

@@ -35,7 +35,7 @@ type Route struct {
 	id        uint64        // stays from one snapshot to the next
 	config    *config.Route // it is made from
 	Path      string
-	Cluster   int                 // the number of its upstream
+	Place                         // where its requests go
 	Split     []Share             // more than one instead
 	sticky    *config.Sticky      // of Split: nil: each request for itself
 	Urgency   uint8               // see upstream.Concurrency
@@ -62,7 +62,7 @@ func compileRoute(r *config.Route, clusters map[string]int) Route {
 		return compileRedirect(r)
 	}
 	rt := Route{
-		config: r, Path: r.Path, Cluster: clusters[r.Upstream], Interim: compileInterim(r), WebSocket: plainWebSocket,
+		config: r, Path: r.Path, Place: placeOf(config.Subset{Upstream: r.Upstream, Labels: r.Subset}, r.SubsetFallback, clusters), Interim: compileInterim(r), WebSocket: plainWebSocket,
 		Methods: []byte(strings.Join(r.Methods, ", ")), MaxStreamNs: int64(r.MaxStreamDuration), Urgency: r.Urgency(),
 	}
 	if r.Split != nil {
@@ -95,25 +95,26 @@ func (s *Snapshot) Leads(r *Route, cl *Cluster, endpoint int) bool {
 	if !ok {
 		return false
 	}
-	next, to := &s.Routes[at], -1
-	switch cl.Name {
-	case next.config.Upstream:
-		to = next.Cluster
-	case next.config.Fallback:
-		to = next.Fallback - 1
-	default:
-		i := slices.IndexFunc(next.config.Split, func(share config.Share) bool { return share.Upstream == cl.Name })
-		if i < 0 {
-			return false
-		}
-		to = next.Split[i].Cluster
+	next := &s.Routes[at]
+	if next.Response != nil {
+		return false
 	}
-	if endpoint < 0 || s.Clusters[to] == cl {
+	for _, to := range next.leadsTo() {
+		if s.Clusters[to].Name == cl.Name && s.Clusters[to].has(cl, endpoint) {
+			return true
+		}
+	}
+	return false
+}
+
+// has says that c, which has the name of cl, has an endpoint of it; -1: any.
+func (c *Cluster) has(cl *Cluster, endpoint int) bool {
+	if endpoint < 0 || c == cl {
 		return true
 	}
-	if cl.config.Discover != nil || s.Clusters[to].config.Discover != nil {
+	if cl.config.Discover != nil || c.config.Discover != nil {
 		return true // which endpoints there are is not configured
 	}
 	address := cl.config.Endpoints[endpoint].Address
-	return slices.ContainsFunc(s.Clusters[to].config.Endpoints, func(e config.Endpoint) bool { return e.Address == address })
+	return slices.ContainsFunc(c.config.Endpoints, func(e config.Endpoint) bool { return e.Address == address })
 }

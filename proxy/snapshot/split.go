@@ -12,8 +12,22 @@ import (
 // Share is what an upstream gets of a route's requests: those whose draw is below Below and not
 // below that of the share before.
 type Share struct {
-	Below   uint64 // at most 1<<32
-	Cluster int
+	Below uint64 // at most 1<<32
+	Place
+}
+
+// Place is where requests go: an upstream, or a subset of one.
+type Place struct {
+	Cluster int // its number
+	Any     int // the number, and 1, of the whole upstream, where that takes what a subset with no endpoint up does not; 0: none does
+}
+
+func placeOf(of config.Subset, fallback string, clusters map[string]int) (p Place) {
+	p.Cluster = clusters[of.Key()]
+	if of.Labels != nil && fallback == "any" {
+		p.Any = clusters[of.Upstream] + 1
+	}
+	return p
 }
 
 func compileSplit(shares []config.Share, clusters map[string]int) (list []Share) {
@@ -23,19 +37,56 @@ func compileSplit(shares []config.Share, clusters map[string]int) (list []Share)
 	}
 	for _, s := range shares {
 		upTo += s.Weight
-		list = append(list, Share{uint64(upTo) * (math.MaxUint32 + 1) / uint64(sum), clusters[s.Upstream]})
+		list = append(list, Share{uint64(upTo) * (math.MaxUint32 + 1) / uint64(sum), placeOf(config.Subset{Upstream: s.Upstream, Labels: s.Subset}, s.SubsetFallback, clusters)})
 	}
 	return list
 }
 
-// Target is the number of the upstream of a request, by a number that is drawn for it.
-func (r *Route) Target(draw uint32) int {
+// Target is where a request goes, by a number that is drawn for it.
+func (r *Route) Target(draw uint32) *Place {
 	for i := range r.Split {
 		if uint64(draw) < r.Split[i].Below {
-			return r.Split[i].Cluster
+			return &r.Split[i].Place
 		}
 	}
-	return r.Cluster
+	return &r.Place
+}
+
+// Next is the number, and 1, of the upstream that requests go to when the one with the number cluster has no
+// endpoint up; 0: there is none.
+func (r *Route) Next(cluster int) int {
+	if r.Place.Cluster == cluster && r.Any != 0 {
+		return r.Any
+	}
+	for i := range r.Split {
+		if r.Split[i].Cluster == cluster && r.Split[i].Any != 0 {
+			return r.Split[i].Any
+		}
+	}
+	if r.Fallback == cluster+1 {
+		return 0
+	}
+	return r.Fallback
+}
+
+// leadsTo lists the numbers of all upstreams, and subsets of them, that requests of r may go to.
+func (r *Route) leadsTo() (list []int) {
+	add := func(p Place) {
+		list = append(list, p.Cluster)
+		if p.Any != 0 {
+			list = append(list, p.Any-1)
+		}
+	}
+	if r.Split == nil {
+		add(r.Place)
+	}
+	for i := range r.Split {
+		add(r.Split[i].Place)
+	}
+	if r.Fallback != 0 {
+		list = append(list, r.Fallback-1)
+	}
+	return list
 }
 
 // Draw is the number for the request with head h that requests share which belong together; false:

@@ -184,7 +184,7 @@ func feedFor(t *testing.T, empty string, slots int) *fed {
 		Lacking: func() {},
 	})
 	t.Cleanup(set.Stop)
-	f.feed = &feed{set: set, name: "app", first: make(chan struct{}), wake: make(chan struct{}, 1), cluster: c,
+	f.feed = &feed{set: set, name: "app", first: make(chan struct{}), wake: make(chan struct{}, 1), clusters: []*upstream.Cluster{c},
 		spec: config.Discover{File: &config.DiscoverFile{}, Empty: empty}}
 	set.all.Go(func() { f.run(set.ctx) })
 	return f
@@ -302,6 +302,41 @@ func TestFeedLacks(t *testing.T) {
 	if p.Room(ups); ups[0].Room != was {
 		t.Errorf("where there is room it becomes %+v", ups[0].Room)
 	}
+}
+
+// A subset has the endpoints with its labels, which may come and go, and of those that drain those that would else be none.
+func TestFeedFillsSubsets(t *testing.T) {
+	f := feedFor(t, "keep", 8)
+	sub, err := upstream.NewCluster(upstream.Config{Name: "app", Labels: map[string]string{"v": "b"}, Slots: 8, Queue: 1}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Plan{feeds: []*feed{f.feed}}
+	f.set.Use(p, []*upstream.Cluster{f.c, sub})
+	whole := f.c
+	of := func(labels ...string) {
+		list := at(1, 2, 3)
+		for i, v := range labels {
+			if v != "" {
+				list[i].Labels = map[string]string{"v": v[:1]}
+				list[i].Draining = len(v) > 1
+			}
+		}
+		f.Found(list)
+	}
+	for _, c := range []struct {
+		labels []string
+		want   []int
+	}{
+		{[]string{"a", "b", "b"}, []int{2, 3}}, {[]string{"b", "b", "a"}, []int{1, 2}}, {[]string{"a", "", "a"}, nil},
+		{[]string{"b-", "b", "b"}, []int{2, 3}}, {[]string{"b-", "a", "a"}, []int{1}}, {[]string{"b", "b", "b"}, []int{1, 2, 3}},
+	} {
+		of(c.labels...)
+		f.c = sub
+		f.has(t, c.want...)
+	}
+	f.c = whole
+	f.has(t, 1, 2, 3)
 }
 
 // A source that is the same goes on when another configuration comes.

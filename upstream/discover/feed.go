@@ -20,7 +20,7 @@ const (
 	tellInterval = time.Second
 )
 
-// feed is a source, with what it has found and the cluster that has it.
+// feed is a source, with what it has found and the clusters that have it.
 type feed struct {
 	set    *Set
 	name   string // of the upstream
@@ -29,16 +29,16 @@ type feed struct {
 	first  chan struct{} // closed when the source has told something
 	wake   chan struct{} // there is something to apply
 
-	mu      sync.Mutex // guards what follows, and the changes of clusters
-	fresh   []Endpoint // what was found last, if there is any that is not applied
-	any     bool       // fresh is such
-	list    []Endpoint
-	cluster *upstream.Cluster // that is in force; nil: none yet
-	lacking int
-	heard   time.Time // when the source last worked
-	failing string    // why it does not, "": it does
-	ignored bool      // it says that there are none, and the last ones stay
-	counts  struct{ updates, failures uint64 }
+	mu       sync.Mutex // guards what follows, and the changes of clusters
+	fresh    []Endpoint // what was found last, if there is any that is not applied
+	any      bool       // fresh is such
+	list     []Endpoint
+	clusters []*upstream.Cluster // that are in force: the upstream and its subsets; nil: none yet
+	lacking  int
+	heard    time.Time // when the source last worked
+	failing  string    // why it does not, "": it does
+	ignored  bool      // it says that there are none, and the last ones stay
+	counts   struct{ updates, failures uint64 }
 
 	told struct { // what the log knows
 		at             time.Time
@@ -152,16 +152,20 @@ func (f *feed) apply() {
 	added, removed := difference(f.list, list)
 	f.told.added, f.told.removed = f.told.added+added, f.told.removed+removed
 	f.list = list
-	f.fill(f.cluster)
+	f.fill()
 }
 
-// fill makes what was found the endpoints of c.
-func (f *feed) fill(c *upstream.Cluster) {
-	if c == nil {
+// fill makes what was found the endpoints of the clusters.
+func (f *feed) fill() {
+	if f.clusters == nil {
 		return
 	}
 	was := f.lacking
-	if f.lacking = c.SetEndpoints(serving(f.list)); f.lacking > 0 && was == 0 {
+	f.lacking = 0
+	for _, c := range f.clusters {
+		f.lacking = max(f.lacking, c.SetEndpoints(serving(f.list, c.Config().Labels)))
+	}
+	if f.lacking > 0 && was == 0 {
 		f.set.cfg.Lacking()
 	}
 }

@@ -142,7 +142,7 @@ func (p *Plan) Fill(clusters []*upstream.Cluster) {
 	for _, c := range clusters {
 		if f := p.feed(c.Name()); f != nil {
 			f.mu.Lock()
-			c.SetEndpoints(serving(f.list))
+			c.SetEndpoints(serving(f.list, c.Config().Labels))
 			f.mu.Unlock()
 		}
 	}
@@ -156,13 +156,17 @@ func (s *Set) Use(p *Plan, clusters []*upstream.Cluster) {
 		}
 	}
 	s.plan = p
-	for _, c := range clusters {
-		if f := p.feed(c.Name()); f != nil {
-			f.mu.Lock()
-			f.cluster, f.lacking = c, 0
-			f.fill(c)
-			f.mu.Unlock()
+	for _, f := range p.feeds {
+		f.mu.Lock()
+		f.clusters = nil
+		for _, c := range clusters {
+			if c.Name() == f.name {
+				f.clusters = append(f.clusters, c)
+			}
 		}
+		f.lacking = 0
+		f.fill()
+		f.mu.Unlock()
 	}
 }
 

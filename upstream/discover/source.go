@@ -90,11 +90,11 @@ func sameList(a, b []Endpoint) bool {
 	})
 }
 
-// serving are those of list that get requests: who drains does only where all do.
-func serving(list []Endpoint) (out []upstream.EndpointConfig) {
+// serving are those of list with these labels that get requests: who drains does only where all of them do.
+func serving(list []Endpoint, labels config.Labels) (out []upstream.EndpointConfig) {
 	for _, draining := range [2]bool{false, true} {
 		for _, e := range list {
-			if e.Draining == draining {
+			if e.Draining == draining && labels.Fit(e.Labels) {
 				out = append(out, upstream.EndpointConfig{Address: e.Address, Weight: e.Weight, Priority: e.Priority, Backup: e.Backup, Zone: e.Zone})
 			}
 		}

@@ -141,12 +141,22 @@ func (s *source) zone(i *instance) string {
 	return i.Node.Datacenter
 }
 
-// labels are the metadata of node and instance, of which the latter counts more, the node's name and the tags.
+// labels are the metadata of node and instance, of which the latter counts more, the node's name and the tags. A tag that is
+// "name=value" is a label, any other one is with the value "true", where metadata does not say something else.
 func (i *instance) labels() map[string]string {
 	all := map[string]string{}
 	maps.Copy(all, i.Node.Meta)
 	maps.Copy(all, i.Service.Meta)
 	all["node"] = i.Node.Node
+	for _, tag := range i.Service.Tags {
+		name, value, ok := strings.Cut(tag, "=")
+		if !ok {
+			value = "true"
+		}
+		if _, known := all[name]; !known && name != "" {
+			all[name] = value
+		}
+	}
 	if len(i.Service.Tags) > 0 {
 		all["tags"] = strings.Join(i.Service.Tags, ",")
 	}

@@ -485,7 +485,9 @@ func TestInstances(t *testing.T) {
 			[]discover.Endpoint{is("10.0.0.1:80", 4, "z1", "zone", "z1", "v", "2", "rack", "r1")}},
 		{"zone of the node", "passing", text(`, "Meta": {"zone": "z2"}`, weights, well), []discover.Endpoint{is("10.0.0.1:80", 4, "z2", "zone", "z2")}},
 		{"locality", "passing", text(`, "Locality": {"Region": "r", "Zone": "z3"}`, weights, well), []discover.Endpoint{is("10.0.0.1:80", 4, "z3")}},
-		{"tags", "passing", text("", weights+`, "Tags": ["a", "b"]`, well), []discover.Endpoint{is("10.0.0.1:80", 4, "dc1", "tags", "a,b")}},
+		{"tags", "passing", text("", weights+`, "Tags": ["a", "b"]`, well), []discover.Endpoint{is("10.0.0.1:80", 4, "dc1", "tags", "a,b", "a", "true", "b", "true")}},
+		{"tags that are labels", "passing", text("", weights+`, "Meta": {"v": "2"}, "Tags": ["stage=canary", "v=3", "node", "=x"]`, well),
+			[]discover.Endpoint{is("10.0.0.1:80", 4, "dc1", "tags", "stage=canary,v=3,node,=x", "stage", "canary", "v", "2")}},
 		{"nulls", "passing", text(`, "Meta": null`, weights+`, "Tags": null, "Meta": null`, well), []discover.Endpoint{is("10.0.0.1:80", 4, "dc1")}},
 		{"registered twice", "warning", text("", weights, warns) + "," + text("", weights, well), []discover.Endpoint{is("10.0.0.1:80", 4, "dc1")}},
 	} {
