@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"zproxy/internal/tlstest"
@@ -148,5 +149,51 @@ routes: [{path: "/*", respond: {body: one}}]
 	}
 	if status, out, errOut := command(t, "ctl", "-c", file, "-token", reader, "status"); status != 1 {
 		t.Errorf("a token that is no more is taken: %s%s", out, errOut)
+	}
+}
+
+// What was changed by hand is so in the process that takes over, and can be undone there.
+func TestChangesByHandOutliveAnUpgrade(t *testing.T) {
+	one, two, three := startNumbered(t, 1), startNumbered(t, 2), startNumbered(t, 3)
+	u := startUnixAdmin(t, fmt.Sprintf(`
+listeners: [{address: LISTEN}]
+upstreams: {app: {endpoints: [{address: %q}, {address: %q}]}}
+routes: [{path: "/*", upstream: app}]
+`, one, two))
+	first := u.cmd.Process.Pid
+	t.Cleanup(func() { syscall.Kill(-first, syscall.SIGKILL) }) // the next process is of its group
+	ctl := func(args ...string) string {
+		t.Helper()
+		status, out, errOut := command(t, append([]string{"ctl", "-c", u.file}, args...)...)
+		if status != 0 {
+			t.Fatalf("ctl %v: %s%s", args, out, errOut)
+		}
+		return out
+	}
+	ctl("add", "app", three, "4")
+	ctl("remove", "app", one)
+	ctl("disable", "app", two)
+	ctl("log", "warn")
+	before := ctl("diff")
+	for _, want := range []string{"disabled", "added", "removed", "log level", "a reload would change nothing"} {
+		if !strings.Contains(before, want) {
+			t.Errorf("it lacks %s:\n%s", want, before)
+		}
+	}
+	if status, out, errOut := command(t, "upgrade", "-c", u.file); status != 0 {
+		t.Fatalf("%s%s", out, errOut)
+	}
+	if after := ctl("diff"); after != before {
+		t.Errorf("behind an upgrade:\n%sbefore:\n%s", after, before)
+	}
+	if got := which(t, u.addr, 20); got["3"] != 20 {
+		t.Errorf("behind an upgrade %v have answered", got)
+	}
+	ctl("remove", "app", three)
+	ctl("add", "app", one)
+	ctl("enable", "app", two)
+	ctl("log", "own")
+	if after := ctl("diff"); !strings.Contains(after, "nothing was changed by hand") {
+		t.Errorf("all is undone:\n%s", after)
 	}
 }

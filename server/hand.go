@@ -14,8 +14,8 @@ import (
 )
 
 // What was changed by hand outlives a reload, until it is undone or the file says something else about it: about
-// the weight of an endpoint, about one that was added or removed, about the level of the log. It does not outlive
-// the process.
+// the weight of an endpoint, about one that was added or removed, about the level of the log. An upgrade passes it on
+// to the next process; a restart ends it.
 
 // hand is what was changed by hand, beside weights, which are the clusters'.
 type hand struct {
@@ -31,19 +31,19 @@ type endpointKey struct{ upstream, endpoint string }
 
 // mark is what a weight that was set is meant as.
 type mark struct {
-	state string // StateDrained, StateDisabled; "": a weight
-	since time.Time
+	State string    `json:"state"` // StateDrained, StateDisabled; "": a weight
+	Since time.Time `json:"since"`
 }
 
 // handEndpoint is an endpoint that was added, or one as the file had it when it was removed.
 type handEndpoint struct {
-	upstream string
-	endpoint config.Endpoint
-	since    time.Time
+	Upstream string          `json:"upstream"`
+	Endpoint config.Endpoint `json:"endpoint"`
+	Since    time.Time       `json:"since"`
 }
 
 func (h *handEndpoint) is(upstream, address string) bool {
-	return h.upstream == upstream && h.endpoint.Address == address
+	return h.Upstream == upstream && h.Endpoint.Address == address
 }
 
 // apply makes next what it is with what was added and removed, and says what of that is left: the file has not
@@ -60,17 +60,17 @@ func (h *hand) apply(next *config.Config) (added, removed []handEndpoint) {
 		return nil
 	}
 	for _, a := range h.added {
-		if u := find(a.upstream); u != nil && indexOf(u, a.endpoint.Address) < 0 {
-			u.Endpoints = append(slices.Clip(u.Endpoints), a.endpoint)
+		if u := find(a.Upstream); u != nil && indexOf(u, a.Endpoint.Address) < 0 {
+			u.Endpoints = append(slices.Clip(u.Endpoints), a.Endpoint)
 			added = append(added, a)
 		}
 	}
 	for _, r := range h.removed {
-		u := find(r.upstream)
+		u := find(r.Upstream)
 		if u == nil {
 			continue
 		}
-		if i := indexOf(u, r.endpoint.Address); i >= 0 && len(u.Endpoints) > 1 && config.Same(u.Endpoints[i], r.endpoint) {
+		if i := indexOf(u, r.Endpoint.Address); i >= 0 && len(u.Endpoints) > 1 && config.Same(u.Endpoints[i], r.Endpoint) {
 			u.Endpoints = slices.Delete(slices.Clone(u.Endpoints), i, i+1)
 			removed = append(removed, r)
 		}
@@ -88,14 +88,14 @@ func indexOf(u *config.Upstream, address string) int {
 	return slices.IndexFunc(u.Endpoints, func(e config.Endpoint) bool { return e.Address == address })
 }
 
-// note remembers what a weight that is set now is meant as.
-func (h *hand) note(upstream, endpoint, state string) {
+// note remembers what a weight that was set is meant as.
+func (h *hand) note(upstream, endpoint string, m mark) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.marks == nil {
 		h.marks = map[endpointKey]mark{}
 	}
-	h.marks[endpointKey{upstream, endpoint}] = mark{state, time.Now().UTC()}
+	h.marks[endpointKey{upstream, endpoint}] = m
 }
 
 // stateOf is that of an endpoint with this weight.
@@ -104,9 +104,9 @@ func (h *hand) stateOf(upstream, endpoint string, weight int, set bool) (state s
 	defer h.mu.Unlock()
 	m := h.marks[endpointKey{upstream, endpoint}]
 	if !set || weight != 0 {
-		return admin.StateEnabled, m.since
+		return admin.StateEnabled, m.Since
 	}
-	return cmp.Or(m.state, admin.StateDrained), m.since
+	return cmp.Or(m.State, admin.StateDrained), m.Since
 }
 
 func (h *hand) isAdded(upstream, endpoint string) bool {
@@ -140,10 +140,10 @@ func (src source) byHand() []admin.ByHand {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, a := range h.added {
-		list = append(list, admin.ByHand{What: "added", Upstream: a.upstream, Endpoint: a.endpoint.Address, Now: "there", File: "not there", Since: a.since})
+		list = append(list, admin.ByHand{What: "added", Upstream: a.Upstream, Endpoint: a.Endpoint.Address, Now: "there", File: "not there", Since: a.Since})
 	}
 	for _, r := range h.removed {
-		list = append(list, admin.ByHand{What: "removed", Upstream: r.upstream, Endpoint: r.endpoint.Address, Now: "not there", File: "there", Since: r.since})
+		list = append(list, admin.ByHand{What: "removed", Upstream: r.Upstream, Endpoint: r.Endpoint.Address, Now: "not there", File: "there", Since: r.Since})
 	}
 	if h.level != "" {
 		list = append(list, admin.ByHand{What: "log level", Now: h.level, File: s.cfg().Log.Level, Since: h.levelAt})
@@ -234,7 +234,7 @@ func (src source) AddEndpoint(name string, e admin.NewEndpoint) (admin.Endpoint,
 	}, func(h *hand) {
 		for i := range h.removed {
 			if r := &h.removed[i]; r.is(name, e.Address) {
-				same := config.Same(r.endpoint, own)
+				same := config.Same(r.Endpoint, own)
 				h.removed = slices.Delete(h.removed, i, i+1)
 				if same {
 					return // what was removed is back

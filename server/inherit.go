@@ -44,6 +44,7 @@ type bequest struct {
 	Domain    *domain           `json:"domain,omitempty"` // of Landlock, which both are in
 
 	Weights map[string][]upstream.WeightSet `json:"weights,omitempty"` // that were set, by upstream
+	Hand    *passedHand                     `json:"hand,omitempty"`    // what else was changed by hand
 }
 
 // passedListener is one that has so many descriptors, in the order of its group.

@@ -97,6 +97,7 @@ func Start(cfg *config.Config, opt Options) (*Server, error) {
 	s.serves.Store(&serving{cfg: cfg})
 	s.about("process").Info("starting", "version", opt.Version, "config", cfg.File, "pid", os.Getpid())
 	s.forbidDumps(cfg)
+	s.hand.inherit(s, cfg)
 	if err := s.start(); err != nil {
 		s.stopHelpers()
 		s.ended(proxy.CutOff{}, err)

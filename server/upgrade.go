@@ -200,7 +200,7 @@ func (u *upgrades) launch(b *backup) (*successor, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := bequest{PID: os.Getpid(), Upgrades: u.status().Done + 1, Listeners: b.listeners, Tickets: s.ticketKeys(), Weights: weightsSet(s.snap()), Domain: s.domain}
+	q := bequest{PID: os.Getpid(), Upgrades: u.status().Done + 1, Listeners: b.listeners, Tickets: s.ticketKeys(), Weights: weightsSet(s.snap()), Hand: s.hand.pass(s.cfg()), Domain: s.domain}
 	files := []uintptr{0, 1, 2, uintptr(pair[1])}
 	for _, set := range b.fds {
 		for _, fd := range set {

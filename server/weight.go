@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"time"
 
 	"zproxy/admin"
 	"zproxy/upstream"
@@ -48,6 +49,6 @@ func setWeight(s *Server, w admin.Weight, state string) error {
 	if !set {
 		return why
 	}
-	s.hand.note(w.Upstream, w.Endpoint, state)
+	s.hand.note(w.Upstream, w.Endpoint, mark{state, time.Now().UTC()})
 	return nil
 }
