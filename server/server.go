@@ -98,7 +98,10 @@ func Start(cfg *config.Config, opt Options) (*Server, error) {
 	s.about("process").Info("starting", "version", opt.Version, "config", cfg.File, "pid", os.Getpid())
 	s.forbidDumps(cfg)
 	s.hand.inherit(s, cfg)
-	if err := s.start(); err != nil {
+	s.changing.Lock() // the admin address is there before all is: who asks for a change waits
+	err := s.start()
+	s.changing.Unlock()
+	if err != nil {
 		s.stopHelpers()
 		s.ended(proxy.CutOff{}, err)
 		return nil, err
