@@ -279,9 +279,9 @@ func TestWeightsChangeUnderLoad(t *testing.T) {
 				}
 			})
 		}
-		rounds := 100
+		rounds := 30
 		if balance.byKey() {
-			rounds = 20
+			rounds = 8
 		}
 		for k := range rounds {
 			address := all[k%(n-1)].Address
