@@ -64,7 +64,7 @@ type Loop struct {
 	wheel      wheel
 	sweep      sweep
 	partial    bool // this Poll may not have reported all that had arrived
-	leap       Leap
+	leaps      Leaps
 	sleepsTill int64 // a hosted wait, which ends with the next Poll
 	asleepAt   int64 // when it fell asleep in this wait; 0: it did not
 	events     []Event
@@ -217,21 +217,6 @@ func (l *Loop) Unbatched() string {
 // Now is the monotonic time in ns, read once per Poll. It is above 0.
 func (l *Loop) Now() int64 { return l.nowNs }
 
-// Leap is a time in which the loop should have run and did not: its process was
-// stopped, say, or got no CPU. What a peer did in it says little about the peer,
-// which stops when the kernel's buffers are full.
-type Leap struct {
-	At    int64 // Now when it had ended, 0: there was none
-	Ns    int64 // how long it was, or how much of it is known
-	SumNs int64 // how long all have been so far
-}
-
-// leapNs is less than one takes.
-const leapNs = int64(200 * time.Millisecond)
-
-// Leap is the last one.
-func (l *Loop) Leap() Leap { return l.leap }
-
 // WallMs is Unix time in ms, as of the last Poll.
 func (l *Loop) WallMs() int64 { return l.wallMs }
 
@@ -327,7 +312,7 @@ func (l *Loop) collect(ns int64) error {
 	l.sleepsTill = 0
 	l.readClock()
 	if late := l.nowNs - woke; ns >= 0 && late > leapNs {
-		l.leap = Leap{At: l.nowNs, Ns: late, SumNs: l.leap.SumNs + late}
+		l.leaps.note(Leap{At: l.nowNs, Ns: late})
 	}
 	if l.watermarkDue != 0 && l.nowNs >= l.watermarkDue {
 		l.expireWatermarks()

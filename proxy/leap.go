@@ -19,7 +19,7 @@ const (
 // sending, because the loop neither read nor gave credit. It gets back the time
 // that the loop has lost.
 func (w *Worker) excused(ev *loop.Event) bool {
-	leap, now := w.l.Leap(), w.l.Now()
+	leap, now := w.l.Leaps().Last, w.l.Now()
 	if leap.At == 0 || now-leap.At > leapEndNs || ev.Owner>>ownerShift == ownerWorker {
 		return false
 	}

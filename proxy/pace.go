@@ -34,7 +34,7 @@ func (w *Worker) stillTakes(c *client) bool {
 		return false
 	}
 	took := w.taken(c) - c.takeMark
-	if took == 0 || took < w.snap.Limits.MinRate.Bytes(w.l.Now()-c.takeFrom) && w.l.Leap().At < c.takeFrom {
+	if took == 0 || took < w.snap.Limits.MinRate.Bytes(w.l.Leaps().RanNs(c.takeFrom, w.l.Now())) {
 		return false
 	}
 	c.takeFrom = 0
@@ -95,5 +95,5 @@ func (w *Worker) gives(x *exchange, part uint64) bool {
 		return false
 	}
 	came := int64(x.reqBytes - x.bodyMark + part) // below 0 where a record that is whole by now had less content
-	return came >= int64(lim.MinRate.Bytes(x.watched(now))) || w.l.Leap().At >= now-x.watched(now)
+	return came >= int64(lim.MinRate.Bytes(w.l.Leaps().RanNs(now-x.watched(now), now)))
 }

@@ -48,7 +48,7 @@ func (mm *relief) relieve() {
 		return
 	}
 	mm.refused = false
-	leap, ms := mm.l.Leap(), uint32(now/1e6)
+	leap, ms := mm.l.Leaps().Last, uint32(now/1e6)
 	if lost := uint32(leap.Ns / 1e6); mm.Forgives(leap.At, lost, ms) {
 		mm.l.Forgive(lost)
 		mm.w.h2.Forgive(lost, ms)

@@ -29,7 +29,7 @@ func (s *scene) holdAll() (held []buf.View) {
 // leap has the clock leap.
 func (s *scene) leap() {
 	s.t.Helper()
-	for i, before := 0, s.w.l.Leap().At; s.w.l.Leap().At == before; i++ {
+	for i, before := 0, s.w.l.Leaps().Last.At; s.w.l.Leaps().Last.At == before; i++ {
 		if i == 1000 {
 			s.t.Fatal("the clock does not leap")
 		}

@@ -187,8 +187,7 @@ func (sc *shortage) stalls(i uint32, x *exchange, now int64) bool {
 		r := x.came(c)
 		patience = r.Patience(s.Got, sc.muteUntil(x))
 	}
-	leap := sc.l.Leap()
-	idle := sc.watching.IdleNs(i, &s, sc.w.snap.Limits.MinRate, now, scarce.Leaps{At: leap.At, SumNs: leap.SumNs})
+	idle := sc.watching.IdleNs(i, &s, sc.w.snap.Limits.MinRate, now, sc.l.Leaps())
 	if patience == scarce.StallNs && idle >= patience && sc.w.legs.sharesItsTurn(c) {
 		patience = scarce.TalkNs
 	}

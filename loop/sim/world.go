@@ -197,6 +197,9 @@ func (w *World) Advance() bool {
 	return true
 }
 
+// Suspend lets ns pass in which nobody runs.
+func (w *World) Suspend(ns int64) { w.now += ns }
+
 // freeze lets time pass for everybody but the loops.
 func (w *World) freeze(until int64) {
 	for len(w.agenda) > 0 && w.agenda[0].at <= until {

@@ -283,7 +283,7 @@ func (ss *Sessions) taken(se *Session) uint64 { return se.sent - uint64(ss.l.Una
 // slowly: see Settings.MinRate.
 func (ss *Sessions) takes(se *Session) bool {
 	took := ss.taken(se) - se.takeMark
-	return took > 0 && (took >= ss.set.MinRate.Bytes(ss.l.Now()-se.takeFrom) || ss.l.Leap().At >= se.takeFrom)
+	return took > 0 && took >= ss.set.MinRate.Bytes(ss.l.Leaps().RanNs(se.takeFrom, ss.l.Now()))
 }
 
 func (ss *Sessions) timeout(se *Session) {

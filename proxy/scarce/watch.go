@@ -15,7 +15,6 @@ type watch struct {
 	start int64
 	at    int64
 	seen  uint64 // bytes that had moved at that time
-	leapt int64  // for how long the loop had not run when at was noted, since it began
 	down  bool
 }
 
@@ -34,28 +33,26 @@ func (ws *Watches) of(i uint32) *watch {
 func (ws *Watches) Forget(i uint32) { ws.of(i).start = 0 }
 
 // Leaps are the times in which the loop should have run and did not.
-type Leaps struct {
-	At    int64 // when the last one had ended
-	SumNs int64 // how long all of them have been
+type Leaps interface {
+	RanNs(from, now int64) int64 // for how long it has run, without them
 }
 
-// IdleNs is for how long i has not moved: less than least, and at least one byte. Leaps are
-// not counted: while the loop did not run the peer took nothing, and had no credit. What is
-// between them is, however often the loop gets no CPU.
+// IdleNs is for how long i has not moved: less than least, and at least one byte. Time in
+// which the loop did not run is not counted: the peer took nothing, and had no credit.
 func (ws *Watches) IdleNs(i uint32, s *Sight, least transport.Rate, now int64, leaps Leaps) int64 {
 	w := ws.of(i)
 	if w.start != s.Start || w.down != s.Down {
-		*w = watch{start: s.Start, at: now, seen: s.Moved, leapt: leaps.SumNs, down: s.Down}
+		*w = watch{start: s.Start, at: now, seen: s.Moved, down: s.Down}
 		if !s.Down { // since it has its connection nothing need have come
-			w.at, w.seen = max(s.Got, leaps.At), 0
+			w.at, w.seen = s.Got, 0
 		}
 	}
 	if s.Moved < w.seen { // part of a TLS record was more than the content of the whole
 		w.seen = s.Moved
 	}
-	if n := s.Moved - w.seen; n > 0 && n >= least.Bytes(now-w.at) {
-		w.at, w.seen, w.leapt = now, s.Moved, leaps.SumNs
+	if n := s.Moved - w.seen; n > 0 && n >= least.Bytes(leaps.RanNs(w.at, now)) {
+		w.at, w.seen = now, s.Moved
 		return 0
 	}
-	return now - w.at - (leaps.SumNs - w.leapt)
+	return leaps.RanNs(w.at, now)
 }

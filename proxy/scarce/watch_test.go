@@ -4,6 +4,19 @@ import "testing"
 
 const ms = int64(1e6)
 
+// leaps are some, ms: when one had ended, how long it was.
+type leaps [][2]int64
+
+func (ls leaps) RanNs(from, now int64) int64 {
+	ran := now - from
+	for _, leap := range ls {
+		if leap[0]*ms > from {
+			ran -= leap[1] * ms
+		}
+	}
+	return ran
+}
+
 // What counts as moving, and since when there has been none.
 func TestWatches(t *testing.T) {
 	const start, got = int64(1000) * 1e6, int64(1100) * 1e6
@@ -17,7 +30,7 @@ func TestWatches(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name  string
-		leaps [][2]int64 // ms: when one had ended, how long it was
+		leaps leaps // ms: when one had ended, how long it was
 		seen  []seen
 	}{
 		{"nothing has come since it got its connection", nil, []seen{{1500, up(0), 400}, {1600, up(0), 500}}},
@@ -27,21 +40,21 @@ func TestWatches(t *testing.T) {
 		{"the response is not taken", nil, []seen{{1500, down(5000), 0}, {1600, down(5000), 100}, {1700, down(6000), 0}}},
 		{"it has turned", nil, []seen{{1500, up(0), 400}, {1600, down(0), 0}, {1700, down(0), 100}}},
 		{"another exchange has its place", nil, []seen{{1500, up(0), 400}, {2000, other, 100}}},
-		{"the loop did not run", [][2]int64{{1550, 300}}, []seen{{1500, up(0), 400}, {1850, up(0), 450}}},
-		{"it did not before the first look", [][2]int64{{1450, 300}}, []seen{{1500, up(0), 50}, {1600, up(0), 150}}},
-		{"time between leaps", [][2]int64{{1450, 300}, {1900, 250}, {2300, 250}}, []seen{{1500, up(0), 50}, {1900, up(0), 200}, {2300, up(0), 350}, {2400, up(0), 450}}},
-		{"a leap before it moved", [][2]int64{{1550, 200}}, []seen{{1300, up(0), 200}, {1600, up(1000), 0}, {1700, up(1000), 100}}},
+		{"the loop did not run", leaps{{1550, 300}}, []seen{{1500, up(0), 400}, {1850, up(0), 450}}},
+		{"it did not before the first look", leaps{{1450, 300}}, []seen{{1500, up(0), 100}, {1600, up(0), 200}}},
+		{"time between leaps", leaps{{1450, 300}, {1900, 250}, {2300, 250}}, []seen{{1500, up(0), 100}, {1900, up(0), 250}, {2300, up(0), 400}, {2400, up(0), 500}}},
+		{"a leap before it moved", leaps{{1550, 200}}, []seen{{1300, up(0), 200}, {1600, up(1000), 0}, {1700, up(1000), 100}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var ws Watches
 			for _, x := range tc.seen {
-				var leaps Leaps
+				var were leaps
 				for _, leap := range tc.leaps {
 					if leap[0] <= x.at {
-						leaps = Leaps{At: leap[0] * ms, SumNs: leaps.SumNs + leap[1]*ms}
+						were = append(were, leap)
 					}
 				}
-				if idle := ws.IdleNs(300, &x.s, 1000, x.at*ms, leaps); idle != x.idle*ms {
+				if idle := ws.IdleNs(300, &x.s, 1000, x.at*ms, were); idle != x.idle*ms {
 					t.Errorf("at %d ms: idle for %d ms, want %d", x.at, idle/ms, x.idle)
 				}
 			}
@@ -59,13 +72,13 @@ func TestWatchWithoutRate(t *testing.T) {
 		idle  int64
 	}{{1100, 0, 100}, {1200, 1, 0}, {1300, 1, 100}, {1400, 2, 0}} {
 		s.Moved = x.moved
-		if idle := ws.IdleNs(1, &s, 0, x.at*ms, Leaps{}); idle != x.idle*ms {
+		if idle := ws.IdleNs(1, &s, 0, x.at*ms, leaps(nil)); idle != x.idle*ms {
 			t.Errorf("at %d ms: idle for %d ms, want %d", x.at, idle/ms, x.idle)
 		}
 	}
 	ws.Forget(1)
 	s.Got = 1450 * ms
-	if idle := ws.IdleNs(1, &s, 0, 1500*ms, Leaps{}); idle != 0 { // two bytes have come since
+	if idle := ws.IdleNs(1, &s, 0, 1500*ms, leaps(nil)); idle != 0 { // two bytes have come since
 		t.Errorf("idle for %d ms", idle/ms)
 	}
 }
