@@ -28,7 +28,7 @@ func (n *Name) Names(h *proto.Head, f *proto.Field) bool {
 	if f.Token != proto.TokenOther {
 		return f.Token == n.token
 	}
-	return int(f.Name.Len) == len(n.lower) && sameName(h.Bytes(f.Name), n.lower)
+	return int(f.Name.Len) == len(n.lower) && proto.SameName(h.Bytes(f.Name), n.lower)
 }
 
 // Get lends the first value that h has under n, of those that are not dropped.
@@ -39,22 +39,6 @@ func (n *Name) Get(h *proto.Head) ([]byte, bool) {
 		}
 	}
 	return nil, false
-}
-
-// sameName compares a name with one in lower case, of the same length.
-func sameName[T string | []byte](name T, lower string) bool {
-	for i := range len(name) {
-		c := name[i]
-		if c-'A' <= 'Z'-'A' {
-			c |= 0x20
-		} else if c == '_' {
-			c = '-'
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // Changes are what becomes of the fields of a head: those that go no further are marked in the head itself, those
@@ -168,7 +152,7 @@ func (c *Changes) Apply(list []proto.Extra) []proto.Extra {
 func without(list []proto.Extra, n *Name) []proto.Extra {
 	kept := list[:0]
 	for i := range list {
-		if !(len(list[i].Name) == len(n.lower) && sameName(list[i].Name, n.lower)) {
+		if !(len(list[i].Name) == len(n.lower) && proto.SameName(list[i].Name, n.lower)) {
 			kept = append(kept, list[i])
 		}
 	}

@@ -261,3 +261,20 @@ func load32[T text](b T) uint32 {
 	_ = b[3]
 	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
 }
+
+// SameName compares a field's name with one in lower case, of the same length: in any letter case, and with `_` for `-`,
+// which those cannot tell apart that make variables of fields (RFC 3875, section 4.1.18).
+func SameName[T string | []byte](name T, lower string) bool {
+	for i := range len(name) {
+		c := name[i]
+		if c-'A' <= 'Z'-'A' {
+			c |= 0x20
+		} else if c == '_' {
+			c = '-'
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
+}

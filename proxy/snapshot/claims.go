@@ -47,13 +47,13 @@ func (n *names) has(t proto.Token, name []byte) bool {
 func (n *names) matches(name []byte) bool {
 	if len(name) <= maxNameBytes {
 		for _, s := range n.byLength[len(name)] {
-			if sameName(name, s) {
+			if proto.SameName(name, s) {
 				return true
 			}
 		}
 	}
 	for _, s := range n.prefixes {
-		if len(name) >= len(s) && sameName(name[:len(s)], s) {
+		if len(name) >= len(s) && proto.SameName(name[:len(s)], s) {
 			return true
 		}
 	}
@@ -63,21 +63,6 @@ func (n *names) matches(name []byte) bool {
 // letterBit is a bit for the first byte of a name: one for each letter in either
 // case, and shared ones for other bytes.
 func letterBit(c byte) uint32 { return 1 << (c & 31) }
-
-// sameName compares a name with one in lower case, of the same length.
-func sameName(name []byte, lower string) bool {
-	for i, c := range name {
-		if c-'A' <= 'Z'-'A' {
-			c |= 0x20
-		} else if c == '_' {
-			c = '-'
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
-}
 
 // told are the fields in which a client that is trusted says on whose behalf it
 // asks. From others they are dropped, whatever is configured: an origin that
