@@ -98,17 +98,7 @@ func (f *Filter) Workers() *verify.Workers { return f.cfg.Workers }
 
 // Request lets q in, refuses it, or has it wait for who finds out.
 func (f *Filter) Request(q *filter.Request) filter.Verdict {
-	v, digest := f.Check(q.Head, f.loops.At(q.Loop), q.WallMs)
-	if v == nil {
-		var waits bool
-		if v, waits = f.Start(q.Head, &digest, q.Ticket); waits {
-			return filter.Wait
-		}
-	}
-	if v == nil {
-		return verify.Crowded(q)
-	}
-	return f.cfg.Identity.Decide(q, v)
+	return f.cfg.Identity.Ask(f, &f.loops, q)
 }
 
 // Resume does what was found out.

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"zproxy/filter"
+	"zproxy/proto"
 )
 
 // Busy is the reason for a request that is refused because too many wait to be verified.
@@ -12,6 +13,29 @@ var Late = Refuse(503, Busy)
 
 // Crowded is what is decided about q where too many wait already.
 func Crowded(q *filter.Request) filter.Verdict { return q.Refuse(503, Busy) }
+
+// Finder is a filter that may have to find its verdict beside the loops.
+type Finder interface {
+	// Check gives the verdict about a request, nil: it has to be found first, and is kept by the digest.
+	Check(h *proto.Head, d *Digester, nowMs int64) (*Verdict, Digest)
+	// Start has it found. Neither a verdict nor waits: too many wait.
+	Start(h *proto.Head, digest *Digest, waiter Waiter) (v *Verdict, waits bool)
+}
+
+// Ask lets q in, refuses it, or has it wait for who finds out.
+func (id *Identity) Ask(f Finder, loops *Loops, q *filter.Request) filter.Verdict {
+	v, digest := f.Check(q.Head, loops.At(q.Loop), q.WallMs)
+	if v == nil {
+		var waits bool
+		if v, waits = f.Start(q.Head, &digest, q.Ticket); waits {
+			return filter.Wait
+		}
+	}
+	if v == nil {
+		return Crowded(q)
+	}
+	return id.Decide(q, v)
+}
 
 // Identity is what becomes of a request that is let in: the fields that say who asks. Only the proxy says that: what
 // a client sends under these names goes no further.
