@@ -52,7 +52,7 @@ type Step struct {
 	Response ResponseFilter // nil: it is about requests alone
 	NeedsID  bool           // it looks at Request.ID
 	Series   uint16         // that it is counted under
-	Owns     []*Name        // fields of the request that nobody else may set: those of clients are dropped, also where When leaves the step out
+	Owns     []*Name        // fields of the request that nobody else may set: those of clients are dropped
 }
 
 // Chain is the filters of a route, in the order they run.
