@@ -77,7 +77,7 @@ func limitKeyFields[S any](of func(*S) *LimitKey) []field {
 			doc: "Whether responses have RateLimit-Policy and RateLimit, by which clients can keep to the limit. Retry-After is on all that a `rate_limit` refuses."},
 		{key: "dry_run", kind: kindBool, def: "false", at: at(func(s *S) *bool { return &of(s).DryRun }), doc: "Counts what would be refused (`verdict=\"dry_run\"`), and lets it pass."},
 		{key: "max_keys", kind: kindCount, def: "262144", min: 1, max: 64 << 20, at: at(func(s *S) *int { return &of(s).MaxKeys }),
-			doc: "For how many keys there is room at a time. Each takes 48 bytes, once it comes. A key is forgotten only when its whole burst is there again; where there is no room for new ones, these count together in groups."},
+			doc: "For how many keys there is room at a time. Each takes 64 bytes, once it comes. A key is forgotten only when its whole burst is there again; where there is no room for new ones, these count together in groups."},
 	}
 }
 
