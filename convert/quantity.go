@@ -2,9 +2,39 @@ package convert
 
 import (
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"time"
 )
+
+// Gather turns lists of names into what each name stands for.
+func Gather[T comparable](lists map[T][]string) map[string]T {
+	all := map[string]T{}
+	for what, names := range lists {
+		for _, name := range names {
+			all[name] = what
+		}
+	}
+	return all
+}
+
+// Address is where a port of a host is listened on, or reached; "" where that can not be told.
+func Address(host, port string) string {
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return ""
+	}
+	switch host {
+	case "", "*":
+		host = "0.0.0.0"
+	case "localhost":
+		host = "127.0.0.1"
+	}
+	if net.ParseIP(host) == nil {
+		return ""
+	}
+	return net.JoinHostPort(host, port)
+}
 
 // Duration is d as the configuration has it, within its bounds.
 func Duration(d, least, most time.Duration) string {

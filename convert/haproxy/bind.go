@@ -1,11 +1,9 @@
 package haproxy
 
 import (
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"zproxy/convert"
@@ -53,19 +51,7 @@ func address(s string, both bool) string {
 		return ""
 	}
 	host, port := strings.Trim(s[:i], "[]"), s[i+1:]
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return ""
-	}
-	switch host {
-	case "", "*":
-		host = "0.0.0.0"
-	case "localhost":
-		host = "127.0.0.1"
-	}
-	if net.ParseIP(host) == nil {
-		return ""
-	}
-	return net.JoinHostPort(host, port)
+	return convert.Address(host, port)
 }
 
 // listener writes one.

@@ -166,9 +166,9 @@ func (c *converter) judge(s *section, lines []*line) {
 		if name == "http-request" && strings.HasPrefix(l.word(1), "lua.") {
 			full = "lua-load"
 		}
-		f, known := fates[full]
+		f, known := fates()[full]
 		if !known {
-			if f, known = fates[name]; !known && !strings.HasPrefix(name, "tune.") && !strings.HasPrefix(name, "ssl-default-") {
+			if f, known = fates()[name]; !known && !strings.HasPrefix(name, "tune.") && !strings.HasPrefix(name, "ssl-default-") {
 				c.doc.Lost(l.at, full, "not known here")
 				continue
 			}

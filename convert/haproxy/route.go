@@ -253,8 +253,8 @@ func (c *converter) rules(p *party, one cell, lines *[]convert.Line) (o outcome,
 			continue
 		}
 		if !slices.Contains([]string{"redirect", "deny", "return", "tarpit", "reject", "silent-drop", "use-service"}, action) {
-			if f, known := fates[name+" "+action]; known && f.lost == "" {
-				c.doc.Lost(l.at, name+" "+action, later)
+			if f, known := fates()[name+" "+action]; known && f.lost == "" {
+				c.doc.Lost(l.at, name+" "+action, filters)
 			}
 			continue
 		}

@@ -124,7 +124,7 @@ func (c *converter) path(name string) string {
 // judge goes through all directives and lists those that nothing here translates.
 func (c *converter) judge(list []*directive) {
 	for _, d := range list {
-		f, known := fates[d.name]
+		f, known := fates()[d.name]
 		switch {
 		case !known:
 			c.doc.Lost(d.line, d.name, "not known here")

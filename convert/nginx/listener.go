@@ -113,19 +113,7 @@ func address(s string) string {
 	if err != nil {
 		host, port = strings.Trim(s, "[]"), "80"
 	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return ""
-	}
-	switch host {
-	case "*":
-		host = "0.0.0.0"
-	case "localhost":
-		host = "127.0.0.1"
-	}
-	if net.ParseIP(host) == nil {
-		return ""
-	}
-	return net.JoinHostPort(host, port)
+	return convert.Address(host, port)
 }
 
 // options reads the words behind an address.

@@ -221,7 +221,7 @@ func (c *converter) fields(sc *scope, prefix, host string, out convert.Section) 
 		case name == "accept-encoding" && value == "":
 			c.doc.Note(at, d.name, "what clients accept is passed on as it is")
 		default:
-			c.doc.Lost(at, d.name, "no equivalent yet")
+			c.doc.Lost(at, d.name, filters)
 		}
 	}
 	if host != "" {
