@@ -156,18 +156,7 @@ func TestRequestAllocatesNothing(t *testing.T) {
 				log = logger()
 			}
 			s := newStepped(t, io, "", log)
-			request, response, b := []byte(getRequest), []byte(okResponse), make([]byte, 4096)
-			s.read(s.origin, b)
-			exchange := func() {
-				unix.Write(s.origin, response)
-				s.read(s.client, b)
-				unix.Write(s.client, request)
-				s.read(s.origin, b)
-			}
-			for range 100 {
-				exchange()
-			}
-			if n := testing.AllocsPerRun(2000, exchange); n != 0 {
+			if n := s.allocates(); n != 0 {
 				t.Errorf("log %v: %v allocations per request, want 0", logged, n)
 			}
 		}

@@ -209,8 +209,8 @@ func TestFilteredRequestAllocatesNothing(t *testing.T) {
 	})
 }
 
-func (s *stepped) allocatesNothing(t *testing.T) {
-	t.Helper()
+// allocates is how often there is an allocation for a request.
+func (s *stepped) allocates() float64 {
 	request, response, b := []byte(getRequest), []byte(okResponse), make([]byte, 4096)
 	s.read(s.origin, b)
 	exchange := func() {
@@ -222,7 +222,12 @@ func (s *stepped) allocatesNothing(t *testing.T) {
 	for range 100 {
 		exchange()
 	}
-	if n := testing.AllocsPerRun(2000, exchange); n != 0 {
+	return testing.AllocsPerRun(2000, exchange)
+}
+
+func (s *stepped) allocatesNothing(t *testing.T) {
+	t.Helper()
+	if n := s.allocates(); n != 0 {
 		t.Errorf("%v allocations per request, want 0", n)
 	}
 	passed := uint64(0)
