@@ -279,9 +279,9 @@ func TestWeightsChangeUnderLoad(t *testing.T) {
 				}
 			})
 		}
-		rounds := 30
+		rounds := 100
 		if balance.byKey() {
-			rounds = 8
+			rounds = 20
 		}
 		for k := range rounds {
 			address := all[k%(n-1)].Address
