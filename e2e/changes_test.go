@@ -155,12 +155,13 @@ func changeWeights(t *testing.T, u *unixAdmin, addrs []string, stop <-chan struc
 // changeFile has endpoints come and go in the file that discovery reads.
 func changeFile(t *testing.T, u *unixAdmin, addrs []string, stop <-chan struct{}) (made, failed int) {
 	const every, gone = 200 * time.Millisecond, 100
+	before := u.updates(t)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for i := 0; ; i++ {
 		select {
 		case <-stop:
-			return 2 * gone * u.updates(t), 0
+			return 2 * gone * (u.updates(t) - before), 0
 		case <-tick.C:
 		}
 		at := i * gone % len(addrs)
@@ -194,8 +195,9 @@ func (u *unixAdmin) updates(t *testing.T) int {
 	return 0
 }
 
-// A thousand changes each second of a thousand endpoints, with the tables that take longest to build too, cost no
-// request. What they cost of a loop's time is printed and not judged, since on a busy machine it is more.
+// A thousand changes each second of a thousand endpoints, with the tables that take longest to build too, cost
+// a loop at most a twentieth of its time, and no request. What else runs only adds to that time: the least of three
+// measurements counts.
 func TestLengthyEndpointChanges(t *testing.T) {
 	longtest.Need(t)
 	eachBackend(t, func(t *testing.T, backend string) {
@@ -235,6 +237,18 @@ routes: [{path: "/*", upstream: app}]
 		return loopCPU(t, u.cmd.Process.Pid) - before, answered
 	}
 	evenLoad(u.addr, 8, time.Millisecond, 2*time.Second) // connections are made
+	var share float64
+	for try := 1; try <= 3; try++ {
+		if share = shareOfChanges(t, u, addrs, change, load); share <= 0.05 {
+			return
+		}
+	}
+	t.Errorf("changes cost the loop %.1f %% of its time", 100*share)
+}
+
+// shareOfChanges is how much of a loop's time changes take, by load without and with them.
+func shareOfChanges(t *testing.T, u *unixAdmin, addrs []string, change changing, load func() (time.Duration, int)) float64 {
+	t.Helper()
 	alone, first := load()
 	stop, done := make(chan struct{}), make(chan [2]int)
 	go func() {
@@ -249,4 +263,5 @@ routes: [{path: "/*", upstream: app}]
 	if n[0] < changesPerSecond*int(changesFor/time.Second)/2 || n[1] > 0 {
 		t.Errorf("%d changes were made, and %d failed", n[0], n[1])
 	}
+	return share
 }
