@@ -58,16 +58,16 @@ test:
 	$(MAKE) --no-print-directory numa
 	$(MAKE) --no-print-directory -j3 --output-sync=target SIDE='-p 1' e2e waits computes
 
-# The other parts: those that wait more than they compute, and those that compute.
+# The other parts, of which each half takes about as long as the end-to-end tests.
 waits:
 	$(MAKE) --no-print-directory interop
 	$(MAKE) --no-print-directory loops
+	$(MAKE) --no-print-directory ring
+	$(MAKE) --no-print-directory sim
 
 computes:
 	$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory race
-	$(MAKE) --no-print-directory ring
-	$(MAKE) --no-print-directory sim
 
 # The tests that make test leaves out; at most 45 minutes. Kubernetes' API machinery is not vetted: vet wants the
 # facts of all 1 500 packages beneath it, which takes longer than all tests.
