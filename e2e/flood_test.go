@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -201,12 +199,7 @@ limits: {connections: %d, request_header_timeout: 2m}
 func TestFloodOfFewDescriptors(t *testing.T) {
 	const many = 20_000
 	eachBackend(t, func(t *testing.T, backend string) {
-		binary := zproxyBin
-		zproxyBin = writeFile(t, filepath.Join(t.TempDir(), "limited"), "#!/bin/sh\nulimit -n 300\nexec "+binary+" \"$@\"\n")
-		defer func() { zproxyBin = binary }()
-		if err := os.Chmod(zproxyBin, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		defer limitDescriptors(t, 300)()
 		z := start(t, backend, "listeners: [{address: LISTEN}]\nlimits: {request_header_timeout: 2m}\nroutes: [{path: \"/*\", respond: {body: ok}}]")
 		eventually(t, patience, "there is a warning at the start", func() (bool, string) {
 			return z.says("level=WARN", "subject=limits", "few clients", "LimitNOFILE"), z.out.String()

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"zproxy/internal/child"
 )
 
 // undisturbed is what a healthy client sees whatever others do: every request
@@ -150,17 +151,24 @@ func (z *zproxy) processCPU(t *testing.T) time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
+// limitDescriptors has the program be started with no more than n, until it is undone.
+func limitDescriptors(t *testing.T, n int) (undo func()) {
+	t.Helper()
+	binary := zproxyBin
+	limited := filepath.Join(t.TempDir(), "limited")
+	if err := child.WriteProgram(limited, fmt.Appendf(nil, "#!/bin/sh\nulimit -n %d\nexec %s \"$@\"\n", n, binary)); err != nil {
+		t.Fatal(err)
+	}
+	zproxyBin = limited
+	return func() { zproxyBin = binary }
+}
+
 // Out of descriptors (EMFILE), the proxy neither spins nor stops: who is
 // connected is served, and new ones are again once there are descriptors.
 func TestOutOfDescriptors(t *testing.T) {
 	eachBackend(t, func(t *testing.T, backend string) {
 		// io_uring notes the limit when an accept is begun, so it holds from the start.
-		binary := zproxyBin
-		zproxyBin = writeFile(t, filepath.Join(t.TempDir(), "limited"), "#!/bin/sh\nulimit -n 200\nexec "+binary+" \"$@\"\n")
-		defer func() { zproxyBin = binary }()
-		if err := os.Chmod(zproxyBin, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		defer limitDescriptors(t, 200)()
 		z := start(t, backend, fmt.Sprintf(`
 loops: 1
 listeners: [{address: LISTEN}]

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"zproxy/internal/child"
 	"zproxy/internal/longtest"
 	"zproxy/internal/mixedload"
 )
@@ -42,7 +43,7 @@ func (l *lineage) exchange(t *testing.T, from string) {
 	t.Helper()
 	b, err := os.ReadFile(from)
 	if err == nil {
-		err = os.WriteFile(l.bin+".new", b, 0o755)
+		err = child.WriteProgram(l.bin+".new", b)
 	}
 	if err == nil {
 		err = os.Rename(l.bin+".new", l.bin)

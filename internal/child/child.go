@@ -105,3 +105,11 @@ func FreeAddr(t testing.TB) netip.AddrPort {
 	t.Fatalf("no port of 127.0.0.1 from %d to %d is free", firstPort, lastPort)
 	return netip.AddrPort{}
 }
+
+// WriteProgram writes a file that is to be started. No other program begins meanwhile: it would have a copy of the
+// descriptor for a moment, and what somebody may write is not started ("text file busy").
+func WriteProgram(name string, program []byte) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return os.WriteFile(name, program, 0o755)
+}
